@@ -1,0 +1,70 @@
+"""muxado_py: thousands of prioritized, flow-controlled byte streams over one connection.
+
+The layout, in the order data flows in::
+
+    frames/       bytes to operations and back, one module for each wire
+    windows, halves, table, budgets     the state of a stream and of all streams
+    scheduler/    who writes next
+    inbound, outbound, connection       the protocol's rules, sans-IO
+    link, timekeeper, session, stream   tasks, timers and cancellation, on anyio
+    endpoints     sessions by URL
+    integrations/ servers, clients and sockets of the ecosystem
+    cli/          the ``muxado`` command
+
+Nothing imports what stands below it.
+"""
+
+from __future__ import annotations
+
+from .config import Config
+from .endpoints import SessionListener, connect, listen
+from .errors import (
+    ErrorCode,
+    GoneAwayError,
+    MuxadoError,
+    PeerTimeoutError,
+    ProtocolError,
+    Retry,
+    SessionClosedError,
+    SessionError,
+    StreamClosedError,
+    StreamError,
+    StreamLimitError,
+    StreamRefusedError,
+    StreamResetError,
+    TransportError,
+)
+from .listener import NetListener
+from .scheduler import Priority
+from .session import Session, SessionStatistics, client, server
+from .stream import Stream
+
+__all__ = (
+    "Config",
+    "ErrorCode",
+    "GoneAwayError",
+    "MuxadoError",
+    "NetListener",
+    "PeerTimeoutError",
+    "Priority",
+    "ProtocolError",
+    "Retry",
+    "Session",
+    "SessionClosedError",
+    "SessionError",
+    "SessionListener",
+    "SessionStatistics",
+    "Stream",
+    "StreamClosedError",
+    "StreamError",
+    "StreamLimitError",
+    "StreamRefusedError",
+    "StreamResetError",
+    "TransportError",
+    "client",
+    "connect",
+    "listen",
+    "server",
+)
+
+__version__ = "0.1.0"

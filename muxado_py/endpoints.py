@@ -1,0 +1,248 @@
+"""Endpoints: sessions by URL, over TCP, TLS and Unix sockets.
+
+Where data comes from and goes to.  ``connect`` and ``listen`` make transports and hand them to
+``client`` and ``server``; from there on nothing knows where a transport came from.
+
+The rule.  A socket is prepared here, once: no delay for small frames, and a low mark for unsent bytes,
+because what lies in the kernel can no longer be prioritized.  TLS streams are used without waiting
+for the peer's closing alert: muxado says goodbye by itself, so a cut is noticed anyway.
+
+The trap.  One connection of a listener that fails, in its TLS handshake or after, must not end the
+others: everything a connection can raise ends in a log line.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from anyio import (
+    TypedAttributeLookupError,
+    connect_tcp,
+    connect_unix,
+    create_tcp_listener,
+    create_unix_listener,
+    fail_after,
+)
+from anyio.abc import SocketAttribute
+from anyio.streams.tls import TLSStream
+
+from .config import Config
+from .session import client, server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from anyio.abc import ByteStream, Listener, SocketStream, TaskGroup
+
+    from .session import Session
+
+__all__ = ("Address", "SessionListener", "connect", "listen", "parse_url")
+
+logger = logging.getLogger("muxado.endpoints")
+
+# CPython names the option since 3.12 on some systems only; the number is Linux's (tcp.h).
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+
+
+class Address(NamedTuple):
+    """A parsed URL."""
+
+    scheme: str
+    host: str
+    """The host, or the path of a Unix socket."""
+    port: int
+
+    def __str__(self) -> str:
+        if self.scheme == "unix":
+            return f"unix://{self.host}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+def parse_url(url: str) -> Address:
+    """``tcp://host:port``, ``tls://host:port`` or ``unix:///path`` in parts.
+
+    :raises ValueError: with what came and what was expected.
+    """
+    expected = "expected tcp://host:port, tls://host:port or unix:///path"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as exc:
+        raise ValueError(f"{url!r}: {exc}; {expected}") from None
+    if parts.scheme == "unix":
+        path = parts.netloc + parts.path
+        if path:
+            return Address("unix", path, 0)
+    elif parts.scheme in ("tcp", "tls") and parts.hostname and port is not None:
+        needless = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+        if not needless:
+            return Address(parts.scheme, parts.hostname, port)
+    raise ValueError(f"{url!r} is no address of a session; {expected}")
+
+
+@asynccontextmanager
+async def connect(
+    url: str,
+    *,
+    config: Config | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+) -> AsyncIterator[Session]:
+    """Dial ``url`` and run a session over the connection.
+
+    :param url: ``tcp://host:port``, ``tls://host:port`` or ``unix:///path``.
+    :param ssl_context: for ``tls://``; default one that verifies the peer with the system's roots.
+    :raises ValueError: if the URL is not of that form, or a context is given without ``tls://``.
+    :raises OSError: if no connection came about (``ssl.SSLError`` is one).
+    :raises TimeoutError: if that took longer than ``Config.connect_timeout``.
+
+    Cancellation: the session is closed without a long flush.
+    """
+    config = config or Config()
+    address = parse_url(url)
+    if ssl_context is not None and address.scheme != "tls":
+        raise ValueError(f"an ssl_context needs a tls:// URL, got {url!r}")
+    with fail_after(config.connect_timeout):
+        transport = await _dial(address, config, ssl_context)
+    async with client(transport, config) as session:
+        yield session
+
+
+async def _dial(address: Address, config: Config, ssl_context: ssl.SSLContext | None) -> ByteStream:
+    if address.scheme == "unix":
+        return await connect_unix(address.host)
+    stream = await connect_tcp(address.host, address.port)
+    _prepare(stream, config)
+    if address.scheme == "tcp":
+        return stream
+    try:
+        return await TLSStream.wrap(
+            stream,
+            server_side=False,
+            hostname=address.host,
+            ssl_context=ssl_context or ssl.create_default_context(),
+            standard_compatible=False,
+        )
+    except BaseException:
+        await stream.aclose()
+        raise
+
+
+class SessionListener:
+    """Accepts connections and runs a session over each; made by :func:`listen`."""
+
+    def __init__(
+        self,
+        listener: Listener[SocketStream],
+        address: Address,
+        config: Config,
+        ssl_context: ssl.SSLContext | None,
+    ) -> None:
+        self._listener = listener
+        self._address = address
+        self._config = config
+        self._ssl_context = ssl_context
+
+    @property
+    def url(self) -> str:
+        """The URL that reaches it, with the real port if 0 was asked for."""
+        if self._address.scheme == "unix":
+            return str(self._address)
+        port = self._listener.extra(SocketAttribute.local_port)
+        return str(self._address._replace(port=int(port)))
+
+    async def serve(
+        self,
+        handler: Callable[[Session], Awaitable[object]],
+        task_group: TaskGroup | None = None,
+    ) -> None:
+        """Call ``handler(session)`` in a task for each connection, for ever.
+
+        The session is closed when its handler returns.  What a handler raises goes to the task
+        group, as with any anyio listener; what a connection raises before that is logged.
+
+        :param task_group: where the handlers run; default one of its own.
+
+        Cancellation: the handlers are cancelled and their sessions closed.
+        """
+
+        async def run(stream: SocketStream) -> None:
+            try:
+                transport = await self._accept(stream)
+            except Exception as exc:  # noqa: BLE001 - this connection's trouble, and nobody else's
+                logger.warning("a connection to %s failed: %s", self.url, str(exc) or repr(exc))
+                await stream.aclose()
+                return
+            async with server(transport, self._config) as session:
+                await handler(session)
+
+        await self._listener.serve(run, task_group)
+
+    async def _accept(self, stream: SocketStream) -> ByteStream:
+        _prepare(stream, self._config)
+        if self._ssl_context is None:
+            return stream
+        with fail_after(self._config.connect_timeout):
+            return await TLSStream.wrap(
+                stream,
+                server_side=True,
+                ssl_context=self._ssl_context,
+                standard_compatible=False,
+            )
+
+    async def aclose(self) -> None:
+        """Take no more connections; sessions that run go on.
+
+        Cancellation: the listener is closed all the same.
+        """
+        await self._listener.aclose()
+
+
+@asynccontextmanager
+async def listen(
+    url: str,
+    *,
+    config: Config | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+) -> AsyncIterator[SessionListener]:
+    """Listen at ``url`` for connections that become sessions.
+
+    :param url: as for :func:`connect`; port 0 takes a free one, see ``SessionListener.url``.
+    :param ssl_context: required for ``tls://``, with the server's certificate loaded.
+    :raises ValueError: if the URL is not of that form, or the context is missing or needless.
+    :raises OSError: if the address cannot be listened on.
+
+    Cancellation: the listener is closed.
+    """
+    config = config or Config()
+    address = parse_url(url)
+    if (address.scheme == "tls") != (ssl_context is not None):
+        raise ValueError(
+            f"{url!r} needs an ssl_context with the server's certificate"
+            if ssl_context is None
+            else f"an ssl_context needs a tls:// URL, got {url!r}"
+        )
+    if address.scheme == "unix":
+        listener: Listener[Any] = await create_unix_listener(address.host)
+    else:
+        listener = await create_tcp_listener(local_host=address.host, local_port=address.port)
+    async with listener:
+        yield SessionListener(listener, address, config, ssl_context)
+
+
+def _prepare(stream: SocketStream, config: Config) -> None:
+    """Set what a TCP socket needs; other transports have no such options."""
+    try:
+        raw = stream.extra(SocketAttribute.raw_socket)
+    except TypedAttributeLookupError:
+        return
+    if raw.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if config.notsent_lowat is not None and _NOTSENT_LOWAT is not None:
+        raw.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, config.notsent_lowat)

@@ -1,0 +1,76 @@
+"""Events: what the IO layer has to look at after it gave the core something.
+
+What it is.  Wake-ups, not data: bytes are pulled from the core by ``read``, and that call returns the
+credit, so a window cannot be forgotten.  The core notes here which streams changed; the session
+takes the notes, wakes whoever waits, and finds the streams by their ``owner``.
+
+The rule.  A stream stands in a list at most once between two takes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from .errors import Failure
+    from .halves import StreamState
+
+__all__ = ("Events", "GoAway")
+
+
+class GoAway(NamedTuple):
+    """What a GOAWAY said."""
+
+    last_id: int
+    code: int
+    debug: bytes
+
+
+class Events:
+    """Notes of one connection, in lists that the session empties."""
+
+    __slots__ = (
+        "ended",
+        "go_away",
+        "heartbeats",
+        "offered",
+        "pings_sent",
+        "pongs",
+        "readable",
+        "writable",
+    )
+
+    def __init__(self) -> None:
+        self.readable: list[StreamState] = []
+        """Streams with something new to ``read``: bytes, the end, or a failure."""
+        self.writable: list[StreamState] = []
+        """Streams with room to ``write`` again, or a failure."""
+        self.offered = False
+        """A stream waits for ``accept``."""
+        self.heartbeats: list[StreamState] = []
+        """Heartbeat streams that a foreign peer opened; the application never sees them."""
+        self.pings_sent: list[bytes] = []
+        """Payloads of pings that left the queue."""
+        self.pongs: list[bytes] = []
+        """Payloads that came back."""
+        self.go_away: GoAway | None = None
+        """The peer's latest GOAWAY."""
+        self.ended: Failure | None = None
+        """Why the connection is over, once it is."""
+
+    def readers(self, stream: StreamState) -> None:
+        """Note that ``stream`` has something new to read."""
+        if not stream.wake_read:
+            stream.wake_read = True
+            self.readable.append(stream)
+
+    def writers(self, stream: StreamState) -> None:
+        """Note that ``stream`` can be written to again."""
+        if not stream.wake_write:
+            stream.wake_write = True
+            self.writable.append(stream)
+
+    def both(self, stream: StreamState) -> None:
+        """Note that ``stream`` failed."""
+        self.readers(stream)
+        self.writers(stream)

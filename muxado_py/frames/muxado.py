@@ -1,0 +1,302 @@
+"""The muxado wire: Go muxado v2's frames, and the few more that two muxado_py peers exchange.
+
+Where data comes from and goes to.  :class:`MuxadoDecoder` is fed what the transport received and
+calls the core; the functions of :class:`Muxado` give the bytes of what the core wants sent.
+
+The format (ngrok/muxado-go, ``frame/common.go``), big endian::
+
+    0       3        4         8
+    +-------+--------+---------+--------------
+    | len24 | tp flg | id32    | len24 bytes
+    +-------+--------+---------+--------------
+    0 RST     body: code32
+    1 DATA    flags FIN=1 SYN=2
+    2 WNDINC  body: increment31
+    3 GOAWAY  id 0, body: last31 code32 debug
+    others    skipped with their body, whatever flags they have
+
+A muxado_py peer is recognized by its first frame: a WNDINC for the id 0x7fffffff, which is never
+given out, with the two spare flag bits set.  Go ignores a WNDINC for an id it does not know; the
+Rust crate answers with an RST for it, which is ignored here.  Not the SYN and FIN bits: the crate
+looks at those on every type (ngrok/ngrok-rust, ``muxado/src/frame.rs``).  Only after that frame
+are types 4 to 7 sent or understood::
+
+    4 PRIORITY  body: urgency8 (weight-1)8
+    5 PING      flag ACK=1, body: 8 bytes, given back
+    6 SETTINGS  id 0, body: (key16 value32) ...
+    7 CREDIT    id 0, body: limit64, the total payload the sender of this frame takes
+
+The rule.  Lengths and ids are checked on the header.  Only fixed bodies are ever held, at most
+1 KiB of a GOAWAY's debug text with them; DATA goes on in pieces, the rest is skipped in pieces.
+
+The trap.  After each GOAWAY goes one header of an unknown type: Go muxado up to v2.0.1 swallows
+eight bytes too many after a GOAWAY, and would lose the next frame's header.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, ClassVar
+
+from ..errors import ErrorCode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .wire import Receiver
+
+__all__ = ("Muxado", "MuxadoDecoder")
+
+RST, DATA, WNDINC, GOAWAY, PRIORITY, PING, SETTINGS, CREDIT = range(0x00, 0x80, 0x10)
+FIN, SYN, ACK, SPARE = 1, 2, 1, 0x0C
+
+MAX_ID = 0x7FFF_FFFD
+HELLO_ID = 0x7FFF_FFFF
+HELLO_INCREMENT = 0x6D78_7001  # "mxp", version 1
+MAX_DEBUG = 1024
+MAX_SETTINGS = 16
+
+_HEADER = Struct(">II")
+_HEADER_AND_WORD = Struct(">III")
+_HEADER_AND_LIMIT = Struct(">IIQ")
+_GOAWAY = Struct(">IIII")
+_WORD = Struct(">I")
+_TWO_WORDS = Struct(">II")
+_LIMIT = Struct(">Q")
+_SETTING = Struct(">HI")
+
+_PAD = _HEADER.pack(0xF0, 0)
+_HELLO = _HEADER_AND_WORD.pack(4 << 8 | WNDINC | SPARE, HELLO_ID, HELLO_INCREMENT)
+_TYPE_NAMES = {RST: "RST", WNDINC: "WNDINC", GOAWAY: "GOAWAY", DATA: "DATA"}
+
+
+class MuxadoDecoder:
+    """Bytes to operations; see :class:`~muxado_py.frames.wire.Decoder`."""
+
+    __slots__ = ("_body", "_extended", "_fin", "_first", "_held", "_id", "_receiver", "_skip")
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._held = b""  # an incomplete header or fixed body, or what came during a pause
+        self._body = 0  # bytes of the DATA frame under way that are still to come
+        self._id = 0  # its stream
+        self._fin = False  # whether it finishes the stream
+        self._skip = 0  # bytes of an uninteresting body that are still to come
+        self._first = True
+        self._extended = False  # whether the peer is a muxado_py, whose frames we understand
+
+    @property
+    def midway(self) -> bool:
+        return bool(self._held or self._body or self._skip)
+
+    def feed(self, data: bytes) -> None:
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        receiver = self._receiver
+        pos = 0
+        end = len(data)
+        while not receiver.paused:
+            if self._body:
+                if pos == end:
+                    return
+                pos = self._go_on(data, pos, end)
+                continue
+            if self._skip:
+                step = min(self._skip, end - pos)
+                self._skip -= step
+                pos += step
+                if self._skip:
+                    return
+            if end - pos < 8:
+                break
+            word, stream_id = _HEADER.unpack_from(data, pos)
+            kind = word & 0xF0
+            length = word >> 8
+            if self._first:
+                if stream_id == HELLO_ID and end - pos < len(_HELLO):
+                    break
+                self._first = False
+                self._extended = data.startswith(_HELLO, pos)
+                receiver.recognized(self._extended)
+            if kind == DATA:
+                if not 0 < stream_id <= MAX_ID:
+                    receiver.violated(ErrorCode.PROTOCOL_ERROR, f"DATA for stream {stream_id:#x}")
+                    return
+                pos += 8
+                flags = word & 0x0F
+                if flags & SYN:
+                    receiver.opened(stream_id)
+                stop = pos + length
+                if stop > end:
+                    self._body = length
+                    self._id = stream_id
+                    self._fin = bool(flags & FIN)
+                    if pos == end:
+                        # Nothing of the body is here, but the core can judge its length now.
+                        receiver.data(stream_id, b"", length)
+                    continue
+                if length:
+                    receiver.data(stream_id, data[pos:stop], 0)
+                    pos = stop
+                elif not flags & (SYN | FIN):
+                    receiver.data(stream_id, b"", 0)
+                if flags & FIN:
+                    receiver.finished(stream_id)
+                continue
+            taken = self._control(kind, word & 0x0F, length, stream_id, data, pos + 8, end)
+            if taken < 0:
+                break
+            pos = taken
+        self._held = data[pos:]
+
+    def _go_on(self, data: bytes, pos: int, end: int) -> int:
+        """The next piece of the DATA body under way."""
+        stop = min(end, pos + self._body)
+        self._body -= stop - pos
+        self._receiver.data(self._id, data[pos:stop], self._body)
+        if self._fin and not self._body:
+            self._receiver.finished(self._id)
+        return stop
+
+    def _control(
+        self, kind: int, flags: int, length: int, stream_id: int, data: bytes, pos: int, end: int
+    ) -> int:
+        """One frame that is not DATA, whose body begins at ``pos``.
+
+        Returns where the next frame begins, or -1 if more of this one must arrive first.
+        """
+        receiver = self._receiver
+        if kind in (WNDINC, RST):
+            if length != 4:
+                return self._bad_length(kind, length, "4")
+            if stream_id == 0:
+                return self._violation(f"{_TYPE_NAMES[kind]} for stream 0")
+            if end - pos < 4:
+                return -1
+            value: int = _WORD.unpack_from(data, pos)[0]
+            if kind == RST:
+                receiver.was_reset(stream_id, value)
+            else:
+                receiver.credited(stream_id, value & 0x7FFF_FFFF)
+            return pos + 4
+        if kind == GOAWAY:
+            if length < 8:
+                return self._bad_length(kind, length, "at least 8")
+            if stream_id:
+                return self._violation(f"GOAWAY for stream {stream_id:#x}, expected 0")
+            kept = min(length, 8 + MAX_DEBUG)
+            if end - pos < kept:
+                return -1
+            last_id, code = _TWO_WORDS.unpack_from(data, pos)
+            receiver.going_away(last_id & 0x7FFF_FFFF, code, data[pos + 8 : pos + kept])
+            self._skip = length - kept
+            return pos + kept
+        return self._extension(kind, flags, length, stream_id, data, pos, end)
+
+    def _extension(
+        self, kind: int, flags: int, length: int, stream_id: int, data: bytes, pos: int, end: int
+    ) -> int:
+        """A frame between muxado_py peers, or one of a type nobody knows: that one is skipped."""
+        receiver = self._receiver
+        if not self._extended or length not in _EXTENSION_LENGTHS.get(kind, ()):
+            self._skip = length
+            receiver.noise()
+            return pos
+        if end - pos < length:
+            return -1
+        body = data[pos : pos + length]
+        if kind == PRIORITY:
+            receiver.prioritized(stream_id, body[0], body[1] + 1)
+        elif kind == CREDIT:
+            receiver.session_credited(_LIMIT.unpack(body)[0])
+        elif kind == SETTINGS:
+            receiver.settings(dict(_SETTING.iter_unpack(body)))
+        elif flags & ACK:
+            receiver.ponged(body)
+        else:
+            receiver.pinged(body)
+        return pos + length
+
+    def _bad_length(self, kind: int, length: int, expected: str) -> int:
+        self._receiver.violated(
+            ErrorCode.FRAME_SIZE_ERROR,
+            f"{_TYPE_NAMES[kind]} of {length} bytes, expected {expected}",
+        )
+        return -1
+
+    def _violation(self, message: str) -> int:
+        self._receiver.violated(ErrorCode.PROTOCOL_ERROR, message)
+        return -1
+
+
+_EXTENSION_LENGTHS: dict[int, range] = {
+    PRIORITY: range(2, 3),
+    PING: range(8, 9),
+    SETTINGS: range(0, 6 * MAX_SETTINGS + 1, 6),
+    CREDIT: range(8, 9),
+}
+
+
+class Muxado:
+    """Operations to bytes; see :class:`~muxado_py.frames.wire.Wire`."""
+
+    name: ClassVar[str] = "muxado"
+    max_id: ClassVar[int] = MAX_ID
+    max_payload: ClassVar[int] = 2**24 - 1
+
+    @staticmethod
+    def first_id(client: bool) -> int:
+        # Go's counter starts at 1 or 0 and is raised by two before its first use.
+        return 3 if client else 2
+
+    @staticmethod
+    def decoder(receiver: Receiver) -> MuxadoDecoder:
+        return MuxadoDecoder(receiver)
+
+    @staticmethod
+    def data_header(stream_id: int, length: int, syn: bool, fin: bool) -> bytes:
+        flags = (SYN if syn else 0) | (FIN if fin else 0)
+        return _HEADER.pack(length << 8 | DATA | flags, stream_id)
+
+    @staticmethod
+    def reset(stream_id: int, code: int) -> bytes:
+        return _HEADER_AND_WORD.pack(4 << 8 | RST, stream_id, code)
+
+    @staticmethod
+    def credit(stream_id: int, nbytes: int) -> bytes:
+        return _HEADER_AND_WORD.pack(4 << 8 | WNDINC, stream_id, nbytes)
+
+    @staticmethod
+    def go_away(last_id: int, code: int, debug: bytes) -> bytes:
+        debug = debug[:MAX_DEBUG]
+        return _GOAWAY.pack((8 + len(debug)) << 8 | GOAWAY, 0, last_id, code) + debug + _PAD
+
+    @staticmethod
+    def probe(stream_id: int) -> bytes:
+        return _HEADER.pack(DATA, stream_id)
+
+    @staticmethod
+    def hello() -> bytes:
+        return _HELLO
+
+    @staticmethod
+    def ping(payload: bytes) -> bytes:
+        return _HEADER.pack(8 << 8 | PING, 0) + payload
+
+    @staticmethod
+    def pong(payload: bytes) -> bytes:
+        return _HEADER.pack(8 << 8 | PING | ACK, 0) + payload
+
+    @staticmethod
+    def settings(values: Mapping[int, int]) -> bytes:
+        body = b"".join(_SETTING.pack(key, value) for key, value in values.items())
+        return _HEADER.pack(len(body) << 8 | SETTINGS, 0) + body
+
+    @staticmethod
+    def priority(stream_id: int, urgency: int, weight: int) -> bytes:
+        return _HEADER.pack(2 << 8 | PRIORITY, stream_id) + bytes((urgency, weight - 1))
+
+    @staticmethod
+    def session_credit(limit: int) -> bytes:
+        return _HEADER_AND_LIMIT.pack(8 << 8 | CREDIT, 0, limit)

@@ -1,0 +1,109 @@
+"""The peer's streams as an anyio listener.
+
+What it is.  The anyio form of Go's "a session is a ``net.Listener``": anything that serves an
+``anyio.abc.Listener`` serves a session's streams.
+
+The rule.  A closed listener takes nothing any more: streams that wait are refused at once, and those
+that come later too, so that a dialer learns it from an error that is safe to retry instead of
+waiting for a time-out.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from anyio import create_task_group
+from anyio.abc import Listener
+from anyio.lowlevel import checkpoint
+
+from .errors import ErrorCode, SessionClosedError, SessionError, StreamClosedError
+from .stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from anyio.abc import TaskGroup
+
+    from .session import Session
+
+__all__ = ("NetListener",)
+
+
+class NetListener(Listener[Stream]):
+    """Listens for the streams that the peer opens; made by ``Session.net_listener``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._closed = False
+
+    @property
+    def session(self) -> Session:
+        """The session whose streams these are."""
+        return self._session
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """The transport's addresses, as ``SocketAttribute.local_address`` and ``remote_address``."""
+        return self._session.stream_attributes
+
+    async def accept(self) -> Stream:
+        """Wait for the next stream; see :meth:`Session.accept_stream`.
+
+        :raises ~anyio.ClosedResourceError: if the listener was closed.
+        :raises SessionError: if the session is over.
+
+        Cancellation: no stream is lost.
+        """
+        if self._closed:
+            await checkpoint()
+            raise StreamClosedError("you closed this listener", code=ErrorCode.SESSION_CLOSED)
+        return await self._session.accept_stream()
+
+    async def serve(
+        self,
+        handler: Callable[[Stream], Any],
+        task_group: TaskGroup | None = None,
+    ) -> None:
+        """Call ``handler(stream)`` in a task for each stream, until the session is over.
+
+        The stream is closed when its handler returns, and reset when it raises; what it raises
+        goes to the task group.
+
+        :param task_group: where the handlers run; default one of its own, which this waits for.
+        :raises SessionError: if the session ended otherwise than by a goodbye.
+
+        Cancellation: the handlers are cancelled too, if the task group is its own.
+        """
+        async with AsyncExitStack() as stack:
+            if task_group is None:
+                task_group = await stack.enter_async_context(create_task_group())
+            while True:
+                try:
+                    stream = await self.accept()
+                except (SessionClosedError, StreamClosedError):
+                    return
+                except SessionError as exc:
+                    if exc.code == ErrorCode.NO_ERROR:
+                        return
+                    raise
+                task_group.start_soon(_handle, handler, stream)
+
+    async def aclose(self) -> None:
+        """Refuse the streams that wait and those that come; accepted ones go on.
+
+        Cancellation: the listener is closed all the same.
+        """
+        if not self._closed:
+            self._closed = True
+            self._session.stop_accepting()
+        await checkpoint()
+
+
+async def _handle(handler: Callable[[Stream], Awaitable[object]], stream: Stream) -> None:
+    try:
+        await handler(stream)
+    except BaseException:
+        stream.reset(ErrorCode.INTERNAL_ERROR)
+        raise
+    stream.close()

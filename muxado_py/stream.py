@@ -1,0 +1,324 @@
+"""Stream: one byte stream of a session, as an anyio stream and as nowait calls.
+
+Where data comes from and goes to.  ``send`` puts bytes into the core's stream and wakes the session's
+writer; ``receive`` pulls them out of the core, which returns their credit.  The session's tasks call
+``wake_reader`` and ``wake_writer`` when the core says that something changed.
+
+The rule.  No task of the application ever touches the transport or waits for it: what it writes lies
+in the core until the scheduler picks the stream.  So a cancelled ``send`` can simply take back what
+no frame was cut from, and a cancelled ``receive`` has taken nothing.
+
+The trap.  Between looking at the state and acting on it there must be no ``await``; where a call has
+to be a checkpoint without having waited, it yields *after* the act, shielded, so that a
+cancellation can never swallow bytes that were already taken.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anyio import BusyResourceError, EndOfStream, Event, WouldBlock
+from anyio.abc import ByteStream
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
+
+from .errors import ErrorCode, Retry, StreamClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .halves import StreamState
+    from .scheduler import Priority
+    from .session import Session
+
+__all__ = ("Stream",)
+
+
+class Stream(ByteStream):
+    """One full-duplex byte stream; made by a :class:`~muxado_py.Session`, never directly.
+
+    An ``anyio.abc.ByteStream``.  One task may send while another receives; two tasks in the same
+    direction raise :exc:`~anyio.BusyResourceError`.  Every error of the stream carries ``retry``.
+    """
+
+    __slots__ = (
+        "_on_readable",
+        "_on_writable",
+        "_readable",
+        "_receiving",
+        "_sending",
+        "_session",
+        "_state",
+        "_writable",
+    )
+
+    def __init__(self, session: Session, state: StreamState) -> None:
+        self._session = session
+        self._state = state
+        self._sending = False
+        self._receiving = False
+        self._readable: Event | None = None
+        self._writable: Event | None = None
+        self._on_readable: Callable[[], object] | None = None
+        self._on_writable: Callable[[], object] | None = None
+        state.owner = self
+
+    def __repr__(self) -> str:
+        return f"<muxado_py.Stream {self.id} of {self._session!r}>"
+
+    # What it is.
+
+    @property
+    def session(self) -> Session:
+        """The session that carries it."""
+        return self._session
+
+    @property
+    def id(self) -> int | None:
+        """The id on the wire; None until the stream's first frame goes out."""
+        return self._state.id
+
+    @property
+    def stream_type(self) -> int | None:
+        """The four-byte type, in a session with ``Config(typed_streams=True)``; else None."""
+        return self._state.stream_type
+
+    @property
+    def priority(self) -> Priority:
+        """Its place among the session's streams, from the next frame on.
+
+        A muxado_py peer is told what is set here and orders its own answers by it; what the peer
+        sets shows here.
+        """
+        return self._state.priority
+
+    @priority.setter
+    def priority(self, priority: Priority) -> None:
+        self._session.connection.set_priority(self._state, priority)
+        self._session.changed()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """The transport's addresses, as ``SocketAttribute.local_address`` and ``remote_address``."""
+        return self._session.stream_attributes
+
+    # Receiving.
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether ``receive_nowait`` would not raise ``WouldBlock``."""
+        state = self._state
+        return bool(state.recv.unread or state.recv.finished or state.failure)
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Wait for bytes of the peer.
+
+        :param max_bytes: the most to return, at least 1.
+        :returns: 1 to ``max_bytes`` bytes.
+        :raises ~anyio.EndOfStream: if the peer finished sending and everything was received.
+        :raises ~anyio.BrokenResourceError: (a :class:`StreamError` or :class:`SessionError`) if the
+            stream or the session ended otherwise; what arrived before is received first.
+        :raises ~anyio.ClosedResourceError: if this side closed the stream.
+        :raises ~anyio.BusyResourceError: if another task is receiving.
+
+        Cancellation: nothing is lost; the bytes stay for the next call.
+        """
+        if self._receiving:
+            raise BusyResourceError("receiving from")
+        await checkpoint_if_cancelled()
+        if self.is_readable:
+            data = self.receive_nowait(max_bytes)
+            await cancel_shielded_checkpoint()
+            return data
+        self._receiving = True
+        try:
+            while not self.is_readable:
+                self._readable = Event()
+                await self._readable.wait()
+        finally:
+            self._readable = None
+            self._receiving = False
+        return self.receive_nowait(max_bytes)
+
+    def receive_nowait(self, max_bytes: int = 65536) -> bytes:
+        """Like ``receive``, without waiting.
+
+        :raises ~anyio.WouldBlock: if nothing is there yet.
+        """
+        if max_bytes < 1:
+            raise ValueError(f"max_bytes must be at least 1, got {max_bytes}")
+        state = self._state
+        if state.recv.unread:
+            data = self._session.connection.read(state, max_bytes)
+            self._session.changed()
+            return data
+        if state.released and state.failure is not None:
+            raise state.error()
+        if state.recv.finished:
+            raise EndOfStream
+        if state.failure is not None:
+            raise state.error()
+        raise WouldBlock
+
+    # Sending.
+
+    async def send(self, item: bytes | bytearray | memoryview) -> None:
+        """Send bytes; returns when at most half of ``Config.send_buffer`` waits unsent.
+
+        :param item: any length; ``bytes`` are kept without a copy.
+        :raises ~anyio.BrokenResourceError: (a :class:`StreamError` or :class:`SessionError`) if the
+            stream or the session is over; part of ``item`` may have been sent.
+        :raises ~anyio.ClosedResourceError: if this side closed the stream or half closed it.
+        :raises ~anyio.BusyResourceError: if another task is sending.
+
+        Cancellation: what is in no frame yet is taken back; what was sent is a prefix of ``item``.
+        """
+        if self._sending:
+            raise BusyResourceError("sending to")
+        data = item if type(item) is bytes else bytes(item)
+        state = self._state
+        await checkpoint_if_cancelled()
+        self._check_sendable()
+        connection = self._session.connection
+        if data:
+            connection.write(state, data)
+            self._session.changed()
+        limit = self._session.config.send_buffer
+        if state.send.buffered <= limit:
+            await cancel_shielded_checkpoint()
+            return
+        self._sending = True
+        try:
+            while state.send.buffered > limit // 2:
+                state.writer_waits = True
+                self._writable = Event()
+                await self._writable.wait()
+                if state.failure is not None:
+                    raise state.error()
+        except BaseException:
+            connection.unwrite(state, len(data))
+            raise
+        finally:
+            self._writable = None
+            self._sending = False
+
+    def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
+        """Send what there is room for; ``on_writable`` is called when there is room for the rest.
+
+        :returns: how many bytes were taken, from 0 to ``len(data)``.
+        :raises: what ``send`` raises.
+        """
+        if self._sending:
+            raise BusyResourceError("sending to")
+        self._check_sendable()
+        state = self._state
+        room = self._session.config.send_buffer - state.send.buffered
+        taken = min(len(data), max(0, room))
+        if taken:
+            # Slicing bytes whole gives the same object; others are copied, for they may change.
+            self._session.connection.write(state, bytes(data[:taken]))
+            self._session.changed()
+        if taken < len(data):
+            state.writer_waits = True
+        return taken
+
+    def _check_sendable(self) -> None:
+        state = self._state
+        if state.failure is not None:
+            raise state.error()
+        if state.send.finishing:
+            raise StreamClosedError(
+                "send after send_eof: this direction of the stream is finished",
+                code=ErrorCode.STREAM_CLOSED,
+                retry=state.verdict() if state.local else Retry.UNKNOWN,
+            )
+
+    async def send_eof(self) -> None:
+        """Half close: the peer receives the end after the last byte; receiving goes on.
+
+        A second call does nothing.
+
+        :raises ~anyio.BrokenResourceError: if the stream or the session is over.
+        :raises ~anyio.ClosedResourceError: if this side closed the stream.
+        :raises ~anyio.BusyResourceError: if another task is sending.
+
+        Cancellation: the end is sent all the same.
+        """
+        self.send_eof_nowait()
+        await checkpoint()
+
+    def send_eof_nowait(self) -> None:
+        """Like ``send_eof``, without a checkpoint."""
+        if self._sending:
+            raise BusyResourceError("sending to")
+        if self._state.send.finishing and not self._state.released:
+            return
+        self._check_sendable()
+        self._session.connection.finish(self._state)
+        self._session.changed()
+
+    # Ending.
+
+    async def aclose(self) -> None:
+        """Close both ways: what was sent still goes out, and the peer's further sends fail.
+
+        Does not wait for the flush, which has ``Config.linger_timeout`` seconds.  Blocked calls of
+        other tasks on this stream raise :exc:`~anyio.ClosedResourceError`.
+
+        Cancellation: the stream is closed all the same.
+        """
+        self.close()
+        await checkpoint()
+
+    def close(self) -> None:
+        """Like ``aclose``, without a checkpoint."""
+        if not self._state.released:
+            self._session.close_stream(self._state)
+            self._wake_all()
+
+    def reset(self, code: int = ErrorCode.STREAM_CANCELLED) -> None:
+        """Abort both directions at once: unsent bytes are dropped, the peer is told ``code``.
+
+        A stream of which nothing was sent yet leaves no trace.  On a closed stream that still has
+        bytes to flush it stops the flush; after that it does nothing.
+        """
+        self._session.connection.reset(self._state, code)
+        self._session.changed()
+        self._wake_all()
+
+    # Wake-ups.
+
+    def set_callbacks(
+        self,
+        on_readable: Callable[[], object] | None,
+        on_writable: Callable[[], object] | None,
+    ) -> None:
+        """For adaptors that drive the stream by its nowait calls, without a task.
+
+        :param on_readable: called when bytes, the end or a failure arrived.
+        :param on_writable: called when there is room after ``send_nowait`` took less than it was
+            given, or when the stream failed.
+
+        Both are called from the session's tasks and must not raise.
+        """
+        self._on_readable = on_readable
+        self._on_writable = on_writable
+
+    def wake_reader(self) -> None:
+        """The session says: there is something new to receive."""
+        if self._readable is not None:
+            self._readable.set()
+        if self._on_readable is not None:
+            self._on_readable()
+
+    def wake_writer(self) -> None:
+        """The session says: there is room to send, or the stream failed."""
+        if self._writable is not None:
+            self._writable.set()
+        if self._on_writable is not None:
+            self._on_writable()
+
+    def _wake_all(self) -> None:
+        """Whoever waits in ``send`` or ``receive`` must learn that the stream was closed here."""
+        for event in (self._readable, self._writable):
+            if event is not None:
+                event.set()

@@ -1,0 +1,183 @@
+"""The stream table: which streams live, which ids were used, and which wait for ``accept``.
+
+Where data comes from and goes to.  The inbound side puts the peer's streams here and finds streams
+by id; the outbound side gives ids to ours, at the moment their SYN is cut into a frame, so that
+SYN order on the wire is id order.
+
+The rule.  A stream is in ``live`` while the wire may still mention it, and counts in ``peer_open``
+until the application is done with it: the first alone would let a peer open and reset streams
+faster than handlers end.
+
+The trap.  Go peers send their SYNs out of id order (the SYN goes with the first write), so "higher
+than the last" does not tell a new id from a used one.  The gaps are remembered as ranges, of which
+a bounded number is kept; an id of a forgotten gap is refused, which is always safe.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .halves import StreamState
+
+__all__ = ("IdLedger", "IdUse", "StreamTable")
+
+MAX_GAPS = 1024
+
+
+class IdUse(Enum):
+    """What a SYN's id turns out to be."""
+
+    NEW = "new"
+    USED = "used"
+    FORGOTTEN = "forgotten"
+
+
+class IdLedger:
+    """Which of the peer's ids were used, in bounded memory.
+
+    :param first: the first id of the peer's parity; the others follow in steps of two.
+    """
+
+    __slots__ = ("_forgotten", "_gaps", "highest")
+
+    def __init__(self, first: int) -> None:
+        self.highest = first - 2
+        self._gaps: list[tuple[int, int]] = []  # skipped ids as (first, last), ascending
+        self._forgotten = 0  # gaps up to here were given up
+
+    def use(self, stream_id: int) -> IdUse:
+        """Note that a SYN for ``stream_id``, which has the right parity, arrived."""
+        if stream_id > self.highest:
+            if stream_id > self.highest + 2:
+                self._gaps.append((self.highest + 2, stream_id - 2))
+                if len(self._gaps) > MAX_GAPS:
+                    self._forgotten = self._gaps.pop(0)[1]
+            self.highest = stream_id
+            return IdUse.NEW
+        if stream_id <= self._forgotten:
+            return IdUse.FORGOTTEN
+        index = bisect_right(self._gaps, (stream_id, self.highest)) - 1
+        if index < 0 or not self._gaps[index][0] <= stream_id <= self._gaps[index][1]:
+            return IdUse.USED
+        low, high = self._gaps.pop(index)
+        parts = [(low, stream_id - 2), (stream_id + 2, high)]
+        self._gaps[index:index] = [part for part in parts if part[0] <= part[1]]
+        return IdUse.NEW
+
+
+class StreamTable:
+    """The streams of one session.
+
+    :param first_local: the first id this side gives; ids are its parity, in steps of two.
+    :param max_id: the highest id that may be given.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_max_id",
+        "backlog_size",
+        "handed_off_id",
+        "ledger",
+        "left_behind",
+        "live",
+        "local_open",
+        "next_id",
+        "peer_open",
+        "waiting",
+    )
+
+    def __init__(self, first_local: int, first_peer: int, max_id: int) -> None:
+        self.live: dict[int, StreamState] = {}
+        """Streams that have an id and that the wire may still mention."""
+        self.waiting: dict[StreamState, None] = {}
+        """Streams of ours whose SYN is not cut yet; a dict for its order."""
+        self.left_behind: dict[StreamState, None] = {}
+        """Streams the wire is through with, that hold bytes the application has not read."""
+        self.ledger = IdLedger(first_peer)
+        self.next_id = first_local
+        self.local_open = 0
+        """Streams of ours in ``live`` or ``waiting``."""
+        self.peer_open = 0
+        """Streams of the peer that our application is not done with."""
+        self.handed_off_id = 0
+        """The highest id that ``accept`` handed to the application."""
+        self.backlog_size = 0
+        self._backlog: deque[StreamState] = deque()
+        self._max_id = max_id
+
+    def __iter__(self) -> Iterator[StreamState]:
+        """Every stream the session still cares for."""
+        yield from tuple(self.live.values())
+        yield from tuple(self.waiting)
+
+    def is_local(self, stream_id: int) -> bool:
+        return not (stream_id ^ self.next_id) & 1
+
+    def open_local(self, stream: StreamState) -> None:
+        self.waiting[stream] = None
+        self.local_open += 1
+
+    def give_id(self, stream: StreamState) -> bool:
+        """The SYN of ``stream`` is cut now; False if the ids are used up."""
+        if self.next_id > self._max_id:
+            return False
+        del self.waiting[stream]
+        stream.id = self.next_id
+        self.live[stream.id] = stream
+        self.next_id += 2
+        return True
+
+    def open_peer(self, stream_id: int, stream: StreamState) -> None:
+        self.live[stream_id] = stream
+        self.peer_open += 1
+
+    def offer(self, stream: StreamState) -> None:
+        """``stream`` waits for the application to accept it."""
+        stream.offered = True
+        self._backlog.append(stream)
+        self.backlog_size += 1
+
+    def hand_off(self) -> StreamState | None:
+        """The next stream that waits; from here on the application has it."""
+        while self._backlog:
+            stream = self._backlog.popleft()
+            if not stream.released:
+                self.backlog_size -= 1
+                stream.handed_off = True
+                if stream.id is not None:
+                    self.handed_off_id = max(self.handed_off_id, stream.id)
+                return stream
+        return None
+
+    def withdraw(self, stream: StreamState) -> None:
+        """``stream`` ended before the application accepted it."""
+        self.release(stream)
+        if stream.offered:
+            self.backlog_size -= 1
+            if len(self._backlog) > 2 * self.backlog_size + 16:
+                # Withdrawn streams are skipped when their turn comes; they must not pile up.
+                self._backlog = deque(one for one in self._backlog if not one.released)
+
+    def forget(self, stream: StreamState) -> None:
+        """The wire has no more to say of ``stream``."""
+        if stream.id is not None:
+            known = self.live.pop(stream.id, None) is stream
+        elif known := stream in self.waiting:
+            del self.waiting[stream]
+        if known and stream.local:
+            self.local_open -= 1
+        if stream.recv.unread:
+            self.left_behind[stream] = None
+
+    def release(self, stream: StreamState) -> None:
+        """The application is done with ``stream``."""
+        if not stream.released:
+            stream.released = True
+            if not stream.local:
+                self.peer_open -= 1
