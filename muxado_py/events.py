@@ -33,6 +33,7 @@ class Events:
         "ended",
         "go_away",
         "heartbeats",
+        "noted",
         "offered",
         "pings_sent",
         "pongs",
@@ -41,6 +42,8 @@ class Events:
     )
 
     def __init__(self) -> None:
+        self.noted = False
+        """Whether anything was noted since the session last looked."""
         self.readable: list[StreamState] = []
         """Streams with something new to ``read``: bytes, the end, or a failure."""
         self.writable: list[StreamState] = []
@@ -61,13 +64,13 @@ class Events:
     def readers(self, stream: StreamState) -> None:
         """Note that ``stream`` has something new to read."""
         if not stream.wake_read:
-            stream.wake_read = True
+            stream.wake_read = self.noted = True
             self.readable.append(stream)
 
     def writers(self, stream: StreamState) -> None:
         """Note that ``stream`` can be written to again."""
         if not stream.wake_write:
-            stream.wake_write = True
+            stream.wake_write = self.noted = True
             self.writable.append(stream)
 
     def both(self, stream: StreamState) -> None:

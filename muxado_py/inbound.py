@@ -135,7 +135,7 @@ class Inbound:
 
     def _offer(self, stream: StreamState) -> None:
         self._table.offer(stream)
-        self._events.offered = True
+        self._events.offered = self._events.noted = True
 
     # Data.
 
@@ -334,6 +334,7 @@ class Inbound:
 
     def recognized(self, is_muxado_py: bool) -> None:
         self.is_muxado_py = self._out.extended = is_muxado_py
+        self._events.noted = True
         if not is_muxado_py:
             for stream in self._table:
                 self.raise_window(stream)
@@ -372,6 +373,7 @@ class Inbound:
 
     def ponged(self, payload: bytes) -> None:
         self._events.pongs.append(payload)
+        self._events.noted = True
 
     def noise(self) -> None:
         if not self._noise.spend():
@@ -418,6 +420,7 @@ class Inbound:
         self.paused = True
         if self._events.ended is None:
             self._events.ended = failure
+            self._events.noted = True
             for stream in self._table:
                 self.end_stream(stream, failure)
 

@@ -26,6 +26,7 @@ from anyio import (
     current_time,
     move_on_after,
 )
+from anyio.lowlevel import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,6 +160,8 @@ class Link:
                 self._note_flush()
                 self._wake = Event()
                 await self._wake.wait()
+                # Whoever else runs in this turn of the loop may add to the same flush.
+                await checkpoint()
                 continue
             data = b"".join(pieces)
             self.writing_since = started = current_time()

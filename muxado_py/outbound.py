@@ -112,6 +112,7 @@ class Outbound:
         if self._pings:
             out.extend(map(wire.ping, self._pings))
             self._events.pings_sent.extend(self._pings)
+            self._events.noted = True
             self._pings.clear()
         if self._priorities:
             for stream_id, priority in self._priorities.items():

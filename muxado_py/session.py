@@ -31,7 +31,7 @@ from anyio import (
     move_on_after,
 )
 from anyio.abc import SocketAttribute
-from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint
 
 from .config import Config
 from .connection import CLOSED_HERE, Connection
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream, TaskGroup
 
     from .errors import Failure
+    from .events import Events
     from .halves import StreamState
     from .scheduler import Priority
 
@@ -99,6 +100,8 @@ class Session:
         self._idle: Event | None = None  # tells a drain that the last stream is done
         self._over = Event()
         self._closed = Event()
+        # Asking anyio.Event for one costs a look-up of the running backend each time.
+        self.new_event = type(self._closed)
 
     def __repr__(self) -> str:
         side = "client" if self.is_client else "server"
@@ -178,14 +181,11 @@ class Session:
 
         Cancellation: no stream is lost; the next call gets it.
         """
-        await checkpoint_if_cancelled()
-        waited = False
+        if self.connection.backlog or self.closed:
+            await checkpoint()
         while (state := self.connection.accept()) is None:
             self._check_over()
             await self._offered.wait()
-            waited = True
-        if not waited:
-            await cancel_shielded_checkpoint()
         return Stream(self, state)
 
     def _check_over(self) -> None:
@@ -333,6 +333,14 @@ class Session:
     def changed(self) -> None:
         """Take the core's events: wake whoever waits, and the link if there is something for it."""
         events = self.connection.events
+        if events.noted:
+            events.noted = False
+            self._take(events)
+        if self._idle is not None and not self._busy:
+            self._idle.set()
+        self.link.rouse()
+
+    def _take(self, events: Events) -> None:
         while events.readable or events.writable:
             readable, events.readable = events.readable, []
             for state in readable:
@@ -349,15 +357,12 @@ class Session:
             self._offered.set()
             self._offered = Event()
         self._timekeeper.take_events()
-        if self._idle is not None and not self._busy:
-            self._idle.set()
         if events.ended is not None and not self._over.is_set():
             logger.debug("%r is over: %s", self, events.ended.message)
             self._over.set()
             self._offered.set()
             if self._idle is not None:
                 self._idle.set()
-        self.link.rouse()
 
     async def run(self) -> None:
         """Drive the session until it is over and its transport is closed; shielded."""

@@ -8,23 +8,25 @@ The rule.  No task of the application ever touches the transport or waits for it
 in the core until the scheduler picks the stream.  So a cancelled ``send`` can simply take back what
 no frame was cut from, and a cancelled ``receive`` has taken nothing.
 
-The trap.  Between looking at the state and acting on it there must be no ``await``; where a call has
-to be a checkpoint without having waited, it yields *after* the act, shielded, so that a
-cancellation can never swallow bytes that were already taken.
+The trap.  Between looking at the state and acting on it there must be no ``await``.  Every call is a
+checkpoint, and yields *before* it acts: a cancellation can then never swallow bytes that were
+already taken.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anyio import BusyResourceError, EndOfStream, Event, WouldBlock
+from anyio import BusyResourceError, EndOfStream, WouldBlock
 from anyio.abc import ByteStream
-from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint
 
 from .errors import ErrorCode, Retry, StreamClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from anyio import Event
 
     from .halves import StreamState
     from .scheduler import Priority
@@ -124,15 +126,12 @@ class Stream(ByteStream):
         """
         if self._receiving:
             raise BusyResourceError("receiving from")
-        await checkpoint_if_cancelled()
-        if self.is_readable:
-            data = self.receive_nowait(max_bytes)
-            await cancel_shielded_checkpoint()
-            return data
         self._receiving = True
         try:
+            if self.is_readable:
+                await checkpoint()
             while not self.is_readable:
-                self._readable = Event()
+                self._readable = self._session.new_event()
                 await self._readable.wait()
         finally:
             self._readable = None
@@ -176,26 +175,26 @@ class Stream(ByteStream):
             raise BusyResourceError("sending to")
         data = item if type(item) is bytes else bytes(item)
         state = self._state
-        await checkpoint_if_cancelled()
-        self._check_sendable()
         connection = self._session.connection
-        if data:
-            connection.write(state, data)
-            self._session.changed()
         limit = self._session.config.send_buffer
-        if state.send.buffered <= limit:
-            await cancel_shielded_checkpoint()
-            return
+        written = 0
         self._sending = True
         try:
-            while state.send.buffered > limit // 2:
-                state.writer_waits = True
-                self._writable = Event()
-                await self._writable.wait()
-                if state.failure is not None:
-                    raise state.error()
+            await checkpoint()
+            self._check_sendable()
+            if data:
+                written = len(data)
+                connection.write(state, data)
+                self._session.changed()
+            if state.send.buffered > limit:
+                while state.send.buffered > limit // 2:
+                    state.writer_waits = True
+                    self._writable = self._session.new_event()
+                    await self._writable.wait()
+                    if state.failure is not None:
+                        raise state.error()
         except BaseException:
-            connection.unwrite(state, len(data))
+            connection.unwrite(state, written)
             raise
         finally:
             self._writable = None
