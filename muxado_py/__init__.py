@@ -6,7 +6,7 @@ The layout, in the order data flows in::
     windows, halves, table, budgets     the state of a stream and of all streams
     scheduler/    who writes next
     inbound, outbound, connection       the protocol's rules, sans-IO
-    link, timekeeper, session, stream   tasks, timers and cancellation, on anyio
+    link, timekeeper, stream, session, scope   tasks, timers and cancellation, on anyio
     endpoints     sessions by URL
     integrations/ servers, clients and sockets of the ecosystem
     cli/          the ``muxado`` command
@@ -36,7 +36,8 @@ from .errors import (
 )
 from .listener import NetListener
 from .scheduler import Priority
-from .session import Session, SessionStatistics, client, server
+from .scope import client, server
+from .session import Session, SessionStatistics
 from .stream import Stream
 
 __all__ = (

@@ -75,7 +75,7 @@ class Connection:
     @property
     def is_muxado_py(self) -> bool | None:
         """Whether the peer is a muxado_py; None before its first frame."""
-        return self._in.is_muxado_py
+        return self._in.peer.is_muxado_py
 
     @property
     def may_read(self) -> bool:
@@ -101,7 +101,7 @@ class Connection:
     @property
     def unread(self) -> int:
         """Bytes that arrived and that no application has read."""
-        return self._in.unread
+        return self._in.peer.unread
 
     @property
     def peer_streams(self) -> int:
@@ -153,7 +153,7 @@ class Connection:
         :raises SessionError: if the session is over.
         """
         self._check_open()
-        stream = StreamState(None, priority or DEFAULT_PRIORITY, *self._in.make_halves())
+        stream = StreamState(None, priority or DEFAULT_PRIORITY, *self._in.peer.make_halves())
         if stream_type is not None:
             stream.stream_type = stream_type
             stream.send.write(stream_type.to_bytes(4, "big"))
@@ -162,7 +162,7 @@ class Connection:
         return stream
 
     def _check_open(self) -> None:
-        limit = self._in.peer_limit
+        limit = self._in.peer.stream_limit
         if self.events.ended is not None:
             raise self.events.ended.error(Retry.NEVER_SENT)
         if self.events.go_away is not None:

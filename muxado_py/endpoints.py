@@ -32,7 +32,7 @@ from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
 from .config import Config
-from .session import client, server
+from .scope import client, server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

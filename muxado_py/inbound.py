@@ -31,8 +31,8 @@ from .errors import (
     code_name,
 )
 from .events import GoAway
-from .frames import Setting
-from .halves import RecvHalf, SendHalf, StreamState
+from .halves import StreamState
+from .peer import Peer
 from .scheduler import DEFAULT_PRIORITY, Priority
 from .table import IdUse
 
@@ -75,16 +75,7 @@ class Inbound:
         """Whether the application takes streams at all."""
         self.last_id = wire.max_id
         """The last id of our latest GOAWAY; streams above it are refused."""
-        self.peer_window = config.initial_window
-        """What we may send on a new stream."""
-        self.peer_limit: int | None = None
-        """How many streams the peer lets us have open, once it said so."""
-        self.is_muxado_py: bool | None = None
-        """What the first frame said of the peer; None before it."""
-        self.unread = 0
-        """Bytes of all streams that the application has not read."""
-        self._received = 0  # payload bytes ever received
-        self._announced = 0  # the total payload the peer was told it may send
+        self.peer = Peer(wire, table, outbound, config)
         # Tiny frames count for a stream until it is read, so the bound follows its window.
         self._max_tiny = max(1024, config.stream_window // 4)
         self._pings, self._noise, self._early_resets, self._provoked = self.budgets = tuple(
@@ -110,28 +101,13 @@ class Inbound:
             return self._reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
         if table.backlog_size >= self._config.accept_backlog:
             return self._reply_reset(stream_id, ErrorCode.ACCEPT_QUEUE_FULL)
-        stream = StreamState(stream_id, DEFAULT_PRIORITY, *self.make_halves())
+        stream = StreamState(stream_id, DEFAULT_PRIORITY, *self.peer.make_halves())
         table.open_peer(stream_id, stream)
         self._out.admit(stream)
-        self.raise_window(stream)
+        self.peer.raise_window(stream)
         if not self._config.typed_streams:
             self._offer(stream)
         return None
-
-    def make_halves(self) -> tuple[SendHalf, RecvHalf]:
-        """The two halves of a new stream, with the windows both sides assume."""
-        config = self._config
-        recv = RecvHalf(config.initial_window, config.stream_window)
-        if self.is_muxado_py:
-            recv.window.told()
-        return SendHalf(self.peer_window), recv
-
-    def raise_window(self, stream: StreamState) -> None:
-        """Give a foreign peer's stream the credit that ``initial_window`` lacks of ours."""
-        if self.is_muxado_py is False and stream.id is not None:
-            credit = stream.recv.window.consume(0)
-            if credit:
-                self._out.credit(stream.id, credit)
 
     def _offer(self, stream: StreamState) -> None:
         self._table.offer(stream)
@@ -142,11 +118,11 @@ class Inbound:
     def data(self, stream_id: int, chunk: bytes, pending: int) -> None:
         stream = self._table.live.get(stream_id)
         size = len(chunk)
-        self._received += size
+        self.peer.received += size
         if stream is None:
             if not pending:
                 self._reply_reset(stream_id, ErrorCode.STREAM_CLOSED)
-            self.credit_session()
+            self.peer.credit_session()
             return
         stream.heard = True
         recv = stream.recv
@@ -171,14 +147,14 @@ class Inbound:
         stream.answered = True
         if stream.released:
             stream.unread_lost = True
-            self.credit_session()
+            self.peer.credit_session()
             return None
         recv.append(chunk)
-        self.unread += size
+        self.peer.unread += size
         if self._config.typed_streams and stream.stream_type is None and not stream.local:
             return self._read_type(stream)
         self._events.readers(stream)
-        if self.unread > self._config.session_window:
+        if self.peer.unread > self._config.session_window:
             self._shed()
         return None
 
@@ -208,35 +184,23 @@ class Inbound:
     def read(self, stream: StreamState, nbytes: int) -> bytes:
         """Up to ``nbytes`` for the application, and the credit that reading them frees."""
         chunk = stream.recv.read(nbytes)
-        self.unread -= len(chunk)
+        self.peer.unread -= len(chunk)
         if self._table.left_behind and not stream.recv.unread:
             self._table.left_behind.pop(stream, None)
         if not stream.recv.finished and stream.failure is None and stream.id is not None:
             credit = stream.recv.window.consume(len(chunk))
             if credit:
                 self._out.credit(stream.id, credit)
-        self.credit_session()
+        self.peer.credit_session()
         return chunk
 
     def drop_unread(self, stream: StreamState) -> int:
         """Throw away what the application did not read; how many bytes that were."""
         dropped = stream.recv.drop()
-        self.unread -= dropped
+        self.peer.unread -= dropped
         self._table.left_behind.pop(stream, None)
-        self.credit_session()
+        self.peer.credit_session()
         return dropped
-
-    def credit_session(self) -> None:
-        """Tell a muxado_py peer how much more this session takes, a quarter of the bound at a time.
-
-        The limit is a total, made from what arrived and what is unread, so that no way of throwing
-        bytes away can leak credit.
-        """
-        if self.is_muxado_py:
-            limit = self._received - self.unread + self._config.session_window
-            if limit - self._announced >= self._config.session_window // 4:
-                self._announced = limit
-                self._out.control(self._wire.session_credit(limit))
 
     # Ends.
 
@@ -267,7 +231,7 @@ class Inbound:
             kind = StreamResetError
             message = f"the peer reset stream {stream_id}: {code_name(code)}"
         self.end_stream(stream, Failure(kind, message, code, True), refused=refused)
-        if code == ErrorCode.ACCEPT_QUEUE_FULL and not self.is_muxado_py:
+        if code == ErrorCode.ACCEPT_QUEUE_FULL and not self.peer.is_muxado_py:
             # Go keeps a stream that it refused in its table until somebody resets it.
             self._reply_reset(stream_id, ErrorCode.STREAM_CANCELLED)
         if not stream.local and not stream.handed_off and not self._early_resets.spend():
@@ -333,36 +297,11 @@ class Inbound:
         self._out.session_limit = max(limit, self._out.session_limit or 0)
 
     def recognized(self, is_muxado_py: bool) -> None:
-        self.is_muxado_py = self._out.extended = is_muxado_py
         self._events.noted = True
-        if not is_muxado_py:
-            for stream in self._table:
-                self.raise_window(stream)
-            return
-        config = self._config
-        self._out.control(
-            self._wire.settings(
-                {
-                    Setting.INITIAL_WINDOW: config.stream_window,
-                    Setting.MAX_STREAMS: config.max_streams,
-                }
-            )
-        )
-        self.credit_session()
-        for stream in self._table:
-            stream.recv.window.told()
-            if stream.priority != DEFAULT_PRIORITY:
-                self._out.tell_priority(stream)
+        self.peer.recognized(is_muxado_py)
 
     def settings(self, values: Mapping[int, int]) -> None:
-        self.peer_limit = values.get(Setting.MAX_STREAMS, self.peer_limit)
-        window = min(values.get(Setting.INITIAL_WINDOW, 0), 2**31 - 1)
-        if window > self.peer_window:
-            more = window - self.peer_window
-            self.peer_window = window
-            for stream in self._table:
-                stream.send.window.credit(more)
-                self._out.wake(stream, stream.send.sendable)
+        self.peer.settings(values)
 
     def pinged(self, payload: bytes) -> None:
         if not self._pings.spend():
@@ -388,7 +327,7 @@ class Inbound:
         for stream in self._table:
             if stream.local and stream.id is None:
                 self.end_stream(stream, failure)
-            elif stream.local and self.is_muxado_py and (stream.id or 0) > last_id:
+            elif stream.local and self.peer.is_muxado_py and (stream.id or 0) > last_id:
                 refused = Failure(
                     StreamRefusedError,
                     f"the peer went away without taking stream {stream.id}: {text}",

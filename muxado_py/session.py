@@ -27,13 +27,11 @@ from anyio import (
     Event,
     create_task_group,
     current_time,
-    get_cancelled_exc_class,
     move_on_after,
 )
 from anyio.abc import SocketAttribute
 from anyio.lowlevel import checkpoint
 
-from .config import Config
 from .connection import CLOSED_HERE, Connection
 from .errors import ErrorCode, GoneAwayError, MuxadoError, Retry, SessionClosedError
 from .link import GOODBYE_WAIT, Link
@@ -43,16 +41,16 @@ from .timekeeper import Timekeeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
 
-    from anyio.abc import ByteStream, TaskGroup
+    from anyio.abc import ByteStream
 
+    from .config import Config
     from .errors import Failure
     from .events import Events
     from .halves import StreamState
     from .scheduler import Priority
 
-__all__ = ("Session", "SessionScope", "SessionStatistics", "client", "server")
+__all__ = ("Session", "SessionStatistics")
 
 logger = logging.getLogger("muxado.session")
 
@@ -375,59 +373,6 @@ class Session:
             finally:
                 self.end(CLOSED_HERE)
                 self._closed.set()
-
-
-class SessionScope:
-    """The async context manager that runs a session: ``async with client(transport) as session``.
-
-    Leaving it closes the session, as ``Session.aclose`` does; leaving it by a cancellation gives the
-    flush a quarter of a second.
-    """
-
-    def __init__(self, transport: ByteStream, config: Config | None, *, is_client: bool) -> None:
-        self._arguments = (transport, config or Config(), is_client)
-        self._session: Session | None = None
-        self._tasks: TaskGroup | None = None
-
-    async def __aenter__(self) -> Session:
-        transport, config, is_client = self._arguments
-        self._session = session = Session(transport, config, is_client=is_client)
-        self._tasks = create_task_group()
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(session.run)
-        return session
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        assert self._session is not None
-        assert self._tasks is not None
-        cancelled = isinstance(exc, get_cancelled_exc_class())
-        with move_on_after(GOODBYE_WAIT if cancelled else None, shield=True):
-            await self._session.aclose()
-        try:
-            return await self._tasks.__aexit__(exc_type, exc, traceback)
-        except BaseExceptionGroup as group:
-            if group.exceptions == (exc,):
-                return False  # the application's own exception, which a task group has wrapped
-            raise
-
-
-def client(transport: ByteStream, config: Config | None = None) -> SessionScope:
-    """A session over any anyio byte stream, as the side that dialed.
-
-    :param transport: a connected ``anyio.abc.ByteStream``; the session closes it.
-    :returns: an async context manager that gives the :class:`Session`.
-    """
-    return SessionScope(transport, config, is_client=True)
-
-
-def server(transport: ByteStream, config: Config | None = None) -> SessionScope:
-    """A session over any anyio byte stream, as the side that was dialed; see :func:`client`."""
-    return SessionScope(transport, config, is_client=False)
 
 
 def _addresses(transport: ByteStream) -> Mapping[Any, Callable[[], Any]]:

@@ -1,0 +1,82 @@
+"""Scope: the context manager that runs a session, and so bounds its life.
+
+What it is.  ``async with client(transport) as session`` starts the session's tasks in a task group of
+its own and ends them when the block is left, whatever left it.
+
+The rules.  The application's own exception comes out as itself, not in the group that a task group
+wraps around it.  Leaving is bounded in time: ``Config.close_timeout`` to flush, a quarter of a second
+if the block was cancelled.
+
+The trap.  Closing must run shielded, or a cancelled block would leave the transport open and the
+tasks' group would wait for tasks that nobody told to end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anyio import create_task_group, get_cancelled_exc_class, move_on_after
+
+from .config import Config
+from .link import GOODBYE_WAIT
+from .session import Session
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from anyio.abc import ByteStream, TaskGroup
+
+__all__ = ("SessionScope", "client", "server")
+
+
+class SessionScope:
+    """The async context manager that runs a session: ``async with client(transport) as session``.
+
+    Leaving it closes the session, as ``Session.aclose`` does; leaving it by a cancellation gives the
+    flush a quarter of a second.
+    """
+
+    def __init__(self, transport: ByteStream, config: Config | None, *, is_client: bool) -> None:
+        self._arguments = (transport, config or Config(), is_client)
+        self._session: Session | None = None
+        self._tasks: TaskGroup | None = None
+
+    async def __aenter__(self) -> Session:
+        transport, config, is_client = self._arguments
+        self._session = session = Session(transport, config, is_client=is_client)
+        self._tasks = create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(session.run)
+        return session
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        assert self._session is not None
+        assert self._tasks is not None
+        cancelled = isinstance(exc, get_cancelled_exc_class())
+        with move_on_after(GOODBYE_WAIT if cancelled else None, shield=True):
+            await self._session.aclose()
+        try:
+            return await self._tasks.__aexit__(exc_type, exc, traceback)
+        except BaseExceptionGroup as group:
+            if group.exceptions == (exc,):
+                return False  # the application's own exception, which a task group has wrapped
+            raise
+
+
+def client(transport: ByteStream, config: Config | None = None) -> SessionScope:
+    """A session over any anyio byte stream, as the side that dialed.
+
+    :param transport: a connected ``anyio.abc.ByteStream``; the session closes it.
+    :returns: an async context manager that gives the :class:`Session`.
+    """
+    return SessionScope(transport, config, is_client=True)
+
+
+def server(transport: ByteStream, config: Config | None = None) -> SessionScope:
+    """A session over any anyio byte stream, as the side that was dialed; see :func:`client`."""
+    return SessionScope(transport, config, is_client=False)
