@@ -1,0 +1,131 @@
+"""uvicorn over streams: its HTTP protocols on our transport, without its sockets and its process.
+
+What it is.  ``uvicorn.Server`` is driven step by step: load, lifespan start-up, main loop (the date
+header, ``limit_max_requests``), shutdown.  Its ``serve()``, which takes over the process's signals
+and calls ``sys.exit``, is never called.
+
+Where data comes from and goes to.  Each accepted stream becomes a :class:`.MuxTransport` for a new
+instance of the configured HTTP protocol class; a stream that is not ours (TLS inside a stream) goes
+through a :class:`.PumpedStream`.
+
+The rule.  Only names of ``uvicorn`` that exist unchanged since 0.30 are used: ``Server.startup``'s
+and ``shutdown``'s parts, ``Config.http_protocol_class`` and ``lifespan_class``, and the three
+keyword arguments of a protocol.
+
+The trap.  uvicorn does nothing at all when it is cancelled, and waits for a stalled reader for
+ever; both ends are :class:`.Connections`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import uvicorn
+from anyio.streams.tls import TLSAttribute
+
+from ..stream import Stream
+from .asyncio_transport import MuxTransport
+from .loading import StartupError
+from .pumped import PumpedStream
+from .serving import NOTICE_TIME, Connections
+
+if TYPE_CHECKING:
+    from anyio.abc import ByteStream, Listener, TaskStatus
+
+__all__ = ("serve",)
+
+
+async def serve(
+    app: Any,
+    listener: Listener[ByteStream],
+    *,
+    config: Any,
+    graceful_timeout: float,
+    first_byte_timeout: float | None,
+    task_status: TaskStatus[None],
+) -> None:
+    """:func:`.serve_asgi` with uvicorn; see there."""
+    server = _server(app, config, graceful_timeout)
+    connections = Connections(
+        lambda stream: _serve_stream(server, stream),
+        graceful_timeout=graceful_timeout,
+        first_byte_timeout=first_byte_timeout,
+    )
+    try:
+        await server.lifespan.startup()
+        if server.lifespan.should_exit:
+            raise StartupError(
+                "the application's lifespan start-up failed; logger 'uvicorn.error' has the reason"
+            )
+        server.started = True
+    except BaseException:
+        await _shut_down(server, graceful_timeout)
+        raise
+    task_status.started()
+    await connections.serve(
+        listener, server.main_loop, lambda: _shut_down(server, graceful_timeout)
+    )
+
+
+def _server(app: Any, config: uvicorn.Config | None, graceful_timeout: float) -> uvicorn.Server:
+    if config is None:
+        options: dict[str, Any] = {}
+        if "reset_contextvars" in inspect.signature(uvicorn.Config).parameters:
+            options["reset_contextvars"] = True
+        config = uvicorn.Config(app, log_config=None, **options)
+    else:
+        config = copy.copy(config)
+        config.app = app
+        config.loaded = False
+    # The requests end by our deadline; after that uvicorn may cancel what did not notice.  Its
+    # annotation says int, its code takes any number of seconds.
+    config.timeout_graceful_shutdown = graceful_timeout + NOTICE_TIME  # type: ignore[assignment]
+    try:
+        config.load()
+    except SystemExit as exc:
+        raise StartupError(
+            f"uvicorn cannot load {app!r}; logger 'uvicorn.error' has the reason"
+        ) from exc
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    server.servers = []  # what shutdown() closes; our listener is closed already
+    return server
+
+
+async def _serve_stream(server: uvicorn.Server, stream: ByteStream) -> None:
+    protocol: asyncio.Protocol = server.config.http_protocol_class(  # type: ignore[call-arg]
+        config=server.config,
+        server_state=server.server_state,
+        app_state=server.lifespan.state,
+    )
+    if isinstance(stream, Stream):
+        transport = MuxTransport(stream, protocol)
+        try:
+            await transport.wait_lost()
+        finally:
+            transport.abort()
+        return
+    pumped = PumpedStream(stream)
+    tls = stream.extra(TLSAttribute.ssl_object, None)
+    extra = {"ssl_object": tls, "sslcontext": tls.context} if tls is not None else None
+    transport = MuxTransport(pumped, protocol, extra)
+    try:
+        await pumped.run()
+    finally:
+        transport.abort()
+
+
+async def _shut_down(server: uvicorn.Server, graceful_timeout: float) -> None:
+    """Finish requests and background tasks, then the lifespan, which gets as long again."""
+    tasks = set(server.server_state.tasks)
+    with anyio.CancelScope(shield=True) as scope:
+        scope.deadline = anyio.current_time() + 2 * (graceful_timeout + NOTICE_TIME)
+        await server.shutdown()
+    tasks = {task for task in tasks | server.server_state.tasks if not task.done()}
+    if tasks:
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait(tasks, timeout=NOTICE_TIME)

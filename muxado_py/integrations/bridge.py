@@ -1,0 +1,183 @@
+"""Bytes from one stream to another: how a stream meets what wants a real socket.
+
+What it is.  :func:`bridge` copies both ways between any two anyio byte streams.  The other two
+names use it: :func:`dial_socket` gives synchronous code a kernel socket that ends in a new stream,
+:func:`forward` turns each connection of a listener into a stream.
+
+Where data comes from and goes to.  Each direction is one loop of ``receive`` and ``send``, so
+back-pressure passes through: what a slow side does not take is not read from the other.
+
+The rule.  What happened on one side happens on the other.  End of file becomes a half close; an
+error, or the cancellation of the bridge, becomes a reset.  A stream cut short must never look like
+one that ended: on TCP that takes ``SO_LINGER`` 0, because an ordinary close sends FIN.
+
+The trap.  Two kinds of ends cannot say all that.  A TLS stream has no half close, so end of file
+towards it closes the whole bridge; a Unix socket (also the pair behind ``dial_socket``) has no
+reset, so its user sees end of file after an error too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.tls import TLSStream
+
+from ..stream import Stream
+
+if TYPE_CHECKING:
+    from anyio.abc import AnyByteStream, ByteStream, Listener, TaskGroup
+
+    from ..scheduler.priority import Priority
+    from ..session import Session
+
+__all__ = ("IO_ERRORS", "abort", "bridge", "dial_socket", "forward")
+
+logger = logging.getLogger("muxado.bridge")
+
+IO_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+"""How the streams of anyio, and ours, say that a stream is over (end of file is none of these)."""
+
+_LINGER_ZERO = struct.pack("ii" if os.name == "posix" else "hh", 1, 0)
+
+
+async def bridge(a: ByteStream, b: ByteStream) -> None:
+    """Copy both ways between ``a`` and ``b`` until both directions ended; then both are closed.
+
+    A half close is passed on.  An error on either side resets the other; it is logged, not raised,
+    since each side has been told in its own way.
+
+    Cancellation: both streams are aborted, because bytes may have been lost between them.
+    """
+    cut_short = False
+
+    async def pump(source: ByteStream, sink: ByteStream) -> None:
+        nonlocal cut_short
+        try:
+            async for chunk in source:
+                await sink.send(chunk)
+            await sink.send_eof()
+        except IO_ERRORS as exc:
+            logger.debug("bridge from %r to %r cut short: %r", source, sink, exc)
+            cut_short = True
+            tasks.cancel_scope.cancel()
+        except NotImplementedError:  # the sink has no half close
+            tasks.cancel_scope.cancel()
+
+    finished = False
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pump, a, b)
+            tasks.start_soon(pump, b, a)
+        finished = not cut_short
+        if finished:
+            await _close(a)
+            await _close(b)
+    finally:
+        if not finished:
+            await abort(a)
+            await abort(b)
+
+
+async def _close(stream: ByteStream) -> None:
+    try:
+        await stream.aclose()
+    except IO_ERRORS as exc:
+        logger.debug("closing %r: %r", stream, exc)
+
+
+async def abort(stream: AnyByteStream) -> None:
+    """Close ``stream`` in the way that tells its peer: this did not end, it broke off.
+
+    Cancellation: none; it does not wait for the peer.
+    """
+    if isinstance(stream, TLSStream):
+        await abort(stream.transport_stream)
+        return
+    if isinstance(stream, Stream):
+        stream.reset()
+        return
+    raw = stream.extra(SocketAttribute.raw_socket, None)
+    if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        except OSError as exc:  # the socket is closed already
+            logger.debug("aborting %r: %r", stream, exc)
+    with anyio.CancelScope(shield=True):
+        try:
+            await anyio.aclose_forcefully(stream)
+        except IO_ERRORS as exc:
+            logger.debug("aborting %r: %r", stream, exc)
+
+
+async def dial_socket(
+    session: Session,
+    task_group: TaskGroup,
+    *address: object,
+    priority: Priority | None = None,
+    stream_type: int | None = None,
+) -> socket.socket:
+    """Open a stream and return a real, blocking, connected socket that leads to it.
+
+    For code that wants a file descriptor: ``http.client``, ``requests``, ``select``, ``ssl``, a
+    subprocess.  The caller owns the socket and closes it; use it in a worker thread, a blocking
+    call in the event loop's thread would wait for itself.
+
+    :param task_group: where the bridge between socket and stream runs; it must outlive the
+        socket.  ``Session.dial_socket()`` passes the session's own.
+    :param address: ignored, as in ``net_dial``.
+    :raises OSError: if the session is dead or the peer does not accept.
+
+    Cancellation: nothing is left open.
+    """
+    stream = await session.net_dial(*address, priority=priority, stream_type=stream_type)
+    try:
+        ours, theirs = socket.socketpair()
+        try:
+            ours.setblocking(False)
+            inner = await SocketStream.from_socket(ours)
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
+    except BaseException:
+        stream.reset()
+        raise
+    task_group.start_soon(bridge, inner, stream)
+    return theirs
+
+
+async def forward(
+    session: Session,
+    listener: Listener[ByteStream],
+    *,
+    priority: Priority | None = None,
+    stream_type: int | None = None,
+) -> None:
+    """Turn each connection that ``listener`` accepts into a stream of ``session``, until cancelled.
+
+    A connection whose stream cannot be opened is aborted; the listener stays open for the next.
+
+    :raises OSError: whatever ends ``listener.serve``.
+
+    Cancellation: connections and their streams are aborted; the listener is the caller's.
+    """
+
+    async def connect(connection: ByteStream) -> None:
+        try:
+            stream = await session.net_dial(priority=priority, stream_type=stream_type)
+        except IO_ERRORS as exc:
+            logger.warning("connection refused: %s", exc)
+            await abort(connection)
+        except BaseException:
+            await abort(connection)
+            raise
+        else:
+            await bridge(connection, stream)
+
+    await listener.serve(connect)

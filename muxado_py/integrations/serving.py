@@ -1,0 +1,165 @@
+"""What every server here does with a listener: accept, notice silence, stop in good order.
+
+What it is.  uvicorn, anycorn and waitress differ in how they speak HTTP; around that they need the
+same things, and each lacks some of them.  :class:`Connections` is one task a stream, and the way
+all of them end.
+
+How it ends.  The listener ends, or serving is cancelled.  Then, under a shield: the listener is
+closed, so that its session refuses what nobody accepted (the peer may send that again); streams
+on which nothing was ever said are reset; the server is told to finish; what still runs after
+``graceful_timeout`` seconds is reset, and what does not notice *that* is cancelled.
+
+The rule.  Reset first, cancel later: an application blocked in a send learns that its client is
+gone and can clean up, and servers that shield their sends (anycorn) let go of them.
+
+The trap.  The handlers run in a task group that outside cancellation reaches, and must outlive it;
+so each is shielded, and only :meth:`Connections.drain` cancels it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import anyio
+
+from ..errors import SessionClosedError
+from ..stream import Stream
+from .bridge import abort
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.abc import ByteStream, Listener
+
+__all__ = ("NOTICE_TIME", "Connections")
+
+logger = logging.getLogger("muxado.server")
+
+NOTICE_TIME = 1.0
+"""Seconds that a handler has to notice that its stream was reset, before it is cancelled."""
+
+
+class Connections:
+    """The streams of one server, from accept to the last byte.
+
+    :param handle: serves one stream and returns when it is over; what it raises is logged.
+    :param graceful_timeout: seconds that open requests have when serving ends.
+    :param first_byte_timeout: seconds in which an accepted stream must say something; None: for
+        ever.  No server here has such a limit of its own.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[ByteStream], Awaitable[None]],
+        *,
+        graceful_timeout: float,
+        first_byte_timeout: float | None,
+    ) -> None:
+        self._handle = handle
+        self._graceful_timeout = graceful_timeout
+        self._first_byte_timeout = first_byte_timeout
+        self._live: dict[ByteStream, anyio.CancelScope] = {}
+        self._silent: set[ByteStream] = set()
+        self._none_live = anyio.Event()
+
+    async def serve(
+        self,
+        listener: Listener[ByteStream],
+        run: Callable[[], Awaitable[None]],
+        shut_down: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Serve what ``listener`` accepts until it ends or ``run`` returns; then close it.
+
+        :param run: runs beside the listener, and is cancelled when that ends.
+        :param shut_down: tells the server to finish, runs while the streams drain, and waits for
+            them with :meth:`drained`.
+        :raises Exception: what ended the listener, other than its or its session's regular end.
+
+        Cancellation: ends gracefully, as described above, and is raised after that.
+        """
+        failure: Exception | None = None
+        async with anyio.create_task_group() as handlers:
+            try:
+                async with anyio.create_task_group() as accepting:
+
+                    async def run_to_the_end() -> None:
+                        await run()
+                        accepting.cancel_scope.cancel()
+
+                    accepting.start_soon(run_to_the_end)
+                    try:
+                        await listener.serve(self._serve_one, handlers)
+                    except (anyio.ClosedResourceError, SessionClosedError):
+                        pass
+                    except Exception as exc:  # noqa: BLE001 - raised below, out of the groups
+                        failure = exc
+                    accepting.cancel_scope.cancel()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await listener.aclose()
+                    handlers.start_soon(self._drain)
+                    await shut_down()
+        if failure is not None:
+            raise failure
+
+    async def drained(self) -> None:
+        """Wait until no stream is live.
+
+        Cancellation: safe.
+        """
+        while self._live:
+            await self._none_live.wait()
+
+    async def _serve_one(self, stream: ByteStream) -> None:
+        over = False
+        with anyio.CancelScope(shield=True) as scope:
+            self._live[stream] = scope
+            try:
+                if await self._says_something(stream):
+                    await self._handle(stream)
+                    over = True
+            except Exception:
+                logger.exception("serving %r failed", stream)
+            finally:
+                if not over:
+                    await abort(stream)
+                del self._live[stream]
+                if not self._live:
+                    self._none_live.set()
+                    self._none_live = anyio.Event()
+
+    async def _says_something(self, stream: ByteStream) -> bool:
+        if not isinstance(stream, Stream) or stream.is_readable:
+            return True
+        readable = anyio.Event()
+        stream.set_callbacks(readable.set, None)
+        self._silent.add(stream)
+        try:
+            with anyio.move_on_after(self._first_byte_timeout):
+                await readable.wait()
+                return True
+        finally:
+            self._silent.discard(stream)
+            stream.set_callbacks(None, None)
+        logger.debug("%r said nothing for %s s", stream, self._first_byte_timeout)
+        return False
+
+    async def _drain(self) -> None:
+        with anyio.CancelScope(shield=True):
+            for stream in self._silent:
+                self._live[stream].cancel()
+            with anyio.move_on_after(self._graceful_timeout):
+                await self.drained()
+            if self._live:
+                logger.warning(
+                    "%d stream(s) still open after %s s; resetting them",
+                    len(self._live),
+                    self._graceful_timeout,
+                )
+            for stream in list(self._live):
+                await abort(stream)
+            with anyio.move_on_after(NOTICE_TIME):
+                await self.drained()
+            for scope in self._live.values():
+                scope.cancel()

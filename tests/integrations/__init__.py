@@ -1,0 +1,1 @@
+"""Tests of what meets the ecosystem, over real sessions in memory."""
