@@ -8,20 +8,22 @@ something for bytes that were written long ago.
 How it is driven.  ``add`` and ``remove`` bracket a stream's life.  ``mark_ready`` says that a
 stream can send ``nbytes`` more than it could before (new bytes, or new credit).  ``pop`` takes the
 next key out of service order; the core cuts a frame for it and hands the key back with ``served``,
-saying how many bytes went and whether it can send more.  Between ``pop`` and ``served`` no other
-method is called for another key's service, but ``remove``, ``set_priority`` and ``mark_ready`` may
-be called for any key at any time.
+saying how many bytes went and whether it can send more.  One key is in service at a time; in
+between, ``remove``, ``set_priority`` and ``mark_ready`` may be called for any key, the one in
+service too.  What ``served`` says about it is the last word.
 
 The rule.  Order is deterministic: deques and dicts, never a set.  A ready key is popped within a
 bounded number of picks whatever the others do (no starvation).
 
-The trap.  A key can be removed or run dry while it stands in a queue: skip it when it is popped,
-do not search for it when it leaves.
+The traps.  A key can be removed or run dry while it stands in a queue: skip it when it is popped,
+do not search for it when it leaves.  And call ``served`` for the last frame of a stream too, before
+``remove``: bytes that the scheduler never hears of cannot be shared fairly, and where most streams
+are one frame long those are nearly all.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -31,8 +33,12 @@ if TYPE_CHECKING:
 __all__ = ("Scheduler",)
 
 
+@runtime_checkable
 class Scheduler(Protocol):
-    """What the core asks of a scheduler; see the module essay for the order of calls."""
+    """What the core asks of a scheduler; see the module essay for the order of calls.
+
+    A key is any hashable but None.
+    """
 
     def add(self, key: Hashable, priority: Priority) -> None:
         """Begin to know ``key``, which is not ready yet.
@@ -41,7 +47,7 @@ class Scheduler(Protocol):
         """
 
     def remove(self, key: Hashable) -> None:
-        """Forget ``key``, ready or not; a key that is not known is ignored."""
+        """Forget ``key``, ready or not, and in service too; an unknown key is ignored."""
 
     def set_priority(self, key: Hashable, priority: Priority) -> None:
         """Change the priority of a known key, from the next pick on; unknown keys are ignored."""
@@ -54,7 +60,10 @@ class Scheduler(Protocol):
         """
 
     def pop(self) -> Hashable | None:
-        """The key that sends the next frame, or None if no key is ready."""
+        """The key that sends the next frame, or None if no key is ready.
+
+        :raises RuntimeError: if the key popped before is still in service.
+        """
 
     def served(self, key: Hashable, nbytes: int, ready: bool) -> None:
         """The popped ``key`` sent ``nbytes`` bytes; ``ready`` says whether it can send more.
@@ -63,4 +72,4 @@ class Scheduler(Protocol):
         """
 
     def __len__(self) -> int:
-        """How many keys are ready now."""
+        """How many keys are ready now; one in service is not counted."""

@@ -27,10 +27,11 @@ class Priority:
     weight: int = 16
 
     def __post_init__(self) -> None:
-        for name, value, low, high in (
+        ranges: tuple[tuple[str, object, int, int], ...] = (
             ("urgency", self.urgency, 0, 7),
             ("weight", self.weight, 1, 256),
-        ):
+        )
+        for name, value, low, high in ranges:
             if not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"{name} must be an int from {low} to {high}, got {value!r}")
 
