@@ -34,6 +34,7 @@ from .errors import (
     StreamResetError,
     TransportError,
 )
+from .integrations import httpx_client, retry_verdict, serve_asgi, serve_wsgi
 from .listener import NetListener
 from .scheduler import Priority
 from .scope import client, server
@@ -64,7 +65,11 @@ __all__ = (
     "TransportError",
     "client",
     "connect",
+    "httpx_client",
     "listen",
+    "retry_verdict",
+    "serve_asgi",
+    "serve_wsgi",
     "server",
 )
 

@@ -201,10 +201,9 @@ class Outbound:
         if syn and self.extended and stream.priority != DEFAULT_PRIORITY:
             priority = stream.priority
             out.append(self._wire.priority(stream.id, priority.urgency, priority.weight))
+        self.scheduler.served(stream, nbytes, not fin and (send.sendable > 0 or send.due_fin))
         if fin:
             self._finish(stream)
-        else:
-            self.scheduler.served(stream, nbytes, send.sendable > 0 or send.due_fin)
         if stream.writer_waits and send.buffered <= self._low_water:
             stream.writer_waits = False
             self._events.writers(stream)
