@@ -21,7 +21,7 @@ from anyio import BusyResourceError, EndOfStream, WouldBlock
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
-from .errors import ErrorCode, Retry, StreamClosedError
+from .errors import ErrorCode, Retry, StreamClosedError, code_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -279,7 +279,15 @@ class Stream(ByteStream):
 
         A stream of which nothing was sent yet leaves no trace.  On a closed stream that still has
         bytes to flush it stops the flush; after that it does nothing.
+
+        :raises ValueError: for the codes that tell the peer its application was never asked
+            (``STREAM_REFUSED``, ``ACCEPT_QUEUE_FULL``): it would send again what you have seen.
         """
+        if code in (ErrorCode.STREAM_REFUSED, ErrorCode.ACCEPT_QUEUE_FULL):
+            raise ValueError(
+                f"a stream cannot be reset with {code_name(code)}: the peer takes that code for a "
+                "promise that no application saw the stream; use STREAM_CANCELLED or a code of yours"
+            )
         self._session.connection.reset(self._state, code)
         self._session.changed()
         self._wake_all()
@@ -317,7 +325,11 @@ class Stream(ByteStream):
             self._on_writable()
 
     def _wake_all(self) -> None:
-        """Whoever waits in ``send`` or ``receive`` must learn that the stream was closed here."""
+        """Whoever waits in ``send`` or ``receive`` must learn that the stream was closed here.
+
+        The core has nothing more to tell; letting go of it here spares the garbage collector.
+        """
+        self._state.owner = None
         for event in (self._readable, self._writable):
             if event is not None:
                 event.set()
