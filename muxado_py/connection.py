@@ -60,10 +60,10 @@ class Connection:
     """
 
     def __init__(self, config: Config, *, client: bool) -> None:
-        wire = WIRES[config.wire]
+        wire = WIRES[config.wire](client=client)
         self._config = config
         self._wire = wire
-        self._table = StreamTable(wire.first_id(client), wire.first_id(not client), wire.max_id)
+        self._table = StreamTable(wire.first_id, wire.first_peer_id, wire.max_id)
         self.events = Events()
         self._out = Outbound(wire, self._table, self.events, config)
         self._in = Inbound(wire, self._table, self._out, self.events, config)
@@ -186,7 +186,12 @@ class Connection:
 
     def accept(self) -> StreamState | None:
         """The next stream of the peer, handed off for good; None if none waits."""
-        return self._table.hand_off()
+        stream = self._table.hand_off()
+        if stream is not None and stream.id in self._table.live:
+            frame = self._wire.accepted(stream.id)
+            if frame:
+                self._out.control(frame)
+        return stream
 
     def write(self, stream: StreamState, data: bytes) -> None:
         """Queue ``data``; the caller looks at ``stream.send.buffered`` to know when to stop."""

@@ -59,7 +59,7 @@ class Inbound:
 
     def __init__(
         self,
-        wire: type[Wire],
+        wire: Wire,
         table: StreamTable,
         outbound: Outbound,
         events: Events,
@@ -112,6 +112,11 @@ class Inbound:
     def _offer(self, stream: StreamState) -> None:
         self._table.offer(stream)
         self._events.offered = self._events.noted = True
+
+    def accepted(self, stream_id: int) -> None:
+        stream = self._table.live.get(stream_id)
+        if stream is not None:
+            stream.heard = True
 
     # Data.
 

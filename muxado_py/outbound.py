@@ -56,9 +56,7 @@ class Outbound:
         "session_limit",
     )
 
-    def __init__(
-        self, wire: type[Wire], table: StreamTable, events: Events, config: Config
-    ) -> None:
+    def __init__(self, wire: Wire, table: StreamTable, events: Events, config: Config) -> None:
         self._wire = wire
         self._table = table
         self._events = events

@@ -37,9 +37,7 @@ __all__ = ("Peer",)
 class Peer:
     """The other end of one connection."""
 
-    def __init__(
-        self, wire: type[Wire], table: StreamTable, outbound: Outbound, config: Config
-    ) -> None:
+    def __init__(self, wire: Wire, table: StreamTable, outbound: Outbound, config: Config) -> None:
         self._wire = wire
         self._table = table
         self._out = outbound

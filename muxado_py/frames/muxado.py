@@ -245,10 +245,9 @@ class Muxado:
     max_id: ClassVar[int] = MAX_ID
     max_payload: ClassVar[int] = 2**24 - 1
 
-    @staticmethod
-    def first_id(client: bool) -> int:
-        # Go's counter starts at 1 or 0 and is raised by two before its first use.
-        return 3 if client else 2
+    def __init__(self, *, client: bool) -> None:
+        # Go's counters start at 1 and 0 and are raised by two before the first use.
+        self.first_id, self.first_peer_id = (3, 2) if client else (2, 3)
 
     @staticmethod
     def decoder(receiver: Receiver) -> MuxadoDecoder:
@@ -258,6 +257,10 @@ class Muxado:
     def data_header(stream_id: int, length: int, syn: bool, fin: bool) -> bytes:
         flags = (SYN if syn else 0) | (FIN if fin else 0)
         return _HEADER.pack(length << 8 | DATA | flags, stream_id)
+
+    @staticmethod
+    def accepted(stream_id: int) -> bytes:
+        return b""
 
     @staticmethod
     def reset(stream_id: int, code: int) -> bytes:

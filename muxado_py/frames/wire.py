@@ -43,6 +43,9 @@ class Receiver(Protocol):
     def opened(self, stream_id: int) -> None:
         """The peer opened a stream."""
 
+    def accepted(self, stream_id: int) -> None:
+        """The peer's application took our stream."""
+
     def data(self, stream_id: int, chunk: bytes, pending: int) -> None:
         """A piece of a DATA frame; ``pending`` bytes of the same frame are still to come."""
 
@@ -95,54 +98,59 @@ class Decoder(Protocol):
 
 
 class Wire(Protocol):
-    """Operations to bytes, and what the format can do."""
+    """Operations to bytes, and what the format can do.
+
+    One object for each connection, made with the role of this side, so that a format whose frames
+    need memory (running totals, say) has a place for it.
+    """
 
     name: ClassVar[str]
     max_id: ClassVar[int]
     """The highest stream id that may be used."""
     max_payload: ClassVar[int]
     """The longest DATA payload the format can express."""
+    first_id: int
+    """The first id that this side gives; the others follow in steps of two."""
+    first_peer_id: int
+    """The first id of the other side."""
 
-    @staticmethod
-    def first_id(client: bool) -> int:
-        """The first id that this role gives; the others follow in steps of two."""
+    def __init__(self, *, client: bool) -> None: ...
 
-    @staticmethod
-    def decoder(receiver: Receiver) -> Decoder:
+    def decoder(self, receiver: Receiver) -> Decoder:
         """A decoder that calls ``receiver``."""
 
-    @staticmethod
-    def data_header(stream_id: int, length: int, syn: bool, fin: bool) -> bytes:
+    def hello(self) -> bytes:
+        """The first bytes of a session: they tell a muxado_py peer, and no other, who we are."""
+
+    def data_header(self, stream_id: int, length: int, syn: bool, fin: bool) -> bytes:
         """What goes before ``length`` bytes of a stream; ``syn`` opens it, ``fin`` finishes it."""
 
-    @staticmethod
-    def reset(stream_id: int, code: int) -> bytes: ...
+    def accepted(self, stream_id: int) -> bytes:
+        """The application took the peer's stream; ``b""`` where the format does not say so."""
 
-    @staticmethod
-    def credit(stream_id: int, nbytes: int) -> bytes: ...
+    def reset(self, stream_id: int, code: int) -> bytes:
+        """The stream is over in both directions."""
 
-    @staticmethod
-    def go_away(last_id: int, code: int, debug: bytes) -> bytes: ...
+    def credit(self, stream_id: int, nbytes: int) -> bytes:
+        """The peer may send ``nbytes`` more on the stream."""
 
-    @staticmethod
-    def probe(stream_id: int) -> bytes:
+    def probe(self, stream_id: int) -> bytes:
         """A frame that a live stream ignores and a closed one answers with a reset."""
 
-    @staticmethod
-    def hello() -> bytes:
-        """The first frame of a session: tells a muxado_py peer, and no other, who we are."""
+    def go_away(self, last_id: int, code: int, debug: bytes) -> bytes:
+        """This side takes no stream above ``last_id`` any more."""
 
-    @staticmethod
-    def ping(payload: bytes) -> bytes: ...
+    def ping(self, payload: bytes) -> bytes:
+        """The peer is to give the 8 bytes back."""
 
-    @staticmethod
-    def pong(payload: bytes) -> bytes: ...
+    def pong(self, payload: bytes) -> bytes:
+        """The 8 bytes of the peer's ping."""
 
-    @staticmethod
-    def settings(values: Mapping[int, int]) -> bytes: ...
+    def settings(self, values: Mapping[int, int]) -> bytes:
+        """:class:`Setting` values, for a muxado_py peer."""
 
-    @staticmethod
-    def priority(stream_id: int, urgency: int, weight: int) -> bytes: ...
+    def priority(self, stream_id: int, urgency: int, weight: int) -> bytes:
+        """What a muxado_py peer is to order its answers on the stream by."""
 
-    @staticmethod
-    def session_credit(limit: int) -> bytes: ...
+    def session_credit(self, limit: int) -> bytes:
+        """The total payload that a muxado_py peer may send in this session."""
