@@ -1,0 +1,265 @@
+"""The commands and their options, as click sees them.
+
+What it is.  Declarations only: what each command takes, its defaults and its help.  What a command
+does is in the module that its function imports when it runs, so that ``muxado --help`` stays quick
+and a missing extra is met by the command that needs it.
+
+The rule.  Anything HTTP has uvicorn's flag name and uvicorn's meaning.  Every option can be set as
+``MUXADO_<COMMAND>_<OPTION>`` in the environment; no secret is an option.
+
+The trap.  A default that differs from the library's default must be shown here: ``show_default`` is
+on for everything, so a computed or absent default needs a word in the help instead.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from .. import __version__
+from .options import ADDRESS, DURATION, LINK, URL, tls_options
+
+if TYPE_CHECKING:
+    from .demo.proxy import Link
+    from .options import Address
+
+__all__ = ("muxado",)
+
+_LEVELS = click.Choice(["critical", "error", "warning", "info", "debug"])
+_LOOPS = click.Choice(["auto", "asyncio", "uvloop", "trio"])
+
+_NOT_ON_TRIO = ("lifespan", "limit_concurrency", "proxy_headers", "forwarded_allow_ips")
+_ONLY_ASGI = (*_NOT_ON_TRIO, "timeout_keep_alive", "access_log")
+
+
+def _logging_options(command: Any) -> Any:
+    command = click.option(
+        "--use-colors/--no-use-colors",
+        default=None,
+        help="Color the log. [default: on a terminal, unless NO_COLOR is set]",
+    )(command)
+    return click.option(
+        "--log-level", type=_LEVELS, default="info", help="How much to say on stderr."
+    )(command)
+
+
+@click.group(
+    context_settings={
+        "auto_envvar_prefix": "MUXADO",
+        "show_default": True,
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+    },
+    epilog="Exit codes: 0 ended as asked, 2 wrong usage, 3 could not start, 4 connection lost for "
+    "good. Every option can be set in the environment as MUXADO_<COMMAND>_<OPTION>.",
+)
+@click.version_option(__version__, prog_name="muxado")
+def muxado() -> None:
+    """Prioritized streams over one connection: serve an app through a tunnel, publish it,
+    measure it."""
+
+
+@muxado.command()
+@click.argument("app", metavar="APP")
+@click.option("--connect", type=URL, help="Dial out, and serve APP back to the side dialed.")
+@click.option("--listen", type=URL, help="Serve APP to those who dial this URL.")
+@click.option("--factory", is_flag=True, help="APP is a function that returns the application.")
+@click.option(
+    "--app-dir", default="", show_default="the current directory", help="Where to look for APP."
+)
+@click.option(
+    "--interface",
+    type=click.Choice(["auto", "asgi", "wsgi"]),
+    default="auto",
+    help="What APP is.",
+)
+@click.option("--loop", type=_LOOPS, default="auto", help="auto: uvloop if installed.")
+@click.option("--lifespan", type=click.Choice(["auto", "on", "off"]), default="auto")
+@click.option("--root-path", default="", help="Path under which the application is mounted.")
+@click.option("--limit-concurrency", type=click.IntRange(1), help="Answer 503 beyond this many.")
+@click.option("--timeout-keep-alive", type=DURATION, default="5s")
+@click.option(
+    "--timeout-graceful-shutdown",
+    type=DURATION,
+    default="10s",
+    help="What requests in flight get to finish.",
+)
+@click.option("--proxy-headers/--no-proxy-headers", default=True, help="Heed X-Forwarded-*.")
+@click.option("--forwarded-allow-ips", help="Whose X-Forwarded-* to heed. [default: 127.0.0.1]")
+@click.option("--access-log/--no-access-log", default=True)
+@click.option("--threads", type=click.IntRange(1), default=8, help="Of a WSGI application.")
+@click.option(
+    "--max-retries",
+    type=click.IntRange(0),
+    help="With --connect: failures in a row after which to give up. [default: never]",
+)
+@tls_options
+@_logging_options
+@click.pass_context
+def serve(
+    context: click.Context,
+    /,
+    app: str,
+    connect: str | None,
+    listen: str | None,
+    factory: bool,
+    app_dir: str,
+    interface: str,
+    loop: str,
+    timeout_graceful_shutdown: float,
+    max_retries: int | None,
+    ssl_certfile: str | None,
+    ssl_keyfile: str | None,
+    ssl_ca_certs: str | None,
+    log_level: str,
+    use_colors: bool | None,
+    **http: Any,
+) -> None:
+    """Serve APP, an ASGI or WSGI application named as module:attribute."""
+    from . import running, serving, tls
+
+    running.configure_logging(log_level, use_colors)
+    if (connect is None) == (listen is None):
+        raise click.UsageError("say either --connect URL or --listen URL")
+    url = connect or listen or ""
+    make_context = tls.dialing_context if connect else tls.listening_context
+    ssl_context = make_context(url, ssl_certfile, ssl_keyfile, ssl_ca_certs)
+    application = serving.load(app, app_dir, factory)
+    if interface == "auto":
+        interface = serving.detect_interface(application)
+    if interface == "wsgi":
+        _reject(context, _ONLY_ASGI, "have no effect on a WSGI application")
+    elif loop == "trio":
+        _reject(context, _NOT_ON_TRIO, "work with --loop asyncio or uvloop only")
+    options = serving.ServeOptions(
+        url=url,
+        dial=connect is not None,
+        interface=interface,
+        loop=loop,
+        ssl_context=ssl_context,
+        graceful_timeout=timeout_graceful_shutdown,
+        max_retries=max_retries,
+        http=http,
+    )
+    running.run(partial(serving.serve, application, options), loop=loop)
+
+
+@muxado.command()
+@click.option("--listen", type=URL, required=True, help="Where agents connect (muxado serve).")
+@click.option(
+    "--publish",
+    type=ADDRESS,
+    required=True,
+    multiple=True,
+    help="Where callers connect; may be given more than once.",
+)
+@click.option(
+    "--limit-concurrency",
+    type=click.IntRange(1),
+    default=500,
+    help="Callers served at once; more are told to come back.",
+)
+@click.option(
+    "--timeout-graceful-shutdown",
+    type=DURATION,
+    default="10s",
+    help="What callers get to finish.",
+)
+@click.option("--loop", type=_LOOPS, default="auto", help="auto: uvloop if installed.")
+@tls_options
+@_logging_options
+def gateway(
+    listen: str,
+    publish: tuple[Address, ...],
+    limit_concurrency: int,
+    timeout_graceful_shutdown: float,
+    loop: str,
+    ssl_certfile: str | None,
+    ssl_keyfile: str | None,
+    ssl_ca_certs: str | None,
+    log_level: str,
+    use_colors: bool | None,
+) -> None:
+    """Publish the app of a connected agent: each TCP connection to --publish becomes a stream.
+
+    The agent that connected last serves. Whoever can connect to --listen becomes an agent: where
+    that is not only you, use tls:// with --ssl-ca-certs and give your agents certificates.
+    """
+    from . import gateway as publishing
+    from . import running, tls
+
+    running.configure_logging(log_level, use_colors)
+    command = partial(
+        publishing.gateway,
+        listen,
+        publish,
+        ssl_context=tls.listening_context(listen, ssl_certfile, ssl_keyfile, ssl_ca_certs),
+        limit=limit_concurrency,
+        graceful_timeout=timeout_graceful_shutdown,
+    )
+    running.run(command, loop=loop)
+
+
+@muxado.command()
+@click.argument("url", type=URL)
+@click.option("--count", "-c", type=click.IntRange(1), default=4, help="How many pings.")
+@click.option("--interval", "-i", type=DURATION, default="1s", help="Between two pings.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@tls_options
+def ping(
+    url: str,
+    count: int,
+    interval: float,
+    as_json: bool,
+    ssl_certfile: str | None,
+    ssl_keyfile: str | None,
+    ssl_ca_certs: str | None,
+) -> None:
+    """Measure the round trip of a session with URL."""
+    from . import pinging, running, tls
+
+    running.configure_logging("warning")
+    command = partial(
+        pinging.ping,
+        url,
+        count=count,
+        interval=interval,
+        as_json=as_json,
+        ssl_context=tls.dialing_context(url, ssl_certfile, ssl_keyfile, ssl_ca_certs),
+    )
+    running.run(command)
+
+
+@muxado.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, no table.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0.5), default=6.0, help="Length of each measurement."
+)
+@click.option(
+    "--link", type=LINK, default="50mbit/40ms", help="Rate and round trip to emulate, or none."
+)
+def demo(as_json: bool, seconds: float, link: Link | None) -> None:
+    """See it work: HTTP through a tunnel beside a saturating download, then a cut connection.
+
+    Starts an agent and a gateway as processes on loopback, with TLS and an emulated narrow link
+    between them. Ends with 0 only if everything held that it claims.
+    """
+    from . import running
+    from .demo import show
+
+    running.configure_logging("warning")
+    running.run(partial(show.demo, as_json=as_json, seconds=seconds, link=link), loop="asyncio")
+
+
+def _reject(context: click.Context, names: tuple[str, ...], why: str) -> None:
+    """Options that were given and would be ignored are an error, not a surprise."""
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in names
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)} {why}")

@@ -1,0 +1,141 @@
+"""What people type, turned into values, or into a sentence that says what to type instead.
+
+What it is.  click parameter types for durations (``30s``), session URLs (``tls://host:7000``),
+addresses (``127.0.0.1:8080``) and emulated links (``50mbit/40ms``), and the groups of options that
+several commands share.
+
+The rule.  Whatever can be wrong on the command line is found here, before anything is started, and
+ends in exit code 2.  The message holds what came and what was expected.  The conversion is a plain
+function; the click type around it only carries the name shown in the help.
+
+The trap.  click converts defaults too and may hand a converted value back to ``convert``: each type
+must let its own result pass.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from ..endpoints import parse_url
+from .demo.proxy import Link
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = (
+    "ADDRESS",
+    "DURATION",
+    "LINK",
+    "URL",
+    "Address",
+    "check_url",
+    "parse_address",
+    "parse_duration",
+    "parse_link",
+    "tls_options",
+)
+
+_UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+_RATES = {"kbit": 1e3 / 8, "mbit": 1e6 / 8, "gbit": 1e9 / 8}
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from ``250ms``, ``30s``, ``5m``, ``1h`` or a bare number of seconds.
+
+    :raises ValueError: for anything else.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)", text.strip().lower())
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration: write 250ms, 30s, 5m or 1h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def check_url(text: str) -> str:
+    """A session URL, unchanged; see :func:`muxado_py.connect` for its forms.
+
+    :raises ValueError: for anything else.
+    """
+    parse_url(text)
+    return text
+
+
+class Address(NamedTuple):
+    """Where to listen for ordinary TCP connections."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """``HOST:PORT``, ``[IPv6]:PORT``, or ``PORT`` alone for 127.0.0.1.
+
+    :raises ValueError: for anything else.
+    """
+    match = re.fullmatch(r"(?:(?:\[([0-9A-Fa-f:.%\w]+)\]|([^:\[\]/\s]+)):)?(\d{1,5})", text)
+    if match is None or int(match[3]) > 65535:
+        raise ValueError(
+            f"{text!r} is not an address: write 127.0.0.1:8080, [::1]:8080 or just 8080"
+        )
+    return Address(match[1] or match[2] or "127.0.0.1", int(match[3]))
+
+
+def parse_link(text: str) -> Link | None:
+    """``RATE/ROUND-TRIP`` such as ``50mbit/40ms``, or ``none`` (None) for bare loopback.
+
+    :raises ValueError: for anything else.
+    """
+    if text.strip().lower() == "none":
+        return None
+    rate, _, round_trip = text.lower().partition("/")
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(kbit|mbit|gbit)", rate.strip())
+    if match is None or not float(match[1]) or not round_trip:
+        raise ValueError(f"{text!r} is not a link: write rate/round-trip, as 50mbit/40ms, or none")
+    return Link(rate=float(match[1]) * _RATES[match[2]], delay=parse_duration(round_trip) / 2)
+
+
+class _Parsed(click.ParamType[Any]):
+    """A click type from one of the functions above."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str) or isinstance(value, Address):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+DURATION = _Parsed("duration", parse_duration)
+URL = _Parsed("url", check_url)
+ADDRESS = _Parsed("host:port", parse_address)
+LINK = _Parsed("rate/rtt", parse_link)
+
+
+def tls_options(command: Callable[..., None]) -> Callable[..., None]:
+    """``--ssl-*`` under uvicorn's names; see :mod:`muxado_py.cli.tls` for what each side does."""
+    exists = click.Path(exists=True, dir_okay=False)
+    for decorate in (
+        click.option(
+            "--ssl-ca-certs",
+            type=exists,
+            help="Authorities to trust. With --listen: peers must show a certificate of theirs.",
+        ),
+        click.option("--ssl-keyfile", type=exists, help="Private key of the certificate."),
+        click.option(
+            "--ssl-certfile",
+            type=exists,
+            help="Certificate to show. Required to --listen on tls://.",
+        ),
+    ):
+        command = decorate(command)
+    return command

@@ -1,0 +1,145 @@
+"""Running a command: the event loop, the signals, the log, and the exit code.
+
+What it is.  A command is an async function that gets a ``stop`` event; :func:`run` chooses the
+loop, sets ``stop`` at the first SIGINT or SIGTERM, cancels at the second, and turns what went wrong
+into one line on stderr and an exit code.
+
+The rule.  What the user can act on is raised as one of the exceptions here, whose exit codes the
+package's essay lists; anything else is a fault of ours and keeps its traceback.
+
+The trap.  Task groups wrap what is raised in them in exception groups, however deep.  click knows
+only plain exceptions, so the first one that is for the user is taken out here, in one place.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+__all__ = ("LOOPS", "ConnectionLost", "NotStarted", "configure_logging", "reason", "run")
+
+LOOPS = ("auto", "asyncio", "uvloop", "trio")
+
+logger = logging.getLogger("muxado.cli")
+
+
+class NotStarted(click.ClickException):
+    """It never got going: the app, a port, a certificate, the first connection."""
+
+    exit_code = 3
+
+
+class ConnectionLost(click.ClickException):
+    """There was a connection, it is lost, and nothing more will be tried."""
+
+    exit_code = 4
+
+
+class _Forced(Exception):
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def run(command: Callable[[anyio.Event], Awaitable[None]], *, loop: str = "auto") -> None:
+    """Run ``command`` until it returns, or the second signal.
+
+    :param loop: one of :data:`LOOPS`; ``auto`` is uvloop where it is installed, else asyncio.
+    :raises click.ClickException: what the user is to be told.
+    :raises SystemExit: after a second signal.
+    """
+    backend, options = _backend(loop)
+    try:
+        anyio.run(_supervised, command, backend=backend, backend_options=options)
+    except BaseExceptionGroup as group:
+        leaves = list(_leaves(group))
+        for leaf in leaves:
+            if isinstance(leaf, click.ClickException):
+                raise leaf from None
+        if forced := next((leaf for leaf in leaves if isinstance(leaf, _Forced)), None):
+            sys.exit(128 + forced.number)
+        raise
+
+
+def reason(exc: BaseException) -> str:
+    """One line for people: what ``exc`` says, or its type if it says nothing."""
+    while isinstance(exc, BaseExceptionGroup):
+        exc = exc.exceptions[0]
+    if isinstance(exc, OSError) and exc.strerror and not exc.args[2:]:
+        return exc.strerror
+    return str(exc) or type(exc).__name__
+
+
+def configure_logging(level: str, use_colors: bool | None = None) -> None:
+    """Send the records of muxado and of the servers behind it to stderr, a line each.
+
+    :param level: the name of a level of :mod:`logging`, in lower case.
+    :param use_colors: None for yes on a terminal, unless ``NO_COLOR`` is set.
+    """
+    if use_colors is None:
+        use_colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(use_colors))
+    for name in ("muxado", "uvicorn", "anycorn", "waitress"):
+        configured = logging.getLogger(name)
+        configured.handlers[:] = [handler]
+        configured.propagate = False
+        configured.setLevel(level.upper())
+
+
+class _Formatter(logging.Formatter):
+    _COLORS = {"DEBUG": "36", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}  # noqa: RUF012
+
+    def __init__(self, use_colors: bool) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+        self._use_colors = use_colors
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        color = self._COLORS.get(record.levelname)
+        return f"\x1b[{color}m{line}\x1b[0m" if self._use_colors and color else line
+
+
+async def _supervised(command: Callable[[anyio.Event], Awaitable[None]]) -> None:
+    stop = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_watch_signals, stop)
+        await command(stop)
+        tasks.cancel_scope.cancel()
+
+
+async def _watch_signals(stop: anyio.Event) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            if stop.is_set():
+                raise _Forced(number)
+            logger.info("%s: stopping; once more to stop at once", signal.Signals(number).name)
+            stop.set()
+
+
+def _backend(loop: str) -> tuple[str, dict[str, Any]]:
+    if loop == "trio":
+        if importlib.util.find_spec("trio") is None:
+            raise click.UsageError("--loop trio needs trio: pip install trio 'muxado-py[anycorn]'")
+        return "trio", {}
+    has_uvloop = importlib.util.find_spec("uvloop") is not None
+    if loop == "uvloop" and not has_uvloop:
+        raise click.UsageError("--loop uvloop needs uvloop: pip install uvloop")
+    return "asyncio", {"use_uvloop": has_uvloop and loop in ("auto", "uvloop")}
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for exc in group.exceptions:
+        leaves += _leaves(exc) if isinstance(exc, BaseExceptionGroup) else [exc]
+    return leaves

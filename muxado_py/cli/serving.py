@@ -1,0 +1,209 @@
+"""``muxado serve``: an ASGI or WSGI app, offered to whoever is at the other end of the sessions.
+
+What it is.  The app is loaded and told apart, its server is started once, and sessions are attached
+to it: the one that this side dials, again and again, or those that others dial.
+
+How it stops.  First the peers are told to open no more streams, and get a round trip to hear it;
+then the server finishes what is in flight and shuts the app's lifespan down; then the sessions are
+closed.  In this order no request is refused that was sent in good faith.
+
+The trap.  "Is it ASGI?" has no certain answer.  What is callable with two arguments and is no
+coroutine function is taken for WSGI, everything that returns an awaitable for ASGI, and
+``--interface`` settles the rest.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import anyio
+
+import muxado_py as muxado
+
+from ..integrations.asgi import serve_asgi
+from ..integrations.extras import MissingExtraError, require
+from ..integrations.loading import StartupError, load_app
+from ..integrations.wsgi import serve_wsgi
+from .backoff import Backoff
+from .links import SessionsListener, keep_connected, peer_name
+from .running import NotStarted, reason
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from anyio.abc import TaskStatus
+
+__all__ = ("ServeOptions", "detect_interface", "load", "serve")
+
+logger = logging.getLogger("muxado.cli")
+
+
+class ServeOptions(NamedTuple):
+    """What ``muxado serve`` was asked for, apart from the app."""
+
+    url: str
+    dial: bool
+    """Whether to connect to ``url``; else to listen on it."""
+    interface: str
+    """``asgi`` or ``wsgi``."""
+    loop: str
+    """The event loop that runs, which decides which server does; see :data:`.running.LOOPS`."""
+    ssl_context: ssl.SSLContext | None
+    graceful_timeout: float
+    max_retries: int | None
+    http: dict[str, Any]
+    """Options of the HTTP server under uvicorn's names, and ``threads`` for WSGI."""
+
+
+def load(app: str, app_dir: str, factory: bool) -> Any:
+    """The application that ``module:attribute`` names.
+
+    :raises NotStarted: if it cannot be found, imported or made.
+    """
+    sys.path.insert(0, app_dir)
+    try:
+        loaded = load_app(app)
+        return loaded() if factory else loaded
+    except StartupError as exc:
+        raise NotStarted(str(exc)) from exc
+    except Exception as exc:
+        logger.exception("the application failed while it was loaded")
+        raise NotStarted(f"cannot load {app!r}: {reason(exc)}") from exc
+
+
+def detect_interface(app: Any) -> str:
+    """``"asgi"`` or ``"wsgi"``, by what calling ``app`` would do.
+
+    :raises NotStarted: if it is neither.
+    """
+    if not callable(app):
+        raise NotStarted(f"{app!r} is not an application: it cannot be called")
+    if inspect.isclass(app):
+        raise NotStarted(
+            f"{app!r} is a class: name an instance of it, or use --factory to have one made"
+        )
+    target = app.func if isinstance(app, partial) else app
+    if not inspect.isroutine(target):
+        target = type(target).__call__
+    if inspect.iscoroutinefunction(target):
+        return "asgi"
+    try:
+        signature = inspect.signature(app)
+    except ValueError:
+        raise NotStarted(f"{app!r} does not say what it takes: use --interface") from None
+    for interface, arguments in (("wsgi", 2), ("asgi", 3)):
+        try:
+            signature.bind(*[None] * arguments)
+        except TypeError:
+            continue
+        return interface
+    raise NotStarted(
+        f"{app!r} is no application: it takes neither WSGI's 2 arguments nor ASGI's 3. "
+        "If it makes one, use --factory."
+    )
+
+
+async def serve(app: Any, options: ServeOptions, stop: anyio.Event) -> None:
+    """Serve ``app`` until ``stop`` is set.
+
+    :raises NotStarted: if the app, its server or the address cannot be used.
+    :raises ConnectionLost: if there is no more session and no more attempt.
+
+    Cancellation: requests in flight get the graceful time-out, then everything is closed.
+    """
+    listener = SessionsListener()
+    async with anyio.create_task_group() as sessions:
+        async with anyio.create_task_group() as server:
+            try:
+                await server.start(_server(app, listener, options))
+            except (StartupError, MissingExtraError) as exc:
+                raise NotStarted(str(exc)) from exc
+            logger.info("serving %s application", options.interface.upper())
+            if options.dial:
+                sessions.start_soon(_dial, listener, options)
+            else:
+                await sessions.start(_listen, listener, options)
+            await stop.wait()
+            sessions.start_soon(listener.drain, options.graceful_timeout + 1)
+            await listener.round_trip()
+            server.cancel_scope.cancel()
+        sessions.cancel_scope.cancel()
+
+
+def _server(app: Any, listener: SessionsListener, options: ServeOptions) -> Callable[..., Any]:
+    if options.interface == "wsgi":
+        return partial(
+            serve_wsgi,
+            app,
+            listener,
+            threads=options.http["threads"],
+            url_prefix=options.http["root_path"],
+            graceful_timeout=options.graceful_timeout,
+        )
+    config = _anycorn_config if options.loop == "trio" else _uvicorn_config
+    return partial(
+        serve_asgi,
+        app,
+        listener,
+        graceful_timeout=options.graceful_timeout,
+        config=config(app, options.http),
+    )
+
+
+def _uvicorn_config(app: Any, http: dict[str, Any]) -> Any:
+    uvicorn = require("uvicorn", "uvicorn")
+    chosen = {name: value for name, value in http.items() if name != "threads"}
+    if "reset_contextvars" in inspect.signature(uvicorn.Config).parameters:
+        chosen["reset_contextvars"] = True
+    return uvicorn.Config(app, log_config=None, **chosen)
+
+
+def _anycorn_config(app: Any, http: dict[str, Any]) -> Any:
+    config = require("anycorn", "anycorn").Config()
+    config.errorlog = logging.getLogger("anycorn.error")
+    config.accesslog = logging.getLogger("anycorn.access") if http["access_log"] else None
+    config.root_path = http["root_path"]
+    config.keep_alive_timeout = http["timeout_keep_alive"]
+    return config
+
+
+async def _dial(listener: SessionsListener, options: ServeOptions) -> None:
+    await keep_connected(
+        options.url,
+        listener.attach,
+        config=muxado.Config(),
+        ssl_context=options.ssl_context,
+        backoff=Backoff(),
+        max_retries=options.max_retries,
+    )
+
+
+async def _listen(
+    listener: SessionsListener, options: ServeOptions, *, task_status: TaskStatus[None]
+) -> None:
+    async def attach(session: muxado.Session) -> None:
+        name = peer_name(session)
+        logger.info("%s connected", name)
+        try:
+            await listener.attach(session)
+        except muxado.SessionError as exc:
+            logger.warning("lost the connection of %s: %s", name, reason(exc))
+        else:
+            logger.info("%s left", name)
+
+    async with AsyncExitStack() as stack:
+        try:
+            accepting = await stack.enter_async_context(
+                muxado.listen(options.url, ssl_context=options.ssl_context)
+            )
+        except OSError as exc:
+            raise NotStarted(f"cannot listen on {options.url}: {reason(exc)}") from exc
+        logger.info("listening on %s", accepting.url)
+        task_status.started()
+        await accepting.serve(attach)

@@ -1,0 +1,78 @@
+"""TLS contexts from the ``--ssl-*`` options.
+
+What it is.  The dialing side verifies the name and the certificate of the side it dials, with the
+authorities of the system or those of ``--ssl-ca-certs``.  The listening side shows
+``--ssl-certfile``; given ``--ssl-ca-certs`` too, it lets in only peers with a certificate of those
+authorities.  That is how a gateway knows its agents: whoever connects to it *is* an agent and gets
+the callers' requests.
+
+The rule.  There is no switch that turns verification off.  A self-signed certificate is trusted by
+naming it with ``--ssl-ca-certs``.
+
+The trap.  A password on the command line is read by everybody who can list processes, so the one
+of an encrypted key comes from the environment alone.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+
+import click
+
+__all__ = ("dialing_context", "listening_context")
+
+PASSWORD_VARIABLE = "MUXADO_SSL_KEYFILE_PASSWORD"
+
+
+def dialing_context(
+    url: str, certfile: str | None, keyfile: str | None, ca_certs: str | None
+) -> ssl.SSLContext | None:
+    """What ``connect`` needs for ``url``: None unless it is ``tls://``.
+
+    :raises click.UsageError: the files do not fit each other, or TLS options without ``tls://``.
+    """
+    if not _wanted(url, certfile, keyfile, ca_certs):
+        return None
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca_certs)
+    if certfile is not None:
+        _load(context, certfile, keyfile)
+    return context
+
+
+def listening_context(
+    url: str, certfile: str | None, keyfile: str | None, ca_certs: str | None
+) -> ssl.SSLContext | None:
+    """What ``listen`` needs for ``url``: None unless it is ``tls://``.
+
+    :raises click.UsageError: no certificate, or as :func:`dialing_context`.
+    """
+    if not _wanted(url, certfile, keyfile, ca_certs):
+        return None
+    if certfile is None:
+        raise click.UsageError("--listen tls:// needs --ssl-certfile (and --ssl-keyfile)")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca_certs)
+    if ca_certs is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+    _load(context, certfile, keyfile)
+    return context
+
+
+def _wanted(url: str, *files: str | None) -> bool:
+    if url.startswith("tls://"):
+        return True
+    if any(files):
+        raise click.UsageError(f"--ssl-* options need a tls:// URL, not {url}")
+    return False
+
+
+def _load(context: ssl.SSLContext, certfile: str, keyfile: str | None) -> None:
+    # Never None: OpenSSL would then ask on the terminal and hang a service without one.
+    password = os.environ.get(PASSWORD_VARIABLE, "")
+    try:
+        context.load_cert_chain(certfile, keyfile, password)
+    except (OSError, ssl.SSLError) as exc:
+        raise click.UsageError(
+            f"cannot use --ssl-certfile {certfile} with --ssl-keyfile {keyfile or certfile}: "
+            f"{exc}. The key's password, if it has one, is read from {PASSWORD_VARIABLE}."
+        ) from exc
