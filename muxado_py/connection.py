@@ -116,8 +116,9 @@ class Connection:
     # B. Input.
 
     def receive_data(self, data: bytes) -> None:
-        """The transport received ``data``; ``b""`` goes on where a pause stopped the decoder."""
-        self._decoder.feed(data)
+        """The transport received ``data``; it is thrown away once the connection is over."""
+        if self.events.ended is None:
+            self._decoder.feed(data)
 
     def receive_eof(self, cause: str = "") -> None:
         """The transport ended: foreseen after a GOAWAY, else an error on every stream.
