@@ -56,8 +56,7 @@ class IdLedger:
         if stream_id > self.highest:
             if stream_id > self.highest + 2:
                 self._gaps.append((self.highest + 2, stream_id - 2))
-                if len(self._gaps) > MAX_GAPS:
-                    self._forgotten = self._gaps.pop(0)[1]
+                self._bound()
             self.highest = stream_id
             return IdUse.NEW
         if stream_id <= self._forgotten:
@@ -68,7 +67,12 @@ class IdLedger:
         low, high = self._gaps.pop(index)
         parts = [(low, stream_id - 2), (stream_id + 2, high)]
         self._gaps[index:index] = [part for part in parts if part[0] <= part[1]]
+        self._bound()
         return IdUse.NEW
+
+    def _bound(self) -> None:
+        if len(self._gaps) > MAX_GAPS:
+            self._forgotten = self._gaps.pop(0)[1]
 
 
 class StreamTable:
