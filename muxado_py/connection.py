@@ -220,7 +220,9 @@ class Connection:
         if stream.failure is not None:
             return
         stream.failure = _CLOSED_HERE
-        stream.retry = stream.verdict()
+        if stream.id is not None:
+            # Without an id it is still to be sent, so "never sent" would be a lie.
+            stream.retry = stream.verdict()
         if not stream.send.finished:
             self.finish(stream)
         elif not stream.recv.finished:

@@ -228,7 +228,8 @@ class Stream(ByteStream):
             raise StreamClosedError(
                 "send after send_eof: this direction of the stream is finished",
                 code=ErrorCode.STREAM_CLOSED,
-                retry=state.verdict() if state.local else Retry.UNKNOWN,
+                # Without an id the stream is still to be sent, so "never sent" would be a lie.
+                retry=Retry.UNKNOWN if state.id is None else state.verdict(),
             )
 
     async def send_eof(self) -> None:
