@@ -201,7 +201,11 @@ class Connection:
 
     def unwrite(self, stream: StreamState, nbytes: int) -> int:
         """Take back up to ``nbytes`` of what was written last and is in no frame yet."""
-        return stream.send.unwrite(nbytes)
+        taken = stream.send.unwrite(nbytes)
+        if stream.send.due_fin:
+            # What held the FIN up is gone, and with it what would have woken the stream.
+            self._out.wake(stream, 0)
+        return taken
 
     def read(self, stream: StreamState, nbytes: int) -> bytes:
         """Up to ``nbytes`` that arrived, ``b""`` if there are none; gives their credit back."""
