@@ -1,0 +1,96 @@
+"""What README and docs/ show runs: each Python block is executed, and used."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+import muxado_py as muxado
+
+if TYPE_CHECKING:
+    from .conftest import SessionPair
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def executed(document: str) -> dict[str, Any]:
+    """The names that the Python blocks of ``document`` define, run in their order."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / document).read_text(), re.M | re.S)
+    assert blocks
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, document, "exec"), names)
+    return names
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    """An ASGI application."""
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"hello through the tunnel"})
+
+
+async def test_the_readmes_agent_serves_the_readmes_gateway(tmp_path: Path) -> None:
+    names = executed("README.md")
+    url = f"unix://{tmp_path}/gateway.sock"
+    answers = []
+
+    async with anyio.create_task_group() as tasks:
+
+        async def use(response: Any) -> None:
+            answers.append((response.status_code, response.text))
+            tasks.cancel_scope.cancel()
+
+        with anyio.fail_after(30):
+            tasks.start_soon(names["gateway"], url, use)
+            while True:
+                try:
+                    await names["agent"](url, hello)
+                except OSError:  # the gateway does not listen yet
+                    await anyio.lowlevel.checkpoint()
+    assert answers == [(200, "hello through the tunnel")]
+
+
+async def test_the_how_tos_do_what_they_say(session_pair: SessionPair) -> None:
+    names = executed("docs/how-to.md")
+    async with session_pair() as (dialed, accepted), anyio.create_task_group() as tasks:
+        with anyio.fail_after(30):
+            tasks.start_soon(names["serve"], accepted)
+            assert await names["call"](dialed, b"question") == b"QUESTION"
+            assert await names["call_twice_at_most"](dialed, b"again") == b"AGAIN"
+            bulk, small = await names["bulk_and_small"](dialed)
+            assert bulk.priority == muxado.Priority(urgency=6)
+            assert small.priority == muxado.Priority(urgency=1)
+            await bulk.aclose()
+            await small.aclose()
+            await names["shut_down"](dialed)
+            assert dialed.closed
+            await accepted.wait()
+
+
+async def test_a_call_that_was_refused_is_sent_again(session_pair: SessionPair) -> None:
+    names = executed("docs/how-to.md")
+    config = muxado.Config(accept_backlog=1)
+    async with (
+        session_pair(config) as (dialed, accepted),
+        anyio.create_task_group() as tasks,
+    ):
+        with anyio.fail_after(30):
+            blocker = await dialed.open_stream()
+            await blocker.send(b"x")
+            await anyio.wait_all_tasks_blocked()
+            # The backlog is full: the first try is refused, which is what makes the second safe.
+            with pytest.raises(muxado.StreamRefusedError) as refused:
+                await names["call"](dialed, b"question")
+            assert refused.value.retry is muxado.Retry.REFUSED
+            blocker.reset()
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(names["serve"], accepted)
+            assert await names["call_twice_at_most"](dialed, b"question") == b"QUESTION"
+            tasks.cancel_scope.cancel()
