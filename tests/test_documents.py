@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def executed(document: str) -> dict[str, Any]:
     """The names that the Python blocks of ``document`` define, run in their order."""
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / document).read_text(), re.M | re.S)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL
+    )
     assert blocks
     names: dict[str, Any] = {}
     for block in blocks:
