@@ -108,7 +108,7 @@ class RecvHalf:
         self.finished = False
         """The peer's FIN arrived."""
         self.tiny = 0
-        """Frames of a few bytes since the application last emptied the buffer."""
+        """Frames of a few bytes that the application has not read, or a few more."""
         self._data: bytes | bytearray = b""
 
     @property
@@ -132,6 +132,9 @@ class RecvHalf:
             self._data = b""
             self.tiny = 0
             return bytes(data)
+        if self.tiny:
+            # Where frames end is not kept; at a byte each, reading can only forgive too many.
+            self.tiny = max(0, self.tiny - nbytes)
         if isinstance(data, bytes):
             # The rest is likely to be read in pieces too, and a bytearray loses its head cheaply.
             self._data = data = bytearray(data)
