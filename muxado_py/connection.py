@@ -288,8 +288,7 @@ class Connection:
         """Refuse every stream that no application has accepted."""
         for stream in self._table:
             if not stream.local and not stream.handed_off and stream.id is not None:
-                self._out.reset(stream.id, ErrorCode.STREAM_REFUSED)
-                self._in.end_stream(stream, _REFUSED_HERE)
+                self._in.refuse(stream, ErrorCode.STREAM_REFUSED)
 
     def announce_go_away(self) -> None:
         """The first half of a drain: take no more, but refuse nothing that is on its way."""
@@ -318,7 +317,4 @@ class Connection:
 
 _CLOSED_HERE = Failure(StreamClosedError, "you closed this stream", ErrorCode.STREAM_CLOSED, False)
 _RESET_HERE = Failure(StreamClosedError, "you reset this stream", ErrorCode.STREAM_RESET, False)
-_REFUSED_HERE = Failure(
-    StreamClosedError, "this stream was refused", ErrorCode.STREAM_REFUSED, False
-)
 CLOSED_HERE = Failure(SessionClosedError, "you closed the session", ErrorCode.SESSION_CLOSED, False)

@@ -26,6 +26,7 @@ from .errors import (
     Failure,
     GoneAwayError,
     ProtocolError,
+    StreamClosedError,
     StreamRefusedError,
     StreamResetError,
     code_name,
@@ -157,8 +158,9 @@ class Inbound:
         recv.append(chunk)
         self.peer.unread += size
         if self._config.typed_streams and stream.stream_type is None and not stream.local:
-            return self._read_type(stream)
-        self._events.readers(stream)
+            self._read_type(stream)
+        else:
+            self._events.readers(stream)
         if self.peer.unread > self._config.session_window:
             self._shed()
         return None
@@ -171,8 +173,16 @@ class Inbound:
                 stream.handed_off = True
                 self._events.heartbeats.append(stream)
                 self._events.readers(stream)
+            elif self._table.backlog_size >= self._config.accept_backlog:
+                self.refuse(stream, ErrorCode.ACCEPT_QUEUE_FULL)
             else:
                 self._offer(stream)
+
+    def refuse(self, stream: StreamState, code: ErrorCode) -> None:
+        """No application has accepted ``stream``, and none will."""
+        assert stream.id is not None
+        self._reply_reset(stream.id, code)
+        self.end_stream(stream, _REFUSED_HERE)
 
     def _shed(self) -> None:
         """The session holds too much: the stream that holds most pays for it."""
@@ -369,4 +379,7 @@ class Inbound:
                 self.end_stream(stream, failure)
 
 
+_REFUSED_HERE = Failure(
+    StreamClosedError, "this stream was refused", ErrorCode.STREAM_REFUSED, False
+)
 CLOSED_BY_PEER = Failure(GoneAwayError, "the peer closed the session", ErrorCode.NO_ERROR, True)
