@@ -316,6 +316,7 @@ class Inbound:
         self.peer.recognized(is_muxado_py)
 
     def settings(self, values: Mapping[int, int]) -> None:
+        self.noise()  # told once, they cost nothing; told for ever, each touches every stream
         self.peer.settings(values)
 
     def pinged(self, payload: bytes) -> None:
