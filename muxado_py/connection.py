@@ -295,9 +295,9 @@ class Connection:
         self._out.control(self._wire.go_away(self._wire.max_id, ErrorCode.NO_ERROR, b""))
 
     def go_away(self, code: int, debug: bytes) -> None:
-        """Take no stream above the last that was handed off; refuse those that wait."""
+        """Take no more streams; those that wait are refused, whatever their id."""
         self._in.last_id = min(self._in.last_id, self._table.handed_off_id)
-        self.refuse_backlog()
+        self.stop_accepting()
         self._out.control(self._wire.go_away(self._in.last_id, code, debug))
 
     def terminate(self, failure: Failure) -> None:

@@ -75,7 +75,7 @@ class Inbound:
         self.accepting = True
         """Whether the application takes streams at all."""
         self.last_id = wire.max_id
-        """The last id of our latest GOAWAY; streams above it are refused."""
+        """The last id of our latest GOAWAY."""
         self.peer = Peer(wire, table, outbound, config)
         # Tiny frames count for a stream until it is read, so the bound follows its window.
         self._max_tiny = max(1024, config.stream_window // 4)
@@ -94,9 +94,9 @@ class Inbound:
                 f"{'clients' if stream_id & 1 else 'servers'}?",
             )
         use = table.ledger.use(stream_id)
-        if use is IdUse.USED:
+        if use is IdUse.USED or stream_id in table.live:
             return self.violated(ErrorCode.PROTOCOL_ERROR, f"a second SYN for stream {stream_id}")
-        if use is IdUse.FORGOTTEN or stream_id > self.last_id or not self.accepting:
+        if use is IdUse.FORGOTTEN or not self.accepting:
             return self._reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
         if table.peer_open >= self._config.max_streams:
             return self._reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
