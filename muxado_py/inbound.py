@@ -360,8 +360,10 @@ class Inbound:
         return None
 
     def _close_if_idle(self) -> None:
-        """A peer that went away waits for nothing but the last stream."""
+        """A peer that went away waits for nothing but the last stream; we say goodbye too."""
         if self._events.go_away is not None and not self._table.live and not self._events.ended:
+            last_id = self._table.handed_off_id
+            self._out.control(self._wire.go_away(last_id, ErrorCode.NO_ERROR, b""))
             self.end(CLOSED_BY_PEER)
 
     def violated(self, code: int, message: str) -> None:
