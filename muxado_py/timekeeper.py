@@ -110,6 +110,7 @@ class Timekeeper:
         if events.heartbeats:
             for stream in events.heartbeats:
                 stream.owner = _Echo(stream, self)
+                stream.owner.wake_reader()  # the first beat may have come with the type
             events.heartbeats.clear()
         if events.ended is not None:
             self._known.set()
@@ -203,6 +204,9 @@ class _Echo:
         data = connection.read(stream, 65536)
         if stream.failure is not None or stream.recv.finished:
             connection.close(stream)
+        elif stream.send.buffered + len(data) > self._session.config.send_buffer:
+            # Beats are four bytes each; this peer does not take them back.
+            connection.reset(stream, ErrorCode.ENHANCE_YOUR_CALM)
         elif data:
             connection.write(stream, data)
 
