@@ -19,6 +19,7 @@ from .scheduler import make_scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import UnionType
 
     from .scheduler import Scheduler
 
@@ -117,8 +118,10 @@ class Config:
             value = getattr(self, name)
             if value is None and name in ("heartbeat_interval", "notsent_lowat"):
                 continue
-            if not isinstance(value, int | float) or not low <= value <= high:
-                raise ValueError(f"{name} must be from {low} to {high}, got {value!r}")
+            kind: type | UnionType = int if isinstance(low, int) else int | float
+            if not isinstance(value, kind) or not low <= value <= high:
+                what = "an int" if kind is int else "a number"
+                raise ValueError(f"{name} must be {what} from {low} to {high}, got {value!r}")
         if self.stream_window < self.initial_window:
             raise ValueError(
                 f"stream_window must be at least initial_window ({self.initial_window}), because "
