@@ -19,7 +19,6 @@ from .scheduler import make_scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import UnionType
 
     from .scheduler import Scheduler
 
@@ -118,9 +117,10 @@ class Config:
             value = getattr(self, name)
             if value is None and name in ("heartbeat_interval", "notsent_lowat"):
                 continue
-            kind: type | UnionType = int if isinstance(low, int) else int | float
-            if not isinstance(value, kind) or not low <= value <= high:
-                what = "an int" if kind is int else "a number"
+            whole = isinstance(low, int)
+            fits = isinstance(value, int) or (isinstance(value, float) and not whole)
+            if not fits or not low <= value <= high:
+                what = "an int" if whole else "a number"
                 raise ValueError(f"{name} must be {what} from {low} to {high}, got {value!r}")
         if self.stream_window < self.initial_window:
             raise ValueError(
