@@ -124,6 +124,8 @@ class Stream(ByteStream):
 
         Cancellation: nothing is lost; the bytes stay for the next call.
         """
+        if max_bytes < 1:
+            raise ValueError(f"max_bytes must be at least 1, got {max_bytes}")
         if self._receiving:
             raise BusyResourceError("receiving from")
         self._receiving = True
@@ -195,6 +197,10 @@ class Stream(ByteStream):
                         raise state.error()
         except BaseException:
             connection.unwrite(state, written)
+            if state.send.finishing and connection.is_lingering(state):
+                # It was closed while this waited; the FIN need not wait for what was taken back.
+                connection.finish(state)
+                self._session.changed()
             raise
         finally:
             self._writable = None
