@@ -1,0 +1,432 @@
+"""The muxado wire, byte for byte: one table of frames, read in both directions and at every split."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from muxado_py.errors import ErrorCode
+from muxado_py.frames import WIRES, Setting
+from muxado_py.frames.muxado import Muxado
+
+from ..helpers.pair import HELLO, PAD, spaced
+from ..helpers.recording import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Call = tuple[object, ...]
+
+WIRE = Muxado(client=True)
+
+
+class Row(NamedTuple):
+    """One frame: what is said, how it looks, and what a decoder makes of it."""
+
+    frame: str
+    calls: list[Call]
+    encode: Callable[[Muxado], bytes] | None
+    extended: bool = False
+
+
+# Reference bytes of Go peers are marked (Go); the others follow from the format.
+ROWS = {
+    "open with a byte (Go)": Row(
+        "000001 12 00000005 79",
+        [("opened", 5), ("data", 5, b"y", 0)],
+        lambda wire: wire.data_header(5, 1, syn=True, fin=False) + b"y",
+    ),
+    "open and close (Go)": Row(
+        "000000 13 00000005",
+        [("opened", 5), ("finished", 5)],
+        lambda wire: wire.data_header(5, 0, syn=True, fin=True),
+    ),
+    "open": Row(
+        "000000 12 00000003",
+        [("opened", 3)],
+        lambda wire: wire.data_header(3, 0, syn=True, fin=False),
+    ),
+    "half close (Go)": Row(
+        "000000 11 00000007",
+        [("finished", 7)],
+        lambda wire: wire.data_header(7, 0, syn=False, fin=True),
+    ),
+    "data": Row(
+        "000003 10 7ffffffd 616263",
+        [("data", 0x7FFFFFFD, b"abc", 0)],
+        lambda wire: wire.data_header(0x7FFFFFFD, 3, syn=False, fin=False) + b"abc",
+    ),
+    "data and half close": Row(
+        "000002 11 00000002 6869",
+        [("data", 2, b"hi", 0), ("finished", 2)],
+        lambda wire: wire.data_header(2, 2, syn=False, fin=True) + b"hi",
+    ),
+    "open, data and half close": Row(
+        "000002 13 00000002 6869",
+        [("opened", 2), ("data", 2, b"hi", 0), ("finished", 2)],
+        lambda wire: wire.data_header(2, 2, syn=True, fin=True) + b"hi",
+    ),
+    "zero-window probe": Row(
+        "000000 10 00000009", [("data", 9, b"", 0)], lambda wire: wire.probe(9)
+    ),
+    "reset": Row(
+        "000004 00 00000003 00000006",
+        [("was_reset", 3, 6)],
+        lambda wire: wire.reset(3, ErrorCode.STREAM_CANCELLED),
+    ),
+    "reset with a code of no table": Row(
+        "000004 00 00000003 ffffffff",
+        [("was_reset", 3, 0xFFFFFFFF)],
+        lambda wire: wire.reset(3, 0xFFFFFFFF),
+    ),
+    "credit for a read (Go)": Row(
+        "000004 20 00000005 00000001", [("credited", 5, 1)], lambda wire: wire.credit(5, 1)
+    ),
+    "credit, the largest": Row(
+        "000004 20 00000005 7fffffff",
+        [("credited", 5, 0x7FFFFFFF)],
+        lambda wire: wire.credit(5, 0x7FFFFFFF),
+    ),
+    "credit, the high bit masked": Row("000004 20 00000005 80000001", [("credited", 5, 1)], None),
+    "credit of nothing": Row("000004 20 00000005 00000000", [("credited", 5, 0)], None),
+    "goaway of a closing session (Go)": Row(
+        "000010 30 00000000 00000005 00000000 6e6f206572726f72",
+        [("going_away", 5, 0, b"no error")],
+        None,
+    ),
+    "goaway at the end of the input (Go)": Row(
+        "000021 30 00000000 00000005 0000000f 7265616420454f462066726f6d2072656d6f74652070656572",
+        [("going_away", 5, 15, b"read EOF from remote peer")],
+        None,
+    ),
+    "goaway, padded": Row(
+        "000008 30 00000000 00000003 00000001 000000 f0 00000000",
+        [("going_away", 3, 1, b""), ("noise",)],
+        lambda wire: wire.go_away(3, ErrorCode.PROTOCOL_ERROR, b""),
+    ),
+    "goaway with a text, padded": Row(
+        "00000b 30 00000000 7ffffffd 0000000a 627965 000000 f0 00000000",
+        [("going_away", 0x7FFFFFFD, 10, b"bye"), ("noise",)],
+        lambda wire: wire.go_away(0x7FFFFFFD, ErrorCode.ENHANCE_YOUR_CALM, b"bye"),
+    ),
+    "goaway, the high bit masked": Row(
+        "000008 30 00000000 80000003 00000000", [("going_away", 3, 0, b"")], None
+    ),
+    "unknown type": Row("000003 f7 00000009 010203", [("noise",)], None),
+    "unknown type without a body, any id": Row("000000 9f ffffffff", [("noise",)], None),
+    "priority": Row(
+        "000002 40 00000003 07ff",
+        [("prioritized", 3, 7, 256)],
+        lambda wire: wire.priority(3, 7, 256),
+        extended=True,
+    ),
+    "ping": Row(
+        "000008 50 00000000 0102030405060708",
+        [("pinged", bytes(range(1, 9)))],
+        lambda wire: wire.ping(bytes(range(1, 9))),
+        extended=True,
+    ),
+    "pong": Row(
+        "000008 51 00000000 0102030405060708",
+        [("ponged", bytes(range(1, 9)))],
+        lambda wire: wire.pong(bytes(range(1, 9))),
+        extended=True,
+    ),
+    "settings": Row(
+        "00000c 60 00000000 000100040000 0002000003e8",
+        [("settings", {Setting.INITIAL_WINDOW: 262144, Setting.MAX_STREAMS: 1000})],
+        lambda wire: wire.settings({Setting.INITIAL_WINDOW: 262144, Setting.MAX_STREAMS: 1000}),
+        extended=True,
+    ),
+    "settings, none": Row(
+        "000000 60 00000000", [("settings", {})], lambda wire: wire.settings({}), extended=True
+    ),
+    "settings with a key of another version": Row(
+        "000006 60 00000000 ffff00000001", [("settings", {0xFFFF: 1})], None, extended=True
+    ),
+    "session credit": Row(
+        "000008 70 00000000 0000000004000000",
+        [("session_credited", 64 * 2**20)],
+        lambda wire: wire.session_credit(64 * 2**20),
+        extended=True,
+    ),
+    # Between muxado_py peers a frame of the wrong size is no violation: it may be of another version.
+    "priority of another size": Row("000001 40 00000003 07", [("noise",)], None, extended=True),
+    "ping of another size": Row("000004 50 00000000 01020304", [("noise",)], None, extended=True),
+    "settings of another size": Row(
+        "000007 60 00000000 00010004000000", [("noise",)], None, extended=True
+    ),
+    "session credit of another size": Row(
+        "000004 70 00000000 00000000", [("noise",)], None, extended=True
+    ),
+    # Nobody but a muxado_py is understood to speak of these.
+    "priority from a foreign peer": Row("000002 40 00000003 07ff", [("noise",)], None),
+    "ping from a foreign peer": Row("000008 50 00000000 0102030405060708", [("noise",)], None),
+}
+
+MALFORMED = {
+    "data for stream 0": ("000001 10 00000000 61", ErrorCode.PROTOCOL_ERROR, "DATA for stream 0x0"),
+    "open of stream 0": ("000000 12 00000000", ErrorCode.PROTOCOL_ERROR, "DATA for stream 0x0"),
+    "data, bit 31 of the id": (
+        "000000 12 80000003",
+        ErrorCode.PROTOCOL_ERROR,
+        "DATA for stream 0x80000003",
+    ),
+    "data for the id of the hello": (
+        "000000 12 7fffffff 00000000",
+        ErrorCode.PROTOCOL_ERROR,
+        "DATA for stream 0x7fffffff",
+    ),
+    "data for the id beside it": (
+        "000000 12 7ffffffe",
+        ErrorCode.PROTOCOL_ERROR,
+        "DATA for stream 0x7ffffffe",
+    ),
+    "reset of 3 bytes": (
+        "000003 00 00000003 000000",
+        ErrorCode.FRAME_SIZE_ERROR,
+        "RST of 3 bytes, expected 4",
+    ),
+    "reset of no bytes": (
+        "000000 00 00000003",
+        ErrorCode.FRAME_SIZE_ERROR,
+        "RST of 0 bytes, expected 4",
+    ),
+    "reset for stream 0": (
+        "000004 00 00000000 00000006",
+        ErrorCode.PROTOCOL_ERROR,
+        "RST for stream 0",
+    ),
+    "credit of 5 bytes": (
+        "000005 20 00000003 0000000001",
+        ErrorCode.FRAME_SIZE_ERROR,
+        "WNDINC of 5 bytes, expected 4",
+    ),
+    "credit of 16 MiB": (
+        "ffffff 20 00000003",
+        ErrorCode.FRAME_SIZE_ERROR,
+        "WNDINC of 16777215 bytes, expected 4",
+    ),
+    "credit for stream 0": (
+        "000004 20 00000000 00000001",
+        ErrorCode.PROTOCOL_ERROR,
+        "WNDINC for stream 0",
+    ),
+    "goaway of 7 bytes": (
+        "000007 30 00000000 00000000000000",
+        ErrorCode.FRAME_SIZE_ERROR,
+        "GOAWAY of 7 bytes, expected at least 8",
+    ),
+    "goaway for a stream": (
+        "000008 30 00000003 00000000 00000000",
+        ErrorCode.PROTOCOL_ERROR,
+        "GOAWAY for stream 0x3, expected 0",
+    ),
+}
+
+rows = pytest.mark.parametrize("row", [pytest.param(row, id=name) for name, row in ROWS.items()])
+
+
+def decode(*chunks: bytes, pause_every: int = 0) -> tuple[list[Call], bool]:
+    """What a decoder makes of the chunks, and whether it is in the middle of a frame then."""
+    recorder = Recorder(pause_every)
+    decoder = WIRE.decoder(recorder)
+    for chunk in chunks:
+        decoder.feed(chunk)
+        while recorder.paused and pause_every:
+            recorder.paused = False
+            decoder.feed(b"")
+    return recorder.calls, decoder.midway
+
+
+def expected(row: Row) -> tuple[bytes, list[Call]]:
+    """The bytes of a session that has just this frame, and its calls."""
+    data = bytes.fromhex(row.frame)
+    if row.extended:
+        return HELLO + data, [
+            ("recognized", True),
+            ("credited", 0x7FFFFFFF, 0x6D787001),
+            *row.calls,
+        ]
+    return data, [("recognized", False), *row.calls]
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, id=name) for name, row in ROWS.items() if row.encode is not None]
+)
+def test_encode(row: Row) -> None:
+    assert row.encode is not None
+    assert row.encode(WIRE) == bytes.fromhex(row.frame)
+
+
+@rows
+def test_decode_whole(row: Row) -> None:
+    data, calls = expected(row)
+    assert decode(data) == (calls, False)
+
+
+@rows
+def test_decode_byte_by_byte(row: Row) -> None:
+    data, calls = expected(row)
+    assert decode(*(data[i : i + 1] for i in range(len(data)))) == (calls, False)
+
+
+@rows
+def test_decode_at_every_split(row: Row) -> None:
+    data, calls = expected(row)
+    for split in range(len(data) + 1):
+        assert decode(data[:split], data[split:]) == (calls, False), split
+
+
+@rows
+def test_decode_with_a_pause_after_every_call(row: Row) -> None:
+    data, calls = expected(row)
+    for split in range(len(data) + 1):
+        assert decode(data[:split], data[split:], pause_every=1) == (calls, False), split
+
+
+@rows
+def test_decode_with_another_frame_behind(row: Row) -> None:
+    data, calls = expected(row)
+    behind = bytes.fromhex("000002 10 00000063 6f6b")
+    assert decode(data + behind) == ([*calls, ("data", 99, b"ok", 0)], False)
+
+
+@rows
+def test_a_frame_cut_short_is_known_to_be(row: Row) -> None:
+    data, _ = expected(row)
+    start = len(HELLO) if row.extended else 0
+    boundaries = {start, start + 8 + int.from_bytes(data[start : start + 3], "big")}
+    for end in range(start, len(data)):
+        assert decode(data[:end])[1] is (end not in boundaries), end
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "message"), [pytest.param(*row, id=name) for name, row in MALFORMED.items()]
+)
+def test_malformed(frame: str, code: int, message: str) -> None:
+    """Told from the header alone: nothing of a body is waited for, and nothing behind it is read."""
+    data = bytes.fromhex(frame)
+    verdict: list[Call] = [("recognized", False), ("violated", code, message)]
+    assert decode(data)[0] == verdict
+    assert decode(*(data[i : i + 1] for i in range(len(data))))[0] == verdict
+    header_only = data[:8] + bytes(4) if data[4:8] == b"\x7f\xff\xff\xff" else data[:8]
+    assert decode(header_only)[0] == verdict
+    assert decode(data + bytes.fromhex("000001 10 00000005 78"))[0] == verdict
+
+
+def test_the_hello_is_recognized_only_whole_and_only_first() -> None:
+    hello = spaced(HELLO)
+    assert hello == "000004 2c 7fffffff 6d787001"
+    credited = ("credited", 0x7FFFFFFF, 0x6D787001)
+    assert decode(HELLO)[0] == [("recognized", True), credited]
+    other_version = HELLO[:-1] + b"\x02"
+    assert decode(other_version)[0] == [("recognized", False), (*credited[:2], 0x6D787002)]
+    without_flags = bytes.fromhex("000004 20 7fffffff 6d787001")
+    assert decode(without_flags)[0] == [("recognized", False), credited]
+    late = bytes.fromhex("000000 12 00000003") + HELLO + WIRE.ping(bytes(8))
+    assert decode(late)[0] == [("recognized", False), ("opened", 3), credited, ("noise",)]
+
+
+def test_ids_of_the_two_roles() -> None:
+    client, server = Muxado(client=True), Muxado(client=False)
+    assert (client.first_id, client.first_peer_id) == (3, 2)
+    assert (server.first_id, server.first_peer_id) == (2, 3)
+    assert WIRES["muxado"] is Muxado
+
+
+def test_acceptance_has_no_frame() -> None:
+    assert WIRE.accepted(2) == b""
+
+
+def test_a_long_goaway_text_is_cut_on_the_way_out() -> None:
+    frame = WIRE.go_away(3, 0, b"x" * 5000)
+    assert frame[:3] == (8 + 1024).to_bytes(3, "big")
+    assert frame.endswith(b"x" * 1024 + PAD)
+    assert decode(frame)[0] == [
+        ("recognized", False),
+        ("going_away", 3, 0, b"x" * 1024),
+        ("noise",),
+    ]
+
+
+def peak_while(feed: Callable[[], Any]) -> int:
+    """The most memory that was allocated at once during ``feed``."""
+    tracemalloc.start()
+    try:
+        feed()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+class Sink(Recorder):
+    """Keeps of DATA only how much there was."""
+
+    total = 0
+
+    def data(self, stream_id: int, chunk: bytes, pending: int) -> None:
+        self.total += len(chunk)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param("ffffff 10 00000003", id="data"),
+        pytest.param("ffffff 30 00000000", id="goaway"),
+        pytest.param("ffffff f0 00000000", id="unknown type"),
+        pytest.param("ffffff 60 00000000", id="settings"),
+    ],
+)
+def test_a_frame_of_16_mib_is_never_held(header: str) -> None:
+    sink = Sink()
+    decoder = WIRE.decoder(sink)
+    decoder.feed(HELLO)
+    chunk = bytes(2**16)
+
+    def feed() -> None:
+        decoder.feed(bytes.fromhex(header))
+        for _ in range(2**8 - 1):
+            decoder.feed(chunk)
+        assert decoder.midway
+        decoder.feed(chunk[:-1])
+
+    assert peak_while(feed) < 2 * len(chunk)
+    assert not decoder.midway
+    assert sink.total in (0, 2**24 - 1)
+    decoder.feed(WIRE.reset(3, 6))
+    assert sink.calls[-1] == ("was_reset", 3, 6)
+
+
+def test_the_length_of_data_is_told_before_any_of_it_arrives() -> None:
+    assert decode(bytes.fromhex("ffffff 12 00000003"))[0] == [
+        ("recognized", False),
+        ("opened", 3),
+        ("data", 3, b"", 2**24 - 1),
+    ]
+
+
+def test_data_is_handed_on_in_the_pieces_it_came_in() -> None:
+    recorder = Recorder()
+    decoder = WIRE.decoder(recorder)
+    decoder.feed(bytes.fromhex("000005 11 00000003 6162"))
+    decoder.feed(b"cd")
+    decoder.feed(b"e")
+    assert recorder.pieces == [2, 2, 1]
+    assert recorder.calls == [("recognized", False), ("data", 3, b"abcde", 0), ("finished", 3)]
+
+
+def test_nothing_is_decoded_while_paused() -> None:
+    recorder = Recorder()
+    decoder = WIRE.decoder(recorder)
+    recorder.paused = True
+    decoder.feed(WIRE.reset(3, 6))
+    decoder.feed(WIRE.reset(5, 6)[:5])
+    assert recorder.calls == []
+    recorder.paused = False
+    decoder.feed(b"")
+    assert recorder.calls == [("recognized", False), ("was_reset", 3, 6)]
+    decoder.feed(WIRE.reset(5, 6)[5:])
+    assert recorder.calls[-1] == ("was_reset", 5, 6)

@@ -1,0 +1,200 @@
+"""Two connections and the wire between them, and one connection against a script of bytes.
+
+The wire is two buffers.  Nothing moves by itself: ``pump`` lets a side put frames on the wire,
+``deliver`` hands bytes to the other side, ``run_until_idle`` does both until nothing is left.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING
+
+from muxado_py import Config
+from muxado_py.connection import Connection
+from muxado_py.frames.muxado import Muxado
+
+if TYPE_CHECKING:
+    from muxado_py import Priority
+    from muxado_py.halves import StreamState
+
+__all__ = ("HELLO", "PAD", "Pair", "Script", "held", "read_all", "spaced", "split_frames")
+
+HELLO = Muxado(client=True).hello()
+PAD = bytes.fromhex("000000f000000000")
+"""What follows every GOAWAY."""
+
+
+class Pair:
+    """A client, a server, and what is on its way between them.
+
+    :param chunk: hand over at most so many bytes at a time; 0 for all there are.
+    :param foreign: take the hello off both directions, so that neither knows a muxado_py.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        server_config: Config | None = None,
+        *,
+        chunk: int = 0,
+        foreign: bool = False,
+    ) -> None:
+        config = config or Config()
+        self.client = Connection(config, client=True)
+        self.server = Connection(server_config or config, client=False)
+        self.chunk = chunk
+        self.wire: dict[Connection, bytearray] = {
+            self.client: bytearray(),
+            self.server: bytearray(),
+        }
+        """What each side has sent and the other has not received."""
+        self.sent: dict[Connection, bytearray] = {
+            self.client: bytearray(),
+            self.server: bytearray(),
+        }
+        """All that each side ever sent."""
+        self._cut: dict[Connection, int | None] = {self.client: None, self.server: None}
+        if foreign:
+            for side in (self.client, self.server):
+                assert b"".join(side.data_to_send(0)) == HELLO
+
+    def other(self, side: Connection) -> Connection:
+        return self.server if side is self.client else self.client
+
+    def cut_after(self, side: Connection, nbytes: int) -> None:
+        """Of what ``side`` sends, only the first ``nbytes`` ever arrive."""
+        self._cut[side] = nbytes
+
+    def pump(self, side: Connection, budget: int = 2**20) -> int:
+        """Put the next frames of ``side`` on the wire; how many bytes they have."""
+        data = b"".join(side.data_to_send(budget))
+        allowed = data
+        cut = self._cut[side]
+        if cut is not None:
+            allowed = data[: max(0, cut - len(self.sent[side]))]
+        self.sent[side] += data
+        self.wire[side] += allowed
+        return len(data)
+
+    def deliver(self, side: Connection, nbytes: int | None = None) -> int:
+        """Hand over up to ``nbytes`` of what ``side`` sent; how many bytes that were."""
+        buffer = self.wire[side]
+        receiver = self.other(side)
+        todo = len(buffer) if nbytes is None else min(nbytes, len(buffer))
+        done = 0
+        while done < todo and receiver.may_read:
+            step = min(self.chunk or todo, todo - done)
+            receiver.receive_data(bytes(buffer[:step]))
+            del buffer[:step]
+            done += step
+        return done
+
+    def run_until_idle(self, limit: int = 10_000) -> None:
+        """Move bytes until neither side has anything to say."""
+        sides = (self.client, self.server)
+        for _ in range(limit):
+            if not sum(self.pump(side) for side in sides) + sum(map(self.deliver, sides)):
+                return
+        raise AssertionError(f"not idle after {limit} steps")
+
+    def open(
+        self,
+        data: bytes = b"",
+        *,
+        priority: Priority | None = None,
+        stream_type: int | None = None,
+        by: Connection | None = None,
+    ) -> tuple[StreamState, StreamState]:
+        """Open a stream, let it arrive and accept it: both ends of it."""
+        opener = by or self.client
+        near = opener.open(priority, stream_type)
+        if data:
+            opener.write(near, data)
+        self.run_until_idle()
+        far = self.other(opener).accept()
+        assert far is not None
+        assert far.id == near.id
+        return near, far
+
+
+class Script:
+    """One connection, and a peer that says exactly what the test says.
+
+    :param extended: whether the peer begins with the hello of a muxado_py.
+    """
+
+    def __init__(
+        self, config: Config | None = None, *, client: bool = False, extended: bool = False
+    ) -> None:
+        self.connection = Connection(config or Config(), client=client)
+        assert self.sent() == [spaced(HELLO)]
+        if extended:
+            self.feed(HELLO)
+            self.sent()
+
+    def feed(self, data: str | bytes) -> None:
+        """The peer sends this; a string is hexadecimal."""
+        self.connection.receive_data(bytes.fromhex(data) if isinstance(data, str) else data)
+
+    def sent(self, budget: int = 2**24) -> list[str]:
+        """The frames that the connection has to send now, in hexadecimal."""
+        data = b"".join(self.connection.data_to_send(budget))
+        return [spaced(frame) for frame in split_frames(data)]
+
+    def accept(self) -> StreamState:
+        """The next stream; there must be one."""
+        stream = self.connection.accept()
+        assert stream is not None
+        return stream
+
+    @property
+    def ended(self) -> bool:
+        return self.connection.events.ended is not None
+
+    @property
+    def ended_code(self) -> int | None:
+        ended = self.connection.events.ended
+        return None if ended is None else ended.code
+
+
+def split_frames(data: bytes) -> list[bytes]:
+    """Cut a run of whole muxado frames."""
+    frames = []
+    while data:
+        size = 8 + int.from_bytes(data[:3], "big")
+        assert len(data) >= size, f"cut short: {data.hex()}"
+        frames.append(data[:size])
+        data = data[size:]
+    return frames
+
+
+def spaced(frame: bytes) -> str:
+    """``"000001 12 00000005 79"``: length, type with flags, id, body."""
+    parts = (frame[:3], frame[3:4], frame[4:8], frame[8:])
+    return " ".join(part.hex() for part in parts if part)
+
+
+def read_all(connection: Connection, stream: StreamState, step: int = 2**20) -> bytes:
+    """Everything that arrived on ``stream``."""
+    out = bytearray()
+    while chunk := connection.read(stream, step):
+        out += chunk
+    return bytes(out)
+
+
+def held(root: object) -> int:
+    """The size in bytes of everything that only ``root`` and what it refers to can reach."""
+    skipped = (type, ModuleType, FunctionType, Config)
+    seen: set[int] = set()
+    stack = [root]
+    total = 0
+    while stack:
+        one = stack.pop()
+        if id(one) in seen or isinstance(one, skipped):
+            continue
+        seen.add(id(one))
+        total += sys.getsizeof(one)
+        stack.extend(gc.get_referents(one))
+    return total
