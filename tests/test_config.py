@@ -1,0 +1,86 @@
+"""What a configuration takes, and what it says to the person who got it wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+import pytest
+
+from muxado_py import Config
+from muxado_py import config as module
+from muxado_py.scheduler import FifoScheduler
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+NUMBERS = [name for name, field in FIELDS.items() if isinstance(field.default, int | float)]
+NUMBERS.remove("typed_streams")
+
+
+def test_the_defaults_are_valid_and_frozen() -> None:
+    config = Config()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.max_streams = 1  # type: ignore[misc]
+
+
+def test_every_number_has_a_range() -> None:
+    assert set(NUMBERS) == set(module._RANGES)
+
+
+def test_every_field_says_what_it_is() -> None:
+    source = inspect.getsource(Config)
+    for name in FIELDS:
+        after = source.split(f"\n    {name}:", 1)[1]
+        assert after.split("\n", 2)[1].strip().startswith('"""'), name
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_the_ends_of_each_range(name: str) -> None:
+    low, high = module._RANGES[name]
+    for value in (low, high):
+        values: dict[str, Any] = {"initial_window": 1, "stream_window": 2**31 - 1, name: value}
+        if values["stream_window"] >= values["initial_window"]:
+            assert getattr(Config(**values), name) == value
+    step = 1 if isinstance(low, int) else 1e-4
+    for value in (low - step, high * 2):
+        values = {name: value}
+        with pytest.raises(ValueError, match=f"^{name} must be an? .* from {low} to {high}, got"):
+            Config(**values)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["1", None, float("nan"), float("inf"), 4096.5])
+def test_what_is_no_number_or_no_whole_one(name: str, value: Any) -> None:
+    whole = isinstance(module._RANGES[name][0], int)
+    values: dict[str, Any] = {name: value}
+    if value is None and name in ("heartbeat_interval", "notsent_lowat"):
+        assert getattr(Config(**values), name) is None
+    elif value == 4096.5 and not whole:
+        assert getattr(Config(**values), name) == value
+    else:
+        with pytest.raises(ValueError, match=f"^{name} must be") as caught:
+            Config(**values)
+        assert repr(value) in str(caught.value)
+
+
+def test_a_wire_that_does_not_exist() -> None:
+    with pytest.raises(ValueError, match=r"^wire must be one of muxado.*, got 'spdy'$"):
+        Config(wire="spdy")
+
+
+def test_a_scheduler_that_does_not_exist() -> None:
+    with pytest.raises(ValueError, match=r"^scheduler must be one of .*priority.*got 'random'$"):
+        Config(scheduler="random")
+
+
+def test_a_scheduler_of_ones_own() -> None:
+    assert Config(scheduler=FifoScheduler).scheduler is FifoScheduler
+
+
+def test_a_stream_window_below_the_initial_one() -> None:
+    with pytest.raises(ValueError, match=r"initial_window \(262144\).*got 1024$"):
+        Config(stream_window=1024)
+
+
+def test_windows_of_the_tests_are_allowed() -> None:
+    assert Config(initial_window=1, stream_window=1).stream_window == 1
