@@ -28,6 +28,8 @@ from anyio import (
 )
 from anyio.lowlevel import checkpoint
 
+from .inbound import CLOSED_BY_PEER
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -102,7 +104,7 @@ class Link:
         """Carry bytes until ``over`` is set; then say what is left to say and close the transport.
 
         Closing a socket with unread bytes makes TCP throw our last ones away, so the peer's end is
-        awaited for a moment.  Runs shielded from cancellation, and is bounded in time after
+        awaited for a moment, unless the peer said goodbye and has nothing more to send.  Runs shielded from cancellation, and is bounded in time after
         ``over``.
         """
         with CancelScope(shield=True):
@@ -114,8 +116,9 @@ class Link:
                 with move_on_after(min(close_timeout, 4 * GOODBYE_WAIT)):
                     while self._connection.has_output or self.writing_since is not None:
                         await self.next_flush()
-                with move_on_after(GOODBYE_WAIT):
-                    await self._input_over.wait()
+                if self._connection.events.ended is not CLOSED_BY_PEER:
+                    with move_on_after(GOODBYE_WAIT):
+                        await self._input_over.wait()
                 with move_on_after(GOODBYE_WAIT):
                     await self._close()
                 tasks.cancel_scope.cancel()
