@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"time"
 
 	"golang.ngrok.com/muxado/v2"
 )
@@ -36,7 +35,6 @@ var verbs = map[string]func(*puppet, command) fact{
 	"call_echo":     (*puppet).callEcho,
 	"start_beating": (*puppet).startBeating,
 	"beat":          (*puppet).beat,
-	"beats":         (*puppet).countBeats,
 	"close_session": (*puppet).closeSession,
 	"wait":          (*puppet).wait,
 }
@@ -222,22 +220,6 @@ func (p *puppet) startBeating(command) fact {
 func (p *puppet) beat(command) fact {
 	latency, answered := p.heart.Beat()
 	return fact{"answered": answered, "seconds": latency.Seconds()}
-}
-
-func (p *puppet) onBeat(_ time.Duration, missed bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if missed {
-		p.misses++
-	} else {
-		p.beats++
-	}
-}
-
-func (p *puppet) countBeats(command) fact {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return fact{"answered": p.beats, "missed": p.misses}
 }
 
 func (p *puppet) closeSession(command) fact {
