@@ -207,13 +207,13 @@ def gateway(
 @click.argument("url", type=URL)
 @click.option("--count", "-c", type=click.IntRange(1), default=4, help="How many pings.")
 @click.option("--interval", "-i", type=DURATION, default="1s", help="Between two pings.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", is_flag=True, help="One JSON object on stdout.")
 @tls_options
 def ping(
     url: str,
     count: int,
     interval: float,
-    as_json: bool,
+    json: bool,
     ssl_certfile: str | None,
     ssl_keyfile: str | None,
     ssl_ca_certs: str | None,
@@ -227,21 +227,22 @@ def ping(
         url,
         count=count,
         interval=interval,
-        as_json=as_json,
+        as_json=json,
         ssl_context=tls.dialing_context(url, ssl_certfile, ssl_keyfile, ssl_ca_certs),
     )
-    running.run(command)
+    # uvloop's clock counts whole milliseconds.
+    running.run(command, loop="asyncio")
 
 
 @muxado.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, no table.")
+@click.option("--json", is_flag=True, help="One JSON object on stdout, no table.")
 @click.option(
     "--seconds", type=click.FloatRange(min=0.5), default=6.0, help="Length of each measurement."
 )
 @click.option(
     "--link", type=LINK, default="50mbit/40ms", help="Rate and round trip to emulate, or none."
 )
-def demo(as_json: bool, seconds: float, link: Link | None) -> None:
+def demo(json: bool, seconds: float, link: Link | None) -> None:
     """See it work: HTTP through a tunnel beside a saturating download, then a cut connection.
 
     Starts an agent and a gateway as processes on loopback, with TLS and an emulated narrow link
@@ -251,7 +252,7 @@ def demo(as_json: bool, seconds: float, link: Link | None) -> None:
     from .demo import show
 
     running.configure_logging("warning")
-    running.run(partial(show.demo, as_json=as_json, seconds=seconds, link=link), loop="asyncio")
+    running.run(partial(show.demo, as_json=json, seconds=seconds, link=link), loop="asyncio")
 
 
 def _reject(context: click.Context, names: tuple[str, ...], why: str) -> None:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import logging
 import re
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ from .running import NotStarted, reason
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anyio.abc import TaskStatus
 
@@ -126,8 +126,12 @@ class Callers:
             else:
                 await self._bridge(connection)
         except IO_ERRORS as exc:
-            logger.debug("caller: %r", exc)
-            await abort(connection)
+            logger.debug("a caller is gone: %r", exc)
+            await connection.aclose()
+        except Exception:
+            # Whatever it is, it is this caller's trouble and must not end the gateway.
+            logger.exception("serving a caller failed")
+            await anyio.aclose_forcefully(connection)
         except BaseException:
             await abort(connection)
             raise
@@ -145,7 +149,9 @@ class Callers:
             return
         caller = _Caller(connection)
         await bridge(caller, stream)
-        if caller.lacks_answer:
+        if caller.is_gone:
+            await connection.aclose()
+        elif caller.lacks_answer:
             logger.warning("the agent broke off before it answered")
             await _answer(
                 connection,
@@ -178,22 +184,36 @@ class _Caller(ByteStream):
         self._connection = connection
         self.head = b""
         self.agent_finished = False
+        self.is_gone = False
         self._got_nothing = True
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        data = await self._connection.receive(max_bytes)
+        with self._noticing_loss():
+            data = await self._connection.receive(max_bytes)
         if len(self.head) < HEAD_SIZE:
             self.head += data[:HEAD_SIZE]
         return data
 
     async def send(self, item: bytes) -> None:
         self._got_nothing = False
-        await self._connection.send(item)
+        with self._noticing_loss():
+            await self._connection.send(item)
 
     async def send_eof(self) -> None:
+        if self.lacks_answer:
+            # Ends the bridge: this caller waits for an answer, which the gateway will give.
+            raise anyio.BrokenResourceError
         self.agent_finished = True
-        if not self.lacks_answer:  # the gateway will give one
+        with self._noticing_loss():
             await self._connection.send_eof()
+
+    @contextmanager
+    def _noticing_loss(self) -> Iterator[None]:
+        try:
+            yield
+        except IO_ERRORS:
+            self.is_gone = True
+            raise
 
     @property
     def lacks_answer(self) -> bool:

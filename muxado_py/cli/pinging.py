@@ -28,6 +28,9 @@ __all__ = ("ping",)
 
 TIMEOUT = 5.0
 
+# A gateway takes every session for an agent's; this one must not be given callers.
+CONFIG = muxado.Config(max_streams=0)
+
 
 async def ping(
     url: str,
@@ -47,7 +50,7 @@ async def ping(
     """
     times: list[float | None] = []
     try:
-        async with muxado.connect(url, ssl_context=ssl_context) as session:
+        async with muxado.connect(url, config=CONFIG, ssl_context=ssl_context) as session:
             while len(times) < count and not stop.is_set():
                 if times:
                     with anyio.move_on_after(interval):

@@ -73,9 +73,14 @@ def run(command: Callable[[anyio.Event], Awaitable[None]], *, loop: str = "auto"
 
 def reason(exc: BaseException) -> str:
     """One line for people: what ``exc`` says, or its type if it says nothing."""
-    while isinstance(exc, BaseExceptionGroup):
-        exc = exc.exceptions[0]
-    if isinstance(exc, OSError) and exc.strerror and not exc.args[2:]:
+    while True:
+        if isinstance(exc, BaseExceptionGroup):
+            exc = exc.exceptions[0]
+        elif type(exc) is OSError and exc.__cause__ is not None:
+            exc = exc.__cause__  # anyio's "All connection attempts failed"
+        else:
+            break
+    if isinstance(exc, OSError) and exc.strerror and exc.filename is None:
         return exc.strerror
     return str(exc) or type(exc).__name__
 

@@ -10,7 +10,8 @@ is timed is a whole HTTP request: from before httpx is called to after the answe
 The rule.  Requests leave on a timetable, whether or not the one before has been answered.  If the
 next waited for the last, a slow phase would simply be asked less often and look better than it is.
 
-The trap.  A download needs a moment until it fills the link and every buffer on the way; what is
+The traps.  Orders are obeyed in tasks, so that the end of stdin is noticed while one takes its time.
+A download needs a moment until it fills the link and every buffer on the way; what is
 timed before that is neither idle nor busy.
 """
 
@@ -110,9 +111,10 @@ class _Calls:
         if len(self._verdicts) == len(self._begun):
             self._done.set()
 
-    async def verdicts(self) -> dict[str, str]:
+    async def report_verdicts(self) -> None:
+        """Report how each ended, once all have."""
         await self._done.wait()
-        return self._verdicts
+        report(verdicts=self._verdicts)
 
 
 async def _gateway(certfile: str, keyfile: str, config: dict[str, Any]) -> None:
@@ -121,20 +123,18 @@ async def _gateway(certfile: str, keyfile: str, config: dict[str, Any]) -> None:
 
     async def obey(session: muxado.Session) -> None:
         calls = _Calls(session)
-        async with anyio.create_task_group() as tasks:
-            async for order in orders():
-                match order["do"]:
-                    case "measure":
-                        await _measure(session, order["seconds"], order["beside_bulk"])
-                    case "call":
-                        for call in order["calls"]:
-                            tasks.start_soon(calls.make, call, order["path"], order["body"])
-                        report(called=order["calls"])
-                    case "verdicts":
-                        report(verdicts=await calls.verdicts())
-        tasks_over.set()
+        async for order in orders():
+            match order["do"]:
+                case "measure":
+                    tasks.start_soon(_measure, session, order["seconds"], order["beside_bulk"])
+                case "call":
+                    for call in order["calls"]:
+                        tasks.start_soon(calls.make, call, order["path"], order["body"])
+                    report(called=order["calls"])
+                case "verdicts":
+                    tasks.start_soon(calls.report_verdicts)
+        tasks.cancel_scope.cancel()
 
-    tasks_over = anyio.Event()
     async with (
         muxado.listen(
             "tls://127.0.0.1:0", config=muxado.Config(**config), ssl_context=context
@@ -143,8 +143,6 @@ async def _gateway(certfile: str, keyfile: str, config: dict[str, Any]) -> None:
     ):
         tasks.start_soon(listener.serve, obey)
         report(port=int(listener.url.rpartition(":")[2]))
-        await tasks_over.wait()
-        tasks.cancel_scope.cancel()
 
 
 def main(argv: list[str]) -> None:

@@ -1,0 +1,1 @@
+"""The command line, from its parsers to its processes."""

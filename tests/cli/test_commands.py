@@ -1,0 +1,238 @@
+"""Exit codes, stdout and stderr of the commands, as a shell sees them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import click
+import pytest
+from anyio.from_thread import start_blocking_portal
+from click.testing import CliRunner
+
+import muxado_py as muxado
+from muxado_py.cli import running as running_commands
+from muxado_py.cli.commands import muxado as muxado_command
+from muxado_py.cli.running import NotStarted
+
+from .processes import command, run, running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from pathlib import Path
+
+APP = "tests.cli.apps:starlette_app"
+NOWHERE = "tcp://127.0.0.1:1"  # tcpmux: nobody listens there
+
+
+@contextmanager
+def peer(handler: Callable[[muxado.Session], Awaitable[object]] | None = None) -> Iterator[str]:
+    """The URL of a session listener in a thread of its own."""
+
+    @asynccontextmanager
+    async def serving() -> AsyncIterator[str]:
+        async with (
+            muxado.listen("tcp://127.0.0.1:0") as listener,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(listener.serve, handler or muxado.Session.wait)
+            yield listener.url
+            tasks.cancel_scope.cancel()
+
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(serving()) as url:
+        yield url
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("serve", APP), "--connect URL or --listen URL"),
+        (("serve", APP, "--connect", "relay:7000"), "tcp://host:port"),
+        (("serve", APP, "--connect", NOWHERE, "--listen", NOWHERE), "either"),
+        (("serve", APP, "--listen", "tls://127.0.0.1:0"), "--ssl-certfile"),
+        (("serve", APP, "--connect", NOWHERE, "--ssl-ca-certs", __file__), "tls:// URL"),
+        (("serve", APP, "--connect", NOWHERE, "--loop", "trio", "--lifespan", "off"), "asyncio"),
+        (
+            ("serve", "tests.cli.apps:flask_app", "--connect", NOWHERE, "--no-access-log"),
+            "WSGI application",
+        ),
+        (("serve", APP, "--connect", NOWHERE, "--timeout-keep-alive", "soon"), "write 250ms"),
+        (("gateway", "--listen", "tcp://127.0.0.1:0", "--publish", "here"), "127.0.0.1:8080"),
+        (
+            (
+                "serve",
+                APP,
+                "--connect",
+                "tls://127.0.0.1:1",
+                "--ssl-certfile",
+                __file__,
+            ),
+            "MUXADO_SSL_KEYFILE_PASSWORD",
+        ),
+        (("demo", "--link", "wide"), "50mbit/40ms"),
+        (("ping",), "URL"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_says_what_is_right(
+    arguments: tuple[str, ...], hint: str
+) -> None:
+    result = CliRunner().invoke(muxado_command, arguments)
+    assert result.exit_code == 2, result.output
+    assert hint in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("serve", "tests.cli.no_such:app", "--connect", NOWHERE), "no module"),
+        (("serve", "tests.cli.apps:LINES", "--connect", NOWHERE), "cannot be called"),
+        (
+            ("serve", "tests.cli.apps:failing_lifespan", "--connect", NOWHERE, "--lifespan", "on"),
+            "lifespan",
+        ),
+        (("serve", APP, "--connect", NOWHERE, "--max-retries", "1"), "Gave up after 2 attempt"),
+        (("serve", APP, "--listen", "unix:///no/such/directory/socket"), "cannot listen"),
+        (("gateway", "--listen", "tcp://127.0.0.1:0", "--publish", "192.0.2.1:0"), "publish"),
+        (("ping", NOWHERE), "no session"),
+    ],
+)
+def test_what_does_not_start_ends_with_3_and_says_why(
+    arguments: tuple[str, ...], hint: str
+) -> None:
+    result = run(*arguments)
+    assert result.returncode == 3, result.stderr
+    assert hint in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_connection_that_is_lost_for_good_ends_with_4() -> None:
+    async def leave(session: muxado.Session) -> None:
+        await session.ping()
+
+    with peer(leave) as url:
+        result = run("serve", APP, "--connect", url, "--max-retries", "0")
+    assert result.returncode == 4
+    assert f"lost the connection to {url}" in result.stderr
+
+
+def test_ping_prints_a_line_for_each_answer() -> None:
+    with peer() as url:
+        result = run("ping", url, "--count", "2", "--interval", "10ms")
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    assert [line.partition("=")[2][:6] for line in lines[:2]] == ["1 time", "2 time"]
+    assert lines[2].startswith("2 sent, 2 answered, min ")
+
+
+def test_ping_as_json_is_one_object_and_nothing_else() -> None:
+    with peer() as url:
+        result = run("ping", url, "--count", "3", "--interval", "0", "--json")
+    answer = json.loads(result.stdout)
+    assert result.stderr == ""
+    assert (answer["url"], answer["sent"], answer["answered"]) == (url, 3, 3)
+    assert 0 < answer["min_ms"] <= answer["avg_ms"] <= answer["max_ms"]
+    assert len(answer["ms"]) == 3
+
+
+def test_ping_ends_with_4_when_the_session_does() -> None:
+    async def answer_one(session: muxado.Session) -> None:
+        for _ in range(2):  # the peer's first ping is on its way before it answers ours
+            await session.ping()
+
+    with peer(answer_one) as url:
+        result = run("ping", url, "--count", "1000", "--interval", "20ms")
+    assert result.returncode == 4
+    assert "the session" in result.stderr
+
+
+def test_a_signal_ends_ping_with_what_it_has() -> None:
+    with peer() as url, running("ping", url, "--count", "1000", "--interval", "1h") as process:
+        assert process.stdout_line().startswith("seq=1 ")
+        assert process.end(signal.SIGINT) == 0
+        assert process.stdout_line().startswith("1 sent, 1 answered")
+
+
+def test_options_come_from_the_environment_too() -> None:
+    environment = {**os.environ, "MUXADO_PING_COUNT": "1", "MUXADO_PING_JSON": "1"}
+    with peer() as url:
+        result = run("ping", url, env=environment)
+    assert json.loads(result.stdout)["sent"] == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "colored"), [({}, True), ({"NO_COLOR": "1"}, False)], ids=["tty", "no-color"]
+)
+def test_the_log_is_colored_on_a_terminal_only(environment: dict[str, str], colored: bool) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    variables = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    process = subprocess.Popen(
+        command("serve", APP, "--connect", NOWHERE, "--max-retries", "1"),
+        stderr=theirs,
+        env={**variables, **environment},
+    )
+    os.close(theirs)
+    said = b""
+    try:
+        while piece := os.read(ours, 65536):
+            said += piece
+    except OSError:
+        pass  # how a terminal says that nobody is left on its other side
+    os.close(ours)
+    assert process.wait(30) == 3
+    assert (b"\x1b[33m" in said) is colored
+
+
+def test_without_click_it_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise ModuleNotFoundError(name='click')")
+    result = run("--version", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert result.returncode == 3
+    assert "pip install 'muxado-py[cli]'" in result.stderr
+
+
+def test_the_version() -> None:
+    result = CliRunner().invoke(muxado_command, ["--version"])
+    assert result.output == f"muxado, version {muxado.__version__}\n"
+
+
+@pytest.mark.parametrize("name", ["serve", "gateway", "ping", "demo"])
+def test_help_shows_defaults_and_asks_for_no_secret(name: str) -> None:
+    result = CliRunner().invoke(muxado_command, [name, "--help"])
+    assert result.exit_code == 0
+    assert "[default: " in result.output
+    assert "password" not in result.output
+
+
+@pytest.mark.parametrize("loop", running_commands.LOOPS)
+def test_an_error_for_people_comes_out_of_any_depth(loop: str) -> None:
+    async def deep(stop: anyio.Event) -> None:
+        async with anyio.create_task_group(), anyio.create_task_group():
+            raise NotStarted("no")
+
+    with pytest.raises(click.ClickException, match="no"):
+        running_commands.run(deep, loop=loop)
+
+
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
+    async def faulty(stop: anyio.Event, text: str) -> None:
+        raise AssertionError(text)
+
+    with pytest.raises(ExceptionGroup) as raised:
+        running_commands.run(partial(faulty, text="ours"), loop="asyncio")
+    assert raised.group_contains(AssertionError, match="ours")
+
+
+def test_a_reason_is_one_line_of_what_happened() -> None:
+    refused = OSError("All connection attempts failed")
+    refused.__cause__ = ExceptionGroup("", [ConnectionRefusedError(111, "Connection refused")])
+    assert running_commands.reason(refused) == "Connection refused"
+    assert running_commands.reason(ValueError()) == "ValueError"
+    missing = FileNotFoundError(2, "No such file or directory", "/x")
+    assert running_commands.reason(missing) == "[Errno 2] No such file or directory: '/x'"

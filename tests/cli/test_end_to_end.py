@@ -1,0 +1,215 @@
+"""``muxado serve`` and ``muxado gateway`` as processes, and ordinary clients at the published port."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+import httpx
+import pytest
+import trustme
+from websockets.sync.client import connect as connect_websocket
+
+from .apps import LINES
+from .processes import Running, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+GATEWAY = ("gateway", "--listen", "tcp://127.0.0.1:0", "--publish", "127.0.0.1:0")
+
+
+class Tunnel(NamedTuple):
+    gateway: Running
+    agent: Running
+    url: str
+    """Where agents connect."""
+    port: int
+    """Where callers connect."""
+
+
+@contextmanager
+def gateway(*arguments: str) -> Iterator[tuple[Running, str, int]]:
+    with running(*(arguments or GATEWAY)) as process:
+        url = process.wait_for(r"agents connect to (\S+)")
+        yield process, url, int(process.wait_for(r"callers connect to \S+:(\d+)"))
+
+
+@contextmanager
+def tunnel(app: str, *options: str) -> Iterator[Tunnel]:
+    with (
+        gateway() as (process, url, port),
+        running("serve", f"tests.cli.apps:{app}", "--connect", url, *options) as agent,
+    ):
+        process.wait_for(r"agent \S+ connected")
+        yield Tunnel(process, agent, url, port)
+
+
+def get(port: int, path: str = "/") -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("starlette_app", "--loop", "uvloop"),
+        ("starlette_app", "--loop", "trio"),
+        ("flask_app", "--loop", "asyncio"),
+        ("flask_app", "--loop", "trio"),
+    ],
+    ids=lambda param: f"{param[0]}-{param[2]}",
+)
+def port(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The published port of a tunnel to each kind of app, on each kind of loop."""
+    with tunnel(*request.param) as open_tunnel:
+        yield open_tunnel.port
+        assert open_tunnel.agent.end() == 0
+        assert open_tunnel.gateway.end(signal.SIGINT) == 0
+
+
+def test_a_request_is_answered(port: int) -> None:
+    assert get(port, "/?name=you") == (200, "hello you, start 1")
+
+
+def test_one_connection_carries_many_requests(port: int) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        for number in range(20):
+            assert client.get("/", params={"name": number}).text == f"hello {number}, start 1"
+
+
+def test_a_streamed_response_arrives_whole(port: int) -> None:
+    status, body = get(port, "/stream")
+    assert status == 200
+    assert body == "".join(f"line {number}\n" for number in range(LINES))
+
+
+def test_an_upload_arrives_whole(port: int) -> None:
+    data = os.urandom(3_000_000)
+    answer = httpx.post(f"http://127.0.0.1:{port}/upload", content=data, timeout=30)
+    assert answer.text == hashlib.sha256(data).hexdigest()
+
+
+def test_64_clients_at_once_are_answered(port: int) -> None:
+    def client(number: int) -> list[tuple[int, str]]:
+        return [get(port, f"/?name={number}.{turn}") for turn in range(3)]
+
+    with ThreadPoolExecutor(64) as clients:
+        for number, answers in enumerate(clients.map(client, range(64))):
+            assert answers == [(200, f"hello {number}.{turn}, start 1") for turn in range(3)]
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "trio"])
+def test_a_websocket_passes(loop: str) -> None:
+    with (
+        tunnel("starlette_app", "--loop", loop) as open_tunnel,
+        connect_websocket(f"ws://127.0.0.1:{open_tunnel.port}/echo") as websocket,
+    ):
+        for message in ("hello", "x" * 100_000, "bye"):
+            websocket.send(message)
+            assert websocket.recv(timeout=30) == message.upper()
+
+
+def test_the_agent_comes_back_when_the_gateway_does_with_the_same_lifespan() -> None:
+    with gateway() as (first, url, port):
+        arguments = ("--listen", url, "--publish", f"127.0.0.1:{port}")
+        with running("serve", "tests.cli.apps:starlette_app", "--connect", url) as agent:
+            agent.wait_for("connected to (.*)")
+            assert get(port) == (200, "hello , start 1")
+            assert first.end() == 0
+            agent.wait_for("lost the connection(.*)")
+            with gateway("gateway", *arguments) as (second, _, _):
+                second.wait_for("agent (.*) connected")
+                assert get(port) == (200, "hello , start 1")
+                assert agent.end() == 0
+                second.wait_for(r"agent \S+ is gone: it closed the session")
+                assert get(port)[0] == 503
+
+
+def test_tls_with_certificates_on_both_sides(tmp_path: Path) -> None:
+    authority, stranger = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    names = {"server": authority, "agent": authority, "stranger": stranger}
+    for name, issuer in names.items():
+        issuer.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+            tmp_path / f"{name}.pem"
+        )
+
+    def tls(name: str) -> tuple[str, ...]:
+        return (
+            "--ssl-certfile",
+            str(tmp_path / f"{name}.pem"),
+            "--ssl-ca-certs",
+            str(tmp_path / "ca.pem"),
+        )
+
+    publish = ("gateway", "--listen", "tls://127.0.0.1:0", "--publish", "127.0.0.1:0")
+    with gateway(*publish, *tls("server")) as (process, url, port):
+        serve = ("serve", "tests.cli.apps:starlette_app", "--connect", url)
+        with running(*serve, *tls("stranger")) as agent:
+            agent.wait_for("(cannot connect|lost the connection)")
+            assert get(port)[0] == 503
+        with running(*serve, *tls("agent")) as agent:
+            process.wait_for(r"agent \S+ connected")
+            agent.wait_for("connected to (.*)")
+            assert get(port) == (200, "hello , start 1")
+        with running(*serve, "--loop", "asyncio") as agent:  # trusts the system's authorities
+            assert agent.wait() == 3
+            agent.wait_for("Name its authority with (--ssl-ca-certs)")
+
+
+def test_an_app_that_listens_serves_those_who_dial() -> None:
+    import muxado_py as muxado
+
+    async def call(url: str) -> str:
+        async with muxado.connect(url) as session, muxado.httpx_client(session) as client:
+            return (await client.get("http://app/?name=dialer")).text
+
+    with running(
+        "serve", "tests.cli.apps:make_app", "--factory", "--listen", "tcp://127.0.0.1:0"
+    ) as agent:
+        url = agent.wait_for(r"listening on (\S+)")
+        assert anyio.run(call, url) == "hello dialer, start 1"
+        agent.wait_for(r"\d left()")
+        assert agent.end() == 0
+
+
+def test_a_request_in_flight_is_finished_before_the_agent_goes() -> None:
+    with tunnel("starlette_app") as open_tunnel:
+        connection = http.client.HTTPConnection("127.0.0.1", open_tunnel.port, timeout=30)
+        connection.putrequest("POST", "/upload")
+        connection.putheader("Content-Length", "10")
+        connection.endheaders(b"01234")
+        assert get(open_tunnel.port)[0] == 200  # by now the agent has the first half
+        open_tunnel.agent.send(signal.SIGTERM)
+        open_tunnel.agent.wait_for("SIGTERM: (stopping)")
+        connection.send(b"56789")
+        answer = connection.getresponse()
+        assert answer.read().decode() == hashlib.sha256(b"0123456789").hexdigest()
+        connection.close()
+        assert open_tunnel.agent.wait() == 0
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    with tunnel("starlette_app", "--timeout-graceful-shutdown", "1h") as open_tunnel:
+        connection = http.client.HTTPConnection("127.0.0.1", open_tunnel.port, timeout=30)
+        connection.putrequest("POST", "/upload")
+        connection.putheader("Content-Length", "10")
+        connection.endheaders(b"01234")
+        assert get(open_tunnel.port)[0] == 200
+        open_tunnel.agent.send(signal.SIGINT)
+        open_tunnel.agent.wait_for("SIGINT: (stopping)")
+        assert open_tunnel.agent.end(signal.SIGINT) == 128 + signal.SIGINT
+        connection.close()

@@ -1,0 +1,270 @@
+"""The gateway: where a caller goes, and what it hears when it can go nowhere."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+import pytest
+
+import muxado_py as muxado
+from muxado_py.cli.gateway import gateway
+from muxado_py.cli.options import Address
+from muxado_py.cli.running import NotStarted
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from anyio.abc import ByteStream
+
+pytestmark = pytest.mark.anyio
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n"
+
+
+class Running(NamedTuple):
+    url: str
+    port: int
+    stop: anyio.Event
+
+
+@asynccontextmanager
+async def running(limit: int = 100, graceful_timeout: float = 5.0) -> AsyncIterator[Running]:
+    """A gateway; leaving the block stops it."""
+    stop = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        url, ports = await tasks.start(
+            partial(
+                gateway,
+                "tcp://127.0.0.1:0",
+                [Address("127.0.0.1", 0)],
+                stop,
+                ssl_context=None,
+                limit=limit,
+                graceful_timeout=graceful_timeout,
+            )
+        )
+        with anyio.fail_after(30):
+            yield Running(url, ports[0], stop)
+            stop.set()
+
+
+@asynccontextmanager
+async def agent(
+    url: str, handler: Callable[[muxado.Stream], Awaitable[None]]
+) -> AsyncIterator[muxado.Session]:
+    """An agent that has certainly been taken in; what its caller's stream raises is its own."""
+
+    async def handle(stream: muxado.Stream) -> None:
+        with suppress(anyio.BrokenResourceError):
+            await handler(stream)
+
+    async with muxado.connect(url) as session, anyio.create_task_group() as tasks:
+        tasks.start_soon(session.net_listener().serve, handle)
+        await session.ping()
+        yield session
+        tasks.cancel_scope.cancel()
+
+
+def saying(text: bytes) -> Callable[[muxado.Stream], Awaitable[None]]:
+    """A handler that says ``text`` and then echoes."""
+
+    async def handle(stream: muxado.Stream) -> None:
+        await stream.send(text)
+        async for chunk in stream:
+            await stream.send(chunk)
+        await stream.send_eof()
+
+    return handle
+
+
+async def everything(stream: ByteStream) -> bytes:
+    data = b""
+    async for chunk in stream:
+        data += chunk
+    return data
+
+
+async def ask(port: int, request: bytes = REQUEST) -> bytes:
+    """What a caller hears until the connection is closed."""
+    async with await anyio.connect_tcp("127.0.0.1", port) as caller:
+        await caller.send(request)
+        return await everything(caller)
+
+
+async def test_bytes_and_half_closes_pass_both_ways() -> None:
+    async with (
+        running() as gate,
+        agent(gate.url, saying(b"hello ")),
+        await anyio.connect_tcp("127.0.0.1", gate.port) as caller,
+    ):
+        await caller.send(b"world")
+        await caller.send_eof()
+        assert await everything(caller) == b"hello world"
+
+
+async def test_without_an_agent_an_http_caller_is_told_to_come_back() -> None:
+    async with running() as gate:
+        answer = await ask(gate.port)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert b"\r\nRetry-After: " in head
+    assert b"\r\nContent-Length: %d" % len(body) in head
+    assert b"No agent is connected" in body
+
+
+async def test_the_answer_arrives_although_an_upload_was_not_read() -> None:
+    upload = b"POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 200000\r\n\r\n" + bytes(200_000)
+    async with running() as gate:
+        assert (await ask(gate.port, upload)).startswith(b"HTTP/1.1 503 ")
+
+
+async def test_an_answer_to_head_has_no_body() -> None:
+    async with running() as gate:
+        answer = await ask(gate.port, b"HEAD / HTTP/1.1\r\nHost: app\r\n\r\n")
+    assert answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "first_bytes", [b"\x16\x03\x01" + bytes(40), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"SSH-2.0-x"]
+)
+async def test_without_an_agent_what_is_no_http_is_closed(first_bytes: bytes) -> None:
+    async with (
+        running() as gate,
+        await anyio.connect_tcp("127.0.0.1", gate.port) as caller,
+    ):
+        await caller.send(first_bytes)
+        try:
+            await caller.send_eof()
+            assert await everything(caller) == b""
+        except (anyio.BrokenResourceError, OSError):
+            pass  # closed with our bytes unread, which TCP calls a reset
+
+
+async def test_the_newest_agent_serves_and_an_older_one_steps_in() -> None:
+    async with running() as gate, agent(gate.url, saying(b"old")):
+        async with agent(gate.url, saying(b"new")):
+            assert await greeting(gate.port) == b"new"
+        assert await greeting(gate.port) == b"old"
+
+
+async def test_an_agent_that_takes_no_streams_is_passed_over() -> None:
+    """A ping session is one, and an agent that is draining is one."""
+    async with (
+        running() as gate,
+        agent(gate.url, saying(b"old")),
+        muxado.connect(gate.url, config=muxado.Config(max_streams=0)) as pinging,
+    ):
+        await pinging.ping()
+        assert await greeting(gate.port) == b"old"
+
+
+async def greeting(port: int) -> bytes:
+    """Three bytes from whoever answers an HTTP request."""
+    async with await anyio.connect_tcp("127.0.0.1", port) as caller:
+        await caller.send(REQUEST)
+        return await caller.receive(3)
+
+
+async def test_an_agent_that_breaks_off_before_it_answers_is_a_502() -> None:
+    async def break_off(stream: muxado.Stream) -> None:
+        await stream.receive()
+        stream.reset()
+
+    async with running() as gate, agent(gate.url, break_off):
+        answer = await ask(gate.port)
+    assert answer.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+    assert b"may have executed" in answer
+
+
+async def test_an_agent_that_closes_without_a_word_is_a_502() -> None:
+    async def leave(stream: muxado.Stream) -> None:
+        await stream.receive()
+
+    async with running() as gate, agent(gate.url, leave):
+        assert (await ask(gate.port)).startswith(b"HTTP/1.1 502 ")
+
+
+async def test_an_answer_that_was_begun_is_cut_and_not_dressed_up() -> None:
+    async def begin(stream: muxado.Stream) -> None:
+        await stream.receive()
+        await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+        await seen.wait()
+        stream.reset()
+
+    seen = anyio.Event()
+    async with (
+        running() as gate,
+        agent(gate.url, begin),
+        await anyio.connect_tcp("127.0.0.1", gate.port) as caller,
+    ):
+        await caller.send(REQUEST)
+        heard = b""
+        while not heard.endswith(b"half"):
+            heard += await caller.receive()
+        seen.set()
+        with pytest.raises(anyio.BrokenResourceError):
+            await caller.receive()
+
+
+async def test_an_early_answer_survives_the_rest_of_the_upload() -> None:
+    async def answer(stream: muxado.Stream) -> None:
+        await stream.receive()
+        await stream.send(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\n\r\n")
+
+    async with running() as gate, agent(gate.url, answer):
+        upload = b"POST / HTTP/1.1\r\n\r\n" + bytes(150_000)
+        assert (await ask(gate.port, upload)).startswith(b"HTTP/1.1 413 ")
+
+
+async def test_callers_beyond_the_limit_are_told_so() -> None:
+    async with running(limit=2) as gate, agent(gate.url, saying(b"hi!")):
+        async with (
+            await anyio.connect_tcp("127.0.0.1", gate.port) as first,
+            await anyio.connect_tcp("127.0.0.1", gate.port) as second,
+        ):
+            assert await first.receive(3) == await second.receive(3) == b"hi!"
+            answer = await ask(gate.port)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"no room" in answer
+        while (await greeting(gate.port)) != b"hi!":
+            pass  # the gateway hears in its own time that the two have left
+
+
+async def test_stopping_lets_callers_finish() -> None:
+    async with (
+        running() as gate,
+        agent(gate.url, saying(b"hi!")),
+        await anyio.connect_tcp("127.0.0.1", gate.port) as caller,
+    ):
+        assert await caller.receive(3) == b"hi!"
+        gate.stop.set()
+        await caller.send(b"still here?")
+        await caller.send_eof()
+        assert await everything(caller) == b"still here?"
+
+
+async def test_stopping_cuts_callers_that_do_not_finish() -> None:
+    async with (
+        running(graceful_timeout=0.1) as gate,
+        agent(gate.url, saying(b"hi!")),
+        await anyio.connect_tcp("127.0.0.1", gate.port) as caller,
+    ):
+        assert await caller.receive(3) == b"hi!"
+        gate.stop.set()
+        with pytest.raises(anyio.BrokenResourceError):
+            await caller.receive()
+
+
+async def test_an_address_in_use_does_not_start() -> None:
+    async with running() as gate:
+        for url, published in (
+            (gate.url, Address("127.0.0.1", 0)),
+            ("tcp://127.0.0.1:0", Address("127.0.0.1", gate.port)),
+        ):
+            with pytest.raises(NotStarted, match="in use"):
+                await gateway(
+                    url, [published], gate.stop, ssl_context=None, limit=1, graceful_timeout=1
+                )

@@ -1,0 +1,80 @@
+"""What people type: taken as meant, or refused with a sentence that says what to type."""
+
+from __future__ import annotations
+
+import pytest
+
+from muxado_py.cli.demo.proxy import Link
+from muxado_py.cli.options import (
+    Address,
+    check_url,
+    parse_address,
+    parse_duration,
+    parse_link,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30s", 30.0), ("5m", 300.0), ("1h", 3600.0), ("250ms", 0.25), ("1.5", 1.5), (" 2 S ", 2.0)],
+)
+def test_a_duration_has_a_unit_or_is_in_seconds(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1s", "5 days", "1e3", "s"])
+def test_what_is_no_duration_is_shown_with_what_would_be(text: str) -> None:
+    with pytest.raises(ValueError, match="write 250ms, 30s, 5m or 1h"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["tcp://127.0.0.1:7000", "tls://relay.example:7000", "tls://[::1]:0", "unix:///run/m"]
+)
+def test_a_session_url_is_passed_on_as_it_is(text: str) -> None:
+    assert check_url(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["relay.example:7000", "http://relay:80", "tls://relay", "tcp://relay:99999", "tcp://h:1/app"],
+)
+def test_what_is_no_session_url_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="tcp://host:port"):
+        check_url(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8080", Address("127.0.0.1", 8080)),
+        ("[::1]:8080", Address("::1", 8080)),
+        ("localhost:0", Address("localhost", 0)),
+        ("8080", Address("127.0.0.1", 8080)),
+    ],
+)
+def test_an_address_has_a_port_and_maybe_a_host(text: str, address: Address) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "localhost", "::1:8080", "host:70000", "a b:1", "[::1]"])
+def test_what_is_no_address_is_shown_with_what_would_be(text: str) -> None:
+    with pytest.raises(ValueError, match=r"write 127\.0\.0\.1:8080"):
+        parse_address(text)
+
+
+def test_an_address_is_printed_as_it_is_typed() -> None:
+    assert str(Address("::1", 80)) == "[::1]:80"
+    assert str(Address("localhost", 80)) == "localhost:80"
+
+
+def test_a_link_is_a_rate_and_a_round_trip() -> None:
+    assert parse_link("50mbit/40ms") == Link(rate=6.25e6, delay=0.02)
+    assert parse_link("1Gbit/1ms") == Link(rate=1.25e8, delay=0.0005)
+    assert parse_link("none") is None
+
+
+@pytest.mark.parametrize("text", ["50mbit", "fast/40ms", "0mbit/40ms", "50mbit/", "50mbit/soon"])
+def test_what_is_no_link_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a (link|duration)"):
+        parse_link(text)
