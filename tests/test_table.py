@@ -1,0 +1,186 @@
+"""Which ids were used, which streams live, and which wait; all in bounded memory."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from muxado_py.halves import RecvHalf, SendHalf, StreamState
+from muxado_py.scheduler import DEFAULT_PRIORITY
+from muxado_py.table import MAX_GAPS, IdLedger, IdUse, StreamTable
+
+from .helpers.pair import held
+
+
+def peer_stream(table: StreamTable, stream_id: int) -> StreamState:
+    stream = StreamState(stream_id, DEFAULT_PRIORITY, SendHalf(10), RecvHalf(10, 10))
+    table.open_peer(stream_id, stream)
+    return stream
+
+
+def local_stream(table: StreamTable) -> StreamState:
+    stream = StreamState(None, DEFAULT_PRIORITY, SendHalf(10), RecvHalf(10, 10))
+    table.open_local(stream)
+    return stream
+
+
+# The ledger.
+
+
+def test_ids_in_order_are_new_once() -> None:
+    ledger = IdLedger(3)
+    for stream_id in range(3, 1003, 2):
+        assert ledger.use(stream_id) is IdUse.NEW
+        assert ledger.use(stream_id) is IdUse.USED
+    assert ledger.highest == 1001
+
+
+def test_ids_out_of_order_and_with_gaps() -> None:
+    ledger = IdLedger(2)
+    order = [4, 2, 20, 8, 6, 18, 12]
+    assert [ledger.use(i) for i in order] == [IdUse.NEW] * len(order)
+    assert [ledger.use(i) for i in order] == [IdUse.USED] * len(order)
+    assert [ledger.use(i) for i in (10, 14, 16)] == [IdUse.NEW] * 3
+    assert [ledger.use(i) for i in range(2, 22, 2)] == [IdUse.USED] * 10
+
+
+def test_the_oldest_gaps_are_forgotten() -> None:
+    ledger = IdLedger(3)
+    last = 3 + 4 * (MAX_GAPS + 1)
+    for stream_id in range(3, last + 1, 4):
+        ledger.use(stream_id)
+    assert ledger.use(5) is IdUse.FORGOTTEN
+    assert ledger.use(3) is IdUse.FORGOTTEN
+    assert ledger.use(9) is IdUse.NEW
+    assert ledger.use(9) is IdUse.USED
+
+
+def test_memory_is_bounded_whatever_the_order() -> None:
+    ledger = IdLedger(3)
+    ledger.use(2**31 - 3)
+    for stream_id in range(3, 40_003, 4):
+        ledger.use(stream_id)
+    assert held(ledger) < 300 * MAX_GAPS
+    other = IdLedger(3)
+    for stream_id in range(40_003, 3, -4):
+        other.use(stream_id)
+    assert held(other) < 300 * MAX_GAPS
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 60), max_size=80))
+def test_no_id_is_new_twice(order: list[int]) -> None:
+    ledger = IdLedger(3)
+    used: set[int] = set()
+    for number in order:
+        stream_id = 3 + 2 * number
+        expected = IdUse.USED if stream_id in used else IdUse.NEW
+        assert ledger.use(stream_id) is expected
+        used.add(stream_id)
+        assert ledger.highest == max(used)
+
+
+# The table.
+
+
+def test_ids_are_given_in_the_order_of_the_syns() -> None:
+    table = StreamTable(3, 2, 7)
+    first, second, third, fourth = (local_stream(table) for _ in range(4))
+    assert [table.give_id(stream) for stream in (second, first, third)] == [True, True, True]
+    assert (second.id, first.id, third.id) == (3, 5, 7)
+    assert not table.give_id(fourth)
+    assert fourth.id is None
+    assert list(table) == [second, first, third, fourth]
+    assert table.local_open == 4
+
+
+def test_parity() -> None:
+    client, server = StreamTable(3, 2, 99), StreamTable(2, 3, 99)
+    assert client.is_local(3)
+    assert client.is_local(1)
+    assert not client.is_local(2)
+    assert server.is_local(2)
+    assert not server.is_local(3)
+
+
+def test_streams_are_handed_off_in_the_order_they_came() -> None:
+    table = StreamTable(3, 2, 99)
+    streams = [peer_stream(table, i) for i in (4, 2, 6)]
+    for stream in streams:
+        table.offer(stream)
+    assert table.backlog_size == 3
+    assert [table.hand_off() for _ in range(4)] == [*streams, None]
+    assert table.backlog_size == 0
+    assert table.handed_off_id == 6
+    assert all(stream.handed_off for stream in streams)
+
+
+def test_the_last_id_is_the_highest_handed_off() -> None:
+    table = StreamTable(3, 2, 99)
+    for stream_id in (8, 2):
+        table.offer(peer_stream(table, stream_id))
+    table.hand_off()
+    table.hand_off()
+    assert table.handed_off_id == 8
+
+
+def test_a_stream_that_ended_is_not_handed_off() -> None:
+    table = StreamTable(3, 2, 99)
+    first, second = peer_stream(table, 2), peer_stream(table, 4)
+    table.offer(first)
+    table.offer(second)
+    table.forget(first)
+    table.withdraw(first)
+    assert (table.backlog_size, table.peer_open) == (1, 1)
+    assert table.hand_off() is second
+    assert table.handed_off_id == 4
+    assert table.hand_off() is None
+
+
+def test_a_stream_that_was_never_offered_can_be_withdrawn() -> None:
+    table = StreamTable(3, 2, 99)
+    stream = peer_stream(table, 2)
+    table.withdraw(stream)
+    assert (table.backlog_size, table.peer_open) == (0, 0)
+
+
+def test_withdrawn_streams_do_not_pile_up() -> None:
+    table = StreamTable(3, 2, 10**9)
+    before = held(table)
+    kept = peer_stream(table, 2)
+    table.offer(kept)
+    for stream_id in range(4, 4004, 2):
+        stream = peer_stream(table, stream_id)
+        table.offer(stream)
+        table.forget(stream)
+        table.withdraw(stream)
+    assert held(table) - before < 20_000
+    assert table.hand_off() is kept
+
+
+def test_streams_count_until_the_application_is_done() -> None:
+    table = StreamTable(3, 2, 99)
+    stream = peer_stream(table, 2)
+    table.forget(stream)
+    assert (table.peer_open, table.live) == (1, {})
+    table.release(stream)
+    table.release(stream)
+    assert table.peer_open == 0
+
+
+def test_ours_count_until_the_wire_is_through() -> None:
+    table = StreamTable(3, 2, 99)
+    sent, waiting = local_stream(table), local_stream(table)
+    table.give_id(sent)
+    for stream in (sent, sent, waiting, waiting):
+        table.forget(stream)
+    table.release(sent)
+    assert (table.local_open, table.live, table.waiting) == (0, {}, {})
+
+
+def test_unread_bytes_are_left_behind() -> None:
+    table = StreamTable(3, 2, 99)
+    stream = peer_stream(table, 2)
+    stream.recv.append(b"abc")
+    table.forget(stream)
+    assert list(table.left_behind) == [stream]
