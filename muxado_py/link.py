@@ -104,8 +104,8 @@ class Link:
         """Carry bytes until ``over`` is set; then say what is left to say and close the transport.
 
         Closing a socket with unread bytes makes TCP throw our last ones away, so the peer's end is
-        awaited for a moment, unless the peer said goodbye and has nothing more to send.  Runs shielded from cancellation, and is bounded in time after
-        ``over``.
+        awaited for a moment, unless the peer said goodbye and has nothing more to send.  Runs
+        shielded from cancellation, and is bounded in time after ``over``.
         """
         with CancelScope(shield=True):
             async with create_task_group() as tasks:

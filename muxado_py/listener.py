@@ -17,7 +17,7 @@ from anyio import create_task_group
 from anyio.abc import Listener
 from anyio.lowlevel import checkpoint
 
-from .errors import ErrorCode, SessionClosedError, SessionError, StreamClosedError
+from .errors import ErrorCode, GoneAwayError, SessionClosedError, StreamClosedError
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ class NetListener(Listener[Stream]):
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._closed = False
 
     @property
     def session(self) -> Session:
@@ -55,9 +54,6 @@ class NetListener(Listener[Stream]):
 
         Cancellation: no stream is lost.
         """
-        if self._closed:
-            await checkpoint()
-            raise StreamClosedError("you closed this listener", code=ErrorCode.SESSION_CLOSED)
         return await self._session.accept_stream()
 
     async def serve(
@@ -81,22 +77,19 @@ class NetListener(Listener[Stream]):
             while True:
                 try:
                     stream = await self.accept()
-                except (SessionClosedError, StreamClosedError):
+                except (SessionClosedError, GoneAwayError, StreamClosedError):
                     return
-                except SessionError as exc:
-                    if exc.code == ErrorCode.NO_ERROR:
-                        return
-                    raise
                 task_group.start_soon(_handle, handler, stream)
 
     async def aclose(self) -> None:
         """Refuse the streams that wait and those that come; accepted ones go on.
 
+        Whoever waits in ``accept`` or ``serve`` learns it at once.  A session has one listener:
+        this closes all that ``net_listener`` gave.
+
         Cancellation: the listener is closed all the same.
         """
-        if not self._closed:
-            self._closed = True
-            self._session.stop_accepting()
+        self._session.stop_accepting()
         await checkpoint()
 
 

@@ -33,7 +33,14 @@ from anyio.abc import SocketAttribute
 from anyio.lowlevel import checkpoint
 
 from .connection import CLOSED_HERE, Connection
-from .errors import ErrorCode, GoneAwayError, MuxadoError, Retry, SessionClosedError
+from .errors import (
+    ErrorCode,
+    GoneAwayError,
+    MuxadoError,
+    Retry,
+    SessionClosedError,
+    StreamClosedError,
+)
 from .link import GOODBYE_WAIT, Link
 from .listener import NetListener
 from .stream import Stream
@@ -94,6 +101,7 @@ class Session:
         self.going_away = False
         """Whether this side takes no more streams."""
         self._timekeeper = Timekeeper(self)
+        self._accepting = True
         self._offered = Event()  # set, and replaced, when a stream waits for accept
         self._idle: Event | None = None  # tells a drain that the last stream is done
         self._over = Event()
@@ -176,13 +184,18 @@ class Session:
         Once it returned, the stream is ours: the peer is never told that it was refused.
 
         :raises SessionError: if the session is over; streams that still wait are gone with it.
+        :raises ~anyio.ClosedResourceError: if the listener of the session was closed.
 
         Cancellation: no stream is lost; the next call gets it.
         """
-        if self.connection.backlog or self.closed:
+        if self.connection.backlog or self.closed or not self._accepting:
             await checkpoint()
         while (state := self.connection.accept()) is None:
             self._check_over()
+            if not self._accepting:
+                raise StreamClosedError(
+                    "you closed the listener of this session", code=ErrorCode.SESSION_CLOSED
+                )
             await self._offered.wait()
         return Stream(self, state)
 
@@ -213,6 +226,11 @@ class Session:
         """A stream was closed; what it has to flush gets ``Config.linger_timeout`` seconds."""
         self.connection.close(state)
         if self.connection.is_lingering(state):
+            if len(self.lingering) > 2 * self.connection.live_streams + 16:
+                # Those that flushed meanwhile must not pile up until their time has come.
+                self.lingering = deque(
+                    entry for entry in self.lingering if self.connection.is_lingering(entry[1])
+                )
             self.lingering.append((current_time() + self.config.linger_timeout, state))
         self.changed()
 
@@ -233,7 +251,9 @@ class Session:
 
     def stop_accepting(self) -> None:
         """Refuse the streams that wait for ``accept_stream`` and those that come."""
+        self._accepting = False
         self.connection.stop_accepting()
+        self._offered.set()
         self.changed()
 
     def go_away(self, code: int = ErrorCode.NO_ERROR, debug: bytes = b"") -> None:
@@ -266,7 +286,8 @@ class Session:
                     await self._wait_round_trip()
                     self.go_away()
                 while not self.closed and self._busy:
-                    self._idle = Event()
+                    if self._idle is None or self._idle.is_set():
+                        self._idle = Event()
                     await self._idle.wait()
         finally:
             await self.aclose()

@@ -20,6 +20,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from anyio import Event, current_time, move_on_after, sleep
+from anyio.lowlevel import checkpoint
 
 from .errors import ErrorCode, Failure, MuxadoError, PeerTimeoutError, Retry
 from .inbound import HEARTBEAT_TYPE
@@ -53,6 +54,7 @@ class Timekeeper:
         payload = next(self._numbers).to_bytes(8, "big")
         self._answers[payload] = answer = Event()
         try:
+            await checkpoint()
             with move_on_after(seconds):
                 while session.connection.is_muxado_py is None and not session.closed:
                     await self._known.wait()
@@ -170,8 +172,6 @@ class Timekeeper:
                 self._end(f"the peer was silent for {now - heard:.3g} s", ErrorCode.NO_ERROR)
             return beat_at
         if now - heard < config.heartbeat_interval:
-            return None
-        if session.connection.is_muxado_py is None:
             return None
         try:
             self._send_ping(next(self._numbers).to_bytes(8, "big"))
