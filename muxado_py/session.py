@@ -302,8 +302,10 @@ class Session:
 
     @property
     def _busy(self) -> bool:
-        """Whether a stream is open, for the wire or for a handler of ours."""
-        return bool(self.connection.live_streams or self.connection.peer_streams)
+        """Whether a stream is open, for the wire or for a handler of ours; heartbeats do not count."""
+        ours, theirs = self._timekeeper.streams
+        connection = self.connection
+        return connection.live_streams > ours + theirs or connection.peer_streams > theirs
 
     async def aclose(self) -> None:
         """Flush what was sent, say goodbye, close the transport; streams still open end.
@@ -404,7 +406,10 @@ def _addresses(transport: ByteStream) -> Mapping[Any, Callable[[], Any]]:
     """
     attributes: dict[Any, Callable[[], Any]] = {}
     for attribute in (SocketAttribute.local_address, SocketAttribute.remote_address):
-        address: object = transport.extra(attribute, None)
+        try:
+            address: object = transport.extra(attribute, None)
+        except Exception:  # noqa: BLE001 - a socket that is gone already may raise anything here
+            continue
         if isinstance(address, tuple):
             attributes[attribute] = partial(_same, address[:2])
         elif isinstance(address, str):

@@ -42,6 +42,7 @@ class Timekeeper:
         self._answers: dict[bytes, Event] = {}  # who waits for which
         self._known = Event()  # the peer's first frame came
         self._heartbeat: StreamState | None = None  # our stream to a foreign peer's echo
+        self._echoes: set[StreamState] = set()  # the streams of its heartbeats
         self.round_trip: float | None = None
         """Seconds of the latest answered ping."""
 
@@ -96,6 +97,12 @@ class Timekeeper:
         connection.write(self._heartbeat, payload[-4:])
         self._sent_at[payload] = current_time()
 
+    @property
+    def streams(self) -> tuple[int, int]:
+        """How many streams carry nothing but heartbeats: ours, and the peer's."""
+        own = self._heartbeat is not None and self._heartbeat.failure is None
+        return int(own), len(self._echoes)
+
     def take_events(self) -> None:
         """The core noted something about pings, heartbeats or the peer's first frame."""
         connection = self._session.connection
@@ -112,6 +119,7 @@ class Timekeeper:
         if events.heartbeats:
             for stream in events.heartbeats:
                 stream.owner = _Echo(stream, self)
+                self._echoes.add(stream)
                 stream.owner.wake_reader()  # the first beat may have come with the type
             events.heartbeats.clear()
         if events.ended is not None:
@@ -197,12 +205,14 @@ class _Echo:
 
     def __init__(self, stream: StreamState, timekeeper: Timekeeper) -> None:
         self._stream = stream
+        self._timekeeper = timekeeper
         self._session = timekeeper._session
 
     def wake_reader(self) -> None:
         stream, connection = self._stream, self._session.connection
         data = connection.read(stream, 65536)
         if stream.failure is not None or stream.recv.finished:
+            self._timekeeper._echoes.discard(stream)
             connection.close(stream)
         elif stream.send.buffered + len(data) > self._session.config.send_buffer:
             # Beats are four bytes each; this peer does not take them back.
