@@ -22,10 +22,12 @@ import logging
 import os
 import socket
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio import TypedAttributeLookupError
+from anyio.abc import SocketAttribute, SocketStream, UNIXSocketStream
 from anyio.streams.tls import TLSStream
 
 from ..stream import Stream
@@ -46,11 +48,14 @@ IO_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 _LINGER_ZERO = struct.pack("ii" if os.name == "posix" else "hh", 1, 0)
 
 
-async def bridge(a: ByteStream, b: ByteStream) -> None:
+async def bridge(a: ByteStream, b: ByteStream, *, ends_with_a: bool = False) -> None:
     """Copy both ways between ``a`` and ``b`` until both directions ended; then both are closed.
 
     A half close is passed on.  An error on either side resets the other; it is logged, not raised,
     since each side has been told in its own way.
+
+    :param ends_with_a: take the end of file of ``a`` for its full close; for a server that never
+        closes half, since a socket does not tell the two apart.
 
     Cancellation: both streams are aborted, because bytes may have been lost between them.
     """
@@ -61,7 +66,10 @@ async def bridge(a: ByteStream, b: ByteStream) -> None:
         try:
             async for chunk in source:
                 await sink.send(chunk)
-            await sink.send_eof()
+            if ends_with_a and source is a:
+                tasks.cancel_scope.cancel()
+            else:
+                await sink.send_eof()
         except IO_ERRORS as exc:
             logger.debug("bridge from %r to %r cut short: %r", source, sink, exc)
             cut_short = True
@@ -69,6 +77,8 @@ async def bridge(a: ByteStream, b: ByteStream) -> None:
         except NotImplementedError:  # the sink has no half close
             tasks.cancel_scope.cancel()
 
+    _stop_reading_ahead(a)
+    _stop_reading_ahead(b)
     finished = False
     try:
         async with anyio.create_task_group() as tasks:
@@ -82,6 +92,18 @@ async def bridge(a: ByteStream, b: ByteStream) -> None:
         if not finished:
             await abort(a)
             await abort(b)
+
+
+def _stop_reading_ahead(stream: ByteStream) -> None:
+    """Restore the back-pressure of a TCP connection that has sent something already.
+
+    On asyncio, anyio's ``SocketStream`` reads from the moment it is made, and pauses only once a
+    ``receive()`` had to wait; until then it buffers without bound what a fast sender sends.
+    """
+    if isinstance(stream, SocketStream):
+        transport = getattr(stream, "_transport", None)
+        if transport is not None and not transport.is_closing():
+            transport.pause_reading()
 
 
 async def _close(stream: ByteStream) -> None:
@@ -102,12 +124,11 @@ async def abort(stream: AnyByteStream) -> None:
     if isinstance(stream, Stream):
         stream.reset()
         return
-    raw = stream.extra(SocketAttribute.raw_socket, None)
-    if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
-        try:
+    # A socket that is disconnected already has no attributes: OSError, or AttributeError on uvloop.
+    with suppress(TypedAttributeLookupError, AttributeError, OSError):
+        raw = stream.extra(SocketAttribute.raw_socket)
+        if raw.family in (socket.AF_INET, socket.AF_INET6):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-        except OSError as exc:  # the socket is closed already
-            logger.debug("aborting %r: %r", stream, exc)
     with anyio.CancelScope(shield=True):
         try:
             await anyio.aclose_forcefully(stream)
@@ -140,7 +161,8 @@ async def dial_socket(
         ours, theirs = socket.socketpair()
         try:
             ours.setblocking(False)
-            inner = await SocketStream.from_socket(ours)
+            kind = UNIXSocketStream if ours.family == socket.AF_UNIX else SocketStream
+            inner = await kind.from_socket(ours)
         except BaseException:
             ours.close()
             theirs.close()

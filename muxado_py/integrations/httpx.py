@@ -12,7 +12,8 @@ The rule.  Every failure becomes the httpcore exception that the pool and the us
 *from* ours, so that :func:`retry_verdict` finds it: ``ConnectError`` if the verdict is safe (the
 request was never seen), else ``ReadError`` or ``WriteError``.
 
-The traps.  httpcore's own ``AnyIOStream`` takes a stream without a socket for a dead one and opens
+The traps.  httpcore's pool raises "from None", which erases the cause; so it is the exception's
+argument as well, as httpcore itself does it.  httpcore's own ``AnyIOStream`` takes a stream without a socket for a dead one and opens
 a new one for each request; ``is_readable`` must be answered from the stream's state.  The transport
 must be a subclass of ``AsyncHTTPTransport``, because that is what tracing libraries patch.
 """
@@ -114,9 +115,10 @@ def httpx_client(
 def retry_verdict(error: BaseException) -> Retry:
     """May the call that raised ``error`` be made again?
 
-    Follows ``__cause__`` to the first :class:`MuxadoError`.  Not ``__context__``: an error raised
-    while an earlier one was being handled has that as its context, and the earlier one's "never
-    sent" says nothing about the second attempt.
+    Follows ``__cause__``, or an exception that is the error's first argument, to the first
+    :class:`MuxadoError`.  Not ``__context__``: an error raised while an earlier one was being
+    handled has that as its context, and the earlier one's "never sent" says nothing about the
+    second attempt.
 
     :returns: that error's verdict; ``Retry.UNKNOWN`` if there is none.
     """
@@ -124,8 +126,13 @@ def retry_verdict(error: BaseException) -> Retry:
     while link is not None:
         if isinstance(link, MuxadoError):
             return link.retry
-        link = link.__cause__
+        link = link.__cause__ or _wrapped(link)
     return Retry.UNKNOWN
+
+
+def _wrapped(error: BaseException) -> BaseException | None:
+    first = error.args[0] if error.args else None
+    return first if isinstance(first, BaseException) else None
 
 
 @functools.cache
@@ -262,5 +269,5 @@ def _mapped(error: Exception, failed: Any, timed_out: Any, never_seen: Any) -> E
         kind = timed_out
     else:
         kind = failed
-    mapped: Exception = kind(str(error))
+    mapped: Exception = kind(error)  # retry_verdict finds the argument
     return mapped

@@ -5,14 +5,14 @@ a client that goes away) and that runs beside any event loop, because it brings 
 wants a listening socket; it gets an ``AF_UNIX`` one in a directory that only this user can enter,
 and each stream is bridged to one connection of it.
 
-Where data comes from and goes to.  stream -> :func:`.bridge` -> Unix socket -> waitress's loop, in a
-worker thread -> the application, in one of waitress's own.
+Where data comes from and goes to.  stream -> :func:`.bridge` -> Unix socket -> waitress's loop, in
+a worker thread -> the application, in one of waitress's own.
 
 The rule.  Everything that touches waitress's channels runs in waitress's thread, handed over by its
 trigger.  Its loop ends when its map of sockets is empty; that is how it is stopped.
 
 The trap.  waitress buffers 16 MiB of a response before it notices that nobody reads.  Here that is
-``outbuf_high_watermark``, and it is the delay with which a generator learns that its client is gone.
+``outbuf_high_watermark``, which is also how late a generator learns that its client is gone.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ async def _serve(
     failure: Exception | None = None
 
     async def serve_stream(stream: ByteStream) -> None:
-        await bridge(await anyio.connect_unix(server.path), stream)
+        await bridge(await anyio.connect_unix(server.path), stream, ends_with_a=True)
 
     async def finish() -> None:
         async with anyio.create_task_group() as tasks:

@@ -8,13 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import Listener
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
-
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -53,7 +53,7 @@ class CountingListener(Listener["Stream"]):
 
 
 class AsgiApp:
-    """A Starlette application; ``log`` has its events in order, ``release`` lets ``/slow`` answer."""
+    """A Starlette application; ``log`` has its events, ``release`` lets ``/slow`` answer."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
@@ -109,6 +109,9 @@ class AsgiApp:
                 for _ in range(chunks):
                     yield CHUNK
                     self.sent_chunks += 1
+                    await (
+                        anyio.lowlevel.checkpoint()
+                    )  # uvicorn's send to a client that is gone does not wait
             finally:
                 self.disconnected.set()
 
@@ -181,13 +184,14 @@ class WsgiApp:
             self.entered.set()
             self.release.wait(10)
         start_response("200 OK", [*text, ("Content-Length", "5")])
-        return [b"hello"]
+        return [b"hello"] if environ["REQUEST_METHOD"] != "HEAD" else []
 
     def _stream(self, chunks: int) -> Iterable[bytes]:
         try:
             for _ in range(chunks):
                 yield CHUNK
                 self.sent_chunks += 1
+                self.entered.set()
         finally:
             self.closed.set()
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anycorn
 import anyio
 import pytest
+import uvicorn
+from anyio.streams.tls import TLSListener
 
 import muxado_py as muxado
-from muxado_py.integrations import StartupError, httpx_client, retry_verdict, serve_asgi
+from muxado_py.integrations import StartupError, httpx_client, serve_asgi
 
 from .apps import CHUNK, AsgiApp, serving
 
 if TYPE_CHECKING:
+    import ssl
+
     from ..conftest import SessionPair
 
 pytestmark = pytest.mark.anyio
@@ -25,6 +31,10 @@ def server(request: pytest.FixtureRequest) -> str:
     return name
 
 
+async def read_to_the_end(stream: muxado.Stream) -> bytes:
+    return b"".join([chunk async for chunk in stream])
+
+
 async def test_five_requests_use_one_stream(session_pair: SessionPair, server: str) -> None:
     app = AsgiApp()
     async with (
@@ -35,4 +45,338 @@ async def test_five_requests_use_one_stream(session_pair: SessionPair, server: s
             response = await client.get("http://app/")
             assert (response.status_code, response.text) == (200, "hello")
         assert len(listener.accepted) == 1
+    assert app.log == ["startup", "shutdown"]
+
+
+async def test_the_scope_has_the_lifespans_state(session_pair: SessionPair, server: str) -> None:
+    app = AsgiApp()
+    async with (
+        serving(session_pair, serve_asgi, app.asgi, server=server) as (session, _),
+        httpx_client(session) as client,
+    ):
+        scope = (await client.get("http://app/scope")).json()
+    assert (scope["scheme"], scope["state"], scope["host"]) == ("http", "state", "app")
+
+
+async def test_tcp_addresses_reach_the_application(server: str) -> None:
+    app = AsgiApp()
+
+    async def serve_back(session: muxado.Session) -> None:
+        await serve_asgi(app.asgi, session.net_listener(), server=server)  # type: ignore[arg-type]
+
+    async with muxado.listen("tcp://127.0.0.1:0") as listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, serve_back)
+        async with muxado.connect(listener.url) as session, httpx_client(session) as client:
+            scope = (await client.get("http://app/scope")).json()
+            local = session.extra_attributes[anyio.abc.SocketAttribute.local_address]()
+        tasks.cancel_scope.cancel()
+    assert scope["client"] == list(local)
+
+
+async def test_a_reader_that_stops_holds_the_application_back(
+    session_pair: SessionPair, server: str
+) -> None:
+    app = AsgiApp()
+    chunks = 400  # 25 MiB, far more than all windows and buffers on the way
+    async with (
+        serving(session_pair, serve_asgi, app.asgi, server=server) as (session, _),
+        httpx_client(session) as client,
+        client.stream("GET", f"http://app/stream?chunks={chunks}") as response,
+    ):
+        await app.entered.wait()
+        sent = -1
+        while app.sent_chunks != sent:
+            sent = app.sent_chunks
+            await anyio.wait_all_tasks_blocked()
+            await anyio.sleep(0.05)
+        assert sent < 40
+        received = 0
+        async for chunk in response.aiter_raw():
+            received += len(chunk)
+        assert received == chunks * len(CHUNK)
+
+
+async def test_an_upload_arrives_whole(session_pair: SessionPair, server: str) -> None:
+    app = AsgiApp()
+
+    async def body() -> Any:
+        for _ in range(40):
+            yield CHUNK
+
+    async with (
+        serving(session_pair, serve_asgi, app.asgi, server=server) as (session, _),
+        httpx_client(session) as client,
+    ):
+        response = await client.post("http://app/upload", content=body())
+        assert response.text == str(40 * len(CHUNK))
+
+
+async def test_a_websocket_echoes_and_closes_with_its_code(
+    session_pair: SessionPair, server: str
+) -> None:
+    app = AsgiApp()
+    async with (
+        serving(session_pair, serve_asgi, app.asgi, server=server) as (session, _),
+        httpx_client(session) as client,
+    ):
+        async with client.websocket("ws://app/echo") as websocket:
+            await websocket.send_text("one")
+            assert await websocket.receive_text() == "echo one"
+            await websocket.send_text("two")
+            assert await websocket.receive_text() == "echo two"
+            await websocket.close(4001)
+        await app.disconnected.wait()
+    assert "websocket closed with 4001" in app.log
+
+
+async def test_the_application_sees_that_the_client_went_away(
+    session_pair: SessionPair, server: str
+) -> None:
+    app = AsgiApp()
+    async with (
+        serving(session_pair, serve_asgi, app.asgi, server=server) as (session, _),
+        httpx_client(session) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(client.get, "http://app/wait")
+        await app.entered.wait()
+        tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await app.disconnected.wait()
+
+
+async def test_a_streamed_response_ends_when_the_client_goes_away(
+    session_pair: SessionPair, server: str
+) -> None:
+    app = AsgiApp()
+    async with (
+        serving(session_pair, serve_asgi, app.asgi, server=server) as (session, _),
+        httpx_client(session) as client,
+    ):
+        async with client.stream("GET", "http://app/stream?chunks=100000"):
+            pass
+        await app.disconnected.wait()
+        assert app.sent_chunks < 100
+
+
+async def test_an_upload_that_breaks_off_is_seen(session_pair: SessionPair, server: str) -> None:
+    app = AsgiApp()
+
+    async def body() -> Any:
+        yield CHUNK
+        await anyio.sleep_forever()
+
+    async with (
+        serving(session_pair, serve_asgi, app.asgi, server=server) as (session, _),
+        httpx_client(session) as client,
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def upload() -> None:
+            await client.post("http://app/upload", content=body())
+
+        tasks.start_soon(upload)
+        await app.entered.wait()
+        tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await app.disconnected.wait()
+
+
+async def test_a_request_in_flight_is_answered_when_serving_is_cancelled(
+    session_pair: SessionPair, server: str
+) -> None:
+    app = AsgiApp()
+    answers: list[Any] = []
+    async with session_pair() as (dialed, accepted), httpx_client(accepted) as client:
+
+        async def ask() -> None:
+            answers.append(await client.get("http://app/slow"))
+
+        async def release() -> None:
+            await app.entered.wait()
+            serving_scope.cancel()
+            await anyio.wait_all_tasks_blocked()
+            late = await accepted.net_dial("app", 80)
+            with pytest.raises(muxado.StreamRefusedError):
+                await late.receive()
+            app.release.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            tasks.start_soon(release)
+            with anyio.CancelScope() as serving_scope:
+                await serve_asgi(app.asgi, dialed.net_listener(), server=server)  # type: ignore[arg-type]
+            assert serving_scope.cancelled_caught
+    assert [answer.text for answer in answers] == ["slow"]
+    assert app.log == ["startup", "answered", "shutdown"]
+
+
+@pytest.mark.parametrize("path", ["/slow", "/stream?chunks=100000"])
+async def test_what_does_not_end_is_reset_after_the_graceful_timeout(
+    session_pair: SessionPair, server: str, path: str
+) -> None:
+    app = AsgiApp()
+    async with session_pair() as (dialed, accepted):
+        stream = await accepted.net_dial("app", 80)
+        await stream.send(f"GET {path} HTTP/1.1\r\nhost: app\r\n\r\n".encode())
+
+        async with anyio.create_task_group() as tasks:
+
+            async def serve() -> None:
+                with anyio.CancelScope() as scope:
+                    tasks.start_soon(cancel_when_entered, scope)
+                    await serve_asgi(
+                        app.asgi,
+                        dialed.net_listener(),
+                        server=server,  # type: ignore[arg-type]
+                        graceful_timeout=0.2,
+                    )
+
+            async def cancel_when_entered(scope: anyio.CancelScope) -> None:
+                await app.entered.wait()
+                scope.cancel()
+
+            with anyio.fail_after(10):
+                await serve()
+        with pytest.raises(muxado.StreamResetError):
+            await read_to_the_end(stream)
+    assert app.log == ["startup", "shutdown"]
+
+
+async def test_serving_ends_with_the_session(session_pair: SessionPair, server: str) -> None:
+    app = AsgiApp()
+    async with session_pair() as (dialed, accepted):
+        async with httpx_client(accepted) as client, anyio.create_task_group() as tasks:
+            tasks.start_soon(
+                lambda: serve_asgi(app.asgi, dialed.net_listener(), server=server)  # type: ignore[arg-type]
+            )
+            await client.get("http://app/")
+            await accepted.aclose()
+        assert app.log == ["startup", "shutdown"]
+
+
+async def test_a_stream_that_never_speaks_is_reset(session_pair: SessionPair, server: str) -> None:
+    app = AsgiApp()
+    async with serving(
+        session_pair, serve_asgi, app.asgi, server=server, first_byte_timeout=0.05
+    ) as (session, _):
+        silent = await session.net_dial("app", 80)
+        with pytest.raises(muxado.StreamResetError):
+            await silent.receive()
+
+
+async def test_a_silent_stream_does_not_delay_the_end(
+    session_pair: SessionPair, server: str
+) -> None:
+    app = AsgiApp()
+    async with session_pair() as (dialed, accepted):
+        silent = await accepted.net_dial("app", 80)
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+
+                async def serve(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+                    await serve_asgi(
+                        app.asgi,
+                        dialed.net_listener(),
+                        server=server,  # type: ignore[arg-type]
+                        graceful_timeout=60,
+                        first_byte_timeout=None,
+                        task_status=task_status,
+                    )
+
+                await tasks.start(serve)
+                await accepted.ping()
+                await anyio.wait_all_tasks_blocked()
+                tasks.cancel_scope.cancel()
+        with pytest.raises(muxado.StreamResetError):
+            await silent.receive()
+
+
+async def failing_lifespan(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+    raise RuntimeError("no database")
+
+
+async def test_a_failed_start_is_an_exception_and_refuses_the_callers(
+    session_pair: SessionPair, server: str
+) -> None:
+    async with session_pair() as (dialed, accepted):
+        with pytest.raises(StartupError, match="start"):
+            await serve_asgi(failing_lifespan, dialed.net_listener(), server=server)  # type: ignore[arg-type]
+        stream = await accepted.net_dial("app", 80)
+        with pytest.raises(muxado.StreamRefusedError):
+            await stream.receive()
+
+
+async def test_an_application_without_lifespan_is_served(
+    session_pair: SessionPair, server: str
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async with (
+        serving(session_pair, serve_asgi, app, server=server) as (session, _),
+        httpx_client(session) as client,
+    ):
+        assert (await client.get("http://app/")).status_code == 204
+
+
+async def test_an_application_can_be_named(session_pair: SessionPair, server: str) -> None:
+    async with (
+        serving(session_pair, serve_asgi, f"{__package__}.named:package.app", server=server) as (
+            session,
+            _,
+        ),
+        httpx_client(session) as client,
+    ):
+        assert (await client.get("http://app/")).text == "named"
+
+
+async def test_a_servers_own_config_is_obeyed(
+    session_pair: SessionPair, server: str, anyio_backend_name: str
+) -> None:
+    config: Any
+    if server == "auto" and anyio_backend_name == "asyncio":
+        config = uvicorn.Config("ignored:app", log_config=None, server_header=False)
+    else:
+        config = anycorn.Config.from_mapping(include_server_header=False, errorlog=None)
+    app = AsgiApp()
+    async with (
+        serving(session_pair, serve_asgi, app.asgi, server=server, config=config) as (session, _),
+        httpx_client(session) as client,
+    ):
+        response = await client.get("http://app/")
+        assert (response.text, response.headers.get("server")) == ("hello", None)
+
+
+async def test_a_failing_handler_costs_one_stream(session_pair: SessionPair, server: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] == "/fail":
+            raise RuntimeError("on purpose")
+        await AsgiApp().asgi(scope, receive, send)
+
+    async with (
+        serving(session_pair, serve_asgi, app, server=server) as (session, _),
+        httpx_client(session) as client,
+    ):
+        assert (await client.get("http://app/fail")).status_code == 500
+        assert (await client.get("http://app/")).status_code == 200
+
+
+async def test_https_inside_a_stream(
+    session_pair: SessionPair, server: str, tls: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    server_context, client_context = tls
+    app = AsgiApp()
+    async with session_pair() as (dialed, accepted), anyio.create_task_group() as tasks:
+        listener = TLSListener(dialed.net_listener(), server_context, standard_compatible=False)
+        tasks.start_soon(partial(serve_asgi, app.asgi, listener, server=server))  # type: ignore[arg-type]
+        async with httpx_client(accepted, verify=client_context) as client:
+            scope = (await client.get("https://app/scope")).json()
+            assert scope["scheme"] == "https"
+            assert (await client.get("https://app/stream?chunks=40")).content == CHUNK * 40
+        tasks.cancel_scope.cancel()
     assert app.log == ["startup", "shutdown"]

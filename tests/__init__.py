@@ -1,0 +1,1 @@
+"""The tests; they need nothing but Python."""

@@ -1,0 +1,265 @@
+"""``bridge``, ``dial_socket`` and ``forward``: streams on one side, sockets on the other."""
+
+from __future__ import annotations
+
+import http.client
+import select
+import socket
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from anyio import to_thread
+from anyio.streams.tls import TLSStream
+
+import muxado_py as muxado
+from muxado_py.integrations import bridge, dial_socket, forward, serve_asgi
+
+from .apps import AsgiApp, serving
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator
+
+    from anyio.abc import ByteStream, SocketStream
+
+    from ..conftest import SessionPair
+
+pytestmark = pytest.mark.anyio
+
+
+async def read_to_the_end(stream: ByteStream) -> bytes:
+    return b"".join([chunk async for chunk in stream])
+
+
+async def echo_after_the_end(stream: ByteStream) -> None:
+    """Answers only once it has read everything: what half close is for."""
+    data = await read_to_the_end(stream)
+    await stream.send(b"echo " + data)
+    await stream.send_eof()
+
+
+@pytest.fixture
+async def tcp() -> AsyncIterator[tuple[SocketStream, SocketStream]]:
+    """Two ends of a TCP connection."""
+    accepted: list[SocketStream] = []
+    is_accepted = anyio.Event()
+
+    async def accept(stream: SocketStream) -> None:
+        accepted.append(stream)
+        is_accepted.set()
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listening,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listening.serve, accept)
+        port = listening.extra(anyio.abc.SocketAttribute.local_port)
+        near = await anyio.connect_tcp("127.0.0.1", port)
+        await is_accepted.wait()
+        tasks.cancel_scope.cancel()
+    yield near, accepted[0]
+    await anyio.aclose_forcefully(near)
+    await anyio.aclose_forcefully(accepted[0])
+
+
+async def test_bytes_and_half_closes_pass_both_ways(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    user, inner = tcp
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(peer.net_listener().serve, echo_after_the_end)
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        await user.send(b"one ")
+        await user.send(bytes(500_000))
+        await user.send_eof()
+        assert await read_to_the_end(user) == b"echo one " + bytes(500_000)
+        tasks.cancel_scope.cancel()
+
+
+async def test_both_ends_are_closed_at_the_end(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    user, inner = tcp
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(peer.net_listener().serve, echo_after_the_end)
+        stream = await session.net_dial()
+        await user.send_eof()
+        await bridge(inner, stream)
+        for end in (inner, stream):
+            with pytest.raises(anyio.ClosedResourceError):
+                await end.send(b"more")
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_reset_stream_is_no_clean_end_on_tcp(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    user, inner = tcp
+
+    async def reset(stream: muxado.Stream) -> None:
+        await stream.send(b"some")
+        await stream.receive()
+        stream.reset()
+
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(peer.net_listener().serve, reset)
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        assert await user.receive() == b"some"
+        await user.send(b"go on")
+        with pytest.raises(anyio.BrokenResourceError):
+            await user.receive()
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_broken_connection_resets_the_stream(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    user, inner = tcp
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        await user.send(b"some")
+        stream = await peer.accept_stream()
+        assert await stream.receive() == b"some"
+        raw = user.extra(anyio.abc.SocketAttribute.raw_socket)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        await anyio.aclose_forcefully(user)
+        with pytest.raises(muxado.StreamResetError):
+            await stream.receive()
+
+
+async def test_cancelling_the_bridge_aborts_both_ends(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    user, inner = tcp
+    async with session_pair() as (session, peer):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bridge, inner, await session.net_dial())
+            await user.send(b"some")
+            stream = await peer.accept_stream()
+            assert await stream.receive() == b"some"
+            tasks.cancel_scope.cancel()
+        with pytest.raises(muxado.StreamResetError):
+            await stream.receive()
+        with pytest.raises(anyio.BrokenResourceError):
+            await user.receive()
+
+
+async def test_a_slow_reader_holds_the_writer_back(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    user, inner = tcp
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        await user.send(b"before the bridge")
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        stream = await peer.accept_stream()
+        sent = 0
+        with anyio.move_on_after(0.5):
+            while True:
+                await user.send(bytes(65536))
+                sent += 65536
+        assert sent < 32 * 2**20
+        assert peer.statistics().unread <= peer.config.stream_window
+        stream.reset()
+        tasks.cancel_scope.cancel()
+
+
+async def test_end_of_file_towards_tls_closes_the_bridge(
+    session_pair: SessionPair,
+    tcp: tuple[SocketStream, SocketStream],
+    tls: tuple[ssl.SSLContext, ssl.SSLContext],
+) -> None:
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        wrapped: list[TLSStream] = []
+
+        async def wrap() -> None:
+            wrapped.append(await TLSStream.wrap(tcp[1], ssl_context=tls[0], server_side=True))
+
+        async with anyio.create_task_group() as handshake:
+            handshake.start_soon(wrap)
+            user = await TLSStream.wrap(tcp[0], ssl_context=tls[1], hostname="app")
+        tasks.start_soon(bridge, wrapped[0], await session.net_dial())
+        stream = await peer.accept_stream()
+        await stream.send(b"answer")
+        await stream.send_eof()
+        assert await read_to_the_end(user) == b"answer"
+        await user.aclose()
+
+
+async def test_a_socket_for_blocking_code(session_pair: SessionPair) -> None:
+    app = AsgiApp()
+
+    def get(sock: socket.socket) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("app")
+        connection.sock = sock
+        try:
+            for _ in range(3):
+                connection.request("GET", "/")
+                answer = connection.getresponse()
+                result = answer.status, answer.read()
+        finally:
+            connection.close()
+        return result
+
+    async with serving(session_pair, serve_asgi, app.asgi) as (session, listener):
+        async with anyio.create_task_group() as tasks:
+            sock = await dial_socket(session, tasks, "app", 80)
+            assert await to_thread.run_sync(get, sock) == (200, b"hello")
+        assert len(listener.accepted) == 1
+
+
+async def test_a_socket_can_half_close_and_be_selected(session_pair: SessionPair) -> None:
+    def talk(sock: socket.socket) -> bytes:
+        sock.settimeout(10)
+        with sock:
+            sock.sendall(bytes(300_000))
+            assert select.select([sock], [], [], 0)[0] == []
+            sock.shutdown(socket.SHUT_WR)
+            parts = []
+            while part := sock.recv(65536):
+                parts.append(part)
+        return b"".join(parts)
+
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(peer.net_listener().serve, echo_after_the_end)
+        async with anyio.create_task_group() as bridges:
+            sock = await dial_socket(session, bridges, priority=muxado.Priority(urgency=1))
+            assert await to_thread.run_sync(talk, sock) == b"echo " + bytes(300_000)
+        tasks.cancel_scope.cancel()
+
+
+async def test_no_socket_without_a_session(session_pair: SessionPair) -> None:
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        await peer.aclose()
+        await session.wait()
+        with pytest.raises(OSError, match="session"):
+            await dial_socket(session, tasks)
+
+
+async def test_each_connection_of_a_listener_becomes_a_stream(session_pair: SessionPair) -> None:
+    async with (
+        session_pair() as (session, peer),
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(peer.net_listener().serve, echo_after_the_end)
+        tasks.start_soon(partial(forward, session, listener))
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+
+        async def talk(text: bytes) -> None:
+            async with await anyio.connect_tcp("127.0.0.1", port) as connection:
+                await connection.send(text)
+                await connection.send_eof()
+                assert await read_to_the_end(connection) == b"echo " + text
+
+        async with anyio.create_task_group() as users:
+            for number in range(20):
+                users.start_soon(talk, b"%d" % number)
+
+        await peer.aclose()
+        await session.wait()
+        async with await anyio.connect_tcp("127.0.0.1", port) as connection:
+            with pytest.raises(anyio.BrokenResourceError):
+                await connection.receive()
+        tasks.cancel_scope.cancel()
