@@ -95,7 +95,7 @@ def go_programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     except GoToolchainError as error:
         if os.environ.get("MUXADO_INTEROP") == "require":
             pytest.fail(f"MUXADO_INTEROP=require, but: {error}", pytrace=False)
-        pytest.skip(f"Go toolchain not found: {error}")
+        pytest.skip(str(error))
 
 
 @pytest.fixture(

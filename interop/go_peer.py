@@ -66,7 +66,9 @@ def build_go_peers(directory: Path) -> dict[str, Path]:
     """
     go = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
     if go is None:
-        raise GoToolchainError("no `go` in PATH or /usr/local/go/bin; install Go 1.24 or newer")
+        raise GoToolchainError(
+            "Go toolchain not found: no `go` in PATH or /usr/local/go/bin; install Go 1.24 or newer"
+        )
     programs = {}
     for version, module_file in GO_VERSIONS.items():
         program = directory / f"peer-{version}"
@@ -81,9 +83,11 @@ def build_go_peers(directory: Path) -> dict[str, Path]:
                 timeout=BUILD_TIMEOUT,
             )
         except subprocess.CalledProcessError as error:
-            raise GoToolchainError(f"{' '.join(command)} failed:\n{error.stderr}") from error
+            raise GoToolchainError(
+                f"the Go peer does not build: {' '.join(command)}\n{error.stderr}"
+            ) from error
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise GoToolchainError(f"{' '.join(command)} failed: {error}") from error
+            raise GoToolchainError(f"the Go peer does not build: {error}") from error
         programs[version] = program
     return programs
 

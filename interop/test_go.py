@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from .conftest import Go
     from .go_peer import GoPeer
 
-pytestmark = [pytest.mark.anyio, pytest.mark.interop]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.interop,
+    # Building the peers is bounded by itself; a first time compiles Go's standard library.
+    pytest.mark.timeout(2 * PATIENCE, func_only=True),
+]
 
 Pair = tuple[muxado.Stream, int]
 """A stream as we hold it, and its id for Go."""
