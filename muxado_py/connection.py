@@ -150,7 +150,8 @@ class Connection:
         """A new stream of ours; its SYN goes with the next flush that has room for it.
 
         :raises GoneAwayError: if either side is going away.
-        :raises StreamLimitError: if the peer said how many streams it takes, and they are open.
+        :raises StreamLimitError: if as many streams are open as the peer takes, or the ids are used
+            up.
         :raises SessionError: if the session is over.
         """
         self._check_open()
@@ -180,6 +181,13 @@ class Connection:
                 f"{limit} streams are open, which is the peer's limit; close some first",
                 ErrorCode.STREAM_REFUSED,
                 True,
+            )
+        elif not self._table.has_ids:
+            failure = Failure(
+                StreamLimitError,
+                "the stream ids of this session are used up; open a new session",
+                ErrorCode.STREAMS_EXHAUSTED,
+                False,
             )
         else:
             return

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
-from .errors import ErrorCode, Failure, StreamLimitError
+from .errors import ErrorCode
 from .scheduler import DEFAULT_PRIORITY, make_scheduler
 
 if TYPE_CHECKING:
@@ -180,11 +180,8 @@ class Outbound:
         alone = not len(self.scheduler)
         nbytes = min(send.sendable, self._room() if alone else min(SHARED_FRAME, self._room()))
         syn = stream.id is None
-        if syn and not self._table.give_id(stream):
-            stream.fail(_EXHAUSTED)
-            self.retire(stream)
-            self._events.both(stream)
-            return 0
+        if syn:
+            self._table.give_id(stream)
         assert stream.id is not None
         fin = send.finishing and not send.finished and nbytes == send.buffered and not syn
         if not (nbytes or syn or fin):
@@ -218,11 +215,3 @@ class Outbound:
             self.retire(stream)
             if stream.unread_lost and stream.id is not None:
                 self.reset(stream.id, ErrorCode.STREAM_CANCELLED)
-
-
-_EXHAUSTED = Failure(
-    StreamLimitError,
-    "the stream ids of this session are used up; open a new session",
-    ErrorCode.STREAMS_EXHAUSTED,
-    False,
-)

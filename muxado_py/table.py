@@ -127,15 +127,17 @@ class StreamTable:
         self.waiting[stream] = None
         self.local_open += 1
 
-    def give_id(self, stream: StreamState) -> bool:
-        """The SYN of ``stream`` is cut now; False if the ids are used up."""
-        if self.next_id > self._max_id:
-            return False
+    @property
+    def has_ids(self) -> bool:
+        """Whether an id is left for one more stream of ours."""
+        return self.next_id + 2 * len(self.waiting) <= self._max_id
+
+    def give_id(self, stream: StreamState) -> None:
+        """The SYN of ``stream`` is cut now."""
         del self.waiting[stream]
         stream.id = self.next_id
         self.live[stream.id] = stream
         self.next_id += 2
-        return True
 
     def open_peer(self, stream_id: int, stream: StreamState) -> None:
         self.live[stream_id] = stream
