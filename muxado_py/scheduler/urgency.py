@@ -7,7 +7,7 @@ in bytes: in each *round* of its level a key may send ``weight`` KiB.
 Where a ready key stands.  Each level has three places::
 
     fresh    came back from idling with allowance left: goes ahead of the others, for one frame
-    now      has allowance left in this round
+    now      has allowance left in this round: one frame each, in turn
     later    has none left: a deque for each coming round, under the number of that round
 
 When ``now`` runs empty, the next round that holds a key begins and its deque becomes ``now``.  So
@@ -69,7 +69,7 @@ class _Entry:
         self.level = level
         self.quantum = quantum
         self.spent = spent
-        self.state = _IDLE  # also says where it was popped from, until it is served
+        self.state = _IDLE  # of a key in service: where it was popped from
 
 
 class _Level:
@@ -105,14 +105,16 @@ class _Level:
                 self.fresh_in_a_row < _FRESH_IN_A_ROW or not (self.now or self.later)
             ):
                 entry = self.fresh.popleft()
-                self.fresh_in_a_row += 1
-                entry.spent = max(entry.spent, self.round * entry.quantum)
             else:
                 if not self.now:
                     self._next_round()
                 entry = self.now.popleft()
+            if entry.state == _BUSY:
                 self.fresh_in_a_row = 0
-            if entry.state != _DEAD:
+                return entry
+            if entry.state == _FRESH:
+                self.fresh_in_a_row += 1
+                entry.spent = max(entry.spent, self.round * entry.quantum)
                 return entry
             self.stale -= 1
 
@@ -256,10 +258,8 @@ class UrgencyScheduler:
         number = spent // entry.quantum
         if number > level.round:
             level.park(entry, number)
-        elif entry.state == _FRESH:
-            level.now.append(entry)
         else:
-            level.now.appendleft(entry)
+            level.now.append(entry)
         entry.state = _BUSY
 
     def __len__(self) -> int:
