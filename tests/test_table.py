@@ -85,13 +85,25 @@ def test_no_id_is_new_twice(order: list[int]) -> None:
 
 def test_ids_are_given_in_the_order_of_the_syns() -> None:
     table = StreamTable(3, 2, 7)
-    first, second, third, fourth = (local_stream(table) for _ in range(4))
-    assert [table.give_id(stream) for stream in (second, first, third)] == [True, True, True]
-    assert (second.id, first.id, third.id) == (3, 5, 7)
-    assert not table.give_id(fourth)
-    assert fourth.id is None
-    assert list(table) == [second, first, third, fourth]
-    assert table.local_open == 4
+    first, second, third = (local_stream(table) for _ in range(3))
+    table.give_id(second)
+    table.give_id(first)
+    assert (second.id, first.id, third.id) == (3, 5, None)
+    assert list(table) == [second, first, third]
+    assert table.local_open == 3
+
+
+def test_ids_run_out_with_the_last_stream_that_waits() -> None:
+    table = StreamTable(3, 2, 7)
+    local_stream(table)
+    second = local_stream(table)
+    assert table.has_ids
+    third = local_stream(table)
+    assert not table.has_ids
+    table.give_id(second)
+    assert not table.has_ids
+    table.forget(third)
+    assert table.has_ids
 
 
 def test_parity() -> None:
