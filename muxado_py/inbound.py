@@ -309,7 +309,7 @@ class Inbound:
             self._out.scheduler.set_priority(stream, stream.priority)
 
     def session_credited(self, limit: int) -> None:
-        self._out.session_limit = max(limit, self._out.session_limit or 0)
+        self._out.credit_session(limit)
 
     def recognized(self, is_muxado_py: bool) -> None:
         self._events.noted = True

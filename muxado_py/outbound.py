@@ -40,6 +40,7 @@ class Outbound:
     """The outbound side of one connection."""
 
     __slots__ = (
+        "_blocked",
         "_control",
         "_credits",
         "_events",
@@ -74,6 +75,7 @@ class Outbound:
         self._priorities: dict[int, Priority] = {}
         self._credits: dict[int, int] = {}
         self._resets: dict[int, int] = {}
+        self._blocked: dict[StreamState, None] = {}  # streams that wait for session credit
 
     # Control frames.
 
@@ -143,15 +145,16 @@ class Outbound:
         """Nothing more of ``stream`` is sent."""
         self.scheduler.remove(stream)
         self._table.forget(stream)
+        self._blocked.pop(stream, None)
         if stream.id is not None:
             self._credits.pop(stream.id, None)
             self._priorities.pop(stream.id, None)
 
     def has_output(self) -> bool:
-        """Whether ``data_to_send`` would give anything."""
+        """Whether to ask ``data_to_send``; it gives nothing if the session has no room."""
         if self._control or self._pings or self._priorities or self._credits or self._resets:
             return True
-        return len(self.scheduler) > 0 and self._room() > 0
+        return len(self.scheduler) > 0
 
     def data_to_send(self, budget: int) -> list[bytes | memoryview]:
         """The next frames in pieces: all control frames, and data until ``budget`` bytes are passed.
@@ -161,18 +164,26 @@ class Outbound:
         out: list[bytes | memoryview] = []
         self._take_control(out)
         pop = self.scheduler.pop
-        while budget > 0 and self._room() > 0:
+        while budget > 0:
             stream = cast("StreamState | None", pop())
             if stream is None:
                 break
             budget -= self._cut(stream, out)
         return out
 
+    def credit_session(self, limit: int) -> None:
+        """A muxado_py peer takes payload up to this total since the session began."""
+        if limit > (self.session_limit or 0):
+            self.session_limit = limit
+            blocked, self._blocked = self._blocked, {}
+            for stream in blocked:
+                self.wake(stream, stream.send.sendable)
+
     def _room(self) -> int:
         """Payload bytes that the peer takes in this session before it says more."""
         if self.session_limit is None:
             return self._max_frame
-        return min(self._max_frame, self.session_limit - self.sent)
+        return max(0, min(self._max_frame, self.session_limit - self.sent))
 
     def _cut(self, stream: StreamState, out: list[bytes | memoryview]) -> int:
         """Cut one frame of ``stream``, which the scheduler picked; how many bytes it has."""
@@ -185,7 +196,9 @@ class Outbound:
         assert stream.id is not None
         fin = send.finishing and not send.finished and nbytes == send.buffered and not syn
         if not (nbytes or syn or fin):
-            # Bytes were taken back since it was marked ready.
+            # The session has no room for its bytes, or they were taken back since it was ready.
+            if send.sendable:
+                self._blocked[stream] = None
             self.scheduler.served(stream, 0, False)
             return 0
         out.append(self._wire.data_header(stream.id, nbytes, syn, fin))

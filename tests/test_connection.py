@@ -660,6 +660,50 @@ def test_session_credit_does_not_leak_where_nobody_reads() -> None:
     assert not pair.server.events.ended
 
 
+def test_opens_and_ends_do_not_wait_for_session_credit() -> None:
+    """One reader that is late must not hide from the others that their peer is done."""
+    pair = Pair(SMALL)
+    done, done_far = pair.open(b"x")
+    for _ in range(2):
+        pair.client.write(pair.open()[0], bytes(80_000))
+    pair.run_until_idle()
+    assert session_room(pair, pair.server) == 0
+    pair.client.finish(done)
+    new = pair.client.open(None, None)
+    pair.client.write(new, b"later")
+    pair.run_until_idle()
+    assert done_far.recv.finished
+    new_far = pair.server.accept()
+    assert new_far is not None
+    assert (new_far.id, pair.server.read(new_far, 9)) == (new.id, b"")
+    assert not pair.client.has_output
+    pair.client.reset(new, 6)
+    late = pair.client.open(None, None)
+    pair.client.write(late, b"later")
+    pair.client.close(late)
+    pair.run_until_idle()
+    late_far = pair.server.accept()
+    assert late_far is not None
+    assert not late_far.recv.finished
+    for stream in (*pair.server._table.live.values(), done_far):
+        read_all(pair.server, stream)
+    pair.run_until_idle()
+    assert pair.server.read(late_far, 9) == b"later"
+    assert late_far.recv.finished
+
+
+def test_session_credit_that_is_told_late_may_be_used_up_already() -> None:
+    peer = Script(extended=True)
+    stream = peer.connection.open(None, None)
+    peer.connection.write(stream, b"abcdefgh")
+    assert peer.sent() == ["000008 12 00000002 6162636465666768"]
+    peer.feed("000008 70 00000000 0000000000000005")
+    peer.connection.write(stream, b"i")
+    assert peer.sent() == []
+    peer.feed("000008 70 00000000 0000000000000009")
+    assert peer.sent() == ["000001 10 00000002 69"]
+
+
 def test_session_credit_that_shrinks_is_ignored() -> None:
     peer = Script(extended=True)
     peer.feed("000008 70 00000000 0000000000000005")
