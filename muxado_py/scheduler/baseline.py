@@ -12,8 +12,8 @@ than its ticket says (the core knows nothing of tickets); what went ahead of its
 the tickets of that key that come next.
 
 The rule.  There are never more tickets than writes outstanding, plus the void ones: a key that is
-removed or runs dry leaves its tickets behind.  Its line is then marked dead and replaced; when the
-void tickets outnumber the others, the queue is swept.
+removed or runs dry leaves its tickets behind.  Its line is then marked dead and replaced; when more
+tickets became void since the last sweep than the queue has others, it is swept.
 
 The trap.  In round robin the queue must be an ``OrderedDict``: in a plain dict, finding the first
 key walks over all that were deleted before it.
@@ -109,13 +109,13 @@ class _Ticket:
 class FifoScheduler:
     """Bytes leave in the order in which they became ready to; priorities are ignored."""
 
-    __slots__ = ("_lines", "_queue", "_ready", "_serving", "_stale")
+    __slots__ = ("_gone", "_lines", "_queue", "_ready", "_serving")
 
     def __init__(self) -> None:
         self._lines: dict[Hashable, _Line] = {}
         self._queue: deque[_Ticket] = deque()
         self._ready = 0
-        self._stale = 0
+        self._gone = 0  # tickets that became void since the last sweep
         self._serving: _Line | None = None  # whose ticket stays first in the queue
 
     def add(self, key: Hashable, priority: Priority) -> None:
@@ -156,7 +156,6 @@ class FifoScheduler:
             line = ticket.line
             if line.dead:
                 queue.popleft()
-                self._stale -= 1
             elif line.ahead and line.ahead >= ticket.nbytes and line.tickets > 1:
                 line.ahead -= ticket.nbytes
                 line.tickets -= 1
@@ -202,7 +201,7 @@ class FifoScheduler:
             self._serving = None
         if line.tickets:
             self._ready -= 1
-        self._stale += line.tickets
-        if self._stale > len(self._queue) - self._stale + _SWEEP_SLACK:
+        self._gone += line.tickets
+        if self._gone > len(self._queue) - self._gone + _SWEEP_SLACK:
             self._queue = deque(ticket for ticket in self._queue if not ticket.line.dead)
-            self._stale = 0
+            self._gone = 0

@@ -26,10 +26,10 @@ sixteen.  Fresh keys go ahead at most 15 times in a row while others of their le
 The rule.  An entry stands in at most one deque, once.  One that must leave before its turn (removed,
 or moved by a new priority) is marked dead and lets go of its key; a moved key gets a new entry.
 
-The traps.  A key in service is in no deque but still counted, or each pick would pay for counting
-it out and in again.  Dead entries stand in their deques and are not counted; a level is swept when
-they outnumber the living: a peer that opens and resets streams while the transport is
-stuck must not grow a deque that nobody pops.
+The traps.  A key in service is in no deque but still counted, or each pick would pay for counting it
+out and in again.  Dead entries stand in their deques and are not counted.  A level is swept when
+more have died since the last sweep than live: a peer that opens and resets streams while the
+transport is stuck must not grow a deque that nobody pops.
 """
 
 from __future__ import annotations
@@ -79,12 +79,12 @@ class _Level:
         "bit",
         "fresh",
         "fresh_in_a_row",
+        "gone",
         "later",
         "now",
         "ready",
         "round",
         "spare",
-        "stale",
     )
 
     def __init__(self, bit: int) -> None:
@@ -96,7 +96,7 @@ class _Level:
         self.later: dict[int, deque[_Entry]] = {}
         self.spare: deque[_Entry] | None = deque()
         self.ready = 0
-        self.stale = 0
+        self.gone = 0  # entries that died in their queues since the last sweep
 
     def take(self) -> _Entry:
         """Pop the next living entry; there must be one."""
@@ -116,7 +116,6 @@ class _Level:
                 self.fresh_in_a_row += 1
                 entry.spent = max(entry.spent, self.round * entry.quantum)
                 return entry
-            self.stale -= 1
 
     def _next_round(self) -> None:
         number = self.round + 1
@@ -140,7 +139,7 @@ class _Level:
             queue.clear()
             queue.extend(living)
         self.later = {number: queue for number, queue in self.later.items() if queue}
-        self.stale = 0
+        self.gone = 0
 
 
 class UrgencyScheduler:
@@ -277,9 +276,9 @@ class UrgencyScheduler:
         entry.state = _DEAD
         entry.key = None
         level = entry.level
-        level.stale += 1
+        level.gone += 1
         self._uncount(level)
-        if level.stale > level.ready + _SWEEP_SLACK:
+        if level.gone > level.ready + _SWEEP_SLACK:
             level.sweep()
 
     def _count(self, level: _Level) -> None:
