@@ -1,0 +1,310 @@
+"""Safe implies unseen: a verdict that allows a retry is never given for a stream an application got.
+
+Two cores and the wire between them, driven through random interleavings of everything either side
+may do, with the wire cut anywhere.  Every stream that ``accept`` handed off is written down; what the
+dialer's errors say is held against that, also long after the cut.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import strategies as st
+
+import muxado_py as muxado
+from muxado_py import ErrorCode, Priority, Retry
+from muxado_py.connection import CLOSED_HERE, Connection
+
+from .frames_seen import HELLO, SYN, data, goaway, rst, split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from muxado_py.halves import StreamState
+
+CODES = (ErrorCode.NO_ERROR, ErrorCode.STREAM_CANCELLED, ErrorCode.INTERNAL_ERROR, 77)
+
+
+class Exchange:
+    """A dialer and an acceptor; each step is one thing that one of them, or the wire, does.
+
+    :param foreign: whether the two take each other for Go programs.
+    """
+
+    def __init__(self, *, typed: bool = False, foreign: bool = False) -> None:
+        config = muxado.Config(
+            typed_streams=typed,
+            accept_backlog=2,
+            max_streams=4,
+            initial_window=64,
+            stream_window=64,
+            send_buffer=64,
+            control_budget=16,
+        )
+        self.typed = typed
+        self.dialer = Connection(config, client=True)
+        self.acceptor = Connection(config, client=False)
+        self.there = bytearray()
+        self.back = bytearray()
+        self.cut = False
+        self.opened: list[StreamState] = []
+        self.handed_off: list[StreamState] = []
+        self.sent = bytearray()
+        if foreign:
+            assert b"".join(self.dialer.data_to_send(0)) == HELLO
+            assert b"".join(self.acceptor.data_to_send(0)) == HELLO
+
+    # What the dialer does.
+
+    def open(self, number: int) -> None:
+        try:
+            stream = self.dialer.open(Priority(number % 8), number if self.typed else None)
+        except muxado.SessionError as exc:
+            assert exc.retry is Retry.NEVER_SENT
+        else:
+            self.opened.append(stream)
+
+    def call(self, number: int) -> None:
+        self._act(self.dialer, self.opened, number)
+
+    def dialer_ends(self, number: int) -> None:
+        self.dialer.terminate(CLOSED_HERE)
+
+    # What the acceptor does.
+
+    def accept(self, number: int) -> None:
+        for _ in range(1 + number % 3):
+            stream = self.acceptor.accept()
+            if stream is not None:
+                self.handed_off.append(stream)
+
+    def answer(self, number: int) -> None:
+        self._act(self.acceptor, self.handed_off, number)
+
+    def go_away(self, number: int) -> None:
+        self.acceptor.go_away(CODES[number % 3 if number > 200 else 0], b"bye")
+
+    def announce(self, number: int) -> None:
+        self.acceptor.announce_go_away()
+
+    def stop_accepting(self, number: int) -> None:
+        self.acceptor.stop_accepting()
+
+    def acceptor_ends(self, number: int) -> None:
+        self.acceptor.terminate(CLOSED_HERE)
+
+    # What the wire does.
+
+    def flush(self, number: int) -> None:
+        if not self.cut:
+            sent = b"".join(self.dialer.data_to_send(number))
+            self.sent += sent
+            self.there += sent
+            self.back += b"".join(self.acceptor.data_to_send(number))
+
+    def carry(self, number: int) -> None:
+        """Some bytes arrive, in pieces of any size."""
+        if number % 2:
+            self.acceptor.receive_data(bytes(self.there[:number]))
+            del self.there[:number]
+        else:
+            self.dialer.receive_data(bytes(self.back[:number]))
+            del self.back[:number]
+
+    def pass_on(self, number: int) -> None:
+        """All that either side has to say arrives."""
+        self.flush(1000)
+        self._deliver()
+
+    def cut_off(self, number: int) -> None:
+        """The transport is gone, with a part of what was under way."""
+        if not self.cut:
+            self.cut = True
+            del self.there[number:]
+            del self.back[number // 2 :]
+            self._deliver()
+            self.dialer.receive_eof()
+            self.acceptor.receive_eof()
+
+    def _deliver(self) -> None:
+        self.acceptor.receive_data(bytes(self.there))
+        self.dialer.receive_data(bytes(self.back))
+        self.there.clear()
+        self.back.clear()
+
+    def _act(self, connection: Connection, streams: list[StreamState], number: int) -> None:
+        if not streams:
+            return
+        stream = streams[number // 8 % len(streams)]
+        act = number % 8
+        if act < 3:
+            if stream.failure is None and not stream.send.finishing:
+                connection.write(stream, bytes(1 + number // 8))
+        elif act < 5:
+            connection.read(stream, number)
+        elif act == 5:
+            if stream.failure is None and not stream.send.finishing:
+                connection.finish(stream)
+        elif act == 6:
+            connection.close(stream)
+        else:
+            connection.reset(stream, CODES[number // 8 % len(CODES)])
+
+    # What must be true.
+
+    def settle(self) -> None:
+        """Everything that is under way arrives, and whatever the acceptor can accept, it accepts."""
+        for _ in range(100):
+            self.flush(10_000)
+            if not self.there and not self.back:
+                break
+            self._deliver()
+            self.accept(2)
+        self.accept(2)
+
+    def check(self) -> set[Retry]:
+        """Nothing that was called safe was seen; the verdicts that were given."""
+        seen = {stream.id for stream in self.handed_off}
+        frames, _ = split(bytes(self.sent))
+        syns = [one.stream for one in frames if one.kind == "DATA" and one.flags & SYN]
+        assert syns == sorted(syns), "SYNs leave in the order of their ids"
+        failed = [stream for stream in self.opened if stream.failure is not None]
+        for stream in failed:
+            if stream.retry is Retry.NEVER_SENT:
+                assert stream.id is None or stream.id not in syns
+            if stream.retry.safe:
+                assert stream.id not in seen, f"stream {stream.id} was {stream.retry}, and was seen"
+        return {stream.retry for stream in failed}
+
+
+STEPS: tuple[tuple[Callable[[Exchange, int], None], int], ...] = (
+    (Exchange.open, 5),
+    (Exchange.flush, 4),
+    (Exchange.carry, 6),
+    (Exchange.pass_on, 6),
+    (Exchange.accept, 4),
+    (Exchange.call, 5),
+    (Exchange.answer, 4),
+    (Exchange.announce, 1),
+    (Exchange.go_away, 1),
+    (Exchange.stop_accepting, 1),
+    (Exchange.cut_off, 1),
+    (Exchange.acceptor_ends, 1),
+    (Exchange.dialer_ends, 1),
+)
+WEIGHTED = [step for step, weight in STEPS for _ in range(weight)]
+INTERLEAVINGS = st.lists(st.tuples(st.sampled_from(WEIGHTED), st.integers(0, 255)), max_size=60)
+Interleaving = list[tuple["Callable[[Exchange, int], None]", int]]
+
+
+def run(steps: Interleaving, *, typed: bool = False, foreign: bool = False) -> set[Retry]:
+    """The verdicts of one interleaving, each checked at every moment."""
+    exchange = Exchange(typed=typed, foreign=foreign)
+    for step, number in steps:
+        step(exchange, number)
+        exchange.check()
+    exchange.settle()
+    exchange.check()
+    exchange.cut_off(0)
+    exchange.accept(2)
+    return exchange.check()
+
+
+@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(INTERLEAVINGS, st.booleans(), st.booleans())
+def test_safe_implies_that_the_application_never_saw_it(
+    steps: Interleaving, typed: bool, foreign: bool
+) -> None:
+    run(steps, typed=typed, foreign=foreign)
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+@pytest.mark.parametrize("verdict", list(Retry))
+def test_the_interleavings_reach_every_verdict(verdict: Retry, foreign: bool) -> None:
+    find(
+        INTERLEAVINGS,
+        lambda steps: verdict in run(steps, foreign=foreign),
+        settings=settings(
+            max_examples=5_000, deadline=None, database=None, phases=[Phase.generate]
+        ),
+    )
+
+
+class Scripted:
+    """A dialer whose peer is written out in frames."""
+
+    def __init__(self, *said: bytes) -> None:
+        self.dialer = Connection(muxado.Config(), client=True)
+        self.hear(*said)
+
+    def hear(self, *said: bytes) -> None:
+        self.dialer.receive_data(b"".join(said))
+
+    def open(self, count: int) -> list[StreamState]:
+        """Streams 3, 5 ... whose SYN and one byte went out."""
+        streams = [self.dialer.open(None, None) for _ in range(count)]
+        for stream in streams:
+            self.dialer.write(stream, b"x")
+        self.dialer.data_to_send(100_000)
+        return streams
+
+
+@pytest.mark.parametrize("code", [0, 1, ErrorCode.STREAM_REFUSED])
+def test_a_foreign_goaway_proves_nothing(code: int) -> None:
+    # Go's last id is that of the latest SYN, not of the highest: stream 5 may well have been served.
+    peer = Scripted(data(2, b"hi", syn=True))
+    streams = peer.open(2)
+    waiting = peer.dialer.open(None, None)
+    peer.hear(goaway(3, code))
+    peer.dialer.receive_eof()
+    assert [stream.retry for stream in streams] == [Retry.UNKNOWN, Retry.UNKNOWN]
+    assert waiting.retry is Retry.NEVER_SENT
+
+
+def test_a_goaway_of_a_muxado_py_proves_that_higher_streams_were_not_seen() -> None:
+    peer = Scripted(HELLO)
+    streams = peer.open(2)
+    peer.hear(goaway(3))
+    assert [stream.failure is None for stream in streams] == [True, False]
+    assert streams[1].retry is Retry.REFUSED
+    assert isinstance(streams[1].error(), muxado.StreamRefusedError)
+    peer.dialer.receive_eof()
+    assert streams[0].retry is Retry.UNKNOWN
+
+
+@pytest.mark.parametrize("code", [ErrorCode.STREAM_REFUSED, ErrorCode.ACCEPT_QUEUE_FULL])
+@pytest.mark.parametrize(
+    ("before", "verdict"),
+    [
+        pytest.param(b"", Retry.REFUSED, id="nothing"),
+        pytest.param(data(3, b"a"), Retry.PROCESSED, id="an answer"),
+        pytest.param(data(3, fin=True), Retry.UNKNOWN, id="the end"),
+        pytest.param(bytes.fromhex("0000042000000003") + b"\0\0\0\1", Retry.UNKNOWN, id="credit"),
+        pytest.param(data(3), Retry.UNKNOWN, id="an empty frame"),
+    ],
+)
+def test_a_refusal_counts_only_as_the_first_word(
+    code: int, before: bytes, verdict: Retry
+) -> None:
+    peer = Scripted(data(2, b"hi", syn=True))
+    (stream,) = peer.open(1)
+    peer.hear(before, rst(3, code))
+    assert stream.retry is verdict
+
+
+@pytest.mark.parametrize("code", [*range(5), 6, 7, 8, *range(10, 16), 4711])
+def test_no_other_code_is_a_refusal(code: int) -> None:
+    peer = Scripted(HELLO)
+    (stream,) = peer.open(1)
+    peer.hear(rst(3, code))
+    assert stream.retry is Retry.UNKNOWN
+
+
+def test_an_answer_stays_an_answer() -> None:
+    # A goaway whose last id is below a stream that was answered is a lie; the answer is not.
+    peer = Scripted(HELLO)
+    streams = peer.open(1)
+    peer.hear(data(3, b"done"), goaway(0))
+    assert streams[0].retry is Retry.PROCESSED
