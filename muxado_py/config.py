@@ -44,7 +44,8 @@ class Config:
 
     typed_streams: bool = False
     """Whether every stream begins with a four-byte type (Go's ``TypedStreamSession``).  Both ends
-    must agree; it is what makes heartbeats possible towards a Go or Rust peer."""
+    must agree; it is what makes heartbeats possible towards a Go or Rust peer, which must answer them
+    (``NewHeartbeat`` in Go): one that does not counts as dead when it has nothing else to send."""
 
     initial_window: int = 256 * KIB
     """Bytes each side may send on a new stream before any credit.  256 KiB is what the muxado peers

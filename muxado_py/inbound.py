@@ -26,6 +26,7 @@ from .errors import (
     Failure,
     GoneAwayError,
     ProtocolError,
+    SessionClosedError,
     StreamClosedError,
     StreamRefusedError,
     StreamResetError,
@@ -385,4 +386,6 @@ class Inbound:
 _REFUSED_HERE = Failure(
     StreamClosedError, "this stream was refused", ErrorCode.STREAM_REFUSED, False
 )
-CLOSED_BY_PEER = Failure(GoneAwayError, "the peer closed the session", ErrorCode.NO_ERROR, True)
+CLOSED_BY_PEER = Failure(
+    SessionClosedError, "the peer closed the session", ErrorCode.NO_ERROR, True
+)

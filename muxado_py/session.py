@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -293,12 +294,13 @@ class Session:
             await self.aclose()
 
     async def _wait_round_trip(self) -> None:
-        try:
-            await self.ping()
-        except MuxadoError:
-            # Nobody answers pings here; what is on its way arrives while we wait this long.
-            with move_on_after(GOODBYE_WAIT):
-                await self._over.wait()
+        if self._timekeeper.can_ask:
+            with suppress(MuxadoError):
+                await self.ping()
+                return
+        # Nobody answers pings here; what is on its way arrives while we wait this long.
+        with move_on_after(GOODBYE_WAIT):
+            await self._over.wait()
 
     @property
     def _busy(self) -> bool:

@@ -57,7 +57,7 @@ class Timekeeper:
         try:
             await checkpoint()
             with move_on_after(seconds):
-                while session.connection.is_muxado_py is None and not session.closed:
+                while not (self.can_ask or session.closed):
                     await self._known.wait()
                 if not session.closed:
                     self._send_ping(payload)
@@ -75,6 +75,13 @@ class Timekeeper:
         finally:
             self._answers.pop(payload, None)
             self._sent_at.pop(payload, None)
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether it is known how to ask.  With typed streams every peer echoes Go's heartbeat, and
+        a Go peer that waits to be asked sends nothing to be known by."""
+        session = self._session
+        return session.config.typed_streams or session.connection.is_muxado_py is not None
 
     def _send_ping(self, payload: bytes) -> None:
         connection = self._session.connection

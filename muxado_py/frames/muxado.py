@@ -16,8 +16,8 @@ The format (ngrok/muxado-go, ``frame/common.go``), big endian::
     others    skipped with their body, whatever flags they have
 
 A muxado_py peer is recognized by its first frame: a WNDINC for the id 0x7fffffff, which is never
-given out, with the two spare flag bits set.  Go ignores a WNDINC for an id it does not know; the
-Rust crate answers with an RST for it, which is ignored here.  Not the SYN and FIN bits: the crate
+given out, with the two spare flag bits set.  Go ignores a WNDINC for an id it does not know, the
+Rust crate do too; an RST for it would be ignored here.  Not the SYN and FIN bits: the crate
 looks at those on every type (ngrok/ngrok-rust, ``muxado/src/frame.rs``).  Only after that frame
 are types 4 to 7 sent or understood::
 

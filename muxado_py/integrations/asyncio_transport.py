@@ -161,8 +161,8 @@ class MuxTransport(transports._FlowControlMixin):
         while self.is_reading() and self._stream.is_readable:
             if self._buffered:
                 buffer = self._call("get_buffer", -1)
-                if not buffer:
-                    return  # the call failed
+                if buffer is None:
+                    return
                 data = self._receive(len(buffer))
             else:
                 data = self._receive(_READ_SIZE)

@@ -156,19 +156,14 @@ async def dial_socket(
 
     Cancellation: nothing is left open.
     """
-    stream = await session.net_dial(*address, priority=priority, stream_type=stream_type)
+    ours, theirs = socket.socketpair()
     try:
-        ours, theirs = socket.socketpair()
-        try:
-            ours.setblocking(False)
-            kind = UNIXSocketStream if ours.family == socket.AF_UNIX else SocketStream
-            inner = await kind.from_socket(ours)
-        except BaseException:
-            ours.close()
-            theirs.close()
-            raise
+        kind = UNIXSocketStream if ours.family == socket.AF_UNIX else SocketStream
+        inner = await kind.from_socket(ours)
+        stream = await session.net_dial(*address, priority=priority, stream_type=stream_type)
     except BaseException:
-        stream.reset()
+        ours.close()
+        theirs.close()
         raise
     task_group.start_soon(bridge, inner, stream)
     return theirs
@@ -193,12 +188,11 @@ async def forward(
     async def connect(connection: ByteStream) -> None:
         try:
             stream = await session.net_dial(priority=priority, stream_type=stream_type)
-        except IO_ERRORS as exc:
-            logger.warning("connection refused: %s", exc)
+        except BaseException as exc:
             await abort(connection)
-        except BaseException:
-            await abort(connection)
-            raise
+            if not isinstance(exc, IO_ERRORS):
+                raise
+            logger.warning("no stream for a connection: %s", exc)
         else:
             await bridge(connection, stream)
 

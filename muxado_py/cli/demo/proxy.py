@@ -52,7 +52,7 @@ class Link(NamedTuple):
 
     rate: float | None = None
     delay: float = 0.0
-    queue: int = 128 * 1024
+    queue: int = 64 * 1024
 
 
 class Pipe:
