@@ -6,7 +6,7 @@ The layout, in the order data flows in::
     windows, halves, table, budgets     the state of a stream and of all streams
     scheduler/    who writes next
     inbound, outbound, connection       the protocol's rules, sans-IO
-    link, timekeeper, stream, session, scope   tasks, timers and cancellation, on anyio
+    link, pings, timekeeper, driver, stream, session, scope    tasks, timers and cancellation, on anyio
     endpoints     sessions by URL
     integrations/ servers, clients and sockets of the ecosystem
     cli/          the ``muxado`` command

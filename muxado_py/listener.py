@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from .session import Session
+    from .driver import Driver
 
 __all__ = ("NetListener",)
 
@@ -33,18 +33,13 @@ __all__ = ("NetListener",)
 class NetListener(Listener[Stream]):
     """Listens for the streams that the peer opens; made by ``Session.net_listener``."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    @property
-    def session(self) -> Session:
-        """The session whose streams these are."""
-        return self._session
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """The transport's addresses, as ``SocketAttribute.local_address`` and ``remote_address``."""
-        return self._session.stream_attributes
+        return self._driver.stream_attributes
 
     async def accept(self) -> Stream:
         """Wait for the next stream; see :meth:`Session.accept_stream`.
@@ -54,7 +49,7 @@ class NetListener(Listener[Stream]):
 
         Cancellation: no stream is lost.
         """
-        return await self._session.accept_stream()
+        return Stream(self._driver, await self._driver.accept())
 
     async def serve(
         self,
@@ -89,7 +84,7 @@ class NetListener(Listener[Stream]):
 
         Cancellation: the listener is closed all the same.
         """
-        self._session.stop_accepting()
+        self._driver.stop_accepting()
         await checkpoint()
 
 

@@ -1,51 +1,33 @@
 """Session: one instance of the protocol over one transport, for the application.
 
-Where data comes from and goes to.  The link's tasks carry bytes between the transport and the core;
-applications open, accept and use streams, which act on the core directly.  After each act of either
-kind ``changed`` takes the core's events: whoever waits is woken, and the writer if there is
-something to send.
+What it is.  The public face: it opens and accepts streams, asks for the round trip, and ends the
+session in one of three ways.  What carries the bytes is the driver below it.
 
-How it ends.  Whatever the reason, the core's ``ended`` is set once.  The link then says what is left
-to say within a deadline and closes the transport; the scope that made the session waits for that.
+The three ways.  ``drain`` finishes what is open, ``aclose`` flushes what was sent, ``abort`` does
+neither; each says goodbye.
 
-The rule.  A session's tasks raise nothing into the application's task group: a session that fails
-shows it where the application uses it.
+The rule.  What a method here says about the wire (``NEVER_SENT``, "refused", "handed off") is a
+promise that callers retry on; the core keeps it, and nothing here may weaken it.
 
-The trap.  The tasks live in a task group that the application's cancellation reaches.  They are
-shielded from it; leaving the scope is what ends them, and leaving is bounded in time.
+The trap.  A task that ends a session may be cancelled while it waits for the flush.  The session
+must be over all the same, or the scope that made it would wait for ever.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import deque
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anyio import (
-    CancelScope,
-    Event,
-    create_task_group,
-    current_time,
-    move_on_after,
-)
+from anyio import CancelScope, move_on_after
 from anyio.abc import SocketAttribute
 from anyio.lowlevel import checkpoint
 
-from .connection import CLOSED_HERE, Connection
-from .errors import (
-    ErrorCode,
-    GoneAwayError,
-    MuxadoError,
-    Retry,
-    SessionClosedError,
-    StreamClosedError,
-)
-from .link import GOODBYE_WAIT, Link
+from .connection import CLOSED_HERE
+from .driver import Driver
+from .errors import ErrorCode, GoneAwayError, MuxadoError, SessionClosedError
+from .link import GOODBYE_WAIT
 from .listener import NetListener
 from .stream import Stream
-from .timekeeper import Timekeeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,14 +35,9 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream
 
     from .config import Config
-    from .errors import Failure
-    from .events import Events
-    from .halves import StreamState
     from .scheduler import Priority
 
 __all__ = ("Session", "SessionStatistics")
-
-logger = logging.getLogger("muxado.session")
 
 
 class SessionStatistics(NamedTuple):
@@ -92,54 +69,47 @@ class Session:
     """
 
     def __init__(self, transport: ByteStream, config: Config, *, is_client: bool) -> None:
-        self.config = config
-        self.is_client = is_client
-        self.connection = Connection(config, client=is_client)
-        self.link = Link(transport, self.connection, self.changed)
-        self.stream_attributes = _addresses(transport)
-        self.lingering: deque[tuple[float, StreamState]] = deque()
-        """Streams that were closed before everything was sent, and until when they may flush."""
-        self.going_away = False
-        """Whether this side takes no more streams."""
-        self._timekeeper = Timekeeper(self)
-        self._accepting = True
-        self._offered = Event()  # set, and replaced, when a stream waits for accept
-        self._idle: Event | None = None  # tells a drain that the last stream is done
-        self._over = Event()
-        self._closed = Event()
-        # Asking anyio.Event for one costs a look-up of the running backend each time.
-        self.new_event = type(self._closed)
+        self._config = config
+        self._is_client = is_client
+        self._driver = Driver(transport, config, is_client=is_client)
+        self.run = self._driver.run
+        """The coroutine function that drives the session; its scope runs it."""
 
     def __repr__(self) -> str:
-        side = "client" if self.is_client else "server"
+        side = "client" if self._is_client else "server"
         return f"<muxado_py.Session {side} {id(self):#x}{' closed' if self.closed else ''}>"
 
     # What it is.
 
     @property
+    def config(self) -> Config:
+        """The settings it was made with."""
+        return self._config
+
+    @property
     def closed(self) -> bool:
         """Whether the session is over; no stream can be opened or accepted any more."""
-        return self.connection.events.ended is not None
+        return self._driver.over.is_set()
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """The typed attributes of the transport, TLS ones too, but no raw socket."""
-        attributes: dict[Any, Callable[[], Any]] = {**self.link.transport.extra_attributes}
+        attributes: dict[Any, Callable[[], Any]] = {**self._driver.link.transport.extra_attributes}
         attributes.pop(SocketAttribute.raw_socket, None)
-        attributes.update(self.stream_attributes)
+        attributes.update(self._driver.stream_attributes)
         return attributes
 
     def statistics(self) -> SessionStatistics:
         """A snapshot of what the session holds and has done."""
-        connection = self.connection
+        connection, link = self._driver.connection, self._driver.link
         return SessionStatistics(
             live_streams=connection.live_streams,
             peer_streams=connection.peer_streams,
             backlog=connection.backlog,
             unread=connection.unread,
-            bytes_sent=self.link.bytes_sent,
-            bytes_received=self.link.bytes_received,
-            round_trip=self._timekeeper.round_trip,
+            bytes_sent=link.bytes_sent,
+            bytes_received=link.bytes_received,
+            round_trip=self._driver.pings.round_trip,
         )
 
     # Streams.
@@ -171,12 +141,8 @@ class Session:
             )
         if stream_type is not None and not 0 <= stream_type < 0xFFFF_FFFF:
             raise ValueError(f"stream_type must be from 0 to 0xFFFFFFFE, got {stream_type!r}")
-        return self.open_stream_nowait(priority, stream_type)
-
-    def open_stream_nowait(self, priority: Priority | None, stream_type: int | None) -> Stream:
-        """Like ``open_stream``, without a checkpoint and without a look at ``stream_type``."""
-        stream = Stream(self, self.connection.open(priority, stream_type))
-        self.changed()
+        stream = Stream(self._driver, self._driver.connection.open(priority, stream_type))
+        self._driver.changed()
         return stream
 
     async def accept_stream(self) -> Stream:
@@ -189,21 +155,7 @@ class Session:
 
         Cancellation: no stream is lost; the next call gets it.
         """
-        if self.connection.backlog or self.closed or not self._accepting:
-            await checkpoint()
-        while (state := self.connection.accept()) is None:
-            self._check_over()
-            if not self._accepting:
-                raise StreamClosedError(
-                    "you closed the listener of this session", code=ErrorCode.SESSION_CLOSED
-                )
-            await self._offered.wait()
-        return Stream(self, state)
-
-    def _check_over(self) -> None:
-        ended = self.connection.events.ended
-        if ended is not None:
-            raise ended.error(Retry.UNKNOWN)
+        return Stream(self._driver, await self._driver.accept())
 
     async def net_dial(
         self,
@@ -221,19 +173,7 @@ class Session:
 
     def net_listener(self) -> NetListener:
         """The peer's streams as an ``anyio.abc.Listener``: what takes a listener takes this."""
-        return NetListener(self)
-
-    def close_stream(self, state: StreamState) -> None:
-        """A stream was closed; what it has to flush gets ``Config.linger_timeout`` seconds."""
-        self.connection.close(state)
-        if self.connection.is_lingering(state):
-            if len(self.lingering) > 2 * self.connection.live_streams + 16:
-                # Those that flushed meanwhile must not pile up until their time has come.
-                self.lingering = deque(
-                    entry for entry in self.lingering if self.connection.is_lingering(entry[1])
-                )
-            self.lingering.append((current_time() + self.config.linger_timeout, state))
-        self.changed()
+        return NetListener(self._driver)
 
     # The session.
 
@@ -248,14 +188,11 @@ class Session:
 
         Cancellation: safe; a late answer is ignored.
         """
-        return await self._timekeeper.ping(timeout)
+        return await self._driver.pings.ping(timeout)
 
     def stop_accepting(self) -> None:
         """Refuse the streams that wait for ``accept_stream`` and those that come."""
-        self._accepting = False
-        self.connection.stop_accepting()
-        self._offered.set()
-        self.changed()
+        self._driver.stop_accepting()
 
     def go_away(self, code: int = ErrorCode.NO_ERROR, debug: bytes = b"") -> None:
         """Take no more streams of the peer; those that wait for ``accept_stream`` are refused.
@@ -265,9 +202,8 @@ class Session:
         :param debug: a text for the peer's logs, cut to 1 KiB.
         """
         if not self.closed:
-            self.going_away = True
-            self.connection.go_away(code, debug)
-            self.changed()
+            self._driver.connection.go_away(code, debug)
+            self._driver.changed()
 
     async def drain(self, deadline: float = 30.0) -> None:
         """End gracefully: no new streams, finish the open ones, close.
@@ -282,32 +218,22 @@ class Session:
         try:
             with move_on_after(deadline):
                 if not self.closed:
-                    self.connection.announce_go_away()
-                    self.changed()
+                    self._driver.connection.announce_go_away()
+                    self._driver.changed()
                     await self._wait_round_trip()
                     self.go_away()
-                while not self.closed and self._busy:
-                    if self._idle is None or self._idle.is_set():
-                        self._idle = Event()
-                    await self._idle.wait()
+                await self._driver.wait_idle()
         finally:
             await self.aclose()
 
     async def _wait_round_trip(self) -> None:
-        if self._timekeeper.can_ask:
+        if self._driver.pings.can_ask:
             with suppress(MuxadoError):
                 await self.ping()
                 return
         # Nobody answers pings here; what is on its way arrives while we wait this long.
         with move_on_after(GOODBYE_WAIT):
-            await self._over.wait()
-
-    @property
-    def _busy(self) -> bool:
-        """Whether a stream is open, for the wire or for a handler of ours; heartbeats do not count."""
-        ours, theirs = self._timekeeper.streams
-        connection = self.connection
-        return connection.live_streams > ours + theirs or connection.peer_streams > theirs
+            await self._driver.over.wait()
 
     async def aclose(self) -> None:
         """Flush what was sent, say goodbye, close the transport; streams still open end.
@@ -320,23 +246,18 @@ class Session:
             self.go_away()
             try:
                 with move_on_after(self.config.close_timeout):
-                    while self.connection.unsent and not self.closed:
-                        await self.link.next_flush()
+                    while self._driver.connection.unsent and not self.closed:
+                        await self._driver.link.next_flush()
             finally:
-                self.end(CLOSED_HERE)
+                self._driver.end(CLOSED_HERE)
         with CancelScope(shield=True):
-            await self._closed.wait()
+            await self._driver.closed.wait()
         await checkpoint()
 
     def abort(self) -> None:
         """Close without waiting: nothing more is flushed; a goodbye is still tried."""
         self.go_away()
-        self.end(CLOSED_HERE)
-
-    def end(self, failure: Failure) -> None:
-        """The session is over for a reason that the core does not know; for the session's parts."""
-        self.connection.terminate(failure)
-        self.changed()
+        self._driver.end(CLOSED_HERE)
 
     async def wait(self) -> None:
         """Wait until the session is over and its transport closed.
@@ -346,78 +267,8 @@ class Session:
 
         Cancellation: safe.
         """
-        await self._closed.wait()
-        ended = self.connection.events.ended
-        if ended is not None and not issubclass(ended.kind, SessionClosedError | GoneAwayError):
-            raise ended.error(Retry.UNKNOWN)
-
-    # What drives it.
-
-    def changed(self) -> None:
-        """Take the core's events: wake whoever waits, and the link if there is something for it."""
-        events = self.connection.events
-        if events.noted:
-            events.noted = False
-            self._take(events)
-        if self._idle is not None and not self._busy:
-            self._idle.set()
-        self.link.rouse()
-
-    def _take(self, events: Events) -> None:
-        while events.readable or events.writable:
-            readable, events.readable = events.readable, []
-            for state in readable:
-                state.wake_read = False
-                if state.owner is not None:
-                    state.owner.wake_reader()
-            writable, events.writable = events.writable, []
-            for state in writable:
-                state.wake_write = False
-                if state.owner is not None:
-                    state.owner.wake_writer()
-        if events.offered:
-            events.offered = False
-            self._offered.set()
-            self._offered = Event()
-        self._timekeeper.take_events()
-        if events.ended is not None and not self._over.is_set():
-            logger.debug("%r is over: %s", self, events.ended.message)
-            self._over.set()
-            self._offered.set()
-            if self._idle is not None:
-                self._idle.set()
-
-    async def run(self) -> None:
-        """Drive the session until it is over and its transport is closed; shielded."""
-        with CancelScope(shield=True):
-            try:
-                async with create_task_group() as tasks:
-                    tasks.start_soon(self._timekeeper.run)
-                    await self.link.run(self._over, self.config.close_timeout)
-                    tasks.cancel_scope.cancel()
-            finally:
-                self.end(CLOSED_HERE)
-                self._closed.set()
-
-
-def _addresses(transport: ByteStream) -> Mapping[Any, Callable[[], Any]]:
-    """The transport's addresses as ``(str, int)`` pairs, where it has any.
-
-    Servers tell a client's address from a path by the pair; IPv6 has four parts and a Unix socket
-    none.
-    """
-    attributes: dict[Any, Callable[[], Any]] = {}
-    for attribute in (SocketAttribute.local_address, SocketAttribute.remote_address):
+        await self._driver.closed.wait()
         try:
-            address: object = transport.extra(attribute, None)
-        except Exception:  # noqa: BLE001 - a socket that is gone already may raise anything here
-            continue
-        if isinstance(address, tuple):
-            attributes[attribute] = partial(_same, address[:2])
-        elif isinstance(address, str):
-            attributes[attribute] = partial(_same, (address, 0))
-    return attributes
-
-
-def _same(address: tuple[Any, ...]) -> tuple[Any, ...]:
-    return address
+            self._driver.check()
+        except (SessionClosedError, GoneAwayError):
+            return

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from anyio import Event
 
+    from .driver import Driver
     from .halves import StreamState
     from .scheduler import Priority
-    from .session import Session
 
 __all__ = ("Stream",)
 
@@ -43,18 +43,18 @@ class Stream(ByteStream):
     """
 
     __slots__ = (
+        "_driver",
         "_on_readable",
         "_on_writable",
         "_readable",
         "_receiving",
         "_sending",
-        "_session",
         "_state",
         "_writable",
     )
 
-    def __init__(self, session: Session, state: StreamState) -> None:
-        self._session = session
+    def __init__(self, driver: Driver, state: StreamState) -> None:
+        self._driver = driver
         self._state = state
         self._sending = False
         self._receiving = False
@@ -65,14 +65,9 @@ class Stream(ByteStream):
         state.owner = self
 
     def __repr__(self) -> str:
-        return f"<muxado_py.Stream {self.id} of {self._session!r}>"
+        return f"<muxado_py.Stream {self.id}>"
 
     # What it is.
-
-    @property
-    def session(self) -> Session:
-        """The session that carries it."""
-        return self._session
 
     @property
     def id(self) -> int | None:
@@ -95,13 +90,13 @@ class Stream(ByteStream):
 
     @priority.setter
     def priority(self, priority: Priority) -> None:
-        self._session.connection.set_priority(self._state, priority)
-        self._session.changed()
+        self._driver.connection.set_priority(self._state, priority)
+        self._driver.changed()
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """The transport's addresses, as ``SocketAttribute.local_address`` and ``remote_address``."""
-        return self._session.stream_attributes
+        return self._driver.stream_attributes
 
     # Receiving.
 
@@ -133,7 +128,7 @@ class Stream(ByteStream):
             if self.is_readable:
                 await checkpoint()
             while not self.is_readable:
-                self._readable = self._session.new_event()
+                self._readable = self._driver.new_event()
                 await self._readable.wait()
         finally:
             self._readable = None
@@ -149,8 +144,8 @@ class Stream(ByteStream):
             raise ValueError(f"max_bytes must be at least 1, got {max_bytes}")
         state = self._state
         if state.recv.unread:
-            data = self._session.connection.read(state, max_bytes)
-            self._session.changed()
+            data = self._driver.connection.read(state, max_bytes)
+            self._driver.changed()
             return data
         if state.released and state.failure is not None:
             raise state.error()
@@ -177,8 +172,8 @@ class Stream(ByteStream):
             raise BusyResourceError("sending to")
         data = item if type(item) is bytes else bytes(item)
         state = self._state
-        connection = self._session.connection
-        limit = self._session.config.send_buffer
+        connection = self._driver.connection
+        limit = self._driver.config.send_buffer
         written = 0
         self._sending = True
         try:
@@ -187,11 +182,11 @@ class Stream(ByteStream):
             if data:
                 written = len(data)
                 connection.write(state, data)
-                self._session.changed()
+                self._driver.changed()
             if state.send.buffered > limit:
                 while state.send.buffered > limit // 2:
                     state.writer_waits = True
-                    self._writable = self._session.new_event()
+                    self._writable = self._driver.new_event()
                     await self._writable.wait()
                     if state.failure is not None:
                         raise state.error()
@@ -200,7 +195,7 @@ class Stream(ByteStream):
             if state.send.finishing and connection.is_lingering(state):
                 # It was closed while this waited; the FIN need not wait for what was taken back.
                 connection.finish(state)
-                self._session.changed()
+                self._driver.changed()
             raise
         finally:
             self._writable = None
@@ -216,12 +211,12 @@ class Stream(ByteStream):
             raise BusyResourceError("sending to")
         self._check_sendable()
         state = self._state
-        room = self._session.config.send_buffer - state.send.buffered
+        room = self._driver.config.send_buffer - state.send.buffered
         taken = min(len(data), max(0, room))
         if taken:
             # Slicing bytes whole gives the same object; others are copied, for they may change.
-            self._session.connection.write(state, bytes(data[:taken]))
-            self._session.changed()
+            self._driver.connection.write(state, bytes(data[:taken]))
+            self._driver.changed()
         if taken < len(data):
             state.writer_waits = True
         return taken
@@ -259,8 +254,8 @@ class Stream(ByteStream):
         if self._state.send.finishing and not self._state.released:
             return
         self._check_sendable()
-        self._session.connection.finish(self._state)
-        self._session.changed()
+        self._driver.connection.finish(self._state)
+        self._driver.changed()
 
     # Ending.
 
@@ -278,7 +273,7 @@ class Stream(ByteStream):
     def close(self) -> None:
         """Like ``aclose``, without a checkpoint."""
         if not self._state.released:
-            self._session.close_stream(self._state)
+            self._driver.close_stream(self._state)
             self._wake_all()
 
     def reset(self, code: int = ErrorCode.STREAM_CANCELLED) -> None:
@@ -295,8 +290,8 @@ class Stream(ByteStream):
                 f"a stream cannot be reset with {code_name(code)}: the peer takes that code for a "
                 "promise that no application saw the stream; use STREAM_CANCELLED or a code of yours"
             )
-        self._session.connection.reset(self._state, code)
-        self._session.changed()
+        self._driver.connection.reset(self._state, code)
+        self._driver.changed()
         self._wake_all()
 
     # Wake-ups.

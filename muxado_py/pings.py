@@ -1,0 +1,197 @@
+"""Pings: the round trip, the heartbeats, and the answers to the peer's.
+
+What it is.  Between muxado_py peers a ping is a frame.  A Go or Rust peer answers none, but echoes
+four bytes on a typed stream of its own (ngrok/muxado-go, ``heartbeat.go``), if both sides use typed
+streams; without those the muxado wire has no heartbeat at all.
+
+Where data comes from and goes to.  The core notes when a ping left its queue and when an answer came;
+the time between is the round trip.  Heartbeat streams, ours and the peer's, are used here and never
+reach the application.
+
+The rule.  The clock of a ping starts when it leaves the queue, not when it is asked for: a round trip
+that grows with our own backlog measures the wrong thing.
+
+The trap.  A Go peer that nobody has asked for anything sends nothing to be known by: where every peer
+echoes heartbeats, a ping must not wait to learn who it is.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+from anyio import Event, current_time, move_on_after
+from anyio.lowlevel import checkpoint
+
+from .errors import ErrorCode, MuxadoError, PeerTimeoutError, Retry
+from .inbound import HEARTBEAT_TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .config import Config
+    from .connection import Connection
+    from .halves import StreamState
+
+__all__ = ("Pings",)
+
+_HEARTBEAT = bytes(8)
+"""What a heartbeat carries; pings that somebody waits for are numbered from 1."""
+
+
+class Pings:
+    """The pings of one session.
+
+    :param changed: called after anything that left output or events in the connection.
+    """
+
+    def __init__(self, config: Config, connection: Connection, changed: Callable[[], None]) -> None:
+        self._config = config
+        self._connection = connection
+        self._changed = changed
+        self._numbers = count(1)
+        self._sent_at: dict[bytes, float] = {}  # pings that left, by payload
+        self._answers: dict[bytes, Event] = {}  # who waits for which
+        self._known = Event()  # the peer's first frame came
+        self._heartbeat: StreamState | None = None  # our stream to a foreign peer's echo
+        self._echoes: dict[StreamState, None] = {}  # the streams of its heartbeats
+        self.round_trip: float | None = None
+        """Seconds of the latest answered ping or heartbeat."""
+
+    async def ping(self, timeout: float | None) -> float:
+        """See :meth:`Session.ping`."""
+        connection = self._connection
+        seconds = self._config.heartbeat_timeout if timeout is None else timeout
+        payload = next(self._numbers).to_bytes(8, "big")
+        self._answers[payload] = answer = Event()
+        try:
+            await checkpoint()
+            with move_on_after(seconds):
+                while not (self.can_ask or connection.events.ended):
+                    await self._known.wait()
+                if not connection.events.ended:
+                    self._send_ping(payload)
+                    self._changed()
+                    await answer.wait()
+            ended = connection.events.ended
+            if payload in self._answers and ended is not None:
+                raise ended.error(Retry.UNKNOWN)
+            if payload in self._answers:
+                raise PeerTimeoutError(
+                    f"no answer to a ping in {seconds:g} s", code=ErrorCode.NO_ERROR, remote=True
+                )
+            assert self.round_trip is not None
+            return self.round_trip
+        finally:
+            self._answers.pop(payload, None)
+            self._sent_at.pop(payload, None)
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether it is known how to ask.  With typed streams every peer echoes Go's heartbeat, and
+        a Go peer that waits to be asked sends nothing to be known by."""
+        return self._config.typed_streams or self._connection.is_muxado_py is not None
+
+    def _send_ping(self, payload: bytes) -> None:
+        connection = self._connection
+        if connection.is_muxado_py:
+            connection.ping(payload)
+        elif self._config.typed_streams:
+            self._beat(payload)
+        else:
+            raise MuxadoError(
+                "this peer answers no pings: it is not a muxado_py, and typed_streams is off",
+                code=ErrorCode.NO_ERROR,
+            )
+
+    def _beat(self, payload: bytes) -> None:
+        """Go's heartbeat: four bytes on a stream of their own, that come back."""
+        connection = self._connection
+        if self._heartbeat is None or self._heartbeat.failure is not None:
+            self._heartbeat = connection.open(None, HEARTBEAT_TYPE)
+            self._heartbeat.owner = _Owner(self._heartbeat, self._take_echo)
+        connection.write(self._heartbeat, payload[-4:])
+        self._sent_at[payload] = current_time()
+
+    @property
+    def streams(self) -> tuple[int, int]:
+        """How many streams carry nothing but heartbeats: ours, and the peer's."""
+        own = self._heartbeat is not None and self._heartbeat.failure is None
+        return int(own), len(self._echoes)
+
+    def take_events(self) -> None:
+        """The core noted something about pings, heartbeats or the peer's first frame."""
+        connection = self._connection
+        events = connection.events
+        if events.pings_sent:
+            now = current_time()
+            for payload in events.pings_sent:
+                self._sent_at[payload] = now
+            events.pings_sent.clear()
+        if events.pongs:
+            for payload in events.pongs:
+                self._answered(payload)
+            events.pongs.clear()
+        if events.heartbeats:
+            for stream in events.heartbeats:
+                stream.owner = _Owner(stream, self._echo)
+                self._echoes[stream] = None
+                stream.owner.wake_reader()  # the first beat may have come with the type
+            events.heartbeats.clear()
+        if events.ended is not None:
+            self._known.set()
+            for answer in self._answers.values():
+                answer.set()
+        elif connection.is_muxado_py is not None:
+            self._known.set()
+
+    def _answered(self, payload: bytes) -> None:
+        sent_at = self._sent_at.pop(payload, None)
+        if sent_at is not None:
+            self.round_trip = current_time() - sent_at
+            answer = self._answers.pop(payload, None)
+            if answer is not None:
+                answer.set()
+
+    def beat(self) -> bool:
+        """Send a heartbeat; False if this peer answers none."""
+        try:
+            self._send_ping(_HEARTBEAT)
+        except MuxadoError:
+            return False
+        return True
+
+    def _echo(self, stream: StreamState) -> None:
+        """The peer's heartbeat: what it sends on the stream goes back."""
+        connection = self._connection
+        data = connection.read(stream, 65536)
+        if stream.failure is not None or stream.recv.finished:
+            self._echoes.pop(stream, None)
+            connection.close(stream)
+        elif stream.send.buffered + len(data) > self._config.send_buffer:
+            # Beats are four bytes each; this peer does not take them back.
+            connection.reset(stream, ErrorCode.ENHANCE_YOUR_CALM)
+        elif data:
+            connection.write(stream, data)
+
+    def _take_echo(self, stream: StreamState) -> None:
+        """The answer to our heartbeat."""
+        connection = self._connection
+        while stream.recv.unread >= 4:
+            self._answered(_HEARTBEAT[:4] + connection.read(stream, 4))
+        if stream.recv.finished and stream.failure is None:
+            connection.close(stream)
+
+
+class _Owner:
+    """What the session wakes for a heartbeat stream, in place of a Stream."""
+
+    def __init__(self, stream: StreamState, wake: Callable[[StreamState], None]) -> None:
+        self._stream = stream
+        self._wake = wake
+
+    def wake_reader(self) -> None:
+        self._wake(self._stream)
+
+    def wake_writer(self) -> None:
+        """Room, or a failure; of a failure the reader is told too."""
