@@ -300,13 +300,13 @@ class Connection:
 
     def announce_go_away(self) -> None:
         """The first half of a drain: take no more, but refuse nothing that is on its way."""
-        self._out.control(self._wire.go_away(self._wire.max_id, ErrorCode.NO_ERROR, b""))
+        self._out.go_away(self._wire.max_id, ErrorCode.NO_ERROR, b"")
 
     def go_away(self, code: int, debug: bytes) -> None:
         """Take no more streams; those that wait are refused, whatever their id."""
         self._in.last_id = min(self._in.last_id, self._table.handed_off_id)
         self.stop_accepting()
-        self._out.control(self._wire.go_away(self._in.last_id, code, debug))
+        self._out.go_away(self._in.last_id, code, debug)
 
     def terminate(self, failure: Failure) -> None:
         """The session is over for a reason of ours; streams end, and nothing more is taken in."""

@@ -363,14 +363,13 @@ class Inbound:
     def _close_if_idle(self) -> None:
         """A peer that went away waits for nothing but the last stream; we say goodbye too."""
         if self._events.go_away is not None and not self._table.live and not self._events.ended:
-            last_id = self._table.handed_off_id
-            self._out.control(self._wire.go_away(last_id, ErrorCode.NO_ERROR, b""))
+            self._out.go_away(self._table.handed_off_id, ErrorCode.NO_ERROR, b"")
             self.end(CLOSED_BY_PEER)
 
     def violated(self, code: int, message: str) -> None:
         """The peer broke the protocol, or an abuse has no smaller remedy: GOAWAY, and the end."""
         if self._events.ended is None:
-            self._out.control(self._wire.go_away(self._table.handed_off_id, code, message.encode()))
+            self._out.go_away(self._table.handed_off_id, code, message.encode())
             self.end(Failure(ProtocolError, f"the peer broke the protocol: {message}", code, False))
 
     def end(self, failure: Failure) -> None:

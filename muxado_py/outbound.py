@@ -44,6 +44,7 @@ class Outbound:
         "_control",
         "_credits",
         "_events",
+        "_goodbyes",
         "_low_water",
         "_max_frame",
         "_pings",
@@ -71,6 +72,7 @@ class Outbound:
         self.session_limit: int | None = None
         """The total payload that a muxado_py peer takes, once it said so."""
         self._control: deque[bytes] = deque()
+        self._goodbyes: list[bytes] = []
         self._pings: deque[bytes] = deque()
         self._priorities: dict[int, Priority] = {}
         self._credits: dict[int, int] = {}
@@ -86,6 +88,13 @@ class Outbound:
 
     def control(self, frame: bytes) -> None:
         self._control.append(frame)
+
+    def go_away(self, last_id: int, code: int, debug: bytes) -> None:
+        """Queue a GOAWAY behind the streams that were opened before it.
+
+        A peer that it finds without streams closes at once; it must know of them by then.
+        """
+        self._goodbyes.append(self._wire.go_away(last_id, code, debug))
 
     def ping(self, payload: bytes) -> None:
         self._pings.append(payload)
@@ -154,7 +163,7 @@ class Outbound:
         """Whether to ask ``data_to_send``; it gives nothing if the session has no room."""
         if self._control or self._pings or self._priorities or self._credits or self._resets:
             return True
-        return len(self.scheduler) > 0
+        return len(self.scheduler) > 0 or len(self._goodbyes) > 0
 
     def data_to_send(self, budget: int) -> list[bytes | memoryview]:
         """The next frames in pieces: all control frames, and data until ``budget`` bytes are passed.
@@ -169,6 +178,9 @@ class Outbound:
             if stream is None:
                 break
             budget -= self._cut(stream, out)
+        if self._goodbyes and not self._table.waiting:
+            out.extend(self._goodbyes)
+            self._goodbyes.clear()
         return out
 
     def credit_session(self, limit: int) -> None:

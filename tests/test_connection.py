@@ -13,6 +13,7 @@ from muxado_py import (
     MuxadoError,
     Priority,
     Retry,
+    SessionClosedError,
     SessionError,
     StreamLimitError,
 )
@@ -802,8 +803,8 @@ def test_the_waiting_are_refused_by_name() -> None:
     assert peer.accept().id == 7
     peer.connection.go_away(ErrorCode.NO_ERROR, b"")
     assert [frame for frame in peer.sent() if frame[7] in "03"] == [
-        "000008 30 00000000 0000000700000000",
         "000004 00 00000003 00000005",
+        "000008 30 00000000 0000000700000000",
     ]
     peer.feed("000000 12 00000005")
     assert peer.sent() == ["000004 00 00000005 00000005"], (
@@ -840,8 +841,25 @@ def test_an_idle_peer_answers_a_goodbye_with_one() -> None:
     pair.server.receive_eof()
     ended = pair.server.events.ended
     assert ended is not None
-    assert ended.kind is GoneAwayError
+    assert ended.kind is SessionClosedError
     assert ended.message == "the peer closed the session"
+
+
+@foreign
+def test_a_goodbye_goes_behind_the_streams_opened_before_it(foreign: bool) -> None:
+    """A peer without streams closes when it hears one: what was written would be lost."""
+    pair = Pair(foreign=foreign)
+    pair.run_until_idle()
+    stream = pair.client.open(Priority(7), None)
+    pair.client.write(stream, b"last words")
+    pair.client.go_away(ErrorCode.NO_ERROR, b"")
+    while pair.client.has_output:
+        pair.pump(pair.client, budget=1)
+    pair.run_until_idle()
+    far = pair.server.accept()
+    assert far is not None
+    assert pair.server.read(far, 99) == b"last words"
+    assert pair.server.events.ended is None
 
 
 def test_the_last_id_never_rises() -> None:
