@@ -237,7 +237,7 @@ def ping(
 @muxado.command()
 @click.option("--json", is_flag=True, help="One JSON object on stdout, no table.")
 @click.option(
-    "--seconds", type=click.FloatRange(min=0.5), default=6.0, help="Length of each measurement."
+    "--seconds", type=click.FloatRange(min=0.5), default=5.0, help="Length of each measurement."
 )
 @click.option(
     "--link", type=LINK, default="50mbit/40ms", help="Rate and round trip to emulate, or none."

@@ -9,7 +9,8 @@ retry part asks this record whether a call that was declared safe to send again 
 Recording later would flatter the verdicts.
 
 The trap.  A server does not stop an application whose caller is gone; ``/bulk`` has to listen for
-the disconnect beside sending.
+the disconnect beside sending.  uvicorn's ``send`` then returns at once, without giving other tasks
+a turn, so the loop has to do that itself.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import anyio
+import anyio.lowlevel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -96,6 +98,7 @@ async def _bulk(receive: Receive, send: Send) -> None:
         tasks.start_soon(leave)
         while True:
             await send({"type": "http.response.body", "body": CHUNK, "more_body": True})
+            await anyio.lowlevel.checkpoint()
 
 
 async def _until_disconnect(receive: Receive) -> None:

@@ -149,7 +149,10 @@ def table(findings: Findings) -> str:
     link = findings.link
     through = "bare loopback"
     if link is not None and link.rate is not None:
-        through = f"a link of {link.rate * 8 / 1e6:g} Mbit/s and {link.delay * 2000:g} ms"
+        through = (
+            f"a link of {link.rate * 8 / 1e6:g} Mbit/s and {link.delay * 2000:g} ms, with a "
+            f"queue of {link.queue // 1024} KiB"
+        )
     lines = [
         "",
         f"HTTP requests through the tunnel, over {through}",
