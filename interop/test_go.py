@@ -326,9 +326,11 @@ async def test_our_sender_wakes_up_though_its_window_is_full(go: Go) -> None:
 async def test_what_overflows_the_backlog_of_go_is_refused_and_go_never_sees_it(go: Go) -> None:
     seen: set[int] = set()
     async with go.session("-backlog", "2") as (session, peer):
-        streams = [await session.open_stream() for _ in range(5)]
-        for stream in streams:
-            await stream.send(b"hello")
+        streams = []
+        for _ in range(5):
+            # Each is sent to at once: a stream that was refused meanwhile takes nothing.
+            streams.append(await session.open_stream())
+            await streams[-1].send(b"hello")
         for stream in streams[2:]:
             with pytest.raises(muxado.StreamRefusedError) as caught:
                 await stream.receive()
