@@ -31,7 +31,7 @@ from anycorn.worker_context import WorkerContext
 from anyio.abc import ByteStream, SocketAttribute
 
 from .loading import StartupError
-from .serving import Connections
+from .serving import NOTICE_TIME, Connections
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -101,6 +101,7 @@ async def _within_lifespan(lifespan: Lifespan, body: Callable[[], Awaitable[None
     failure: Exception | None = None
     lifespan_failure: LifespanFailureError | None = None
     scope = anyio.CancelScope(shield=True)
+    over = anyio.Event()
 
     async def run_lifespan(*, task_status: TaskStatus[None]) -> None:
         nonlocal lifespan_failure
@@ -109,6 +110,8 @@ async def _within_lifespan(lifespan: Lifespan, body: Callable[[], Awaitable[None
                 await lifespan.handle_lifespan(task_status=task_status)
             except LifespanFailureError as exc:
                 lifespan_failure = exc
+            finally:
+                over.set()
 
     async with anyio.create_task_group() as tasks:
         await tasks.start(run_lifespan)
@@ -122,11 +125,13 @@ async def _within_lifespan(lifespan: Lifespan, body: Callable[[], Awaitable[None
         finally:
             with anyio.CancelScope(shield=True):
                 await _shut_down(lifespan)
+                with anyio.move_on_after(NOTICE_TIME):
+                    await over.wait()
             scope.cancel()
+            if lifespan_failure is not None and not isinstance(failure, StartupError):
+                logger.error("%s", lifespan_failure)
     if failure is not None:
         raise failure
-    if lifespan_failure is not None:
-        logger.error("%s", lifespan_failure)
 
 
 # The application may have left its lifespan, and closed the channel, before it is told anything.

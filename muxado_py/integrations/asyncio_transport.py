@@ -159,20 +159,20 @@ class MuxTransport(transports._FlowControlMixin):
     def _read_ready(self) -> None:
         self._read_scheduled = False
         while self.is_reading() and self._stream.is_readable:
-            if self._buffered:
-                buffer = self._call("get_buffer", -1)
-                if buffer is None:
-                    return
-                data = self._receive(len(buffer))
-            else:
+            if not self._buffered:
                 data = self._receive(_READ_SIZE)
+                if data is None:
+                    return
+                self._call("data_received", data)
+                continue
+            buffer = self._call("get_buffer", -1)
+            if buffer is not None and not len(buffer):
+                self._force_close(RuntimeError("get_buffer() returned an empty buffer"))
+            data = self._receive(len(buffer)) if self.is_reading() else None
             if data is None:
                 return
-            if self._buffered:
-                buffer[: len(data)] = data
-                self._call("buffer_updated", len(data))
-            else:
-                self._call("data_received", data)
+            buffer[: len(data)] = data
+            self._call("buffer_updated", len(data))
 
     def _receive(self, max_bytes: int) -> bytes | None:
         """Some bytes, or None if there are none now: not yet, or never again."""

@@ -86,8 +86,9 @@ async def bridge(a: ByteStream, b: ByteStream, *, ends_with_a: bool = False) -> 
             tasks.start_soon(pump, b, a)
         finished = not cut_short
         if finished:
-            await _close(a)
-            await _close(b)
+            for stream in (a, b):
+                with suppress(*IO_ERRORS):  # both directions have ended; there is nothing to lose
+                    await stream.aclose()
     finally:
         if not finished:
             await abort(a)
@@ -106,13 +107,6 @@ def _stop_reading_ahead(stream: ByteStream) -> None:
             transport.pause_reading()
 
 
-async def _close(stream: ByteStream) -> None:
-    try:
-        await stream.aclose()
-    except IO_ERRORS as exc:
-        logger.debug("closing %r: %r", stream, exc)
-
-
 async def abort(stream: AnyByteStream) -> None:
     """Close ``stream`` in the way that tells its peer: this did not end, it broke off.
 
@@ -129,11 +123,8 @@ async def abort(stream: AnyByteStream) -> None:
         raw = stream.extra(SocketAttribute.raw_socket)
         if raw.family in (socket.AF_INET, socket.AF_INET6):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-    with anyio.CancelScope(shield=True):
-        try:
-            await anyio.aclose_forcefully(stream)
-        except IO_ERRORS as exc:
-            logger.debug("aborting %r: %r", stream, exc)
+    with anyio.CancelScope(shield=True), suppress(*IO_ERRORS):
+        await anyio.aclose_forcefully(stream)
 
 
 async def dial_socket(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from anyio.streams.tls import TLSListener
 import muxado_py as muxado
 from muxado_py.integrations import StartupError, httpx_client, serve_asgi
 
+from ..transports import memory_transports
 from .apps import CHUNK, AsgiApp, serving
 
 if TYPE_CHECKING:
@@ -380,3 +383,151 @@ async def test_https_inside_a_stream(
             assert (await client.get("https://app/stream?chunks=40")).content == CHUNK * 40
         tasks.cancel_scope.cancel()
     assert app.log == ["startup", "shutdown"]
+
+
+async def test_a_lost_transport_ends_serving_with_its_error(server: str) -> None:
+    app = AsgiApp()
+    near, far = memory_transports()
+    async with (
+        muxado.client(near) as dialed,
+        muxado.server(far) as accepted,
+        httpx_client(accepted) as client,
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def serve() -> None:
+            with pytest.raises(muxado.TransportError):
+                await serve_asgi(app.asgi, dialed.net_listener(), server=server)  # type: ignore[arg-type]
+
+        tasks.start_soon(serve)
+        await client.get("http://app/")
+        await far.aclose()
+    assert app.log == ["startup", "shutdown"]
+
+
+async def test_an_application_that_ignores_its_client_is_cancelled_and_may_clean_up(
+    session_pair: SessionPair, server: str
+) -> None:
+    log: list[str] = []
+    entered = anyio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        entered.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.1)
+                log.append("cleaned up")
+
+    async with session_pair() as (dialed, accepted), anyio.create_task_group() as tasks:
+        tasks.start_soon(
+            partial(
+                serve_asgi,
+                app,
+                dialed.net_listener(),
+                server=server,  # type: ignore[arg-type]
+                graceful_timeout=0.1,
+            )
+        )
+        stream = await accepted.net_dial("app", 80)
+        await stream.send(b"GET / HTTP/1.1\r\nhost: app\r\n\r\n")
+        await entered.wait()
+        tasks.cancel_scope.cancel()
+    assert log == ["cleaned up"]
+
+
+async def test_a_failed_lifespan_shutdown_is_logged(
+    session_pair: SessionPair, server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.failed", "message": "still busy"})
+
+    async with serving(session_pair, serve_asgi, app, server=server):
+        pass
+    assert "still busy" in caplog.text
+
+
+@pytest.mark.parametrize("stage", ["startup", "shutdown"])
+async def test_a_lifespan_that_hangs_is_left(
+    session_pair: SessionPair, stage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if stage == "shutdown":
+            await send({"type": "lifespan.startup.complete"})
+        await anyio.sleep_forever()
+
+    config = anycorn.Config.from_mapping(
+        startup_timeout=0.1, errorlog=logging.getLogger("anycorn.error")
+    )
+    async with session_pair() as (dialed, _):
+        listener = dialed.net_listener()
+        serve = partial(
+            serve_asgi, app, listener, server="anycorn", config=config, graceful_timeout=0.1
+        )
+        with anyio.fail_after(10):
+            if stage == "startup":
+                with pytest.raises(StartupError, match="startup"):
+                    await serve()
+            else:
+                async with anyio.create_task_group() as tasks:
+                    await tasks.start(serve)
+                    tasks.cancel_scope.cancel()
+                assert "shutdown" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "anyio_backend", [("asyncio", {}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
+)
+class TestUvicorn:
+    """What only uvicorn has."""
+
+    async def test_a_factory_that_fails_is_an_exception(self, session_pair: SessionPair) -> None:
+        config = uvicorn.Config("ignored:app", factory=True, log_config=None)
+        async with session_pair() as (dialed, _):
+            with pytest.raises(StartupError, match=r"uvicorn\.error"):
+                await serve_asgi(lambda needed: None, dialed.net_listener(), config=config)
+
+    async def test_the_request_limit_ends_serving(self, session_pair: SessionPair) -> None:
+        app = AsgiApp()
+        config = uvicorn.Config("ignored:app", limit_max_requests=2, log_config=None)
+        async with (
+            session_pair() as (dialed, accepted),
+            httpx_client(accepted) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(partial(serve_asgi, app.asgi, dialed.net_listener(), config=config))
+            for _ in range(2):
+                await client.get("http://app/")
+        assert app.log == ["startup", "shutdown"]
+
+    async def test_each_request_has_a_context_of_its_own(self, session_pair: SessionPair) -> None:
+        variable = contextvars.ContextVar("variable", default="unset")
+        seen: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert scope["type"] == "http"
+            seen.append(variable.get())
+            variable.set("from an earlier request")
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+
+        async with (
+            serving(session_pair, serve_asgi, app) as (session, _),
+            httpx_client(session) as client,
+        ):
+            for _ in range(3):
+                await client.get("http://app/")
+        assert seen == ["unset"] * 3
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_uvicorn_under_trio_is_refused_with_advice(session_pair: SessionPair) -> None:
+    async with session_pair() as (dialed, _):
+        with pytest.raises(RuntimeError, match="anycorn"):
+            await serve_asgi(AsgiApp().asgi, dialed.net_listener(), server="uvicorn")

@@ -327,6 +327,56 @@ async def test_callbacks_run_in_the_context_of_the_transport(
     assert seen == ["maker", "maker"]
 
 
+async def test_an_empty_buffer_is_the_protocols_error(
+    streams: tuple[muxado.Stream, muxado.Stream],
+) -> None:
+    ours, theirs = streams
+
+    class NoBuffer(asyncio.BufferedProtocol):
+        lost_with: Exception | None = None
+
+        def get_buffer(self, sizehint: int) -> bytearray:
+            return bytearray()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.lost_with = exc
+
+    protocol = NoBuffer()
+    transport = MuxTransport(ours, protocol)
+    await theirs.send(b"data")
+    await transport.wait_lost()
+    assert isinstance(protocol.lost_with, RuntimeError)
+
+
+async def test_writing_to_a_stream_that_failed_loses_the_connection(
+    streams: tuple[muxado.Stream, muxado.Stream],
+) -> None:
+    ours, theirs = streams
+    protocol = Recorder()
+    transport = MuxTransport(ours, protocol)
+    await protocol.until("made")
+    ours.reset()  # behind the transport's back: the next call must notice
+    transport.write(b"data")
+    await transport.wait_lost()
+    assert isinstance(protocol.lost_with, ConnectionResetError)
+    assert isinstance(protocol.lost_with.__cause__, muxado.StreamClosedError)
+    with pytest.raises(muxado.StreamResetError):
+        await theirs.receive()
+
+
+async def test_ending_a_stream_that_failed_loses_the_connection(
+    streams: tuple[muxado.Stream, muxado.Stream],
+) -> None:
+    ours, _ = streams
+    protocol = Recorder()
+    transport = MuxTransport(ours, protocol)
+    await protocol.until("made")
+    ours.reset()
+    transport.write_eof()
+    await transport.wait_lost()
+    assert isinstance(protocol.lost_with, ConnectionResetError)
+
+
 @pytest.mark.parametrize("method", ["data_received", "eof_received"])
 async def test_a_protocol_that_fails_loses_its_connection(
     streams: tuple[muxado.Stream, muxado.Stream], method: str
@@ -508,6 +558,26 @@ class TestPumpedStream:
                     tasks.cancel_scope.cancel()
             with pytest.raises(muxado.StreamResetError):
                 await theirs.receive()
+
+    async def test_writing_stops_at_its_limit_and_after_the_end(self) -> None:
+        near, far = memory_transports(depth=0)
+        pumped = PumpedStream(near)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pumped.run)
+            assert pumped.send_nowait(bytes(100_000)) == 65536
+            assert pumped.send_nowait(b"more") == 0
+            pumped.send_eof_nowait()
+            with pytest.raises(anyio.ClosedResourceError):
+                pumped.send_nowait(b"late")
+            assert len(b"".join([chunk async for chunk in far])) == 65536
+            with pytest.raises(anyio.WouldBlock):
+                pumped.receive_nowait()
+            pumped.reset()
+            with pytest.raises(anyio.ClosedResourceError):
+                pumped.receive_nowait()
+            with pytest.raises(anyio.ClosedResourceError):
+                pumped.send_nowait(b"late")
+        await far.aclose()
 
     async def test_a_failure_of_the_stream_is_lost_connection(
         self, session_pair: SessionPair

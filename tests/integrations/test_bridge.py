@@ -165,26 +165,44 @@ async def test_a_slow_reader_holds_the_writer_back(
         tasks.cancel_scope.cancel()
 
 
+@pytest.fixture
+async def tls_over_tcp(
+    tcp: tuple[SocketStream, SocketStream], tls: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> tuple[TLSStream, TLSStream]:
+    """Both ends of TLS over TCP: the client's, the server's."""
+    server: list[TLSStream] = []
+
+    async def wrap() -> None:
+        server.append(await TLSStream.wrap(tcp[1], ssl_context=tls[0], server_side=True))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wrap)
+        client = await TLSStream.wrap(tcp[0], ssl_context=tls[1], hostname="app")
+    return client, server[0]
+
+
 async def test_end_of_file_towards_tls_closes_the_bridge(
-    session_pair: SessionPair,
-    tcp: tuple[SocketStream, SocketStream],
-    tls: tuple[ssl.SSLContext, ssl.SSLContext],
+    session_pair: SessionPair, tls_over_tcp: tuple[TLSStream, TLSStream]
 ) -> None:
+    user, inner = tls_over_tcp
     async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
-        wrapped: list[TLSStream] = []
-
-        async def wrap() -> None:
-            wrapped.append(await TLSStream.wrap(tcp[1], ssl_context=tls[0], server_side=True))
-
-        async with anyio.create_task_group() as handshake:
-            handshake.start_soon(wrap)
-            user = await TLSStream.wrap(tcp[0], ssl_context=tls[1], hostname="app")
-        tasks.start_soon(bridge, wrapped[0], await session.net_dial())
+        tasks.start_soon(bridge, inner, await session.net_dial())
         stream = await peer.accept_stream()
         await stream.send(b"answer")
         await stream.send_eof()
         assert await read_to_the_end(user) == b"answer"
         await user.aclose()
+
+
+async def test_a_reset_stream_is_no_clean_end_through_tls(
+    session_pair: SessionPair, tls_over_tcp: tuple[TLSStream, TLSStream]
+) -> None:
+    user, inner = tls_over_tcp
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        (await peer.accept_stream()).reset()
+        with pytest.raises(anyio.BrokenResourceError):
+            await user.receive()
 
 
 async def test_a_socket_for_blocking_code(session_pair: SessionPair) -> None:
@@ -235,6 +253,15 @@ async def test_no_socket_without_a_session(session_pair: SessionPair) -> None:
         await session.wait()
         with pytest.raises(OSError, match="session"):
             await dial_socket(session, tasks)
+
+
+async def test_no_socket_after_a_cancellation(session_pair: SessionPair) -> None:
+    async with session_pair() as (session, _), anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await dial_socket(session, tasks)  # a socket left open would be a ResourceWarning
+        assert scope.cancelled_caught
+        assert session.statistics().live_streams == 0
 
 
 async def test_each_connection_of_a_listener_becomes_a_stream(session_pair: SessionPair) -> None:

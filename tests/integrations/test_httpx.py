@@ -146,18 +146,17 @@ async def test_a_streamed_response_and_an_upload(session_pair: SessionPair, libr
 
 async def test_timeouts_are_the_librarys(session_pair: SessionPair, library: Any) -> None:
     app = AsgiApp()
-    timeout = library.Timeout(5, read=0.05, pool=0.05)
     limits = library.Limits(max_connections=1)
     async with (
         serving(session_pair, serve_asgi, app.asgi, graceful_timeout=0.1) as (session, _),
-        httpx_client(session, module=library, timeout=timeout, limits=limits) as client,
+        httpx_client(session, module=library, timeout=30, limits=limits) as client,
     ):
         with pytest.raises(library.ReadTimeout) as read_timeout:
-            await client.get("http://app/slow")
+            await client.get("http://app/slow", timeout=library.Timeout(30, read=0.05))
         assert retry_verdict(read_timeout.value) is Retry.UNKNOWN
         async with client.stream("GET", "http://app/stream?chunks=100"):
             with pytest.raises(library.PoolTimeout):
-                await client.get("http://app/")
+                await client.get("http://app/", timeout=library.Timeout(30, pool=0.05))
 
 
 @pytest.mark.filterwarnings(  # httpx leaves the generator of a body that timed out to the collector
@@ -168,7 +167,7 @@ async def test_a_peer_that_does_not_read_is_a_write_timeout(
 ) -> None:
     async with (
         session_pair() as (session, _),
-        httpx_client(session, module=library, timeout=0.05) as client,
+        httpx_client(session, module=library, timeout=library.Timeout(30, write=0.05)) as client,
     ):
         with pytest.raises(library.WriteTimeout):
             await client.post("http://app/", content=bytes(2**20))
@@ -225,7 +224,7 @@ async def test_the_verdict_of_an_earlier_attempt_is_not_taken(
 ) -> None:
     async with (
         session_pair() as (session, peer),
-        httpx_client(session, module=library, timeout=0.05) as client,
+        httpx_client(session, module=library, timeout=library.Timeout(30, read=0.05)) as client,
     ):
         listener = peer.net_listener()
         with pytest.raises(library.ReadTimeout) as second:
@@ -235,6 +234,55 @@ async def test_the_verdict_of_an_earlier_attempt_is_not_taken(
                 await client.get("http://app/")
         assert retry_verdict(second.value) is Retry.UNKNOWN
         await listener.aclose()
+
+
+async def test_opening_is_retried_as_often_as_told(
+    session_pair: SessionPair, library: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with session_pair() as (session, _):
+        attempts = 0
+
+        async def refuse(*address: object, priority: object = None) -> Any:
+            nonlocal attempts
+            attempts += 1
+            raise muxado.StreamLimitError("full", retry=Retry.NEVER_SENT)
+
+        monkeypatch.setattr(session, "net_dial", refuse)
+        async with httpx_client(session, module=library, retries=1) as client:
+            with pytest.raises(library.ConnectError, match="full"):
+                await client.get("http://app/")
+        assert attempts == 2
+
+
+async def test_a_unix_socket_of_the_users_is_the_session_too(
+    session_pair: SessionPair, library: Any
+) -> None:
+    app = AsgiApp()
+    async with (
+        serving(session_pair, serve_asgi, app.asgi) as (session, _),
+        httpx_client(session, module=library, uds="/no/such/socket") as client,
+    ):
+        assert (await client.get("http://app/")).text == "hello"
+
+
+async def test_what_a_connection_says_of_itself(library: Any) -> None:
+    async with muxado.listen("tcp://127.0.0.1:0") as listener, anyio.create_task_group() as tasks:
+
+        async def serve_back(session: muxado.Session) -> None:
+            await serve_asgi(AsgiApp().asgi, session.net_listener())
+
+        tasks.start_soon(listener.serve, serve_back)
+        async with (
+            muxado.connect(listener.url) as session,
+            httpx_client(session, module=library) as client,
+            client.stream("GET", "http://app/") as response,
+        ):
+            connection = response.extensions["network_stream"]
+            assert connection.get_extra_info("server_addr")[0] == "127.0.0.1"
+            assert connection.get_extra_info("client_addr")[0] == "127.0.0.1"
+            assert connection.get_extra_info("ssl_object") is None
+            assert connection.get_extra_info("socket") is None
+        tasks.cancel_scope.cancel()
 
 
 async def test_an_error_of_nobody_here_has_no_verdict() -> None:

@@ -16,6 +16,7 @@ from anyio import to_thread
 import muxado_py as muxado
 from muxado_py.integrations import StartupError, httpx_client, serve_wsgi
 
+from ..transports import memory_transports
 from .apps import CHUNK, WsgiApp, serving
 
 if TYPE_CHECKING:
@@ -140,6 +141,47 @@ async def test_a_stalled_reader_does_not_outlive_the_graceful_timeout(
 
 async def read_to_the_end(stream: muxado.Stream) -> bytes:
     return b"".join([chunk async for chunk in stream])
+
+
+async def test_a_thread_that_is_stuck_in_the_application_is_left_behind(
+    session_pair: SessionPair,
+) -> None:
+    app = WsgiApp()
+    async with session_pair() as (dialed, accepted):
+        stream = await accepted.net_dial("app", 80)
+        await stream.send(b"GET /slow HTTP/1.1\r\nhost: app\r\n\r\n")
+        with anyio.fail_after(8):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(
+                    partial(serve_wsgi, app, dialed.net_listener(), graceful_timeout=0.1)
+                )
+                await to_thread.run_sync(app.entered.wait, 10)
+                tasks.cancel_scope.cancel()
+        with pytest.raises(muxado.StreamResetError):
+            await stream.receive()
+        stuck = [thread for thread in threading.enumerate() if thread.name.startswith("waitress")]
+        app.release.set()
+        for thread in stuck:
+            await to_thread.run_sync(thread.join, 5)
+            assert not thread.is_alive()
+
+
+async def test_a_lost_transport_ends_serving_with_its_error() -> None:
+    near, far = memory_transports()
+    async with (
+        muxado.client(near) as dialed,
+        muxado.server(far) as accepted,
+        httpx_client(accepted) as client,
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def serve() -> None:
+            with pytest.raises(muxado.TransportError):
+                await serve_wsgi(WsgiApp(), dialed.net_listener())
+
+        tasks.start_soon(serve)
+        await client.get("http://app/")
+        await far.aclose()
 
 
 async def test_an_idle_connection_does_not_delay_the_end(session_pair: SessionPair) -> None:
