@@ -50,6 +50,7 @@ class Exchange:
         self.back = bytearray()
         self.cut = False
         self.opened: list[StreamState] = []
+        self.refused_at_once: list[Retry] = []
         self.handed_off: list[StreamState] = []
         self.sent = bytearray()
         if foreign:
@@ -62,7 +63,7 @@ class Exchange:
         try:
             stream = self.dialer.open(Priority(number % 8), number if self.typed else None)
         except muxado.SessionError as exc:
-            assert exc.retry is Retry.NEVER_SENT
+            self.refused_at_once.append(exc.retry)
         else:
             self.opened.append(stream)
 
@@ -73,6 +74,12 @@ class Exchange:
         self.dialer.terminate(CLOSED_HERE)
 
     # What the acceptor does.
+
+    def be_called(self, number: int) -> None:
+        """The shortest way to a stream that an application has."""
+        self.open(number)
+        self.pass_on(number)
+        self.accept(2)
 
     def accept(self, number: int) -> None:
         for _ in range(1 + number % 3):
@@ -170,6 +177,7 @@ class Exchange:
         frames, _ = split(bytes(self.sent))
         syns = [one.stream for one in frames if one.kind == "DATA" and one.flags & SYN]
         assert syns == sorted(syns), "SYNs leave in the order of their ids"
+        assert set(self.refused_at_once) <= {Retry.NEVER_SENT}
         failed = [stream for stream in self.opened if stream.failure is not None]
         for stream in failed:
             if stream.retry is Retry.NEVER_SENT:
@@ -181,6 +189,7 @@ class Exchange:
 
 STEPS: tuple[tuple[Callable[[Exchange, int], None], int], ...] = (
     (Exchange.open, 5),
+    (Exchange.be_called, 3),
     (Exchange.flush, 4),
     (Exchange.carry, 6),
     (Exchange.pass_on, 6),
@@ -188,14 +197,16 @@ STEPS: tuple[tuple[Callable[[Exchange, int], None], int], ...] = (
     (Exchange.call, 5),
     (Exchange.answer, 4),
     (Exchange.announce, 1),
-    (Exchange.go_away, 1),
+    (Exchange.go_away, 2),
     (Exchange.stop_accepting, 1),
     (Exchange.cut_off, 1),
     (Exchange.acceptor_ends, 1),
     (Exchange.dialer_ends, 1),
 )
 WEIGHTED = [step for step, weight in STEPS for _ in range(weight)]
-INTERLEAVINGS = st.lists(st.tuples(st.sampled_from(WEIGHTED), st.integers(0, 255)), max_size=60)
+INTERLEAVINGS = st.lists(
+    st.tuples(st.sampled_from(WEIGHTED), st.integers(0, 255)), min_size=8, max_size=60
+)
 Interleaving = list[tuple["Callable[[Exchange, int], None]", int]]
 
 
@@ -285,9 +296,7 @@ def test_a_goaway_of_a_muxado_py_proves_that_higher_streams_were_not_seen() -> N
         pytest.param(data(3), Retry.UNKNOWN, id="an empty frame"),
     ],
 )
-def test_a_refusal_counts_only_as_the_first_word(
-    code: int, before: bytes, verdict: Retry
-) -> None:
+def test_a_refusal_counts_only_as_the_first_word(code: int, before: bytes, verdict: Retry) -> None:
     peer = Scripted(data(2, b"hi", syn=True))
     (stream,) = peer.open(1)
     peer.hear(before, rst(3, code))
