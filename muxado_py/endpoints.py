@@ -21,7 +21,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from anyio import (
+    BrokenResourceError,
+    EndOfStream,
     TypedAttributeLookupError,
+    aclose_forcefully,
     connect_tcp,
     connect_unix,
     create_tcp_listener,
@@ -128,8 +131,12 @@ async def _dial(address: Address, config: Config, ssl_context: ssl.SSLContext | 
             ssl_context=ssl_context or ssl.create_default_context(),
             standard_compatible=False,
         )
-    except BaseException:
-        await stream.aclose()
+    except BaseException as exc:
+        await aclose_forcefully(stream)
+        if isinstance(exc, BrokenResourceError | EndOfStream):
+            raise ConnectionResetError(
+                f"{address} ended the connection during the TLS handshake"
+            ) from exc
         raise
 
 
@@ -174,9 +181,12 @@ class SessionListener:
         async def run(stream: SocketStream) -> None:
             try:
                 transport = await self._accept(stream)
-            except Exception as exc:  # noqa: BLE001 - this connection's trouble, and nobody else's
+            except BaseException as exc:
+                await aclose_forcefully(stream)
+                if not isinstance(exc, Exception):
+                    raise
+                # This connection's trouble, and nobody else's.
                 logger.warning("a connection to %s failed: %s", self.url, str(exc) or repr(exc))
-                await stream.aclose()
                 return
             async with server(transport, self._config) as session:
                 await handler(session)
