@@ -317,8 +317,10 @@ class Inbound:
         self.peer.recognized(is_muxado_py)
 
     def settings(self, values: Mapping[int, int]) -> None:
-        self.noise()  # told once, they cost nothing; told for ever, each touches every stream
+        if self.peer.told:
+            return self.noise()  # settings touch every stream, so they are taken once
         self.peer.settings(values)
+        return None
 
     def pinged(self, payload: bytes) -> None:
         if not self._pings.spend():

@@ -44,6 +44,8 @@ class Peer:
         self._config = config
         self.is_muxado_py: bool | None = None
         """What its first frame said; None before it."""
+        self.told = False
+        """Whether a muxado_py told its settings."""
         self.stream_limit: int | None = None
         """How many streams it lets us have open, once it said so."""
         self.received = 0
@@ -87,8 +89,9 @@ class Peer:
                 self._out.tell_priority(stream)
 
     def settings(self, values: Mapping[int, int]) -> None:
-        """A muxado_py told its :class:`~muxado_py.frames.Setting` values."""
-        self.stream_limit = values.get(Setting.MAX_STREAMS, self.stream_limit)
+        """A muxado_py told its :class:`~muxado_py.frames.Setting` values, which it does once."""
+        self.told = True
+        self.stream_limit = values.get(Setting.MAX_STREAMS)
         window = min(values.get(Setting.INITIAL_WINDOW, 0), MAX_WINDOW)
         if window > self._window:
             more = window - self._window

@@ -488,6 +488,18 @@ def test_a_peer_that_takes_none() -> None:
     pair.open(by=pair.server)
 
 
+def test_settings_are_taken_once() -> None:
+    """They touch every stream: a peer that tells them for ever must not win by it."""
+    peer = Script(extended=True)
+    stream = peer.connection.open(None, None)
+    peer.feed("00000c 60 00000000 000100050000 000200000001")
+    assert stream.send.window.available == 0x50000
+    peer.feed("00000c 60 00000000 000100060000 000200000002")
+    assert stream.send.window.available == 0x50000
+    with pytest.raises(StreamLimitError, match="1 streams are open"):
+        peer.connection.open(None, None)
+
+
 # Priorities told to the peer.
 
 

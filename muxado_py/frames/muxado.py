@@ -23,7 +23,7 @@ are types 4 to 7 sent or understood::
 
     4 PRIORITY  body: urgency8 (weight-1)8
     5 PING      flag ACK=1, body: 8 bytes, given back
-    6 SETTINGS  id 0, body: (key16 value32) ...
+    6 SETTINGS  id 0, once, body: (key16 value32) ...
     7 CREDIT    id 0, body: limit64, the total payload the sender of this frame takes
 
 The rule.  Lengths and ids are checked on the header.  Only fixed bodies are ever held, at most
