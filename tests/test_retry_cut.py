@@ -56,9 +56,12 @@ class Exchange:
             tasks.start_soon(self._call, session, 8)
 
     async def _call(self, session: muxado.Session, number: int) -> None:
-        stream = None
         try:
             stream = await session.open_stream()
+        except muxado.MuxadoError as exc:
+            self.outcomes.append((None, exc.retry))
+            return
+        try:
             await stream.send(b"call %d" % number)
             while True:
                 await stream.receive()
@@ -66,7 +69,7 @@ class Exchange:
             await stream.aclose()
             self.outcomes.append((stream.id, None))
         except muxado.MuxadoError as exc:
-            self.outcomes.append((stream and stream.id, exc.retry))
+            self.outcomes.append((stream.id, exc.retry))
 
     async def _accept(self, transport: ByteStream) -> None:
         async with muxado.server(transport, CONFIG) as session:
