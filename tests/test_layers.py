@@ -1,0 +1,191 @@
+"""One natural way for the data: each module knows only what stands before it.
+
+The imports are read from the source, those for types too.  Whoever adds a module says here where it
+stands.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import muxado_py
+
+ROOT = Path(muxado_py.__file__).parent
+
+CORE = (
+    "errors",
+    "frames",
+    "windows",
+    "scheduler",
+    "halves",
+    "table",
+    "budgets",
+    "events",
+    "config",
+    "outbound",
+    "peer",
+    "inbound",
+    "connection",
+)
+"""Without IO, from the wire to the rules; each may use those before it."""
+
+SESSION = (
+    "link",
+    "pings",
+    "timekeeper",
+    "driver",
+    "stream",
+    "listener",
+    "bridging",
+    "session",
+    "scope",
+    "endpoints",
+)
+"""Tasks, timers and cancellation; each may use those before it, and the core."""
+
+ECOSYSTEM = ("integrations", "cli")
+
+KNOWS = {
+    "errors": set(),
+    "frames": {"errors"},
+    "windows": set(),
+    "scheduler": set(),
+    "budgets": set(),
+    "halves": {"errors", "windows", "scheduler"},
+    "table": {"halves"},
+    "events": {"errors", "halves"},
+    "config": {"frames", "scheduler"},
+    "integrations": {"errors", "config", "scheduler", "stream", "bridging", "session"},
+    "cli": {"errors", "config", "scheduler", "bridging", "endpoints", "integrations", ""},
+}
+"""What the lowest and the highest may use; for the others the order above is enough."""
+
+PURE = {"__future__", "bisect", "collections", "dataclasses", "enum", "struct", "typing"}
+"""What the core may take from outside: nothing that waits, sleeps, or opens anything."""
+
+
+class Import(NamedTuple):
+    """One import of one module."""
+
+    source: str
+    target: str
+    names: tuple[str, ...]
+    for_types: bool
+
+
+def part(name: str) -> str:
+    """``"frames"`` for ``"muxado_py.frames.wire"``, ``""`` for the package itself."""
+    return name.partition(".")[2].partition(".")[0]
+
+
+@cache
+def imports() -> list[Import]:
+    found = []
+    for path in sorted(ROOT.rglob("*.py")):
+        relative = path.relative_to(ROOT.parent).with_suffix("")
+        package = relative.parts[:-1]
+        tree = ast.parse(path.read_text())
+        typing_only = {
+            id(node)
+            for block in ast.walk(tree)
+            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+            for node in ast.walk(block)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                targets = [alias.name for alias in node.names]
+                names: tuple[str, ...] = ()
+            elif isinstance(node, ast.ImportFrom):
+                base = package[: len(package) - node.level + 1] if node.level else ()
+                targets = [".".join((*base, *(node.module or "").split("."))).strip(".")]
+                names = tuple(alias.name for alias in node.names)
+            else:
+                continue
+            source = ".".join(relative.parts).removesuffix(".__init__")
+            found += [Import(source, one, names, id(node) in typing_only) for one in targets]
+    return found
+
+
+def own() -> list[Import]:
+    """Imports of the package's own modules by others of it, but for the public face."""
+    return [
+        one
+        for one in imports()
+        if one.target.partition(".")[0] == "muxado_py"
+        and one.source not in ("muxado_py", "muxado_py.__main__")
+    ]
+
+
+def test_every_module_has_its_place() -> None:
+    parts = {part(one.source) for one in imports()} - {"", "__main__"}
+    assert parts == {*CORE, *SESSION, *ECOSYSTEM}
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_the_core_knows_only_what_stands_before_it(name: str) -> None:
+    before = {*CORE[: CORE.index(name)], name}
+    for one in own():
+        if part(one.source) == name:
+            assert part(one.target) in before, one
+
+
+@pytest.mark.parametrize("name", SESSION)
+def test_the_session_layer_knows_only_what_stands_before_it(name: str) -> None:
+    before = {*CORE, *SESSION[: SESSION.index(name)], name}
+    for one in own():
+        if part(one.source) == name:
+            # Two classes that hold each other need each other's names, but only as types.
+            allowed = before | set(SESSION) if one.for_types else before
+            assert part(one.target) in allowed, one
+
+
+@pytest.mark.parametrize("name", sorted(KNOWS))
+def test_what_it_may_know(name: str) -> None:
+    used = {part(one.target) for one in own() if part(one.source) == name}
+    assert used - {name} <= KNOWS[name]
+
+
+def test_nobody_above_the_core_moves_frames() -> None:
+    users = {part(one.source) for one in own() if part(one.target) == "frames"}
+    assert users <= {"frames", "config", "outbound", "peer", "inbound", "connection"}
+
+
+def test_the_core_waits_for_nothing_and_opens_nothing() -> None:
+    for one in imports():
+        if part(one.source) in CORE and not one.target.startswith("muxado_py"):
+            if part(one.source) == "errors" and one.target == "anyio":
+                assert set(one.names) <= {"BrokenResourceError", "ClosedResourceError"}
+            else:
+                assert one.target.partition(".")[0] in PURE, one
+
+
+def test_only_adaptors_know_an_event_loop() -> None:
+    for one in imports():
+        top = one.target.partition(".")[0]
+        if top in ("asyncio", "trio", "uvloop", "threading", "select", "selectors"):
+            assert part(one.source) in ECOSYSTEM, one
+        elif top == "socket" and not one.for_types:
+            assert part(one.source) in (*ECOSYSTEM, "bridging", "endpoints"), one
+
+
+def test_importing_the_package_pulls_in_anyio_only() -> None:
+    code = """
+import sys
+import anyio, anyio.abc, anyio.lowlevel, anyio.streams.tls
+known = set(sys.modules)
+import muxado_py
+tops = {name.partition(".")[0] for name in set(sys.modules) - known}
+foreign = tops - set(sys.stdlib_module_names) - {"muxado_py", "anyio"}
+assert not foreign, foreign
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT.parent
+    )
+    assert result.returncode == 0, result.stderr
