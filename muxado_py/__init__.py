@@ -16,6 +16,7 @@ Nothing imports what stands below it.
 
 from __future__ import annotations
 
+from .bridging import bridge, forward
 from .config import Config
 from .endpoints import SessionListener, connect, listen
 from .errors import (
@@ -63,8 +64,10 @@ __all__ = (
     "StreamRefusedError",
     "StreamResetError",
     "TransportError",
+    "bridge",
     "client",
     "connect",
+    "forward",
     "httpx_client",
     "listen",
     "retry_verdict",

@@ -31,9 +31,9 @@ from .pings import Pings
 from .timekeeper import Timekeeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
-    from anyio.abc import ByteStream
+    from anyio.abc import ByteStream, TaskGroup
 
     from .config import Config
     from .errors import Failure
@@ -65,6 +65,7 @@ class Driver:
         self._accepting = True
         self._offered = Event()  # set, and replaced, when a stream waits for accept
         self._idle: Event | None = None  # tells a drain that the last stream is done
+        self._tasks: TaskGroup | None = None
 
     # For sessions, listeners and streams.
 
@@ -117,6 +118,11 @@ class Driver:
         connection = self.connection
         return connection.live_streams > ours + theirs or connection.peer_streams > theirs
 
+    def start_soon(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: object) -> None:
+        """Run a task that ends with the session at the latest; it must raise nothing."""
+        assert self._tasks is not None  # the callers have yielded since the scope began
+        self._tasks.start_soon(function, *args)
+
     def end(self, failure: Failure) -> None:
         """The session is over for a reason that the core does not know."""
         self.connection.terminate(failure)
@@ -163,6 +169,7 @@ class Driver:
         with CancelScope(shield=True):
             try:
                 async with create_task_group() as tasks:
+                    self._tasks = tasks
                     tasks.start_soon(self._timekeeper.run)
                     await self.link.run(self.over, self.config.close_timeout)
                     tasks.cancel_scope.cancel()

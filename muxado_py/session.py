@@ -22,6 +22,7 @@ from anyio import CancelScope, move_on_after
 from anyio.abc import SocketAttribute
 from anyio.lowlevel import checkpoint
 
+from .bridging import abort, bridge, socket_pair
 from .connection import CLOSED_HERE
 from .driver import Driver
 from .errors import ErrorCode, GoneAwayError, MuxadoError, SessionClosedError
@@ -30,6 +31,7 @@ from .listener import NetListener
 from .stream import Stream
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping
 
     from anyio.abc import ByteStream
@@ -170,6 +172,32 @@ class Session:
         Cancellation: no stream is opened.
         """
         return await self.open_stream(priority=priority, stream_type=stream_type)
+
+    async def dial_socket(
+        self,
+        *address: object,
+        priority: Priority | None = None,
+        stream_type: int | None = None,
+    ) -> socket.socket:
+        """``net_dial``, with a real, blocking, connected socket that leads to the new stream.
+
+        For code that wants a file descriptor: ``http.client``, ``requests``, ``select``, ``ssl``, a
+        subprocess.  The caller owns the socket and closes it; use it in a worker thread, a blocking
+        call in the event loop's thread would wait for itself.  It ends with the session.
+
+        :raises OSError: at once, if the session is over, going away or full.
+
+        Cancellation: nothing is left open.
+        """
+        inner, outer = await socket_pair()
+        try:
+            stream = await self.net_dial(*address, priority=priority, stream_type=stream_type)
+        except BaseException:
+            outer.close()
+            await abort(inner)
+            raise
+        self._driver.start_soon(bridge, inner, stream)
+        return outer
 
     def net_listener(self) -> NetListener:
         """The peer's streams as an ``anyio.abc.Listener``: what takes a listener takes this."""

@@ -33,7 +33,7 @@ from anyio.abc import ByteStream
 
 import muxado_py as muxado
 
-from ..integrations.bridge import IO_ERRORS, abort, bridge
+from ..bridging import IO_ERRORS, abort, bridge
 from .links import peer_name
 from .running import NotStarted, reason
 

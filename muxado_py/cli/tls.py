@@ -34,7 +34,7 @@ def dialing_context(
     """
     if not _wanted(url, certfile, keyfile, ca_certs):
         return None
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca_certs)
+    context = _trusting(ssl.Purpose.SERVER_AUTH, ca_certs)
     if certfile is not None:
         _load(context, certfile, keyfile)
     return context
@@ -51,7 +51,7 @@ def listening_context(
         return None
     if certfile is None:
         raise click.UsageError("--listen tls:// needs --ssl-certfile (and --ssl-keyfile)")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca_certs)
+    context = _trusting(ssl.Purpose.CLIENT_AUTH, ca_certs)
     if ca_certs is not None:
         context.verify_mode = ssl.CERT_REQUIRED
     _load(context, certfile, keyfile)
@@ -64,6 +64,13 @@ def _wanted(url: str, *files: str | None) -> bool:
     if any(files):
         raise click.UsageError(f"--ssl-* options need a tls:// URL, not {url}")
     return False
+
+
+def _trusting(purpose: ssl.Purpose, ca_certs: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(purpose, cafile=ca_certs)
+    except (OSError, ssl.SSLError) as exc:
+        raise click.UsageError(f"cannot use --ssl-ca-certs {ca_certs}: {exc}") from exc
 
 
 def _load(context: ssl.SSLContext, certfile: str, keyfile: str | None) -> None:

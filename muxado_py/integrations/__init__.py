@@ -3,7 +3,6 @@
 ==================== =========================================================================
 ``asgi``, ``wsgi``   serve an application to the peer: uvicorn or anycorn, waitress
 ``httpx``            call the peer's application with an ordinary HTTP client
-``bridge``           a real socket, or a listener's connections, on streams
 ``asyncio_transport``  asyncio's protocols, and its reader and writer, over a stream
 ==================== =========================================================================
 
@@ -16,7 +15,6 @@ from __future__ import annotations
 
 from .asgi import serve_asgi
 from .asyncio_transport import MuxTransport, open_connection
-from .bridge import bridge, dial_socket, forward
 from .extras import MissingExtraError
 from .httpx import httpx_client, retry_verdict
 from .loading import StartupError
@@ -26,9 +24,6 @@ __all__ = (
     "MissingExtraError",
     "MuxTransport",
     "StartupError",
-    "bridge",
-    "dial_socket",
-    "forward",
     "httpx_client",
     "open_connection",
     "retry_verdict",

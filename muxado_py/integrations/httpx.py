@@ -29,8 +29,8 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 
+from ..bridging import IO_ERRORS
 from ..errors import MuxadoError, Retry
-from .bridge import IO_ERRORS
 from .extras import require
 
 if TYPE_CHECKING:

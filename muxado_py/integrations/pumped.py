@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from ..bridging import IO_ERRORS, abort
 from ..errors import ErrorCode
-from .bridge import IO_ERRORS, abort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from ..bridging import abort
 from ..errors import SessionClosedError
 from ..stream import Stream
-from .bridge import abort
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

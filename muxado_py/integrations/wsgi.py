@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio import to_thread
 
-from .bridge import bridge
+from ..bridging import bridge
 from .extras import require
 from .loading import load_app
 from .serving import NOTICE_TIME, Connections

@@ -1,4 +1,4 @@
-"""``bridge``, ``dial_socket`` and ``forward``: streams on one side, sockets on the other."""
+"""``bridge``, ``Session.dial_socket`` and ``forward``: streams on one side, sockets on the other."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from anyio import to_thread
 from anyio.streams.tls import TLSStream
 
 import muxado_py as muxado
-from muxado_py.integrations import bridge, dial_socket, forward, serve_asgi
+from muxado_py import bridge, forward, serve_asgi
 
-from .apps import AsgiApp, serving
+from .integrations.apps import AsgiApp, serving
 
 if TYPE_CHECKING:
     import ssl
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream, SocketStream
 
-    from ..conftest import SessionPair
+    from .conftest import SessionPair
 
 pytestmark = pytest.mark.anyio
 
@@ -221,9 +221,8 @@ async def test_a_socket_for_blocking_code(session_pair: SessionPair) -> None:
         return result
 
     async with serving(session_pair, serve_asgi, app.asgi) as (session, listener):
-        async with anyio.create_task_group() as tasks:
-            sock = await dial_socket(session, tasks, "app", 80)
-            assert await to_thread.run_sync(get, sock) == (200, b"hello")
+        sock = await session.dial_socket("app", 80)
+        assert await to_thread.run_sync(get, sock) == (200, b"hello")
         assert len(listener.accepted) == 1
 
 
@@ -241,25 +240,24 @@ async def test_a_socket_can_half_close_and_be_selected(session_pair: SessionPair
 
     async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
         tasks.start_soon(peer.net_listener().serve, echo_after_the_end)
-        async with anyio.create_task_group() as bridges:
-            sock = await dial_socket(session, bridges, priority=muxado.Priority(urgency=1))
-            assert await to_thread.run_sync(talk, sock) == b"echo " + bytes(300_000)
+        sock = await session.dial_socket(priority=muxado.Priority(urgency=1))
+        assert await to_thread.run_sync(talk, sock) == b"echo " + bytes(300_000)
         tasks.cancel_scope.cancel()
 
 
 async def test_no_socket_without_a_session(session_pair: SessionPair) -> None:
-    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+    async with session_pair() as (session, peer):
         await peer.aclose()
         await session.wait()
         with pytest.raises(OSError, match="session"):
-            await dial_socket(session, tasks)
+            await session.dial_socket()
 
 
 async def test_no_socket_after_a_cancellation(session_pair: SessionPair) -> None:
-    async with session_pair() as (session, _), anyio.create_task_group() as tasks:
+    async with session_pair() as (session, _):
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await dial_socket(session, tasks)  # a socket left open would be a ResourceWarning
+            await session.dial_socket()  # a socket left open would be a ResourceWarning
         assert scope.cancelled_caught
         assert session.statistics().live_streams == 0
 

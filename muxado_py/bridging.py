@@ -1,7 +1,7 @@
 """Bytes from one stream to another: how a stream meets what wants a real socket.
 
-What it is.  :func:`bridge` copies both ways between any two anyio byte streams.  The other two
-names use it: :func:`dial_socket` gives synchronous code a kernel socket that ends in a new stream,
+What it is.  :func:`bridge` copies both ways between any two anyio byte streams.  Two others use it:
+``Session.dial_socket`` gives synchronous code a kernel socket that ends in a new stream, and
 :func:`forward` turns each connection of a listener into a stream.
 
 Where data comes from and goes to.  Each direction is one loop of ``receive`` and ``send``, so
@@ -23,22 +23,21 @@ import os
 import socket
 import struct
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 from anyio import TypedAttributeLookupError
 from anyio.abc import SocketAttribute, SocketStream, UNIXSocketStream
 from anyio.streams.tls import TLSStream
 
-from ..stream import Stream
+from .stream import Stream
 
 if TYPE_CHECKING:
-    from anyio.abc import AnyByteStream, ByteStream, Listener, TaskGroup
+    from anyio.abc import AnyByteStream, ByteStream, Listener
 
-    from ..scheduler.priority import Priority
-    from ..session import Session
+    from .scheduler import Priority
 
-__all__ = ("IO_ERRORS", "abort", "bridge", "dial_socket", "forward")
+__all__ = ("IO_ERRORS", "Dialer", "abort", "bridge", "forward", "socket_pair")
 
 logger = logging.getLogger("muxado.bridge")
 
@@ -127,41 +126,34 @@ async def abort(stream: AnyByteStream) -> None:
         await anyio.aclose_forcefully(stream)
 
 
-async def dial_socket(
-    session: Session,
-    task_group: TaskGroup,
-    *address: object,
-    priority: Priority | None = None,
-    stream_type: int | None = None,
-) -> socket.socket:
-    """Open a stream and return a real, blocking, connected socket that leads to it.
-
-    For code that wants a file descriptor: ``http.client``, ``requests``, ``select``, ``ssl``, a
-    subprocess.  The caller owns the socket and closes it; use it in a worker thread, a blocking
-    call in the event loop's thread would wait for itself.
-
-    :param task_group: where the bridge between socket and stream runs; it must outlive the
-        socket.  ``Session.dial_socket()`` passes the session's own.
-    :param address: ignored, as in ``net_dial``.
-    :raises OSError: if the session is dead or the peer does not accept.
+async def socket_pair() -> tuple[ByteStream, socket.socket]:
+    """Two ends of a connection inside this process: a stream to bridge, and a blocking socket.
 
     Cancellation: nothing is left open.
     """
     ours, theirs = socket.socketpair()
     try:
         kind = UNIXSocketStream if ours.family == socket.AF_UNIX else SocketStream
-        inner = await kind.from_socket(ours)
-        stream = await session.net_dial(*address, priority=priority, stream_type=stream_type)
+        return await kind.from_socket(ours), theirs
     except BaseException:
         ours.close()
         theirs.close()
         raise
-    task_group.start_soon(bridge, inner, stream)
-    return theirs
+
+
+class Dialer(Protocol):
+    """What opens streams: a :class:`~muxado_py.Session`."""
+
+    async def net_dial(
+        self,
+        *address: object,
+        priority: Priority | None = None,
+        stream_type: int | None = None,
+    ) -> Stream: ...
 
 
 async def forward(
-    session: Session,
+    session: Dialer,
     listener: Listener[ByteStream],
     *,
     priority: Priority | None = None,
