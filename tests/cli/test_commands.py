@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -17,6 +18,7 @@ from anyio.from_thread import start_blocking_portal
 from click.testing import CliRunner
 
 import muxado_py as muxado
+from muxado_py.cli import pinging
 from muxado_py.cli import running as running_commands
 from muxado_py.cli.commands import muxado as muxado_command
 from muxado_py.cli.running import NotStarted
@@ -236,3 +238,16 @@ def test_a_reason_is_one_line_of_what_happened() -> None:
     assert running_commands.reason(ValueError()) == "ValueError"
     missing = FileNotFoundError(2, "No such file or directory", "/x")
     assert running_commands.reason(missing) == "[Errno 2] No such file or directory: '/x'"
+
+
+def test_a_peer_that_never_answers_ends_ping_with_4(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pinging, "TIMEOUT", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        arguments = ["ping", url, "--count", "2", "--interval", "1ms"]
+        result = CliRunner().invoke(muxado_command, arguments)
+    assert result.exit_code == 4
+    assert result.stdout == "seq=1 no answer\nseq=2 no answer\n2 sent, 0 answered\n"
+    assert "answered none of 2 pings" in result.stderr

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import anyio
@@ -15,6 +16,7 @@ import httpx2
 import pytest
 
 from muxado_py.cli.demo.app import DemoApp
+from muxado_py.cli.demo.progress import progress
 from muxado_py.cli.demo.proxy import Link
 from muxado_py.cli.demo.puppet import puppet
 from muxado_py.cli.demo.report import Call, Findings, Phase, percentile, table
@@ -213,3 +215,17 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     )
     assert result.returncode == 3
     assert "pip install 'muxado-py[demo]'" in result.stderr
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_goes_to_stderr_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with progress() as say:
+        say("measuring")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "measuring ..." in captured.err
+    assert ("\x1b[" in captured.err) is terminal  # a spinner draws over itself

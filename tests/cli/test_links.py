@@ -1,0 +1,128 @@
+"""One listener over many sessions, and the side that dials again."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+import muxado_py as muxado
+from muxado_py.cli.backoff import Backoff
+from muxado_py.cli.links import SessionsListener, keep_connected
+from muxado_py.cli.running import ConnectionLost, NotStarted
+
+if TYPE_CHECKING:
+    from tests.conftest import SessionPair
+
+pytestmark = pytest.mark.anyio
+
+
+async def echo_once(stream: muxado.Stream) -> None:
+    await stream.send(await stream.receive())
+
+
+async def ask(session: muxado.Session, text: bytes) -> bytes:
+    async with await session.open_stream() as stream:
+        await stream.send(text)
+        return await stream.receive()
+
+
+async def test_one_handler_serves_the_streams_of_every_session(session_pair: SessionPair) -> None:
+    listener = SessionsListener()
+    with anyio.fail_after(20):
+        async with (
+            session_pair() as (agent_a, gateway_a),
+            session_pair() as (agent_b, gateway_b),
+            anyio.create_task_group() as tasks,
+        ):
+            for agent in (agent_a, agent_b):
+                tasks.start_soon(listener.attach, agent)  # before there is a server
+            tasks.start_soon(listener.serve, echo_once)
+            assert await ask(gateway_a, b"a") == b"a"
+            assert await ask(gateway_b, b"b") == b"b"
+            await gateway_a.aclose()
+            assert await ask(gateway_b, b"still") == b"still"
+            await gateway_b.aclose()
+            await listener.aclose()
+
+
+async def test_a_closed_listener_refuses_streams_and_sends_sessions_away(
+    session_pair: SessionPair,
+) -> None:
+    listener = SessionsListener()
+    with anyio.fail_after(20):
+        async with (
+            session_pair() as (agent, gateway),
+            session_pair() as (late_agent, late_gateway),
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(listener.attach, agent)
+            tasks.start_soon(listener.serve, echo_once)
+            assert await ask(gateway, b"x") == b"x"
+            await listener.aclose()
+            with pytest.raises(muxado.StreamError) as refused:
+                await ask(gateway, b"y")
+            assert refused.value.retry.safe
+            await listener.attach(late_agent)  # returns: the other side has nothing to wait for
+            assert late_gateway.closed
+            tasks.cancel_scope.cancel()
+
+
+async def test_draining_tells_the_peers_and_closes_the_sessions(session_pair: SessionPair) -> None:
+    listener = SessionsListener()
+    with anyio.fail_after(20):
+        async with session_pair() as (agent, gateway), anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.attach, agent)
+            tasks.start_soon(listener.serve, echo_once)
+            assert await ask(gateway, b"x") == b"x"
+            await listener.round_trip()
+            await listener.drain(10)
+            assert agent.closed
+            with pytest.raises(muxado.SessionError) as refused:
+                await gateway.net_dial()
+            assert refused.value.retry is muxado.Retry.NEVER_SENT
+            tasks.cancel_scope.cancel()
+
+
+async def test_it_dials_again_until_it_may_not(caplog: pytest.LogCaptureFixture) -> None:
+    """Two sessions, each closed at once, are two failures: none of them lasted."""
+    caplog.set_level(logging.INFO, "muxado.cli")
+
+    async def leave(session: muxado.Session) -> None:
+        await session.aclose()
+
+    with anyio.fail_after(20):
+        async with (
+            muxado.listen("tcp://127.0.0.1:0") as listener,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(listener.serve, muxado.Session.wait)
+            with pytest.raises(ConnectionLost, match=r"Gave up after 2 attempt"):
+                await keep_connected(
+                    listener.url,
+                    leave,
+                    config=muxado.Config(),
+                    ssl_context=None,
+                    backoff=Backoff(first=0.01),
+                    max_retries=1,
+                )
+            tasks.cancel_scope.cancel()
+    assert caplog.text.count("connected to tcp://") == 2
+    assert caplog.text.count("trying again in") == 1
+
+
+async def test_what_was_never_connected_has_not_started() -> None:
+    async def attach(session: muxado.Session) -> None:
+        raise AssertionError("nobody is there")
+
+    with pytest.raises(NotStarted, match=r"cannot connect to tcp://127\.0\.0\.1:1"):
+        await keep_connected(
+            "tcp://127.0.0.1:1",
+            attach,
+            config=muxado.Config(),
+            ssl_context=None,
+            backoff=Backoff(first=0.01),
+            max_retries=2,
+        )
