@@ -1,0 +1,96 @@
+"""The receiving side on its own: what a decoder of any wire may tell it."""
+
+from __future__ import annotations
+
+from muxado_py import Config, Retry
+from muxado_py.errors import ErrorCode
+from muxado_py.frames.muxado import Muxado
+
+from .helpers.pair import Script
+
+
+class Acknowledging(Muxado):
+    """A wire that says when a stream was taken, as yamux does."""
+
+    name = "acknowledging"
+
+    @staticmethod
+    def accepted(stream_id: int) -> bytes:
+        return Muxado.credit(stream_id, 1)
+
+
+def test_a_stream_that_was_taken_cannot_be_refused_any_more() -> None:
+    peer = Script(client=True)
+    stream = peer.connection.open(None, None)
+    peer.sent()
+    peer.connection._in.accepted(99)
+    peer.connection._in.accepted(3)
+    peer.feed("000004 00 00000003 00000005")
+    assert stream.retry is Retry.UNKNOWN
+
+
+def test_a_wire_that_says_so_is_asked_at_the_hand_off() -> None:
+    peer = Script()
+    peer.connection._wire = Acknowledging(client=False)
+    peer.feed("000000 12 00000003")
+    assert peer.sent() == []
+    peer.accept()
+    assert peer.sent() == ["000004 20 00000003 00000001"]
+    assert peer.connection.accept() is None
+
+
+def test_only_the_first_violation_ends_the_session() -> None:
+    peer = Script()
+    peer.connection._in.violated(ErrorCode.PROTOCOL_ERROR, "first")
+    peer.connection._in.violated(ErrorCode.INTERNAL_ERROR, "second")
+    assert peer.ended_code == ErrorCode.PROTOCOL_ERROR
+    assert len(peer.sent()) == 2
+
+
+def test_a_violation_says_what_was_wrong_to_both_sides() -> None:
+    peer = Script()
+    peer.feed("000003 00 00000003 000000")
+    goaway, _pad = peer.sent()
+    assert bytes.fromhex(goaway.split()[3])[8:] == b"RST of 3 bytes, expected 4"
+    ended = peer.connection.events.ended
+    assert ended is not None
+    assert ended.message == "the peer broke the protocol: RST of 3 bytes, expected 4"
+    assert not ended.remote
+
+
+def test_the_last_id_of_a_violation_is_the_last_that_was_taken() -> None:
+    """Streams that nobody had taken were never seen: a muxado_py peer may send them again."""
+    peer = Script(extended=True)
+    peer.feed("000000 12 00000003 000000 12 00000005 000000 12 00000007")
+    peer.accept()
+    peer.accept()
+    peer.feed("000000 12 00000002")
+    (goaway,) = [frame for frame in peer.sent() if frame[7] == "3"]
+    assert goaway.split()[3][:8] == "00000005"
+    assert peer.connection.accept() is None
+
+
+def test_a_reset_stream_takes_no_more_bytes() -> None:
+    """rust-yamux once mixed them into what had arrived before."""
+    peer = Script(Config())
+    peer.feed("000002 12 00000003 6162")
+    stream = peer.accept()
+    peer.feed("000004 00 00000003 00000006 000002 10 00000003 6364")
+    assert peer.connection.read(stream, 99) == b"ab"
+    assert peer.sent() == ["000004 00 00000003 00000004"]
+
+
+def test_a_text_that_is_no_utf8_is_shown_all_the_same() -> None:
+    peer = Script(client=True)
+    stream = peer.connection.open(None, None)
+    peer.sent()
+    peer.feed("00000b 30 00000000 00000000 00000002 ff6f6b")
+    assert str(stream.error()) == "the peer ended the session, INTERNAL_ERROR(2): \ufffdok"
+
+
+def test_a_goodbye_without_a_text() -> None:
+    peer = Script(client=True)
+    stream = peer.connection.open(None, None)
+    peer.feed("000008 30 00000000 00000000 00000000")
+    assert str(stream.error()) == "the peer is going away: no reason given"
+    assert stream.retry is Retry.NEVER_SENT
