@@ -16,6 +16,7 @@ is given a moment to find the goodbye that may lie before the end.
 from __future__ import annotations
 
 import logging
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from anyio import (
@@ -167,7 +168,8 @@ class Link:
                 await checkpoint()
                 continue
             data = b"".join(pieces)
-            self.writing_since = started = current_time()
+            self.writing_since = current_time()
+            started = perf_counter()  # uvloop's own clock moves in whole milliseconds
             try:
                 await self.transport.send(data)
             except Exception as exc:  # noqa: BLE001 - as above
@@ -176,7 +178,7 @@ class Link:
             finally:
                 self.writing_since = None
             self.bytes_sent += len(data)
-            taken = current_time() - started
+            taken = perf_counter() - started
             if taken > SLOW_FLUSH:
                 budget = max(MIN_FLUSH, budget // 2)
             elif taken < FAST_FLUSH and len(data) >= budget:

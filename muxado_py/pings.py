@@ -9,7 +9,8 @@ the time between is the round trip.  Heartbeat streams, ours and the peer's, are
 reach the application.
 
 The rule.  The clock of a ping starts when it leaves the queue, not when it is asked for: a round trip
-that grows with our own backlog measures the wrong thing.
+that grows with our own backlog measures the wrong thing.  It is not the event loop's clock: uvloop's
+stands still for a millisecond at a time.
 
 The trap.  A Go peer that nobody has asked for anything sends nothing to be known by: where every peer
 echoes heartbeats, a ping must not wait to learn who it is.
@@ -18,9 +19,10 @@ echoes heartbeats, a ping must not wait to learn who it is.
 from __future__ import annotations
 
 from itertools import count
+from time import perf_counter
 from typing import TYPE_CHECKING
 
-from anyio import Event, current_time, move_on_after
+from anyio import Event, move_on_after
 from anyio.lowlevel import checkpoint
 
 from .errors import ErrorCode, MuxadoError, PeerTimeoutError, Retry
@@ -111,7 +113,7 @@ class Pings:
             self._heartbeat = connection.open(None, HEARTBEAT_TYPE)
             self._heartbeat.owner = _Owner(self._heartbeat, self._take_echo)
         connection.write(self._heartbeat, payload[-4:])
-        self._sent_at[payload] = current_time()
+        self._sent_at[payload] = perf_counter()
 
     @property
     def streams(self) -> tuple[int, int]:
@@ -124,7 +126,7 @@ class Pings:
         connection = self._connection
         events = connection.events
         if events.pings_sent:
-            now = current_time()
+            now = perf_counter()
             for payload in events.pings_sent:
                 self._sent_at[payload] = now
             events.pings_sent.clear()
@@ -148,7 +150,7 @@ class Pings:
     def _answered(self, payload: bytes) -> None:
         sent_at = self._sent_at.pop(payload, None)
         if sent_at is not None:
-            self.round_trip = current_time() - sent_at
+            self.round_trip = perf_counter() - sent_at
             answer = self._answers.pop(payload, None)
             if answer is not None:
                 answer.set()
