@@ -63,9 +63,17 @@ class SessionScope:
         try:
             return await self._tasks.__aexit__(exc_type, exc, traceback)
         except BaseExceptionGroup as group:
-            if group.exceptions == (exc,):
+            if len(group.exceptions) == 1 and _are_same(group.exceptions[0], exc):
                 return False  # the application's own exception, which a task group has wrapped
             raise
+
+
+def _are_same(one: BaseException, other: BaseException | None) -> bool:
+    """Whether it is the same exception; trio copies a group on its way out, but not what is in it."""
+    if isinstance(one, BaseExceptionGroup) and isinstance(other, BaseExceptionGroup):
+        pairs = zip(one.exceptions, other.exceptions, strict=False)
+        return len(one.exceptions) == len(other.exceptions) and all(_are_same(*p) for p in pairs)
+    return one is other
 
 
 def client(transport: ByteStream, config: Config | None = None) -> SessionScope:
