@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import anyio
 from anyio import EndOfStream, create_task_group, fail_after
 
 import muxado_py as muxado
@@ -76,9 +77,11 @@ async def scripted(
     near, far = memory_transports(depth)
     make = muxado.client if is_client else muxado.server
     async with make(near, config) as session:
-        yield session, ScriptedPeer(far)
-        # What is left to say goes nowhere from here on.
-        await far.aclose()
+        try:
+            yield session, ScriptedPeer(far)
+        finally:
+            # What is left to say goes nowhere from here on.
+            await anyio.aclose_forcefully(far)
 
 
 @asynccontextmanager
