@@ -475,7 +475,7 @@ def test_the_peer_tells_how_many_streams_it_takes() -> None:
     pair.client.open(None, None)
     with pytest.raises(StreamLimitError, match="2 streams are open, which is the peer's") as caught:
         pair.client.open(None, None)
-    assert caught.value.retry is Retry.NEVER_SENT
+    assert (caught.value.retry, caught.value.remote) == (Retry.NEVER_SENT, True)
     pair.client.reset(first, 7)
     pair.client.open(None, None)
 
@@ -486,6 +486,18 @@ def test_a_peer_that_takes_none() -> None:
     with pytest.raises(StreamLimitError):
         pair.client.open(None, None)
     pair.open(by=pair.server)
+
+
+def test_a_stream_that_filled_the_small_window_goes_on_when_it_is_raised() -> None:
+    pair = Pair(Config(stream_window=2**20))
+    early = pair.client.open(None, None)
+    pair.client.write(early, bytes(2**20))
+    while pair.pump(pair.client):
+        pass
+    assert early.send.buffered == 2**20 - 262_144
+    pair.run_until_idle()
+    assert early.send.buffered == 0
+    assert pair.server.unread == 2**20
 
 
 def test_settings_are_taken_once() -> None:
@@ -575,10 +587,15 @@ def test_a_priority_out_of_range_or_for_no_stream_is_ignored() -> None:
 
 def test_a_ping_comes_back_once() -> None:
     pair = Pair()
-    pair.client.ping(b"abcdefgh")
     pair.run_until_idle()
-    assert pair.client.events.pings_sent == [b"abcdefgh"]
-    assert pair.client.events.pongs == [b"abcdefgh"]
+    events = pair.client.events
+    pair.client.ping(b"abcdefgh")
+    events.noted = False
+    pair.pump(pair.client)
+    assert (events.pings_sent, events.noted) == ([b"abcdefgh"], True)
+    events.noted = False
+    pair.run_until_idle()
+    assert (events.pongs, events.noted) == ([b"abcdefgh"], True)
 
 
 def test_an_answer_to_no_ping_is_noted_and_harmless() -> None:
