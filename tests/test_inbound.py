@@ -94,3 +94,22 @@ def test_a_goodbye_without_a_text() -> None:
     peer.feed("000008 30 00000000 00000000 00000000")
     assert str(stream.error()) == "the peer is going away: no reason given"
     assert stream.retry is Retry.NEVER_SENT
+
+
+def test_who_waits_to_accept_or_to_know_the_peer_is_told() -> None:
+    peer = Script()
+    events = peer.connection.events
+    assert (events.noted, events.offered) == (False, False)
+    peer.feed("000004 20 00000003 00000001")
+    assert (events.noted, events.offered) == (True, False)
+    events.noted = False
+    peer.feed("000000 12 00000003")
+    assert (events.noted, events.offered) == (True, True)
+
+
+def test_who_waits_for_a_type_is_not_told_before_it_is_here() -> None:
+    peer = Script(Config(typed_streams=True))
+    peer.feed("000003 12 00000003 000000")
+    assert not peer.connection.events.offered
+    peer.feed("000001 10 00000003 07")
+    assert peer.connection.events.offered
