@@ -225,6 +225,17 @@ def test_closing_before_the_syn_went_is_no_promise_that_nothing_was_sent() -> No
     assert stream.retry is Retry.UNKNOWN
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_closing_an_answered_stream_knows_that_it_was_processed(answered: bool) -> None:
+    pair = Pair()
+    near, far = pair.open(b"call")
+    if answered:
+        pair.server.write(far, b"answer")
+    pair.run_until_idle()
+    pair.client.close(near)
+    assert near.retry is (Retry.PROCESSED if answered else Retry.UNKNOWN)
+
+
 def test_closing_twice_is_closing_once() -> None:
     pair = Pair()
     near, far = pair.open(b"abc")
