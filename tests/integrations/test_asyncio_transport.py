@@ -183,6 +183,19 @@ async def test_a_peer_that_closed_fully_is_noticed_by_writing(
     assert isinstance(protocol.lost_with, ConnectionResetError)
 
 
+async def test_a_reset_after_the_end_is_noticed_without_writing(
+    streams: tuple[muxado.Stream, muxado.Stream],
+) -> None:
+    ours, theirs = streams
+    protocol = Recorder(keep_open=True)
+    transport = MuxTransport(ours, protocol)
+    await theirs.send_eof()
+    await protocol.until("eof")
+    theirs.reset()
+    await transport.wait_lost()
+    assert isinstance(protocol.lost_with, ConnectionResetError)
+
+
 async def test_paused_reading_delivers_neither_data_nor_the_end(
     streams: tuple[muxado.Stream, muxado.Stream],
 ) -> None:
