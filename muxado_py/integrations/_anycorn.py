@@ -63,6 +63,8 @@ async def serve(
         config = Config()
         config.errorlog = logging.getLogger("anycorn.error")
     else:
+        if not isinstance(config, Config):
+            raise TypeError(f"anycorn runs here and takes an anycorn.Config, got {config!r}")
         config = copy.copy(config)
     config.shutdown_timeout = graceful_timeout
     context = WorkerContext(config.max_requests)

@@ -71,19 +71,21 @@ async def serve(
     )
 
 
-def _server(app: Any, config: uvicorn.Config | None, graceful_timeout: float) -> uvicorn.Server:
+def _server(app: Any, config: Any, graceful_timeout: float) -> uvicorn.Server:
     if config is None:
         options: dict[str, Any] = {}
         if "reset_contextvars" in inspect.signature(uvicorn.Config).parameters:
             options["reset_contextvars"] = True
         config = uvicorn.Config(app, log_config=None, **options)
     else:
+        if not isinstance(config, uvicorn.Config):
+            raise TypeError(f"uvicorn runs here and takes a uvicorn.Config, got {config!r}")
         config = copy.copy(config)
         config.app = app
         config.loaded = False
     # The requests end by our deadline; after that uvicorn may cancel what did not notice.  Its
     # annotation says int, its code takes any number of seconds.
-    config.timeout_graceful_shutdown = graceful_timeout + NOTICE_TIME  # type: ignore[assignment]
+    config.timeout_graceful_shutdown = graceful_timeout + NOTICE_TIME
     try:
         config.load()
     except SystemExit as exc:

@@ -52,6 +52,7 @@ async def serve_asgi(
     :param first_byte_timeout: seconds in which an accepted stream must send its first byte; None
         for no limit.
     :param task_status: started when the application's lifespan has.
+    :raises TypeError: if ``config`` is of the other server.
     :raises StartupError: if the application cannot be found or its lifespan start-up failed.
     :raises MissingExtraError: if the server is not installed.
     :raises SessionError: if the session ended without a goodbye.

@@ -355,6 +355,19 @@ async def test_a_servers_own_config_is_obeyed(
         assert (response.text, response.headers.get("server")) == ("hello", None)
 
 
+async def test_the_config_of_another_server_is_refused(
+    session_pair: SessionPair, server: str
+) -> None:
+    async with session_pair() as (dialed, _):
+        with pytest.raises(TypeError, match=r"takes an? (uvicorn|anycorn)\.Config, got"):
+            await serve_asgi(
+                AsgiApp().asgi,
+                dialed.net_listener(),
+                server=server,  # type: ignore[arg-type]
+                config=object(),
+            )
+
+
 async def test_a_failing_handler_costs_one_stream(session_pair: SessionPair, server: str) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["path"] == "/fail":
