@@ -50,6 +50,9 @@ class Timekeeper:
         self._link = link
         self._pings = pings
         self._changed = changed
+        self._beat_at: float | None = None  # when the unanswered heartbeat was sent
+        # What had come by then; a clock of whole milliseconds would not show an answer in the same.
+        self._heard_then = 0
         self._lingering: deque[tuple[float, StreamState]] = deque()  # closed, and until when
 
     async def run(self) -> None:
@@ -63,7 +66,6 @@ class Timekeeper:
             config.linger_timeout or config.probe_interval,
         )
         next_probe = current_time() + config.probe_interval
-        beat_at: float | None = None
         while True:
             await sleep(step)
             now = current_time()
@@ -77,22 +79,23 @@ class Timekeeper:
                     f"the transport took nothing for {config.write_timeout:g} s",
                     ErrorCode.WRITE_TIMEOUT,
                 )
-            beat_at = self._watch(now, beat_at)
+            self._watch(now)
             self._changed()
 
-    def _watch(self, now: float, beat_at: float | None) -> float | None:
-        """Is the peer alive?  Takes and returns when the unanswered heartbeat was sent."""
-        config = self._config
-        heard = self._link.last_heard
+    def _watch(self, now: float) -> None:
+        """Is the peer alive?"""
+        config, link = self._config, self._link
         if config.heartbeat_interval is None or not self._connection.may_read:
-            return None
-        if beat_at is not None and heard <= beat_at:
-            if now - beat_at >= config.heartbeat_timeout:
-                self._end(f"the peer was silent for {now - heard:.3g} s", ErrorCode.NO_ERROR)
-            return beat_at
-        if now - heard < config.heartbeat_interval:
-            return None
-        return now if self._pings.beat() else None
+            self._beat_at = None
+        elif self._beat_at is not None and link.bytes_received == self._heard_then:
+            if now - self._beat_at >= config.heartbeat_timeout:
+                silent = now - link.last_heard
+                self._end(f"the peer was silent for {silent:.3g} s", ErrorCode.NO_ERROR)
+        elif now - link.last_heard >= config.heartbeat_interval and self._pings.beat():
+            self._beat_at = now
+            self._heard_then = link.bytes_received
+        else:
+            self._beat_at = None
 
     def _end(self, message: str, code: ErrorCode) -> None:
         self._connection.terminate(Failure(PeerTimeoutError, message, code, True))
