@@ -1,0 +1,493 @@
+"""What a session does because time passes, on a clock that jumps."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from anyio import create_task_group, current_time
+
+import muxado_py as muxado
+from muxado_py import Config, ErrorCode, Retry, pings
+
+from . import virtual_time
+from .check_byte_stream import receive_all
+from .frames_seen import FIN, HELLO, SYN, Frame, data, frame, goaway, payload, rst, wndinc
+from .scripted_peer import keeping, scripted
+from .test_session import settled
+from .transports import Around, Stuck, memory_transports
+
+if TYPE_CHECKING:
+    from anyio.abc import ByteStream
+
+    from .conftest import SessionPair
+
+pytestmark = pytest.mark.anyio
+
+TYPED = Config(typed_streams=True)
+HEARTBEAT = bytes.fromhex("ffffffff")
+INTERVAL, TIMEOUT = 10.0, 15.0
+"""Config's defaults."""
+
+
+@pytest.fixture(params=virtual_time.BACKENDS)
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    return virtual_time.backend(request.param)
+
+
+@pytest.fixture(autouse=True)
+def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Round trips are measured on the finest clock there is; here they belong to the jumping one."""
+    monkeypatch.setattr(pings, "perf_counter", current_time)
+
+
+# Is the peer alive?
+
+
+async def test_a_silent_peer_ends_the_session() -> None:
+    async with scripted() as (session, peer):
+        await peer.say(HELLO)
+        stream = await session.open_stream()
+        await stream.send(b"x")
+        start = current_time()
+        with pytest.raises(muxado.PeerTimeoutError, match="silent for") as info:
+            await stream.receive()
+        assert INTERVAL + TIMEOUT <= current_time() - start <= INTERVAL + TIMEOUT + 4
+        assert isinstance(info.value, TimeoutError)
+        assert info.value.retry is Retry.UNKNOWN
+        frames = await peer.to_the_end()
+        assert [one.kind for one in frames].count("PING") == 1
+        with pytest.raises(muxado.PeerTimeoutError):
+            await session.wait()
+        with pytest.raises(muxado.PeerTimeoutError):
+            await session.net_listener().accept()
+
+
+async def test_serving_a_session_whose_peer_fell_silent_raises() -> None:
+    async with scripted() as (session, peer):
+        await peer.say(HELLO)
+        with pytest.raises(ExceptionGroup) as group:
+            await session.net_listener().serve(receive_all)
+        assert group.group_contains(muxado.PeerTimeoutError)
+
+
+async def test_two_idle_sessions_stay_alive(session_pair: SessionPair) -> None:
+    async with session_pair() as (dialed, accepted):
+        await anyio.sleep(3600)
+        assert not dialed.closed
+        assert not accepted.closed
+        # One heartbeat in ten seconds on an idle session, and its answer: an hour of 24 bytes each.
+        assert dialed.statistics().bytes_sent < 3600 / INTERVAL * 2 * 32
+        assert dialed.statistics().round_trip is not None
+
+
+async def test_no_heartbeat_is_sent_while_the_peer_talks() -> None:
+    async with scripted() as (session, peer):
+        await peer.say(HELLO, data(2, syn=True))
+        stream = await session.accept_stream()
+        for _ in range(20):
+            await anyio.sleep(INTERVAL / 2)
+            await peer.say(data(2, b"x"))
+        await session.aclose()
+        assert "PING" not in [one.kind for one in await peer.to_the_end()]
+        assert await stream.receive() == b"x" * 20
+
+
+async def test_any_byte_after_the_heartbeat_proves_the_peer_alive() -> None:
+    async with scripted() as (session, peer):
+        await peer.say(HELLO)
+        for _ in range(10):
+            await peer.expect("PING")
+            await anyio.sleep(TIMEOUT - 5)
+            await peer.say(rst(3, 0))  # no pong, but a sign of life
+        assert not session.closed
+
+
+async def test_heartbeats_can_be_turned_off() -> None:
+    async with scripted(Config(heartbeat_interval=None)) as (session, peer):
+        await peer.say(HELLO)
+        await anyio.sleep(3600)
+        assert not session.closed
+        await session.aclose()
+        assert "PING" not in [one.kind for one in await peer.to_the_end()]
+
+
+async def test_a_foreign_peer_without_typed_streams_is_left_alone() -> None:
+    async with scripted() as (session, peer):
+        await peer.say(data(2, syn=True))
+        await anyio.sleep(3600)
+        assert not session.closed
+
+
+class Narrow(Around):
+    """Carries so many bytes in a second."""
+
+    def __init__(self, inner: ByteStream, rate: float) -> None:
+        super().__init__(inner)
+        self._rate = rate
+
+    async def send(self, item: bytes) -> None:
+        for start in range(0, len(item), 1000):
+            piece = item[start : start + 1000]
+            await anyio.sleep(len(piece) / self._rate)
+            await self._inner.send(piece)
+
+
+async def test_a_busy_link_is_not_declared_dead() -> None:
+    """Bulk both ways over a link on which a window takes longer than a heartbeat's time-out."""
+    near, far = memory_transports(0)
+    async with (
+        muxado.client(Narrow(near, 1500)) as dialed,
+        muxado.server(Narrow(far, 1500)) as accepted,
+        create_task_group() as tasks,
+    ):
+        stream = await dialed.open_stream()
+        far_stream = await accepted.accept_stream()
+        for one in (stream, far_stream):
+            tasks.start_soon(_send_all, one, bytes(300_000))
+        for one in (stream, far_stream):
+            tasks.start_soon(receive_all, one)
+        await anyio.sleep(60)
+        # A ping goes before the data; it waits for what has left already, and not for a window.
+        assert await dialed.ping(120) > TIMEOUT
+        assert not dialed.closed
+
+
+async def _send_all(stream: muxado.Stream, item: bytes) -> None:
+    await stream.send(item)
+    await stream.send_eof()
+
+
+async def test_silence_is_no_sign_while_this_side_does_not_read() -> None:
+    near, far = memory_transports(0)
+    stuck = Stuck(near)
+    config = Config(max_control_frames=16, write_timeout=3600)
+    async with muxado.client(stuck, config) as session, create_task_group() as tasks:
+        await far.receive()
+        await far.send(HELLO)
+        await settled()
+        stuck.hold()
+
+        async def ask() -> None:
+            for number in range(40):
+                await far.send(frame("PING", 0, bytes(7) + bytes((number,))))
+
+        tasks.start_soon(ask)
+        await anyio.sleep(20 * (INTERVAL + TIMEOUT))
+        assert not session.closed
+        tasks.cancel_scope.cancel()
+    await far.aclose()
+
+
+async def test_a_write_that_makes_no_progress_ends_the_session() -> None:
+    near, far = memory_transports(0)
+    stuck = Stuck(near)
+    async with muxado.client(stuck, Config(heartbeat_interval=None)) as session:
+        await far.receive()
+        stuck.hold()
+        start = current_time()
+        stream = await session.open_stream()
+        with pytest.raises(muxado.PeerTimeoutError, match="took nothing for 60 s") as info:
+            await stream.receive()
+        assert info.value.code == ErrorCode.WRITE_TIMEOUT
+        assert 60 <= current_time() - start <= 65
+        # One cannot know what the transport did with it.
+        assert info.value.retry is Retry.UNKNOWN
+    assert current_time() - start < 70
+    await far.aclose()
+
+
+async def test_a_ping_times_out_when_asked_and_the_session_stays() -> None:
+    async with scripted() as (session, peer):
+        await peer.say(HELLO)
+        start = current_time()
+        with pytest.raises(muxado.PeerTimeoutError, match="no answer to a ping in 2 s"):
+            await session.ping(2)
+        assert current_time() - start == pytest.approx(2)
+        with pytest.raises(muxado.PeerTimeoutError, match="in 15 s"):
+            await session.ping()
+        assert not session.closed
+
+
+async def test_a_ping_waits_to_learn_who_the_peer_is() -> None:
+    async with scripted() as (session, peer), create_task_group() as tasks:
+        rounds = []
+
+        async def ping() -> None:
+            rounds.append(await session.ping())
+
+        tasks.start_soon(ping)
+        await anyio.sleep(1)
+        await peer.say(HELLO)
+        one = await peer.expect("PING")
+        await anyio.sleep(3)
+        await peer.say(frame("PING", 0, one.body, flags=1))
+        await settled()
+        # Counted from the moment it left, not from the moment it was asked for.
+        assert rounds == [pytest.approx(3)]
+
+
+# Go's heartbeats, on typed streams.
+
+
+async def test_a_heartbeat_to_a_go_peer_is_four_bytes_on_a_stream_of_their_own() -> None:
+    async with scripted(TYPED) as (session, peer):
+        await peer.say(data(2, b"\0\0\0\1", syn=True))
+        for _ in range(3):
+            beat = await peer.expect("DATA", 3)
+            body = beat.body
+            if beat.flags & SYN:
+                assert body[:4] == HEARTBEAT
+                body = body[4:] or (await peer.expect("DATA", 3)).body
+            assert len(body) == 4
+            await anyio.sleep(0.5)
+            await peer.say(data(3, body))
+            await settled()
+            assert session.statistics().round_trip == pytest.approx(0.5)
+        assert not session.closed
+
+
+async def test_a_typed_peer_that_never_said_anything_is_found_dead() -> None:
+    async with scripted(TYPED) as (session, peer):
+        start = current_time()
+        with pytest.raises(muxado.PeerTimeoutError):
+            await session.accept_stream()
+        assert INTERVAL + TIMEOUT <= current_time() - start <= INTERVAL + TIMEOUT + 4
+        assert payload(await peer.to_the_end(), 3)[:4] == HEARTBEAT
+
+
+async def test_ping_uses_the_heartbeat_stream_towards_a_go_peer() -> None:
+    async with scripted(TYPED) as (session, peer), create_task_group() as tasks:
+        await peer.say(data(2, b"\0\0\0\1", syn=True))
+        rounds = []
+
+        async def ping() -> None:
+            rounds.append(await session.ping())
+
+        for _ in range(2):
+            tasks.start_soon(ping)
+            body = b""
+            while len(body) < 4:
+                body += (await peer.expect("DATA", 3)).body.removeprefix(HEARTBEAT)
+            await anyio.sleep(1)
+            await peer.say(data(3, body[:1]))
+            await anyio.sleep(1)
+            await peer.say(data(3, body[1:]))
+            await settled()
+        assert rounds == [pytest.approx(2)] * 2
+
+
+async def test_a_wrong_echo_is_no_answer() -> None:
+    async with scripted(TYPED) as (session, peer), create_task_group() as tasks:
+        await peer.say(data(2, b"\0\0\0\1", syn=True))
+
+        async def ping() -> None:
+            with pytest.raises(muxado.PeerTimeoutError):
+                await session.ping()
+
+        tasks.start_soon(ping)
+        await peer.expect("DATA", 3)
+        await peer.say(data(3, b"nope"))
+        await settled()
+        assert session.statistics().round_trip is None
+
+
+@pytest.mark.parametrize("end", [rst(3, ErrorCode.INTERNAL_ERROR), data(3, fin=True)])
+async def test_a_heartbeat_stream_that_ends_is_opened_anew(end: bytes) -> None:
+    async with scripted(TYPED) as (session, peer):
+        await peer.say(data(2, b"\0\0\0\1", syn=True))
+        await peer.expect("DATA", 3)
+        await peer.say(end)
+        assert (await peer.expect("DATA", 5)).flags == SYN
+        assert not session.closed
+
+
+async def test_a_peer_that_goes_away_gets_no_new_heartbeat_stream() -> None:
+    async with scripted(TYPED) as (session, peer):
+        await peer.say(data(2, b"\0\0\0\1", syn=True), goaway(0))
+        await anyio.sleep(100)
+        assert not session.closed
+        assert session.statistics().live_streams == 1
+
+
+async def test_the_peers_heartbeats_come_back_and_reach_no_application() -> None:
+    async with scripted(TYPED) as (session, peer):
+        await peer.say(data(2, HEARTBEAT + b"ab", syn=True))
+        assert (await peer.expect("DATA", 2)).body == b"ab"
+        for beat in (b"1234", b"5678"):
+            await peer.say(data(2, beat))
+            assert await peer.expect("DATA", 2) == Frame("DATA", 2, 0, beat)
+        assert session.statistics().backlog == 0
+        await peer.say(data(2, fin=True))
+        assert (await peer.expect("DATA", 2)).flags == FIN
+        assert session.statistics()[:4] == (0, 0, 0, 0)
+
+
+async def test_heartbeats_that_are_not_taken_back_are_stopped() -> None:
+    """An echo without end for a peer that gives no credit would be memory without end."""
+    async with scripted(TYPED) as (session, peer):
+        await peer.say(data(2, HEARTBEAT, syn=True))
+        async with keeping(peer):
+            while not any(one.kind == "RST" for one in peer.seen):
+                await peer.say(data(2, bytes(16_000)))
+                await settled()
+        reset = next(one for one in peer.seen if one.kind == "RST")
+        assert (reset.stream, reset.code) == (2, ErrorCode.ENHANCE_YOUR_CALM)
+        assert session.statistics()[:4] == (0, 0, 0, 0)
+        assert not session.closed
+
+
+async def test_a_drain_does_not_wait_for_heartbeats() -> None:
+    async with scripted(TYPED) as (session, peer), keeping(peer):
+        await peer.say(data(2, HEARTBEAT, syn=True))
+        await anyio.sleep(INTERVAL + 2)
+        assert session.statistics().live_streams == 2
+        start = current_time()
+        await session.drain(1000)
+        assert current_time() - start < 20
+
+
+async def test_typed_sessions_of_muxado_py_use_pings(session_pair: SessionPair) -> None:
+    async with session_pair(TYPED) as (dialed, accepted):
+        await anyio.sleep(100)
+        assert dialed.statistics().round_trip is not None
+        assert dialed.statistics().live_streams == accepted.statistics().live_streams == 0
+
+
+# Draining and closing.
+
+
+async def test_a_drain_waits_a_moment_where_nobody_answers_pings() -> None:
+    async with scripted() as (session, peer), create_task_group() as tasks:
+        await peer.say(data(2, b"x", syn=True))
+        await session.accept_stream()
+        tasks.start_soon(session.drain, 30)
+        await peer.expect("GOAWAY")
+        start = current_time()
+        await anyio.sleep(0.1)
+        await peer.say(data(4, b"under way", syn=True))
+        await session.accept_stream()
+        assert (await peer.expect("GOAWAY")).last_id == 4
+        assert current_time() - start == pytest.approx(0.25, abs=0.1)
+        await peer.to_the_end()
+        assert current_time() - start == pytest.approx(30, abs=2)
+
+
+async def test_a_drain_ends_at_its_deadline_even_if_nobody_answers_the_ping() -> None:
+    async with scripted() as (session, peer):
+        await peer.say(HELLO, data(2, b"x", syn=True))
+        await session.accept_stream()
+        start = current_time()
+        await session.drain(3)
+        assert current_time() - start < 5
+        await session.wait()
+
+
+async def test_aclose_gives_up_a_flush_that_takes_too_long() -> None:
+    async with scripted() as (session, peer), keeping(peer):
+        stream = await session.open_stream()
+        await stream.send(bytes(300_000 - 64_000))
+        with anyio.move_on_after(1):
+            await stream.send(bytes(100_000))
+        start = current_time()
+        await session.aclose()
+        assert current_time() - start < 6
+
+
+async def test_a_closed_stream_that_cannot_flush_is_reset_in_the_end() -> None:
+    config = Config(initial_window=1000, stream_window=1000, linger_timeout=7)
+    async with scripted(config) as (session, peer):
+        stream = await session.open_stream()
+        await stream.send(bytes(3000))
+        start = current_time()
+        await stream.aclose()
+        assert session.statistics().live_streams == 1
+        reset = await peer.expect("RST", 3)
+        assert reset.code == ErrorCode.STREAM_CANCELLED
+        assert 7 <= current_time() - start <= 12
+        assert session.statistics().live_streams == 0
+        assert not session.closed
+
+
+async def test_a_closed_stream_that_flushes_in_time_is_not_reset() -> None:
+    config = Config(initial_window=1000, stream_window=1000, linger_timeout=7)
+    async with scripted(config) as (session, peer), keeping(peer):
+        for number in range(100):
+            stream = await session.open_stream()
+            await stream.send(bytes(1500))
+            await stream.aclose()
+            await anyio.sleep(1)
+            await peer.say(wndinc(3 + 2 * number, 1000), data(3 + 2 * number, fin=True))
+        await anyio.sleep(30)
+        await session.aclose()
+        assert not [one for one in peer.seen if one.kind == "RST"]
+
+
+async def test_a_sender_whose_peer_closed_like_go_is_woken_by_a_probe() -> None:
+    """Go's Close sends a FIN and forgets the stream; a sender without window would wait for ever."""
+    async with scripted() as (session, peer), create_task_group() as tasks:
+        stream = await session.open_stream()
+        failed = anyio.Event()
+
+        async def send() -> None:
+            with pytest.raises(muxado.StreamResetError) as info:
+                await stream.send(bytes(600_000))
+            assert info.value.retry is Retry.UNKNOWN
+            failed.set()
+
+        tasks.start_soon(send)
+        while len(payload(peer.seen, 3)) < 256 * 1024:
+            await peer.next()
+        await peer.say(data(3, fin=True))
+        probe = await peer.expect("DATA", 3)
+        assert probe == Frame("DATA", 3, 0, b"")
+        await peer.say(rst(3, ErrorCode.STREAM_CLOSED))
+        await failed.wait()
+
+
+async def test_a_sender_whose_peer_is_only_slow_is_not_hurt_by_probes() -> None:
+    async with scripted() as (session, peer), create_task_group() as tasks:
+        stream = await session.open_stream()
+        tasks.start_soon(stream.send, bytes(257 * 1024))
+        while len(payload(peer.seen, 3)) < 256 * 1024:
+            await peer.next()
+        await peer.say(data(3, fin=True))
+        for _ in range(3):
+            assert await peer.expect("DATA", 3) == Frame("DATA", 3, 0, b"")
+        await peer.say(wndinc(3, 10_000))
+        assert len((await peer.expect("DATA", 3)).body) == 1024
+
+
+async def test_a_sender_that_is_only_blocked_is_not_probed() -> None:
+    async with scripted(Config(heartbeat_interval=None)) as (session, peer):
+        stream = await session.open_stream()
+        async with create_task_group() as tasks, keeping(peer):
+            tasks.start_soon(stream.send, bytes(600_000))
+            await anyio.sleep(100)
+            tasks.cancel_scope.cancel()
+        assert not [one for one in peer.seen if one == Frame("DATA", 3, 0, b"")]
+
+
+async def test_budgets_come_back_as_time_passes() -> None:
+    config = Config(control_budget=16, control_rate=1, heartbeat_interval=None)
+    async with scripted(config) as (session, peer), keeping(peer):
+        await peer.say(HELLO)
+        for number in range(60):
+            await peer.say(frame("PING", 0, number.to_bytes(8, "big")))
+            await anyio.sleep(1)
+        assert not session.closed
+        await peer.say(*(frame("PING", 0, bytes(8)) for _ in range(18)))
+        with pytest.raises(muxado.ProtocolError, match="too many pings"):
+            await session.accept_stream()
+
+
+async def test_config_in_milliseconds_is_kept_too(session_pair: SessionPair) -> None:
+    config = Config(heartbeat_interval=0.001, heartbeat_timeout=0.001, probe_interval=0.001)
+    async with scripted(config) as (session, peer):
+        await peer.say(HELLO)
+        with pytest.raises(muxado.PeerTimeoutError):
+            with anyio.fail_after(1):
+                await session.accept_stream()
+    assert math.isfinite(current_time())
