@@ -241,6 +241,7 @@ class Connection:
             self._out.retire(stream)
             if stream.unread_lost and stream.id is not None:
                 self._out.reset(stream.id, ErrorCode.STREAM_CANCELLED)
+            self._in.close_if_idle()
 
     def reset(self, stream: StreamState, code: int) -> None:
         """Abort both directions; a stream whose SYN has not gone leaves no trace on the wire."""
@@ -252,6 +253,7 @@ class Connection:
         self.events.both(stream)
         if alive and stream.id is not None:
             self._out.reset(stream.id, code)
+        self._in.close_if_idle()
 
     def set_priority(self, stream: StreamState, priority: Priority) -> None:
         """From the next frame on; a muxado_py peer is told, for what it sends."""
@@ -320,6 +322,7 @@ class Connection:
         if self._in.paused and self.events.ended is None:
             self._in.paused = False
             self._decoder.feed(b"")
+        self._in.close_if_idle()  # a FIN of ours may have been the last frame of the last stream
         return out
 
 

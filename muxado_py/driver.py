@@ -31,7 +31,7 @@ from .pings import Pings
 from .timekeeper import Timekeeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Mapping
 
     from anyio.abc import ByteStream, TaskGroup
 
@@ -65,6 +65,7 @@ class Driver:
         self._accepting = True
         self._offered = Event()  # set, and replaced, when a stream waits for accept
         self._idle: Event | None = None  # tells a drain that the last stream is done
+        self._running = Event()
         self._tasks: TaskGroup | None = None
 
     # For sessions, listeners and streams.
@@ -118,10 +119,11 @@ class Driver:
         connection = self.connection
         return connection.live_streams > ours + theirs or connection.peer_streams > theirs
 
-    def start_soon(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: object) -> None:
-        """Run a task that ends with the session at the latest; it must raise nothing."""
-        assert self._tasks is not None  # the callers have yielded since the scope began
-        self._tasks.start_soon(function, *args)
+    async def tasks(self) -> TaskGroup:
+        """The session's task group, for tasks that raise nothing; what runs there ends with it."""
+        while self._tasks is None:
+            await self._running.wait()
+        return self._tasks
 
     def end(self, failure: Failure) -> None:
         """The session is over for a reason that the core does not know."""
@@ -170,6 +172,7 @@ class Driver:
             try:
                 async with create_task_group() as tasks:
                     self._tasks = tasks
+                    self._running.set()
                     tasks.start_soon(self._timekeeper.run)
                     await self.link.run(self.over, self.config.close_timeout)
                     tasks.cancel_scope.cancel()

@@ -232,7 +232,7 @@ class Inbound:
         if stream.send.finished:
             self._out.retire(stream)
         self._events.readers(stream)
-        self._close_if_idle()
+        self.close_if_idle()
 
     def was_reset(self, stream_id: int, code: int) -> None:
         stream = self._table.live.get(stream_id)
@@ -254,7 +254,7 @@ class Inbound:
             self.violated(
                 ErrorCode.ENHANCE_YOUR_CALM, "too many streams reset before they were accepted"
             )
-        self._close_if_idle()
+        self.close_if_idle()
 
     def end_stream(self, stream: StreamState, failure: Failure, *, refused: bool = False) -> None:
         """``stream`` is over for the wire; what arrived before stays readable."""
@@ -359,10 +359,10 @@ class Inbound:
         if code != ErrorCode.NO_ERROR:
             message = f"the peer ended the session, {code_name(code)}: {text}"
             self.end(Failure(ProtocolError, message, code, True))
-        self._close_if_idle()
+        self.close_if_idle()
         return None
 
-    def _close_if_idle(self) -> None:
+    def close_if_idle(self) -> None:
         """A peer that went away waits for nothing but the last stream; we say goodbye too."""
         if self._events.go_away is not None and not self._table.live and not self._events.ended:
             self._out.go_away(self._table.handed_off_id, ErrorCode.NO_ERROR, b"")

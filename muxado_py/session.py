@@ -191,12 +191,13 @@ class Session:
         """
         inner, outer = await socket_pair()
         try:
+            tasks = await self._driver.tasks()
             stream = await self.net_dial(*address, priority=priority, stream_type=stream_type)
         except BaseException:
             outer.close()
             await abort(inner)
             raise
-        self._driver.start_soon(bridge, inner, stream)
+        tasks.start_soon(bridge, inner, stream)
         return outer
 
     def net_listener(self) -> NetListener:

@@ -84,9 +84,9 @@ async def simple_exchange(near: ByteStream, far: ByteStream, large: int) -> None
 
 async def every_kind_of_bytes(near: ByteStream, far: ByteStream, large: int) -> None:
     changing = bytearray(b"abc")
-    await near.send(changing)
+    await near.send(changing)  # type: ignore[arg-type]
     changing[:] = b"xyz"
-    await near.send(memoryview(b"-def-")[1:4])
+    await near.send(memoryview(b"-def-")[1:4])  # type: ignore[arg-type]
     await near.send(b"")
     assert await receive_exactly(far, 6) == b"abcdef"
 
