@@ -16,17 +16,19 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from anyio import (
     BrokenResourceError,
+    ClosedResourceError,
     EndOfStream,
     TypedAttributeLookupError,
     aclose_forcefully,
     connect_tcp,
     connect_unix,
+    create_task_group,
     create_tcp_listener,
     create_unix_listener,
     fail_after,
@@ -154,6 +156,7 @@ class SessionListener:
         self._address = address
         self._config = config
         self._ssl_context = ssl_context
+        self._closed = False
 
     @property
     def url(self) -> str:
@@ -168,7 +171,7 @@ class SessionListener:
         handler: Callable[[Session], Awaitable[object]],
         task_group: TaskGroup | None = None,
     ) -> None:
-        """Call ``handler(session)`` in a task for each connection, for ever.
+        """Call ``handler(session)`` in a task for each connection, until the listener is closed.
 
         The session is closed when its handler returns.  What a handler raises goes to the task
         group, as with any anyio listener; what a connection raises before that is logged.
@@ -191,7 +194,15 @@ class SessionListener:
             async with server(transport, self._config) as session:
                 await handler(session)
 
-        await self._listener.serve(run, task_group)
+        async with AsyncExitStack() as stack:
+            # Sessions outlive the listener, so its own task group is no place for them.
+            if task_group is None:
+                task_group = await stack.enter_async_context(create_task_group())
+            try:
+                await self._listener.serve(run, task_group)
+            except* ClosedResourceError:
+                if not self._closed:
+                    raise
 
     async def _accept(self, stream: SocketStream) -> ByteStream:
         _prepare(stream, self._config)
@@ -206,10 +217,11 @@ class SessionListener:
             )
 
     async def aclose(self) -> None:
-        """Take no more connections; sessions that run go on.
+        """Take no more connections; sessions that run go on, and ``serve`` waits for its own.
 
         Cancellation: the listener is closed all the same.
         """
+        self._closed = True
         await self._listener.aclose()
 
 
