@@ -1,0 +1,373 @@
+"""Sessions by URL: addresses, sockets, TLS, and the connections that fail."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from anyio import create_task_group, fail_after
+from anyio.abc import SocketAttribute
+
+import muxado_py as muxado
+from muxado_py.endpoints import parse_url
+
+from .check_byte_stream import receive_all
+from .transports import tls_contexts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+
+async def echo(session: muxado.Session) -> None:
+    """Serve each stream of a session; a session that is cut ends its own task alone."""
+
+    async def handle(stream: muxado.Stream) -> None:
+        await stream.send(await receive_all(stream))
+
+    try:
+        await session.net_listener().serve(handle)
+    except* muxado.MuxadoError:
+        pass
+
+
+async def expect_an_echo(session: muxado.Session) -> None:
+    stream = await session.open_stream()
+    await stream.send(b"hello")
+    await stream.send_eof()
+    assert await receive_all(stream) == b"hello"
+    await stream.aclose()
+
+
+# URLs.
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "back"),
+    [
+        ("tcp://relay.example:7000", ("tcp", "relay.example", 7000), None),
+        ("tls://relay.example:7000/", ("tls", "relay.example", 7000), "tls://relay.example:7000"),
+        ("tcp://127.0.0.1:0", ("tcp", "127.0.0.1", 0), None),
+        ("tcp://[::1]:7000", ("tcp", "::1", 7000), None),
+        ("unix:///run/mux.sock", ("unix", "/run/mux.sock", 0), None),
+        ("unix://mux.sock", ("unix", "mux.sock", 0), None),
+    ],
+)
+def test_a_url_is_read(url: str, address: tuple[str, str, int], back: str | None) -> None:
+    assert parse_url(url) == address
+    assert str(parse_url(url)) == (back or url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "relay.example:7000",
+        "http://relay.example:7000",
+        "tcp://relay.example",
+        "tcp://:7000",
+        "tcp://relay.example:seven",
+        "tcp://relay.example:70000",
+        "tcp://[::1:7000",
+        "tcp://relay.example:7000/path",
+        "tcp://relay.example:7000?query",
+        "tcp://relay.example:7000#fragment",
+        "tcp://user@relay.example:7000",
+        "unix://",
+    ],
+)
+async def test_a_wrong_url_is_told_with_what_was_expected(url: str) -> None:
+    for open_ in (muxado.connect, muxado.listen):
+        with pytest.raises(ValueError, match=r"expected tcp://host:port") as info:
+            async with open_(url):
+                pytest.fail("opened")
+        assert repr(url) in str(info.value)
+
+
+async def test_a_context_needs_tls_and_a_tls_listener_a_context() -> None:
+    near_ssl, far_ssl = tls_contexts()
+    with pytest.raises(ValueError, match="needs a tls:// URL"):
+        async with muxado.connect("tcp://127.0.0.1:1", ssl_context=near_ssl):
+            pytest.fail("connected")
+    with pytest.raises(ValueError, match="needs a tls:// URL"):
+        async with muxado.listen("tcp://127.0.0.1:0", ssl_context=far_ssl):
+            pytest.fail("listens")
+    with pytest.raises(ValueError, match="needs an ssl_context with the server's certificate"):
+        async with muxado.listen("tls://127.0.0.1:0"):
+            pytest.fail("listens")
+
+
+# Connections.
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls", "unix", "tcp6"])
+async def test_a_session_by_url(scheme: str, tmp_path: Path) -> None:
+    near_ssl, far_ssl = tls_contexts() if scheme == "tls" else (None, None)
+    url = {
+        "tcp": "tcp://127.0.0.1:0",
+        "tls": "tls://localhost:0",
+        "unix": f"unix://{tmp_path}/socket",
+        "tcp6": "tcp://[::1]:0",
+    }[scheme]
+    async with (
+        muxado.listen(url, ssl_context=far_ssl) as listener,
+        create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, echo)
+        assert not listener.url.endswith(":0")
+        for _ in range(2):
+            async with muxado.connect(listener.url, ssl_context=near_ssl) as session:
+                await expect_an_echo(session)
+                host, port = session.extra_attributes[SocketAttribute.remote_address]()
+                assert isinstance(host, str)
+                assert str(port) == (listener.url.rsplit(":", 1)[1] if scheme != "unix" else "0")
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_name_with_two_addresses_listens_on_one_port() -> None:
+    async with muxado.listen("tcp://localhost:0") as listener, create_task_group() as tasks:
+        tasks.start_soon(listener.serve, echo)
+        for host in ("localhost", "127.0.0.1"):
+            url = listener.url.replace("localhost", host)
+            async with muxado.connect(url) as session:
+                await expect_an_echo(session)
+        tasks.cancel_scope.cancel()
+
+
+async def test_the_sockets_are_prepared() -> None:
+    config = muxado.Config(notsent_lowat=4711)
+
+    async with (
+        muxado.listen("tcp://127.0.0.1:0", config=config) as listener,
+        create_task_group() as tasks,
+    ):
+        sockets: list[socket.socket] = []
+
+        async def handle(session: muxado.Session) -> None:
+            sockets.append(_socket_of(session))
+            await session.wait()
+
+        tasks.start_soon(listener.serve, handle)
+        async with muxado.connect(listener.url, config=config) as session:
+            assert await session.ping() >= 0
+            sockets.append(_socket_of(session))
+            for one in sockets:
+                assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                    assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 4711
+            assert session.config is config
+        tasks.cancel_scope.cancel()
+
+
+def _socket_of(session: muxado.Session) -> socket.socket:
+    transport = session._driver.link.transport
+    raw: socket.socket = transport.extra(SocketAttribute.raw_socket)
+    return raw
+
+
+async def test_the_socket_may_be_left_alone() -> None:
+    config = muxado.Config(notsent_lowat=None)
+    async with (
+        muxado.listen("tcp://127.0.0.1:0", config=config) as listener,
+        create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, echo)
+        async with muxado.connect(listener.url, config=config) as session:
+            await expect_an_echo(session)
+        tasks.cancel_scope.cancel()
+
+
+async def test_nobody_listens_there(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        urls = (f"tcp://127.0.0.1:{taken.getsockname()[1]}", f"unix://{tmp_path}/nobody")
+        for url in urls:
+            with pytest.raises(OSError, match=r".") as info:
+                async with muxado.connect(url):
+                    pytest.fail("connected")
+            assert not isinstance(info.value, TimeoutError)
+
+
+async def test_an_address_in_use() -> None:
+    async with muxado.listen("tcp://127.0.0.1:0") as listener:
+        with pytest.raises(OSError, match="in use"):
+            async with muxado.listen(listener.url):
+                pytest.fail("listens")
+
+
+@pytest.mark.parametrize("own", [False, True])
+async def test_a_listener_that_was_closed_takes_no_more(own: bool) -> None:
+    async with muxado.listen("tcp://127.0.0.1:0") as listener, create_task_group() as tasks:
+        url = listener.url
+        tasks.start_soon(listener.serve, echo, None if own else tasks)
+        async with muxado.connect(url) as session:
+            await expect_an_echo(session)
+            await listener.aclose()
+            await expect_an_echo(session)  # a session that runs goes on
+            with pytest.raises(OSError, match=r"."):
+                async with muxado.connect(url):
+                    pytest.fail("connected")
+
+
+async def test_serving_a_listener_that_is_closed_already() -> None:
+    async with muxado.listen("tcp://127.0.0.1:0") as listener:
+        await listener.aclose()
+        await listener.serve(echo)
+
+
+async def test_what_a_handler_raises_goes_to_the_task_group() -> None:
+    async def handle(session: muxado.Session) -> None:
+        raise ValueError("a mistake")
+
+    async with muxado.listen("tcp://127.0.0.1:0") as listener:
+        with pytest.raises(ExceptionGroup) as group:
+            async with create_task_group() as tasks:
+                tasks.start_soon(listener.serve, handle)
+                async with muxado.connect(listener.url) as session:
+                    await session.wait()
+        assert group.group_contains(ValueError, match="a mistake")
+
+
+# TLS.
+
+
+async def test_an_untrusted_certificate_is_an_os_error_that_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    near_ssl, far_ssl = tls_contexts()
+    async with (
+        muxado.listen("tls://127.0.0.1:0", ssl_context=far_ssl) as listener,
+        create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, echo)
+        with (
+            caplog.at_level(logging.WARNING, "muxado"),
+            pytest.raises(OSError, match="certificate verify failed") as info,
+        ):
+            async with muxado.connect(listener.url):
+                pytest.fail("connected")
+        assert isinstance(info.value, ssl.SSLCertVerificationError)
+        # The others are served all the same.
+        async with muxado.connect(listener.url, ssl_context=near_ssl) as session:
+            await expect_an_echo(session)
+        assert any(listener.url in one.getMessage() for one in caplog.records)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_name_that_is_not_in_the_certificate() -> None:
+    near_ssl, far_ssl = tls_contexts()
+    async with (
+        muxado.listen("tls://127.0.0.2:0", ssl_context=far_ssl) as listener,
+        create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, echo)
+        with pytest.raises(OSError, match=r"IP address mismatch|doesn't match"):
+            async with muxado.connect(listener.url, ssl_context=near_ssl):
+                pytest.fail("connected")
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01"])
+async def test_a_client_that_does_not_speak_tls_hurts_nobody_else(said: bytes) -> None:
+    near_ssl, far_ssl = tls_contexts()
+    async with (
+        muxado.listen("tls://127.0.0.1:0", ssl_context=far_ssl) as listener,
+        create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, echo)
+        port = int(listener.url.rsplit(":", 1)[1])
+        async with await anyio.connect_tcp("127.0.0.1", port) as rude:
+            if said:
+                await rude.send(said)
+            async with muxado.connect(listener.url, ssl_context=near_ssl) as session:
+                await expect_an_echo(session)
+        async with muxado.connect(listener.url, ssl_context=near_ssl) as session:
+            await expect_an_echo(session)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_server_that_hangs_up_in_the_handshake_is_an_os_error() -> None:
+    async def hang_up(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+
+    tcp = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with tcp, create_task_group() as tasks:
+        tasks.start_soon(tcp.serve, hang_up)
+        port = tcp.extra(SocketAttribute.local_port)
+        with pytest.raises(ConnectionResetError, match="during the TLS handshake"):
+            async with muxado.connect(f"tls://127.0.0.1:{port}"):
+                pytest.fail("connected")
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_server_that_is_mute_times_out() -> None:
+    async def stay(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await anyio.sleep_forever()
+
+    config = muxado.Config(connect_timeout=0.05)
+    tcp = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with tcp, create_task_group() as tasks:
+        tasks.start_soon(tcp.serve, stay)
+        port = tcp.extra(SocketAttribute.local_port)
+        with fail_after(10), pytest.raises(TimeoutError):
+            async with muxado.connect(f"tls://127.0.0.1:{port}", config=config):
+                pytest.fail("connected")
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_client_that_is_mute_is_let_go() -> None:
+    _, far_ssl = tls_contexts()
+    config = muxado.Config(connect_timeout=0.05)
+    async with (
+        muxado.listen("tls://127.0.0.1:0", ssl_context=far_ssl, config=config) as listener,
+        create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, echo)
+        port = int(listener.url.rsplit(":", 1)[1])
+        with fail_after(10):
+            async with await anyio.connect_tcp("127.0.0.1", port) as mute:
+                with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                    await mute.receive()
+        tasks.cancel_scope.cancel()
+
+
+# Transports that end.
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+async def test_a_connection_that_is_cut_is_an_error_on_both_sides(scheme: str) -> None:
+    near_ssl, far_ssl = tls_contexts() if scheme == "tls" else (None, None)
+    async with (
+        muxado.listen(f"{scheme}://127.0.0.1:0", ssl_context=far_ssl) as listener,
+        create_task_group() as tasks,
+    ):
+        ended = anyio.Event()
+
+        async def handle(session: muxado.Session) -> None:
+            stream = await session.accept_stream()
+            with pytest.raises(muxado.TransportError):
+                await receive_all(stream)
+            with pytest.raises(muxado.TransportError):
+                await session.wait()
+            ended.set()
+
+        tasks.start_soon(listener.serve, handle)
+        async with muxado.connect(listener.url, ssl_context=near_ssl) as session:
+            stream = await session.open_stream()
+            await stream.send(b"x")
+            await session.ping()
+            with socket.socket(fileno=os.dup(_socket_of(session).fileno())) as same:
+                same.shutdown(socket.SHUT_RDWR)
+            with fail_after(10), pytest.raises(muxado.TransportError):
+                await stream.receive()
+            with fail_after(10):
+                await ended.wait()
+        tasks.cancel_scope.cancel()
