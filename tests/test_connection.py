@@ -128,6 +128,27 @@ def test_bytes_can_be_read_after_the_stream_is_over() -> None:
     assert pair.server.unread == 0
 
 
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_bytes_left_behind_are_let_go_with_their_stream(how: str) -> None:
+    pair = Pair()
+    near, far = pair.open(b"abc")
+    pair.client.finish(near)
+    pair.server.finish(far)
+    pair.run_until_idle()
+    assert list(pair.server._table.left_behind) == [far]
+    getattr(pair.server, how)(far, *([6] if how == "reset" else []))
+    assert pair.server.unread == 0
+    assert not pair.server._table.left_behind
+
+
+def test_streams_that_wait_for_their_syn_count_as_live() -> None:
+    pair = Pair()
+    pair.open()
+    pair.client.open(None, None)
+    pair.client.open(None, None)
+    assert pair.client.live_streams == 3
+
+
 def test_bytes_can_be_read_after_the_session_is_over() -> None:
     pair = Pair()
     _near, far = pair.open(b"abc")

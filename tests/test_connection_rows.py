@@ -689,6 +689,18 @@ def test_a_heartbeat_stream_is_not_offered() -> None:
     assert peer.sent() == ["000004 10 00000003 01020304"]
 
 
+def test_heartbeats_go_on_while_a_session_drains() -> None:
+    peer = server(TYPED)
+    peer.feed("000004 12 00000003 ffffffff 000004 12 00000005 00000007")
+    peer.connection.go_away(ErrorCode.NO_ERROR, b"")
+    assert peer.sent() == [
+        "000004 00 00000005 00000005",
+        "000008 30 00000000 0000000000000000",
+        GOAWAY_PAD,
+    ]
+    assert peer.connection.live_streams == 1
+
+
 # How we send.
 
 

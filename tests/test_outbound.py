@@ -155,6 +155,20 @@ def test_credit_and_priority_of_a_stream_that_is_over_are_not_sent() -> None:
     assert [frame[3] & 0xF0 for frame in frames if frame[3] & 0xF0 != 0x70] == [0]
 
 
+def test_what_was_queued_for_a_stream_that_the_peer_then_finished_is_not_sent() -> None:
+    pair = Pair()
+    near, far = pair.open(bytes(262_144))
+    pair.server.finish(far)
+    pair.run_until_idle()
+    pair.client.finish(near)
+    pair.server.read(far, 200_000)
+    pair.server.set_priority(far, Priority(1))
+    pair.pump(pair.client)
+    pair.deliver(pair.client)
+    assert pair.server.live_streams == 0
+    assert pair.server.data_to_send(0) == []
+
+
 def test_every_frame_is_within_the_peers_window() -> None:
     peer = Script(Config(initial_window=1000, stream_window=1000), client=True)
     stream = peer.connection.open(None, None)
