@@ -104,18 +104,19 @@ class Timekeeper:
 
     def let_linger(self, stream: StreamState) -> None:
         """``stream`` was closed: what it has to flush gets ``Config.linger_timeout`` seconds."""
-        connection = self._connection
-        if connection.is_lingering(stream):
-            if len(self._lingering) > 2 * connection.live_streams + 16:
-                # Those that flushed meanwhile must not pile up until their time has come.
-                self._lingering = deque(
-                    entry for entry in self._lingering if connection.is_lingering(entry[1])
-                )
+        if self._connection.is_lingering(stream):
+            if len(self._lingering) > 2 * self._connection.live_streams + 16:
+                self._forget_flushed()
             self._lingering.append((current_time() + self._config.linger_timeout, stream))
+
+    def _forget_flushed(self) -> None:
+        """Streams that flushed meanwhile must not pile up until their time has come."""
+        still = self._connection.is_lingering
+        self._lingering = deque(entry for entry in self._lingering if still(entry[1]))
 
     def _end_lingering(self, now: float) -> None:
         """Closed streams that did not flush in time are reset."""
+        if self._lingering:
+            self._forget_flushed()
         while self._lingering and self._lingering[0][0] <= now:
-            stream = self._lingering.popleft()[1]
-            if self._connection.is_lingering(stream):
-                self._connection.reset(stream, ErrorCode.STREAM_CANCELLED)
+            self._connection.reset(self._lingering.popleft()[1], ErrorCode.STREAM_CANCELLED)
