@@ -1,0 +1,296 @@
+"""What is over leaves nothing behind: no stream, no slot, no task, no memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import tracemalloc
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+import sniffio
+import trio
+from anyio import create_task_group, fail_after, move_on_after
+
+import muxado_py as muxado
+from muxado_py import ErrorCode, Retry
+
+from .check_byte_stream import receive_all
+from .frames_seen import HELLO, data, rst
+from .scripted_peer import keeping, scripted
+from .test_session import settled
+from .transports import memory_transports
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+pytestmark = pytest.mark.anyio
+
+MANY = 10_000
+WIDE = muxado.Config(max_streams=2 * MANY, accept_backlog=2 * MANY, probe_interval=0.1)
+QUICK = muxado.Config(probe_interval=0.1)
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Without asyncio's debugging, which keeps a traceback for every task."""
+    return request.param, {}
+
+
+def tasks_alive() -> int:
+    """How many tasks the event loop has."""
+    if sniffio.current_async_library() == "trio":
+        return trio.lowlevel.current_statistics().tasks_living
+    return len(asyncio.all_tasks())
+
+
+@asynccontextmanager
+async def nothing_left(*, grown_at_most: int = 50_000) -> AsyncIterator[None]:
+    """Tasks are as many as before, and traced memory has not grown by more than given.
+
+    Some goes with the next round of the timekeeper, so that is waited for.  Do once before what is
+    done inside: lists and dicts keep the room for the most they held.
+    """
+    if sniffio.current_async_library() == "trio":
+        grown_at_most += 250_000  # its heap of time-outs keeps up to a thousand that are over
+    gc.collect()
+    tasks = tasks_alive()
+    tracemalloc.start(1)
+    before = tracemalloc.get_traced_memory()[0]
+    try:
+        yield
+        with move_on_after(20):
+            while True:
+                gc.collect()
+                grown = tracemalloc.get_traced_memory()[0] - before
+                if grown <= grown_at_most:
+                    break
+                await anyio.sleep(0.05)
+    finally:
+        tracemalloc.stop()
+    assert tasks_alive() == tasks
+    assert grown <= grown_at_most, f"{grown} bytes more than before"
+
+
+@contextmanager
+def expect_idle(*sessions: muxado.Session) -> Iterator[None]:
+    """The sessions are as empty afterwards as they are now."""
+    yield
+    for session in sessions:
+        assert session.statistics()[:4] == (0, 0, 0, 0)
+
+
+async def test_ten_thousand_streams_at_once() -> None:
+    near, far = memory_transports()
+    async with muxado.client(near, WIDE) as dialed, muxado.server(far, WIDE) as accepted:
+        await dialed.ping()
+        await accepted.ping()
+        await ten_thousand_echoes(dialed, accepted)
+        # Six dicts that held them all keep 256 bytes a stream; one stream itself is three times that.
+        async with nothing_left(grown_at_most=256 * MANY):
+            with fail_after(110), expect_idle(dialed, accepted):
+                await ten_thousand_echoes(dialed, accepted)
+
+
+async def ten_thousand_echoes(dialed: muxado.Session, accepted: muxado.Session) -> None:
+    """Open them all, say something on each, hear it on each while all are open, close them all."""
+    all_open = anyio.Event()
+    echoed = 0
+
+    async def echo(stream: muxado.Stream) -> None:
+        await stream.send(await stream.receive())
+        assert await receive_all(stream) == b""
+        await stream.aclose()
+
+    async def call(number: int) -> None:
+        nonlocal echoed
+        stream = await dialed.open_stream()
+        await stream.send(b"%d" % number)
+        assert await stream.receive() == b"%d" % number
+        echoed += 1
+        if echoed == MANY:
+            for session in (dialed, accepted):
+                assert session.statistics().live_streams == MANY
+            assert accepted.statistics().peer_streams == MANY
+            all_open.set()
+        await all_open.wait()
+        await stream.send_eof()
+        assert await receive_all(stream) == b""
+        await stream.aclose()
+
+    async with create_task_group() as serving:
+        serving.start_soon(accepted.net_listener().serve, echo)
+        async with create_task_group() as calling:
+            for number in range(MANY):
+                calling.start_soon(call, number)
+        await settled()
+        serving.cancel_scope.cancel()
+
+
+async def test_twenty_thousand_streams_one_after_the_other() -> None:
+    near, far = memory_transports()
+    async with muxado.client(near, QUICK) as dialed, muxado.server(far, QUICK) as accepted:
+        await dialed.ping()
+
+        async def echo(stream: muxado.Stream) -> None:
+            await stream.send(await receive_all(stream))
+
+        async def call(count: int) -> None:
+            for _ in range(count):
+                stream = await dialed.open_stream()
+                await stream.send(b"x")
+                await stream.send_eof()
+                assert await receive_all(stream) == b"x"
+                await stream.aclose()
+
+        async def calls(count: int) -> None:
+            async with create_task_group() as serving:
+                serving.start_soon(accepted.net_listener().serve, echo)
+                async with create_task_group() as calling:
+                    for _ in range(64):
+                        calling.start_soon(call, count // 64)
+                await settled()
+                serving.cancel_scope.cancel()
+
+        await calls(15_000)
+        async with nothing_left():
+            with fail_after(110), expect_idle(dialed, accepted):
+                await calls(5_000)
+
+
+async def test_calls_that_are_cancelled_anywhere() -> None:
+    near, far = memory_transports()
+    chance = random.Random(6)
+    async with muxado.client(near, QUICK) as dialed, muxado.server(far, QUICK) as accepted:
+        await dialed.ping()
+
+        async def echo(stream: muxado.Stream) -> None:
+            with suppress(muxado.StreamError):
+                async for chunk in stream:
+                    await stream.send(chunk)
+
+        async def call() -> None:
+            stream = None
+            try:
+                with suppress(muxado.StreamRefusedError):
+                    stream = await dialed.open_stream()
+                    await stream.send(bytes(5000))
+                    await stream.receive()
+                    await stream.send_eof()
+                    await receive_all(stream)
+                    await stream.aclose()
+            finally:
+                if stream is not None:
+                    stream.reset()
+
+        async def calls(count: int) -> None:
+            async with create_task_group() as serving:
+                serving.start_soon(accepted.net_listener().serve, echo)
+                for _ in range(count):
+                    async with create_task_group() as calling:
+                        for _ in range(20):
+                            calling.start_soon(call)
+                        for _ in range(chance.randrange(30)):
+                            await anyio.lowlevel.checkpoint()
+                        calling.cancel_scope.cancel()
+                await dialed.ping()
+                await settled()
+                serving.cancel_scope.cancel()
+
+        await calls(10)
+        async with nothing_left():
+            with fail_after(60), expect_idle(dialed, accepted):
+                await calls(300)
+
+
+async def test_streams_that_are_refused() -> None:
+    config = muxado.Config(accept_backlog=4, probe_interval=0.1)
+    near, far = memory_transports()
+    async with muxado.client(near, QUICK) as dialed, muxado.server(far, config) as accepted:
+
+        async def refusals(count: int) -> None:
+            for _ in range(count):
+                streams = [await dialed.open_stream() for _ in range(20)]
+                await dialed.ping()
+                refused = 0
+                for stream in streams:
+                    try:
+                        stream.receive_nowait()
+                    except muxado.StreamRefusedError as exc:
+                        refused += exc.retry is Retry.REFUSED
+                    except anyio.WouldBlock:
+                        stream.reset()
+                    await stream.aclose()
+                assert refused == 16
+                # Those that waited were reset before anybody accepted them.
+                await dialed.ping()
+                await accepted.ping()
+
+        await refusals(5)
+        async with nothing_left():
+            with fail_after(60), expect_idle(dialed, accepted):
+                await refusals(200)
+
+
+async def test_a_peer_that_never_finishes_its_streams() -> None:
+    """Closed on our side, they are forgotten; what still comes is answered and not kept."""
+    async with scripted(QUICK) as (session, peer), keeping(peer):
+        await peer.say(HELLO)
+
+        async def streams(first: int, count: int) -> None:
+            for number in range(first, first + 2 * count, 2):
+                await peer.say(data(number, b"never finished", syn=True))
+                stream = await session.accept_stream()
+                await stream.send(b"answer")
+                await stream.aclose()
+                await peer.say(data(number, b"and more"))
+                await settled()
+                peer.seen.clear()
+                peer.wire = b""
+
+        await streams(2, 50)
+        async with nothing_left():
+            with fail_after(60), expect_idle(session):
+                await streams(102, 1000)
+
+
+async def test_streams_that_are_opened_and_reset_at_once() -> None:
+    async with (
+        scripted(muxado.Config(control_budget=4000, probe_interval=0.1)) as (session, peer),
+        keeping(peer),
+    ):
+        await peer.say(HELLO)
+
+        async def streams(first: int, count: int) -> None:
+            for number in range(first, first + 2 * count, 2):
+                code = ErrorCode.STREAM_CANCELLED
+                await peer.say(data(number, b"x", syn=True), rst(number, code))
+                await settled()
+            peer.seen.clear()
+            peer.wire = b""
+
+        await streams(2, 50)
+        async with nothing_left():
+            with fail_after(60), expect_idle(session):
+                await streams(102, 1000)
+
+
+async def test_sessions_one_after_the_other() -> None:
+    async def sessions(count: int) -> None:
+        for _ in range(count):
+            near, far = memory_transports()
+            async with muxado.client(near, QUICK) as dialed, muxado.server(far, QUICK) as accepted:
+                stream = await dialed.open_stream()
+                await stream.send(b"x")
+                far_stream = await accepted.accept_stream()
+                assert await far_stream.receive() == b"x"
+                far_stream.reset()
+                await dialed.ping()
+
+    await sessions(5)
+    async with nothing_left():
+        with fail_after(60):
+            await sessions(200)
