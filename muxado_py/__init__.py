@@ -35,7 +35,14 @@ from .errors import (
     StreamResetError,
     TransportError,
 )
-from .integrations import httpx_client, retry_verdict, serve_asgi, serve_wsgi
+from .integrations import (
+    MissingExtraError,
+    StartupError,
+    httpx_client,
+    retry_verdict,
+    serve_asgi,
+    serve_wsgi,
+)
 from .listener import NetListener
 from .scheduler import Priority
 from .scope import client, server
@@ -46,6 +53,7 @@ __all__ = (
     "Config",
     "ErrorCode",
     "GoneAwayError",
+    "MissingExtraError",
     "MuxadoError",
     "NetListener",
     "PeerTimeoutError",
@@ -57,6 +65,7 @@ __all__ = (
     "SessionError",
     "SessionListener",
     "SessionStatistics",
+    "StartupError",
     "Stream",
     "StreamClosedError",
     "StreamError",

@@ -70,8 +70,9 @@ class Config:
     """Streams the peer may have open, each counted until this side's handler is done with it, so
     that opening and resetting wins nothing (CVE-2023-44487)."""
 
-    accept_backlog: int = 128
-    """Streams that wait for ``accept_stream``; Go muxado's figure."""
+    accept_backlog: int = 1_000
+    """Streams that wait for ``accept_stream``.  As many as may be open: a burst arrives in one read,
+    before any handler has had a turn, and what waits is bounded by ``max_streams`` anyway."""
 
     max_control_frames: int = 1_024
     """Replies (resets, pongs) queued while the peer does not read; at this many, reading stops."""

@@ -37,6 +37,7 @@ from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
 from .config import Config
+from .listener import contain
 from .scope import client, server
 
 if TYPE_CHECKING:
@@ -173,8 +174,9 @@ class SessionListener:
     ) -> None:
         """Call ``handler(session)`` in a task for each connection, until the listener is closed.
 
-        The session is closed when its handler returns.  What a handler raises goes to the task
-        group, as with any anyio listener; what a connection raises before that is logged.
+        The session is closed when its handler returns or raises.  What a handler raises, and what
+        a connection raises before it, is logged (``muxado.handler``, ``muxado.endpoints``); the
+        others go on.
 
         :param task_group: where the handlers run; default one of its own.
 
@@ -192,7 +194,7 @@ class SessionListener:
                 logger.warning("a connection to %s failed: %s", self.url, str(exc) or repr(exc))
                 return
             async with server(transport, self._config) as session:
-                await handler(session)
+                await contain(handler, session)
 
         async with AsyncExitStack() as stack:
             # Sessions outlive the listener, so its own task group is no place for them.

@@ -3,17 +3,19 @@
 What it is.  The anyio form of Go's "a session is a ``net.Listener``": anything that serves an
 ``anyio.abc.Listener`` serves a session's streams.
 
-The rule.  A closed listener takes nothing any more: streams that wait are refused at once, and those
+The rules.  One stream's trouble is its own: what a handler raises ends that stream and nothing else.
+A closed listener takes nothing any more: streams that wait are refused at once, and those
 that come later too, so that a dialer learns it from an error that is safe to retry instead of
 waiting for a time-out.
 """
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from anyio import create_task_group
+from anyio import BrokenResourceError, EndOfStream, create_task_group
 from anyio.abc import Listener
 from anyio.lowlevel import checkpoint
 
@@ -27,7 +29,11 @@ if TYPE_CHECKING:
 
     from .driver import Driver
 
-__all__ = ("NetListener",)
+__all__ = ("NetListener", "contain")
+
+Subject = TypeVar("Subject")
+
+logger = logging.getLogger("muxado.handler")
 
 
 class NetListener(Listener[Stream]):
@@ -58,8 +64,8 @@ class NetListener(Listener[Stream]):
     ) -> None:
         """Call ``handler(stream)`` in a task for each stream, until the session is over.
 
-        The stream is closed when its handler returns, and reset when it raises; what it raises
-        goes to the task group.
+        The stream is closed when its handler returns.  A handler that raises gets its stream reset
+        and a line in the log ``muxado.handler``; the others go on.
 
         :param task_group: where the handlers run; default one of its own, which this waits for.
         :raises SessionError: if the session ended otherwise than by a goodbye.
@@ -90,8 +96,29 @@ class NetListener(Listener[Stream]):
 
 async def _handle(handler: Callable[[Stream], Awaitable[object]], stream: Stream) -> None:
     try:
-        await handler(stream)
+        if await contain(handler, stream):
+            stream.close()
+        else:
+            stream.reset(ErrorCode.INTERNAL_ERROR)
     except BaseException:
-        stream.reset(ErrorCode.INTERNAL_ERROR)
+        stream.reset(ErrorCode.STREAM_CANCELLED)
         raise
-    stream.close()
+
+
+async def contain(handler: Callable[[Subject], Awaitable[object]], subject: Subject) -> bool:
+    """Call ``handler(subject)``; an exception ends in the log, for one peer must not end them all.
+
+    Returns whether it returned.  A peer's failure is a line; anything else is a mistake of the
+    handler, and comes with its traceback.
+
+    Cancellation: passed on.
+    """
+    try:
+        await handler(subject)
+    except (BrokenResourceError, EndOfStream) as exc:
+        logger.info("the handler of %r ended: %s", subject, str(exc) or repr(exc))
+    except Exception:
+        logger.exception("the handler of %r failed", subject)
+    else:
+        return True
+    return False

@@ -18,7 +18,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anyio import CancelScope, move_on_after
+from anyio import CancelScope, TypedAttributeProvider, move_on_after
 from anyio.abc import SocketAttribute
 from anyio.lowlevel import checkpoint
 
@@ -61,7 +61,7 @@ class SessionStatistics(NamedTuple):
     """Seconds of the latest answered heartbeat or ``ping``; None before one."""
 
 
-class Session:
+class Session(TypedAttributeProvider):
     """One instance of the protocol over one transport; made by ``client``, ``server``, ``connect``
     or ``listen``, never directly.
 
@@ -92,6 +92,11 @@ class Session:
     def closed(self) -> bool:
         """Whether the session is over; no stream can be opened or accepted any more."""
         return self._driver.over.is_set()
+
+    @property
+    def is_muxado_py(self) -> bool | None:
+        """Whether the peer is a muxado_py too; None until its first frame says so."""
+        return self._driver.connection.is_muxado_py
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:

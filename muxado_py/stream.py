@@ -25,6 +25,7 @@ from .errors import ErrorCode, Retry, StreamClosedError, code_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import TracebackType
 
     from anyio import Event
 
@@ -258,6 +259,23 @@ class Stream(ByteStream):
         self._driver.changed()
 
     # Ending.
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the stream; reset it if the block was left by an exception before ``send_eof``.
+
+        What was sent until then is a part of something, and must not look like the whole.  The end
+        of the *peer's* bytes (:exc:`~anyio.EndOfStream`) is no such exception.
+        """
+        whole = self._state.send.finishing or exc is None or isinstance(exc, EndOfStream)
+        if whole:
+            await self.aclose()
+        else:
+            self.reset()
 
     async def aclose(self) -> None:
         """Close both ways: what was sent still goes out, and the peer's further sends fail.

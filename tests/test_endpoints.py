@@ -221,17 +221,31 @@ async def test_serving_a_listener_that_is_closed_already() -> None:
         await listener.serve(echo)
 
 
-async def test_what_a_handler_raises_goes_to_the_task_group() -> None:
+async def test_what_a_handler_raises_ends_its_session_and_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def handle(session: muxado.Session) -> None:
-        raise ValueError("a mistake")
+        async with await session.accept_stream() as stream:
+            if await stream.receive() == b"fail":
+                raise ValueError("a mistake")
+            await stream.send(b"well")
 
-    async with muxado.listen("tcp://127.0.0.1:0") as listener:
-        with pytest.raises(ExceptionGroup) as group:
-            async with create_task_group() as tasks:
-                tasks.start_soon(listener.serve, handle)
-                async with muxado.connect(listener.url) as session:
-                    await session.wait()
-        assert group.group_contains(ValueError, match="a mistake")
+    async with (
+        muxado.listen("tcp://127.0.0.1:0") as listener,
+        create_task_group() as tasks,
+        muxado.connect(listener.url) as first,
+        muxado.connect(listener.url) as second,
+    ):
+        tasks.start_soon(listener.serve, handle)
+        with fail_after(10):
+            async with await first.open_stream() as stream:
+                await stream.send(b"fail")
+                await first.wait()
+            async with await second.open_stream() as stream:
+                await stream.send(b"fine")
+                assert await stream.receive() == b"well"
+        tasks.cancel_scope.cancel()
+    assert "a mistake" in caplog.text
 
 
 # TLS.

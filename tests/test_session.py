@@ -199,18 +199,45 @@ async def test_a_handler_that_returns_closes_its_stream(session_pair: SessionPai
         tasks.cancel_scope.cancel()
 
 
-async def test_a_handler_that_raises_resets_its_stream(session_pair: SessionPair) -> None:
+async def test_a_handler_that_raises_resets_its_stream_and_no_other(
+    session_pair: SessionPair, caplog: pytest.LogCaptureFixture
+) -> None:
     async def handle(stream: muxado.Stream) -> None:
-        raise RuntimeError("a mistake")
+        if await stream.receive() == b"fail":
+            raise RuntimeError("a mistake")
+        await stream.send(b"well")
 
+    async with session_pair() as (dialed, accepted), create_task_group() as tasks:
+        tasks.start_soon(accepted.net_listener().serve, handle)
+        with fail_after(10):
+            stream = await dialed.open_stream()
+            await stream.send(b"fail")
+            with pytest.raises(muxado.StreamResetError) as info:
+                await stream.receive()
+            assert (info.value.code, info.value.retry) == (ErrorCode.INTERNAL_ERROR, Retry.UNKNOWN)
+            async with await dialed.open_stream() as other:
+                await other.send(b"fine")
+                assert await other.receive() == b"well"
+        tasks.cancel_scope.cancel()
+    assert "a mistake" in caplog.text
+
+
+@pytest.mark.parametrize("finished", [False, True])
+async def test_a_block_left_by_an_exception_does_not_look_like_the_whole(
+    session_pair: SessionPair, finished: bool
+) -> None:
     async with session_pair() as (dialed, accepted):
-        stream = await dialed.open_stream()
-        with pytest.raises(ExceptionGroup) as group:
-            await accepted.net_listener().serve(handle)
-        assert group.group_contains(RuntimeError, match="a mistake")
-        with pytest.raises(muxado.StreamResetError) as info:
-            await stream.receive()
-        assert (info.value.code, info.value.retry) == (ErrorCode.INTERNAL_ERROR, Retry.UNKNOWN)
+        with pytest.raises(ValueError, match="mine"):
+            async with await dialed.open_stream() as stream:
+                await stream.send(b"part")
+                if finished:
+                    await stream.send_eof()
+                await anyio.wait_all_tasks_blocked()
+                raise ValueError("mine")
+        far = await accepted.accept_stream()
+        assert await far.receive() == b"part"
+        with pytest.raises(EndOfStream if finished else muxado.StreamResetError):
+            await far.receive()
 
 
 async def test_a_closed_listener_refuses_what_waits_and_what_comes(
