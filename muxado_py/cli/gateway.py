@@ -6,7 +6,8 @@ stream of an agent's session.  So whatever runs over TCP passes: HTTP, websocket
 
 Which agent.  The one that connected last; an older one if that opens no more streams.  A new agent
 thus takes over from the one it replaces, and an agent that came back after its network failed takes
-over from its own dead session, which the gateway may not have noticed yet.
+over from its own dead session, which the gateway may not have noticed yet.  A connection that never
+sent a frame comes last: it may be a Go agent, which says nothing until it is asked, or a port scan.
 
 Where nobody answers.  When no agent takes a stream, the first bytes of the caller are looked at: an
 HTTP/1 request gets a 503 that says so, anything else is closed.  An agent that breaks off before
@@ -23,6 +24,7 @@ written.  Whoever is turned away is therefore read for a moment before the socke
 from __future__ import annotations
 
 import logging
+import math
 import re
 from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
@@ -64,6 +66,7 @@ class Agents:
 
     def __init__(self) -> None:
         self._sessions: list[muxado.Session] = []  # the newest last
+        self._announced: set[muxado.Session] = set()  # those whose first frame has come
 
     async def serve(self, session: muxado.Session) -> None:
         """Keep ``session`` among the agents until it is over.
@@ -71,25 +74,42 @@ class Agents:
         Cancellation: the session is no agent any more.
         """
         name = peer_name(session)
-        self._sessions.append(session)
-        logger.info("agent %s connected (%d in all)", name, len(self._sessions))
         cause = "it closed the session"
+        self._sessions.append(session)
         try:
-            await session.wait()
-        except muxado.SessionError as exc:
-            cause = reason(exc)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._announce, session, name)
+                try:
+                    await session.wait()
+                except muxado.SessionError as exc:
+                    cause = reason(exc)
+                tasks.cancel_scope.cancel()
         finally:
             self._sessions.remove(session)
-        logger.warning("agent %s is gone: %s (%d left)", name, cause, len(self._sessions))
+            announced = session in self._announced
+            self._announced.discard(session)
+        if announced:
+            logger.warning("agent %s is gone: %s (%d left)", name, cause, len(self._announced))
+        else:
+            logger.info("%s left before it answered: %s", name, cause)
+
+    async def _announce(self, session: muxado.Session, name: str) -> None:
+        # Whatever comes of the ping, it ends no earlier than the peer's first frame.
+        with suppress(muxado.MuxadoError):
+            await session.ping(math.inf)
+        if session.is_muxado_py is not None:
+            self._announced.add(session)
+            logger.info("agent %s connected (%d in all)", name, len(self._announced))
 
     async def dial(self) -> muxado.Stream:
-        """A stream to the newest agent that opens one.
+        """A stream to the newest agent that opens one; silent connections come last.
 
         :raises ConnectionRefusedError: if none does.
 
         Cancellation: no stream is opened.
         """
-        for session in reversed(self._sessions):
+        newest_first = reversed(self._sessions)
+        for session in sorted(newest_first, key=lambda session: session.is_muxado_py is None):
             try:
                 return await session.net_dial()
             except muxado.SessionError as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -159,6 +160,31 @@ async def test_an_agent_that_takes_no_streams_is_passed_over() -> None:
     ):
         await pinging.ping()
         assert await greeting(gate.port) == b"old"
+
+
+async def test_a_connection_that_says_nothing_takes_no_caller_from_an_agent(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "muxado.cli")
+    async with running() as gate, agent(gate.url, saying(b"app")):
+        host, _, port = gate.url.removeprefix("tcp://").rpartition(":")
+        async with await anyio.connect_tcp(host, int(port)) as idle:
+            await idle.receive()  # the gateway's first frame: it has taken the connection in
+            assert await greeting(gate.port) == b"app"
+    assert caplog.text.count(" connected (") == 1
+
+
+async def test_an_agent_that_speaks_only_when_asked_serves_where_there_is_no_other() -> None:
+    async with running() as gate:
+        host, _, port = gate.url.removeprefix("tcp://").rpartition(":")
+        async with (
+            await anyio.connect_tcp(host, int(port)) as quiet,
+            await anyio.connect_tcp("127.0.0.1", gate.port) as caller,
+        ):
+            await caller.send(REQUEST)
+            heard = b""
+            while REQUEST not in heard:
+                heard += await quiet.receive()
 
 
 async def greeting(port: int) -> bytes:
