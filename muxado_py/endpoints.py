@@ -24,7 +24,6 @@ from anyio import (
     BrokenResourceError,
     ClosedResourceError,
     EndOfStream,
-    TypedAttributeLookupError,
     aclose_forcefully,
     connect_tcp,
     connect_unix,
@@ -157,7 +156,6 @@ class SessionListener:
         self._address = address
         self._config = config
         self._ssl_context = ssl_context
-        self._closed = False
 
     @property
     def url(self) -> str:
@@ -203,8 +201,7 @@ class SessionListener:
             try:
                 await self._listener.serve(run, task_group)
             except* ClosedResourceError:
-                if not self._closed:
-                    raise
+                pass
 
     async def _accept(self, stream: SocketStream) -> ByteStream:
         _prepare(stream, self._config)
@@ -223,7 +220,6 @@ class SessionListener:
 
         Cancellation: the listener is closed all the same.
         """
-        self._closed = True
         await self._listener.aclose()
 
 
@@ -260,11 +256,8 @@ async def listen(
 
 
 def _prepare(stream: SocketStream, config: Config) -> None:
-    """Set what a TCP socket needs; other transports have no such options."""
-    try:
-        raw = stream.extra(SocketAttribute.raw_socket)
-    except TypedAttributeLookupError:
-        return
+    """Set what a TCP socket needs; a Unix socket has no such options."""
+    raw = stream.extra(SocketAttribute.raw_socket)
     if raw.family not in (socket.AF_INET, socket.AF_INET6):
         return
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

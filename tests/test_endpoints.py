@@ -215,6 +215,12 @@ async def test_a_listener_that_was_closed_takes_no_more(own: bool) -> None:
                     pytest.fail("connected")
 
 
+async def test_leaving_the_listener_ends_serving() -> None:
+    async with create_task_group() as tasks, muxado.listen("tcp://127.0.0.1:0") as listener:
+        tasks.start_soon(listener.serve, echo)
+        await anyio.wait_all_tasks_blocked()
+
+
 async def test_serving_a_listener_that_is_closed_already() -> None:
     async with muxado.listen("tcp://127.0.0.1:0") as listener:
         await listener.aclose()

@@ -18,10 +18,10 @@ from muxado_py import ErrorCode, Priority, Retry
 from .check_byte_stream import receive_all, receive_exactly
 from .frames_seen import FIN, HELLO, PAD, SYN, Frame, data, frame, goaway, rst, whole
 from .scripted_peer import scripted
-from .transports import Stuck, memory_transports, open_transports
+from .transports import Around, Stuck, memory_transports, open_transports
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
     from .conftest import SessionPair
@@ -137,7 +137,7 @@ async def test_the_peers_stream_limit_stops_an_open(session_pair: SessionPair) -
     async with session_pair(None, muxado.Config(max_streams=2)) as (dialed, accepted):
         await dialed.ping()
         streams = [await dialed.open_stream() for _ in range(2)]
-        with pytest.raises(muxado.StreamLimitError, match="2 streams") as info:
+        with pytest.raises(muxado.StreamLimitError, match="limit of open streams, 2,") as info:
             await dialed.open_stream()
         assert info.value.retry is Retry.NEVER_SENT
         assert isinstance(info.value, OSError)
@@ -756,6 +756,19 @@ def _extra(carrier: muxado.Session | muxado.Stream | muxado.NetListener, attribu
     if attribute not in carrier.extra_attributes:
         raise TypedAttributeLookupError
     return carrier.extra_attributes[attribute]()
+
+
+async def test_a_transport_that_is_gone_already_has_no_address() -> None:
+    class Gone(Around):
+        @property
+        def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+            raise AttributeError("'NoneType' object has no attribute 'getpeername'")
+
+    near, far = memory_transports()
+    await far.aclose()
+    async with muxado.client(Gone(near)) as session:
+        with pytest.raises(muxado.TransportError):
+            await session.accept_stream()
 
 
 # Pings.
