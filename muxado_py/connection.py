@@ -178,7 +178,7 @@ class Connection:
         elif limit is not None and self._table.local_open >= limit:
             failure = Failure(
                 StreamLimitError,
-                f"{limit} streams are open, which is the peer's limit; close some first",
+                f"the peer's limit of open streams, {limit}, is reached; close some first",
                 ErrorCode.STREAM_REFUSED,
                 True,
             )

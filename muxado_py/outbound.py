@@ -177,7 +177,7 @@ class Outbound:
             stream = cast("StreamState | None", pop())
             if stream is None:
                 break
-            budget -= self._cut(stream, out)
+            budget -= self._cut(stream, out, budget)
         if self._goodbyes and not self._table.waiting:
             out.extend(self._goodbyes)
             self._goodbyes.clear()
@@ -197,11 +197,15 @@ class Outbound:
             return self._max_frame
         return max(0, min(self._max_frame, self.session_limit - self.sent))
 
-    def _cut(self, stream: StreamState, out: list[bytes | memoryview]) -> int:
-        """Cut one frame of ``stream``, which the scheduler picked; how many bytes it has."""
+    def _cut(self, stream: StreamState, out: list[bytes | memoryview], budget: int) -> int:
+        """Cut one frame of ``stream``, which the scheduler picked; how many bytes it has.
+
+        A lone stream gets long frames, to save work, but none longer than the transport is ready
+        for: on a narrow link they would stand before a message that comes a moment later.
+        """
         send = stream.send
-        alone = not len(self.scheduler)
-        nbytes = min(send.sendable, self._room() if alone else min(SHARED_FRAME, self._room()))
+        longest = SHARED_FRAME if len(self.scheduler) or budget < SHARED_FRAME else budget
+        nbytes = min(send.sendable, longest, self._room())
         syn = stream.id is None
         if syn:
             self._table.give_id(stream)

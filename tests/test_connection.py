@@ -505,7 +505,7 @@ def test_the_peer_tells_how_many_streams_it_takes() -> None:
     pair.run_until_idle()
     first = pair.client.open(None, None)
     pair.client.open(None, None)
-    with pytest.raises(StreamLimitError, match="2 streams are open, which is the peer's") as caught:
+    with pytest.raises(StreamLimitError, match="limit of open streams, 2, is reached") as caught:
         pair.client.open(None, None)
     assert (caught.value.retry, caught.value.remote) == (Retry.NEVER_SENT, True)
     pair.client.reset(first, 7)
@@ -540,7 +540,7 @@ def test_settings_are_taken_once() -> None:
     assert stream.send.window.available == 0x50000
     peer.feed("00000c 60 00000000 000100060000 000200000002")
     assert stream.send.window.available == 0x50000
-    with pytest.raises(StreamLimitError, match="1 streams are open"):
+    with pytest.raises(StreamLimitError, match="limit of open streams, 1,"):
         peer.connection.open(None, None)
 
 

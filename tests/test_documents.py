@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+import trustme
 
 import muxado_py as muxado
 
@@ -57,6 +58,36 @@ async def test_the_readmes_agent_serves_the_readmes_gateway(tmp_path: Path) -> N
                 except OSError:  # the gateway does not listen yet
                     await anyio.lowlevel.checkpoint()
     assert answers == [(200, "hello through the tunnel")]
+
+
+async def test_the_readmes_tls_connects(tmp_path: Path) -> None:
+    names = executed("README.md")
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    paths = {name: str(tmp_path / name) for name in ("ca.pem", "cert.pem", "key.pem")}
+    authority.cert_pem.write_to_path(paths["ca.pem"])
+    certificate.private_key_pem.write_to_path(paths["key.pem"])
+    for blob in certificate.cert_chain_pems:
+        blob.write_to_path(paths["cert.pem"], append=True)
+
+    async def answer(session: muxado.Session) -> None:
+        async with await session.accept_stream() as stream:
+            await stream.send(await stream.receive())
+
+    async with (
+        names["listen_with_tls"](
+            "tls://localhost:0", paths["cert.pem"], paths["key.pem"]
+        ) as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, answer)
+        async with (
+            names["connect_with_tls"](listener.url, paths["ca.pem"]) as session,
+            await session.open_stream() as stream,
+        ):
+            await stream.send(b"hello")
+            assert await stream.receive() == b"hello"
+        tasks.cancel_scope.cancel()
 
 
 async def test_the_how_tos_do_what_they_say(session_pair: SessionPair) -> None:
