@@ -31,7 +31,7 @@ __all__ = ("muxado",)
 _LEVELS = click.Choice(["critical", "error", "warning", "info", "debug"])
 _LOOPS = click.Choice(["auto", "asyncio", "uvloop", "trio"])
 
-_NOT_ON_TRIO = ("lifespan", "limit_concurrency", "proxy_headers", "forwarded_allow_ips")
+_NOT_ON_TRIO = ("lifespan", "limit_concurrency", "forwarded_allow_ips")
 _ONLY_ASGI = (*_NOT_ON_TRIO, "timeout_keep_alive", "access_log")
 
 
@@ -87,8 +87,11 @@ def muxado() -> None:
     default="10s",
     help="What requests in flight get to finish.",
 )
-@click.option("--proxy-headers/--no-proxy-headers", default=True, help="Heed X-Forwarded-*.")
-@click.option("--forwarded-allow-ips", help="Whose X-Forwarded-* to heed. [default: 127.0.0.1]")
+@click.option(
+    "--forwarded-allow-ips",
+    help="Peers whose X-Forwarded-For and -Proto to believe. A gateway passes on what its callers "
+    "send, so name its address only if a proxy before it sets them. [default: nobody's]",
+)
 @click.option("--access-log/--no-access-log", default=True)
 @click.option("--threads", type=click.IntRange(1), default=8, help="Of a WSGI application.")
 @click.option(
@@ -118,7 +121,10 @@ def serve(
     use_colors: bool | None,
     **http: Any,
 ) -> None:
-    """Serve APP, an ASGI or WSGI application named as module:attribute."""
+    """Serve APP, an ASGI or WSGI application named as module:attribute.
+
+    Behind a gateway the application sees the gateway's address as the client of every request.
+    """
     from . import running, serving, tls
 
     running.configure_logging(log_level, use_colors)

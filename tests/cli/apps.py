@@ -32,6 +32,11 @@ async def hello(request: Request) -> PlainTextResponse:
     return PlainTextResponse(f"hello {request.query_params.get('name', '')}, start {starts}")
 
 
+async def client(request: Request) -> PlainTextResponse:
+    assert request.client is not None
+    return PlainTextResponse(f"{request.url.scheme} {request.client.host}")
+
+
 async def stream(request: Request) -> StreamingResponse:
     async def lines() -> AsyncIterator[str]:
         for number in range(LINES):
@@ -56,6 +61,7 @@ async def echo(websocket: WebSocket) -> None:
 starlette_app = Starlette(
     routes=[
         Route("/", hello),
+        Route("/client", client),
         Route("/stream", stream),
         Route("/upload", upload, methods=["POST"]),
         WebSocketRoute("/echo", echo),

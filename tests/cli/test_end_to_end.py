@@ -52,10 +52,10 @@ def tunnel(app: str, *options: str) -> Iterator[Tunnel]:
         yield Tunnel(process, agent, url, port)
 
 
-def get(port: int, path: str = "/") -> tuple[int, str]:
+def get(port: int, path: str = "/", **headers: str) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         response = connection.getresponse()
         return response.status, response.read().decode()
     finally:
@@ -168,6 +168,18 @@ def test_tls_with_certificates_on_both_sides(tmp_path: Path) -> None:
         with running(*serve, "--loop", "asyncio") as agent:  # trusts the system's authorities
             assert agent.wait() == 3
             agent.wait_for("Name its authority with (--ssl-ca-certs)")
+
+
+@pytest.mark.parametrize(
+    ("options", "seen"),
+    [((), "http 127.0.0.1"), (("--forwarded-allow-ips", "127.0.0.1"), "https 192.0.2.7")],
+)
+def test_a_caller_says_who_it_is_only_to_those_who_believe_it(
+    options: tuple[str, ...], seen: str
+) -> None:
+    claims = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+    with tunnel("starlette_app", "--loop", "asyncio", *options) as open_tunnel:
+        assert get(open_tunnel.port, "/client", **claims) == (200, seen)
 
 
 def test_an_app_that_listens_serves_those_who_dial() -> None:
