@@ -81,6 +81,8 @@ def reason(exc: BaseException) -> str:
         else:
             break
     if isinstance(exc, OSError) and exc.strerror and exc.filename is None:
+        if isinstance(exc, ConnectionRefusedError) and exc.errno:
+            return os.strerror(exc.errno)  # each loop has its own text, asyncio's lacks the cause
         return exc.strerror
     return str(exc) or type(exc).__name__
 

@@ -117,7 +117,9 @@ async def test_what_was_never_connected_has_not_started() -> None:
     async def attach(session: muxado.Session) -> None:
         raise AssertionError("nobody is there")
 
-    with pytest.raises(NotStarted, match=r"cannot connect to tcp://127\.0\.0\.1:1"):
+    with pytest.raises(
+        NotStarted, match=r"cannot connect to tcp://127\.0\.0\.1:1: Connection refused"
+    ):
         await keep_connected(
             "tcp://127.0.0.1:1",
             attach,
