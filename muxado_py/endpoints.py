@@ -189,7 +189,7 @@ class SessionListener:
                 if not isinstance(exc, Exception):
                     raise
                 # This connection's trouble, and nobody else's.
-                logger.warning("a connection to %s failed: %s", self.url, str(exc) or repr(exc))
+                logger.warning("a connection to %s failed: %s", self.url, _reason(exc))
                 return
             async with server(transport, self._config) as session:
                 await contain(handler, session)
@@ -253,6 +253,17 @@ async def listen(
         listener = await create_tcp_listener(local_host=address.host, local_port=address.port)
     async with listener:
         yield SessionListener(listener, address, config, ssl_context)
+
+
+def _reason(exc: Exception) -> str:
+    """Why a connection never became a session, in words for a log."""
+    if isinstance(exc, ssl.SSLError):
+        return (exc.reason or "TLS error").replace("_", " ").lower()
+    if isinstance(exc, TimeoutError):
+        return "no TLS handshake in time"
+    if isinstance(exc, BrokenResourceError | EndOfStream):
+        return "it ended during the TLS handshake"
+    return str(exc) or type(exc).__name__
 
 
 def _prepare(stream: SocketStream, config: Config) -> None:
