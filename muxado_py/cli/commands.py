@@ -193,6 +193,9 @@ def gateway(
 
     The agent that connected last serves. Whoever can connect to --listen becomes an agent: where
     that is not only you, use tls:// with --ssl-ca-certs and give your agents certificates.
+
+    A muxado_py agent that freezes is found out after 25 seconds of silence; until then its callers
+    wait.
     """
     from . import gateway as publishing
     from . import running, tls
