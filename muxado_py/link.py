@@ -109,20 +109,25 @@ class Link:
         shielded from cancellation, and is bounded in time after ``over``.
         """
         with CancelScope(shield=True):
-            async with create_task_group() as tasks:
-                tasks.start_soon(self._read)
-                tasks.start_soon(self._write)
-                await over.wait()
-                self._note_flush()
-                with move_on_after(min(close_timeout, 4 * GOODBYE_WAIT)):
-                    while self._connection.has_output or self.writing_since is not None:
-                        await self.next_flush()
-                if self._connection.events.ended is not CLOSED_BY_PEER:
+            try:
+                async with create_task_group() as tasks:
+                    tasks.start_soon(self._read)
+                    tasks.start_soon(self._write)
+                    await over.wait()
+                    self._note_flush()
+                    with move_on_after(min(close_timeout, 4 * GOODBYE_WAIT)):
+                        while self._connection.has_output or self.writing_since is not None:
+                            await self.next_flush()
+                    if self._connection.events.ended is not CLOSED_BY_PEER:
+                        with move_on_after(GOODBYE_WAIT):
+                            await self._input_over.wait()
                     with move_on_after(GOODBYE_WAIT):
-                        await self._input_over.wait()
-                with move_on_after(GOODBYE_WAIT):
-                    await self._close()
-                tasks.cancel_scope.cancel()
+                        await self._close()
+                    tasks.cancel_scope.cancel()
+            except BaseException:
+                # Only a mistake of ours comes here; the peer must not wait for a session that is no more.
+                await self._close()
+                raise
 
     async def _close(self) -> None:
         try:
