@@ -359,6 +359,22 @@ async def test_a_client_that_is_mute_is_let_go() -> None:
         tasks.cancel_scope.cancel()
 
 
+async def test_a_handshake_that_is_under_way_ends_with_the_serving() -> None:
+    _, far_ssl = tls_contexts()
+    async with (
+        muxado.listen("tls://127.0.0.1:0", ssl_context=far_ssl) as listener,
+        create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, echo)
+        port = int(listener.url.rsplit(":", 1)[1])
+        async with await anyio.connect_tcp("127.0.0.1", port) as mute:
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+            with fail_after(5, shield=True):
+                with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                    await mute.receive()
+
+
 # Transports that end.
 
 

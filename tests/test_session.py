@@ -14,6 +14,7 @@ from anyio.streams.tls import TLSAttribute
 
 import muxado_py as muxado
 from muxado_py import ErrorCode, Priority, Retry
+from muxado_py.scheduler import FifoScheduler
 
 from .check_byte_stream import receive_all, receive_exactly
 from .frames_seen import FIN, HELLO, PAD, SYN, Frame, data, frame, goaway, rst, whole
@@ -137,7 +138,7 @@ async def test_the_peers_stream_limit_stops_an_open(session_pair: SessionPair) -
     async with session_pair(None, muxado.Config(max_streams=2)) as (dialed, accepted):
         await dialed.ping()
         streams = [await dialed.open_stream() for _ in range(2)]
-        with pytest.raises(muxado.StreamLimitError, match="limit of open streams, 2,") as info:
+        with pytest.raises(muxado.StreamLimitError, match="limit") as info:
             await dialed.open_stream()
         assert info.value.retry is Retry.NEVER_SENT
         assert isinstance(info.value, OSError)
@@ -306,6 +307,33 @@ class _unwrapped:
             (exc,) = exc.exceptions
         if exc is not None:
             raise exc
+
+
+async def test_handlers_run_where_they_are_told(session_pair: SessionPair) -> None:
+    async with session_pair() as (dialed, accepted), create_task_group() as handlers:
+        answered = []
+
+        async def handle(stream: muxado.Stream) -> None:
+            await dialed.wait()
+            answered.append(stream.id)
+
+        stream = await dialed.open_stream()
+        async with create_task_group() as serving:
+            serving.start_soon(accepted.net_listener().serve, handle, handlers)
+            await dialed.ping()
+            await settled()
+            serving.cancel_scope.cancel()
+        assert not answered  # serving is over, and the handler is not
+        await dialed.aclose()
+    assert answered == [stream.id]
+
+
+async def test_a_session_may_stop_accepting(session_pair: SessionPair) -> None:
+    async with session_pair() as (dialed, accepted):
+        accepted.stop_accepting()
+        stream = await dialed.open_stream()
+        with pytest.raises(muxado.StreamRefusedError):
+            await stream.receive()
 
 
 # Ending.
@@ -674,6 +702,24 @@ async def test_a_task_group_in_the_body_fails_as_task_groups_do() -> None:
         assert isinstance(exc, ValueError)
 
 
+async def test_a_broken_scheduler_is_heard_of() -> None:
+    """A mistake in a task of the session itself is neither swallowed nor a hang."""
+
+    class Broken(FifoScheduler):
+        def pop(self) -> Any:
+            raise ZeroDivisionError("in the scheduler")
+
+    near, far = memory_transports()
+    async with muxado.server(far) as accepted:
+        with fail_after(5), pytest.raises(ExceptionGroup) as group:
+            async with muxado.client(near, muxado.Config(scheduler=Broken)) as session:
+                await session.open_stream()
+                await anyio.sleep(math.inf)
+        assert group.group_contains(ZeroDivisionError)
+        with pytest.raises(muxado.TransportError), fail_after(5):
+            await accepted.wait()
+
+
 async def test_leaving_the_scope_closes_the_session_with_a_goodbye() -> None:
     near, far = memory_transports()
     async with muxado.server(far) as accepted:
@@ -696,6 +742,17 @@ async def test_a_session_fails_only_where_it_is_used() -> None:
 
 
 # What it tells.
+
+
+async def test_a_session_tells_whether_its_peer_is_a_muxado_py(session_pair: SessionPair) -> None:
+    async with session_pair() as (dialed, accepted):
+        assert dialed.is_muxado_py is None
+        await dialed.ping()
+        assert dialed.is_muxado_py is accepted.is_muxado_py is True
+    async with scripted() as (session, peer):
+        await peer.say(rst(3, 0))
+        await settled()
+        assert session.is_muxado_py is False
 
 
 async def test_statistics(session_pair: SessionPair) -> None:

@@ -74,7 +74,7 @@ async def test_serving_a_session_whose_peer_fell_silent_raises() -> None:
 
 
 async def test_two_idle_sessions_stay_alive(session_pair: SessionPair) -> None:
-    async with session_pair() as (dialed, accepted):
+    async with session_pair(Config(probe_interval=60)) as (dialed, accepted):
         await anyio.sleep(3600)
         assert not dialed.closed
         assert not accepted.closed
@@ -139,8 +139,8 @@ async def test_a_busy_link_is_not_declared_dead() -> None:
     """Bulk both ways over a link on which a window takes longer than a heartbeat's time-out."""
     near, far = memory_transports(0)
     async with (
-        muxado.client(Narrow(near, 1500)) as dialed,
-        muxado.server(Narrow(far, 1500)) as accepted,
+        muxado.client(Narrow(near, 800)) as dialed,
+        muxado.server(Narrow(far, 800)) as accepted,
         create_task_group() as tasks,
     ):
         stream = await dialed.open_stream()
