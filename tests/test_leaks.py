@@ -83,7 +83,7 @@ def expect_idle(*sessions: muxado.Session) -> Iterator[None]:
         assert session.statistics()[:4] == (0, 0, 0, 0)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_ten_thousand_streams_at_once() -> None:
     near, far = memory_transports()
     async with muxado.client(near, WIDE) as dialed, muxado.server(far, WIDE) as accepted:
@@ -92,7 +92,7 @@ async def test_ten_thousand_streams_at_once() -> None:
         # Dicts that held them all, asyncio's set of tasks among them, keep 450 bytes a stream; one
         # stream left over at both ends would be three times that.
         async with nothing_left(grown_at_most=600 * MANY):
-            with fail_after(290), expect_idle(dialed, accepted):
+            with fail_after(850), expect_idle(dialed, accepted):
                 await ten_thousand_echoes(dialed, accepted)
 
 
@@ -158,7 +158,7 @@ async def test_twenty_thousand_streams_one_after_the_other() -> None:
 
         await calls(15_000)
         async with nothing_left():
-            with fail_after(110), expect_idle(dialed, accepted):
+            with fail_after(550), expect_idle(dialed, accepted):
                 await calls(5_000)
 
 
@@ -203,7 +203,7 @@ async def test_calls_that_are_cancelled_anywhere() -> None:
 
         await calls(10)
         async with nothing_left():
-            with fail_after(60), expect_idle(dialed, accepted):
+            with fail_after(550), expect_idle(dialed, accepted):
                 await calls(300)
 
 
@@ -232,7 +232,7 @@ async def test_streams_that_are_refused() -> None:
 
         await refusals(5)
         async with nothing_left():
-            with fail_after(60), expect_idle(dialed, accepted):
+            with fail_after(550), expect_idle(dialed, accepted):
                 await refusals(200)
 
 
@@ -254,7 +254,7 @@ async def test_a_peer_that_never_finishes_its_streams() -> None:
 
         await streams(2, 50)
         async with nothing_left():
-            with fail_after(60), expect_idle(session):
+            with fail_after(550), expect_idle(session):
                 await streams(102, 1000)
 
 
@@ -275,7 +275,7 @@ async def test_streams_that_are_opened_and_reset_at_once() -> None:
 
         await streams(2, 50)
         async with nothing_left():
-            with fail_after(60), expect_idle(session):
+            with fail_after(550), expect_idle(session):
                 await streams(102, 1000)
 
 
@@ -293,5 +293,5 @@ async def test_sessions_one_after_the_other() -> None:
 
     await sessions(5)
     async with nothing_left():
-        with fail_after(60):
+        with fail_after(550):
             await sessions(200)
