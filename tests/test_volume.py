@@ -102,7 +102,7 @@ async def transfer(
                 tasks.start_soon(one.receive, sink, session)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 async def test_a_gibibyte(tmp_path: Path) -> None:
     """Over TCP, both ends in this process."""
     with fail_after(200):
