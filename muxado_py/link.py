@@ -20,7 +20,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from anyio import (
-    CancelScope,
     EndOfStream,
     Event,
     create_task_group,
@@ -105,29 +104,28 @@ class Link:
         """Carry bytes until ``over`` is set; then say what is left to say and close the transport.
 
         Closing a socket with unread bytes makes TCP throw our last ones away, so the peer's end is
-        awaited for a moment, unless the peer said goodbye and has nothing more to send.  Runs
-        shielded from cancellation, and is bounded in time after ``over``.
+        awaited for a moment, unless the peer said goodbye and has nothing more to send.  Whoever
+        runs this shields it from cancellation; it is bounded in time after ``over``.
         """
-        with CancelScope(shield=True):
-            try:
-                async with create_task_group() as tasks:
-                    tasks.start_soon(self._read)
-                    tasks.start_soon(self._write)
-                    await over.wait()
-                    self._note_flush()
-                    with move_on_after(min(close_timeout, 4 * GOODBYE_WAIT)):
-                        while self._connection.has_output or self.writing_since is not None:
-                            await self.next_flush()
-                    if self._connection.events.ended is not CLOSED_BY_PEER:
-                        with move_on_after(GOODBYE_WAIT):
-                            await self._input_over.wait()
+        try:
+            async with create_task_group() as tasks:
+                tasks.start_soon(self._read)
+                tasks.start_soon(self._write)
+                await over.wait()
+                self._note_flush()
+                with move_on_after(min(close_timeout, 4 * GOODBYE_WAIT)):
+                    while self._connection.has_output or self.writing_since is not None:
+                        await self.next_flush()
+                if self._connection.events.ended is not CLOSED_BY_PEER:
                     with move_on_after(GOODBYE_WAIT):
-                        await self._close()
-                    tasks.cancel_scope.cancel()
-            except BaseException:
-                # Only a mistake of ours comes here; the peer must not wait for a session that is no more.
-                await self._close()
-                raise
+                        await self._input_over.wait()
+                with move_on_after(GOODBYE_WAIT):
+                    await self._close()
+                tasks.cancel_scope.cancel()
+        except BaseException:
+            # Only a mistake of ours comes here; the peer must not wait for a session that is no more.
+            await self._close()
+            raise
 
     async def _close(self) -> None:
         try:

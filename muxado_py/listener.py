@@ -19,7 +19,7 @@ from anyio import BrokenResourceError, EndOfStream, create_task_group
 from anyio.abc import Listener
 from anyio.lowlevel import checkpoint
 
-from .errors import ErrorCode, GoneAwayError, SessionClosedError, StreamClosedError
+from .errors import ErrorCode, SessionClosedError, StreamClosedError
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class NetListener(Listener[Stream]):
             while True:
                 try:
                     stream = await self.accept()
-                except (SessionClosedError, GoneAwayError, StreamClosedError):
+                except (SessionClosedError, StreamClosedError):
                     return
                 task_group.start_soon(_handle, handler, stream)
 

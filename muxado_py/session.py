@@ -18,14 +18,14 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anyio import CancelScope, TypedAttributeProvider, move_on_after
+from anyio import TypedAttributeProvider, move_on_after
 from anyio.abc import SocketAttribute
 from anyio.lowlevel import checkpoint
 
 from .bridging import abort, bridge, socket_pair
 from .connection import CLOSED_HERE
 from .driver import Driver
-from .errors import ErrorCode, GoneAwayError, MuxadoError, SessionClosedError
+from .errors import ErrorCode, MuxadoError, SessionClosedError
 from .link import GOODBYE_WAIT
 from .listener import NetListener
 from .stream import Stream
@@ -284,9 +284,7 @@ class Session(TypedAttributeProvider):
                         await self._driver.link.next_flush()
             finally:
                 self._driver.end(CLOSED_HERE)
-        with CancelScope(shield=True):
-            await self._driver.closed.wait()
-        await checkpoint()
+        await self._driver.closed.wait()
 
     def abort(self) -> None:
         """Close without waiting: nothing more is flushed; a goodbye is still tried."""
@@ -304,5 +302,5 @@ class Session(TypedAttributeProvider):
         await self._driver.closed.wait()
         try:
             self._driver.check()
-        except (SessionClosedError, GoneAwayError):
+        except SessionClosedError:
             return

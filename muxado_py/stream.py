@@ -192,11 +192,8 @@ class Stream(ByteStream):
                     if state.failure is not None:
                         raise state.error()
         except BaseException:
-            connection.unwrite(state, written)
-            if state.send.finishing and connection.is_lingering(state):
-                # It was closed while this waited; the FIN need not wait for what was taken back.
-                connection.finish(state)
-                self._driver.changed()
+            if connection.unwrite(state, written):
+                self._driver.changed()  # a FIN may have waited behind it
             raise
         finally:
             self._writable = None
