@@ -132,6 +132,26 @@ async def test_little_is_handed_over_to_a_slow_transport() -> None:
         assert max(map(len, slow.sends)) <= 64 * 1024 + 100
 
 
+async def test_a_transport_that_becomes_slow_is_handed_less() -> None:
+    class Tiring(Counting):
+        async def send(self, item: bytes) -> None:
+            if sum(map(len, self.sends)) > 2_000_000:
+                await anyio.sleep(len(item) / 1_000_000)
+            await super().send(item)
+
+    near, far = memory_transports()
+    tiring = Tiring(near)
+    config = muxado.Config(initial_window=1 << 20, stream_window=1 << 20, send_buffer=1 << 20)
+    async with muxado.client(tiring, config) as dialed, muxado.server(far, config) as accepted:
+        async with create_task_group() as tasks:
+            stream = await dialed.open_stream()
+            tasks.start_soon(stream.send, bytes(4_000_000))
+            tasks.start_soon(_read, await accepted.accept_stream(), 4_000_000)
+        sizes = list(map(len, tiring.sends))
+        assert max(sizes) > 128 * 1024
+        assert max(sizes[-20:]) < 20 * 1024
+
+
 async def test_more_is_handed_over_to_a_fast_transport() -> None:
     near, far = memory_transports()
     counting = Counting(near)

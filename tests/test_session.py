@@ -420,6 +420,53 @@ async def expect_the_end(
         stream.receive_nowait()
 
 
+@pytest.mark.parametrize("over", [False, True])
+async def test_every_call_of_a_session_is_a_checkpoint(
+    session_pair: SessionPair, over: bool
+) -> None:
+    async with session_pair() as (dialed, accepted):
+        await dialed.ping()
+        for _ in range(2):
+            await accepted.open_stream()
+        await dialed.ping()
+        if over:
+            await dialed.aclose()
+        listener = dialed.net_listener()
+        for call in (
+            dialed.open_stream,
+            dialed.net_dial,
+            dialed.accept_stream,
+            listener.accept,
+            dialed.ping,
+            dialed.wait,
+            listener.aclose,
+            dialed.accept_stream,
+            dialed.drain,
+            dialed.aclose,
+        ):
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await call()
+            assert scope.cancelled_caught, call
+        assert dialed.closed
+
+
+async def test_a_stream_closed_under_a_send_just_before_the_session_ends(
+    session_pair: SessionPair,
+) -> None:
+    async with session_pair() as (dialed, _), create_task_group() as tasks:
+        stream = await dialed.open_stream()
+
+        async def send() -> None:
+            with pytest.raises(anyio.ClosedResourceError):
+                await stream.send(bytes(1_000_000))
+
+        tasks.start_soon(send)
+        await anyio.wait_all_tasks_blocked()
+        stream.close()
+        dialed.abort()
+
+
 async def test_the_end_of_the_transport_without_a_goodbye_is_an_error_on_every_stream() -> None:
     async with scripted() as (session, peer):
         streams = [await session.open_stream() for _ in range(3)]
