@@ -39,11 +39,13 @@ from struct import Struct
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import ErrorCode
+from .decoding import BodyDecoder
+from .wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .wire import Receiver
+    from .wire import Input, Receiver
 
 __all__ = ("Muxado", "MuxadoDecoder")
 
@@ -70,26 +72,22 @@ _HELLO = _HEADER_AND_WORD.pack(4 << 8 | WNDINC | SPARE, HELLO_ID, HELLO_INCREMEN
 _TYPE_NAMES = {RST: "RST", WNDINC: "WNDINC", GOAWAY: "GOAWAY", DATA: "DATA"}
 
 
-class MuxadoDecoder:
+class MuxadoDecoder(BodyDecoder):
     """Bytes to operations; see :class:`~muxado_py.frames.wire.Decoder`."""
 
-    __slots__ = ("_body", "_extended", "_fin", "_first", "_held", "_id", "_receiver", "_skip")
+    __slots__ = ("_extended", "_first", "_skip")
 
     def __init__(self, receiver: Receiver) -> None:
-        self._receiver = receiver
-        self._held = b""  # an incomplete header or fixed body, or what came during a pause
-        self._body = 0  # bytes of the DATA frame under way that are still to come
-        self._id = 0  # its stream
-        self._fin = False  # whether it finishes the stream
+        super().__init__(receiver)
         self._skip = 0  # bytes of an uninteresting body that are still to come
         self._first = True
         self._extended = False  # whether the peer is a muxado_py, whose frames we understand
 
     @property
     def midway(self) -> bool:
-        return bool(self._held or self._body or self._skip)
+        return super().midway or self._skip > 0
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: Input) -> None:
         if self._held:
             data = self._held + data
             self._held = b""
@@ -117,7 +115,7 @@ class MuxadoDecoder:
                 if stream_id == HELLO_ID and end - pos < len(_HELLO):
                     break
                 self._first = False
-                self._extended = data.startswith(_HELLO, pos)
+                self._extended = data[pos : pos + len(_HELLO)] == _HELLO
                 receiver.recognized(self._extended)
             if kind == DATA:
                 if not 0 < stream_id <= MAX_ID:
@@ -129,12 +127,7 @@ class MuxadoDecoder:
                     receiver.opened(stream_id)
                 stop = pos + length
                 if stop > end:
-                    self._body = length
-                    self._id = stream_id
-                    self._fin = bool(flags & FIN)
-                    if pos == end:
-                        # Nothing of the body is here, but the core can judge its length now.
-                        receiver.data(stream_id, b"", length)
+                    self._begin(stream_id, length, bool(flags & FIN), pos == end)
                     continue
                 if length:
                     receiver.data(stream_id, data[pos:stop], 0)
@@ -148,19 +141,10 @@ class MuxadoDecoder:
             if taken < 0:
                 break
             pos = taken
-        self._held = data[pos:]
-
-    def _go_on(self, data: bytes, pos: int, end: int) -> int:
-        """The next piece of the DATA body under way."""
-        stop = min(end, pos + self._body)
-        self._body -= stop - pos
-        self._receiver.data(self._id, data[pos:stop], self._body)
-        if self._fin and not self._body:
-            self._receiver.finished(self._id)
-        return stop
+        self._held = bytes(data[pos:])
 
     def _control(
-        self, kind: int, flags: int, length: int, stream_id: int, data: bytes, pos: int, end: int
+        self, kind: int, flags: int, length: int, stream_id: int, data: Input, pos: int, end: int
     ) -> int:
         """One frame that is not DATA, whose body begins at ``pos``.
 
@@ -171,7 +155,8 @@ class MuxadoDecoder:
             if length != 4:
                 return self._bad_length(kind, length, "4")
             if stream_id == 0:
-                return self._violation(f"{_TYPE_NAMES[kind]} for stream 0")
+                text = f"{_TYPE_NAMES[kind]} for stream 0"
+                return self._violation(ErrorCode.PROTOCOL_ERROR, text)
             if end - pos < 4:
                 return -1
             value: int = _WORD.unpack_from(data, pos)[0]
@@ -184,18 +169,19 @@ class MuxadoDecoder:
             if length < 8:
                 return self._bad_length(kind, length, "at least 8")
             if stream_id:
-                return self._violation(f"GOAWAY for stream {stream_id:#x}, expected 0")
+                text = f"GOAWAY for stream {stream_id:#x}, expected 0"
+                return self._violation(ErrorCode.PROTOCOL_ERROR, text)
             kept = min(length, 8 + MAX_DEBUG)
             if end - pos < kept:
                 return -1
             last_id, code = _TWO_WORDS.unpack_from(data, pos)
-            receiver.going_away(last_id & 0x7FFF_FFFF, code, data[pos + 8 : pos + kept])
+            receiver.going_away(last_id & 0x7FFF_FFFF, code, bytes(data[pos + 8 : pos + kept]))
             self._skip = length - kept
             return pos + kept
         return self._extension(kind, flags, length, stream_id, data, pos, end)
 
     def _extension(
-        self, kind: int, flags: int, length: int, stream_id: int, data: bytes, pos: int, end: int
+        self, kind: int, flags: int, length: int, stream_id: int, data: Input, pos: int, end: int
     ) -> int:
         """A frame between muxado_py peers, or one of a type nobody knows: that one is skipped."""
         receiver = self._receiver
@@ -205,7 +191,7 @@ class MuxadoDecoder:
             return pos
         if end - pos < length:
             return -1
-        body = data[pos : pos + length]
+        body = bytes(data[pos : pos + length])
         if kind == PRIORITY:
             receiver.prioritized(stream_id, body[0], body[1] + 1)
         elif kind == CREDIT:
@@ -219,15 +205,8 @@ class MuxadoDecoder:
         return pos + length
 
     def _bad_length(self, kind: int, length: int, expected: str) -> int:
-        self._receiver.violated(
-            ErrorCode.FRAME_SIZE_ERROR,
-            f"{_TYPE_NAMES[kind]} of {length} bytes, expected {expected}",
-        )
-        return -1
-
-    def _violation(self, message: str) -> int:
-        self._receiver.violated(ErrorCode.PROTOCOL_ERROR, message)
-        return -1
+        text = f"{_TYPE_NAMES[kind]} of {length} bytes, expected {expected}"
+        return self._violation(ErrorCode.FRAME_SIZE_ERROR, text)
 
 
 _EXTENSION_LENGTHS: dict[int, range] = {
@@ -238,7 +217,7 @@ _EXTENSION_LENGTHS: dict[int, range] = {
 }
 
 
-class Muxado:
+class Muxado(Wire):
     """Operations to bytes; see :class:`~muxado_py.frames.wire.Wire`."""
 
     name: ClassVar[str] = "muxado"
@@ -253,21 +232,39 @@ class Muxado:
     def decoder(receiver: Receiver) -> MuxadoDecoder:
         return MuxadoDecoder(receiver)
 
-    @staticmethod
-    def data_header(stream_id: int, length: int, syn: bool, fin: bool) -> bytes:
-        flags = (SYN if syn else 0) | (FIN if fin else 0)
-        return _HEADER.pack(length << 8 | DATA | flags, stream_id)
+    @classmethod
+    def matches(cls, head: bytes) -> bool:
+        if len(head) < 8:
+            return True
+        word = int.from_bytes(head[:4], "big")
+        stream_id = int.from_bytes(head[4:8], "big")
+        kind, flags, length = word & 0xF0, word & 0x0F, word >> 8
+        if kind == DATA:
+            return flags <= (SYN | FIN) and 0 < stream_id <= MAX_ID
+        if kind in (RST, WNDINC):
+            return length == 4 and stream_id > 0 and (flags == 0 or stream_id == HELLO_ID)
+        return kind == GOAWAY and flags == 0 and stream_id == 0 and 8 <= length <= 0xFFFF
 
     @staticmethod
-    def accepted(stream_id: int) -> bytes:
-        return b""
+    def opening(
+        stream_id: int, length: int, priority: tuple[int, int] | None, stream_type: int | None
+    ) -> bytes:
+        return _HEADER.pack(length << 8 | DATA | SYN, stream_id)
+
+    @staticmethod
+    def data_header(stream_id: int, length: int, fin: bool) -> bytes:
+        return _HEADER.pack(length << 8 | DATA | fin, stream_id)
+
+    @staticmethod
+    def finish(stream_id: int) -> bytes:
+        return _HEADER.pack(DATA | FIN, stream_id)
 
     @staticmethod
     def reset(stream_id: int, code: int) -> bytes:
         return _HEADER_AND_WORD.pack(4 << 8 | RST, stream_id, code)
 
     @staticmethod
-    def credit(stream_id: int, nbytes: int) -> bytes:
+    def credit(stream_id: int, nbytes: int, total: int, window: int) -> bytes:
         return _HEADER_AND_WORD.pack(4 << 8 | WNDINC, stream_id, nbytes)
 
     @staticmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,24 +11,15 @@ from muxado_py.errors import ErrorCode
 from muxado_py.frames import WIRES, Setting
 from muxado_py.frames.muxado import Muxado
 
+from ..helpers.decoding import Call, decode, singly
 from ..helpers.pair import HELLO, PAD, spaced
 from ..helpers.recording import Recorder
+from .golden_rows import Row, RowChecks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Call = tuple[object, ...]
-
 WIRE = Muxado(client=True)
-
-
-class Row(NamedTuple):
-    """One frame: what is said, how it looks, and what a decoder makes of it."""
-
-    frame: str
-    calls: list[Call]
-    encode: Callable[[Muxado], bytes] | None
-    extended: bool = False
 
 
 # Reference bytes of Go peers are marked (Go); the others follow from the format.
@@ -36,37 +27,37 @@ ROWS = {
     "open with a byte (Go)": Row(
         "000001 12 00000005 79",
         [("opened", 5), ("data", 5, b"y", 0)],
-        lambda wire: wire.data_header(5, 1, syn=True, fin=False) + b"y",
+        lambda wire: wire.opening(5, 1, None, None) + b"y",
     ),
     "open and close (Go)": Row(
         "000000 13 00000005",
         [("opened", 5), ("finished", 5)],
-        lambda wire: wire.data_header(5, 0, syn=True, fin=True),
+        None,
     ),
     "open": Row(
         "000000 12 00000003",
         [("opened", 3)],
-        lambda wire: wire.data_header(3, 0, syn=True, fin=False),
+        lambda wire: wire.opening(3, 0, None, None),
     ),
     "half close (Go)": Row(
         "000000 11 00000007",
         [("finished", 7)],
-        lambda wire: wire.data_header(7, 0, syn=False, fin=True),
+        lambda wire: wire.finish(7),
     ),
     "data": Row(
         "000003 10 7ffffffd 616263",
         [("data", 0x7FFFFFFD, b"abc", 0)],
-        lambda wire: wire.data_header(0x7FFFFFFD, 3, syn=False, fin=False) + b"abc",
+        lambda wire: wire.data_header(0x7FFFFFFD, 3, fin=False) + b"abc",
     ),
     "data and half close": Row(
         "000002 11 00000002 6869",
         [("data", 2, b"hi", 0), ("finished", 2)],
-        lambda wire: wire.data_header(2, 2, syn=False, fin=True) + b"hi",
+        lambda wire: wire.data_header(2, 2, fin=True) + b"hi",
     ),
     "open, data and half close": Row(
         "000002 13 00000002 6869",
         [("opened", 2), ("data", 2, b"hi", 0), ("finished", 2)],
-        lambda wire: wire.data_header(2, 2, syn=True, fin=True) + b"hi",
+        None,
     ),
     "zero-window probe": Row(
         "000000 10 00000009", [("data", 9, b"", 0)], lambda wire: wire.probe(9)
@@ -82,12 +73,12 @@ ROWS = {
         lambda wire: wire.reset(3, 0xFFFFFFFF),
     ),
     "credit for a read (Go)": Row(
-        "000004 20 00000005 00000001", [("credited", 5, 1)], lambda wire: wire.credit(5, 1)
+        "000004 20 00000005 00000001", [("credited", 5, 1)], lambda wire: wire.credit(5, 1, 10, 20)
     ),
     "credit, the largest": Row(
         "000004 20 00000005 7fffffff",
         [("credited", 5, 0x7FFFFFFF)],
-        lambda wire: wire.credit(5, 0x7FFFFFFF),
+        lambda wire: wire.credit(5, 0x7FFFFFFF, 10, 20),
     ),
     "credit, the high bit masked": Row("000004 20 00000005 80000001", [("credited", 5, 1)], None),
     "credit of nothing": Row("000004 20 00000005 00000000", [("credited", 5, 0)], None),
@@ -226,81 +217,18 @@ MALFORMED = {
     ),
 }
 
-rows = pytest.mark.parametrize("row", [pytest.param(row, id=name) for name, row in ROWS.items()])
 
+class TestRows(RowChecks):
+    wire = WIRE
+    rows = ROWS
+    behind = "000002 10 00000063 6f6b"
 
-def decode(*chunks: bytes, pause_every: int = 0) -> tuple[list[Call], bool]:
-    """What a decoder makes of the chunks, and whether it is in the middle of a frame then."""
-    recorder = Recorder(pause_every)
-    decoder = WIRE.decoder(recorder)
-    for chunk in chunks:
-        decoder.feed(chunk)
-        while recorder.paused and pause_every:
-            recorder.paused = False
-            decoder.feed(b"")
-    return recorder.calls, decoder.midway
-
-
-def expected(row: Row) -> tuple[bytes, list[Call]]:
-    """The bytes of a session that has just this frame, and its calls."""
-    data = bytes.fromhex(row.frame)
-    if row.extended:
-        return HELLO + data, [
-            ("recognized", True),
-            ("credited", 0x7FFFFFFF, 0x6D787001),
-            *row.calls,
-        ]
-    return data, [("recognized", False), *row.calls]
-
-
-@pytest.mark.parametrize(
-    "row", [pytest.param(row, id=name) for name, row in ROWS.items() if row.encode is not None]
-)
-def test_encode(row: Row) -> None:
-    assert row.encode is not None
-    assert row.encode(WIRE) == bytes.fromhex(row.frame)
-
-
-@rows
-def test_decode_whole(row: Row) -> None:
-    data, calls = expected(row)
-    assert decode(data) == (calls, False)
-
-
-@rows
-def test_decode_byte_by_byte(row: Row) -> None:
-    data, calls = expected(row)
-    assert decode(*(data[i : i + 1] for i in range(len(data)))) == (calls, False)
-
-
-@rows
-def test_decode_at_every_split(row: Row) -> None:
-    data, calls = expected(row)
-    for split in range(len(data) + 1):
-        assert decode(data[:split], data[split:]) == (calls, False), split
-
-
-@rows
-def test_decode_with_a_pause_after_every_call(row: Row) -> None:
-    data, calls = expected(row)
-    for split in range(len(data) + 1):
-        assert decode(data[:split], data[split:], pause_every=1) == (calls, False), split
-
-
-@rows
-def test_decode_with_another_frame_behind(row: Row) -> None:
-    data, calls = expected(row)
-    behind = bytes.fromhex("000002 10 00000063 6f6b")
-    assert decode(data + behind) == ([*calls, ("data", 99, b"ok", 0)], False)
-
-
-@rows
-def test_a_frame_cut_short_is_known_to_be(row: Row) -> None:
-    data, _ = expected(row)
-    start = len(HELLO) if row.extended else 0
-    boundaries = {start, start + 8 + int.from_bytes(data[start : start + 3], "big")}
-    for end in range(start, len(data)):
-        assert decode(data[:end])[1] is (end not in boundaries), end
+    def session(self, row: Row) -> tuple[bytes, list[Call]]:
+        data = bytes.fromhex(row.frame)
+        if row.extended:
+            known: list[Call] = [("recognized", True), ("credited", 0x7FFFFFFF, 0x6D787001)]
+            return HELLO + data, [*known, *row.calls]
+        return data, [("recognized", False), *row.calls]
 
 
 @pytest.mark.parametrize(
@@ -310,24 +238,24 @@ def test_malformed(frame: str, code: int, message: str) -> None:
     """Told from the header alone: nothing of a body is waited for, and nothing behind it is read."""
     data = bytes.fromhex(frame)
     verdict: list[Call] = [("recognized", False), ("violated", code, message)]
-    assert decode(data)[0] == verdict
-    assert decode(*(data[i : i + 1] for i in range(len(data))))[0] == verdict
+    assert decode(WIRE, data)[0] == verdict
+    assert decode(WIRE, *singly(data))[0] == verdict
     header_only = data[:8] + bytes(4) if data[4:8] == b"\x7f\xff\xff\xff" else data[:8]
-    assert decode(header_only)[0] == verdict
-    assert decode(data + bytes.fromhex("000001 10 00000005 78"))[0] == verdict
+    assert decode(WIRE, header_only)[0] == verdict
+    assert decode(WIRE, data + bytes.fromhex("000001 10 00000005 78"))[0] == verdict
 
 
 def test_the_hello_is_recognized_only_whole_and_only_first() -> None:
     hello = spaced(HELLO)
     assert hello == "000004 2c 7fffffff 6d787001"
     credited = ("credited", 0x7FFFFFFF, 0x6D787001)
-    assert decode(HELLO)[0] == [("recognized", True), credited]
+    assert decode(WIRE, HELLO)[0] == [("recognized", True), credited]
     other_version = HELLO[:-1] + b"\x02"
-    assert decode(other_version)[0] == [("recognized", False), (*credited[:2], 0x6D787002)]
+    assert decode(WIRE, other_version)[0] == [("recognized", False), (*credited[:2], 0x6D787002)]
     without_flags = bytes.fromhex("000004 20 7fffffff 6d787001")
-    assert decode(without_flags)[0] == [("recognized", False), credited]
+    assert decode(WIRE, without_flags)[0] == [("recognized", False), credited]
     late = bytes.fromhex("000000 12 00000003") + HELLO + WIRE.ping(bytes(8))
-    assert decode(late)[0] == [("recognized", False), ("opened", 3), credited, ("noise",)]
+    assert decode(WIRE, late)[0] == [("recognized", False), ("opened", 3), credited, ("noise",)]
 
 
 def test_ids_of_the_two_roles() -> None:
@@ -345,7 +273,7 @@ def test_a_long_goaway_text_is_cut_on_the_way_out() -> None:
     frame = WIRE.go_away(3, 0, b"x" * 5000)
     assert frame[:3] == (8 + 1024).to_bytes(3, "big")
     assert frame.endswith(b"x" * 1024 + PAD)
-    assert decode(frame)[0] == [
+    assert decode(WIRE, frame)[0] == [
         ("recognized", False),
         ("going_away", 3, 0, b"x" * 1024),
         ("noise",),
@@ -367,7 +295,7 @@ class Sink(Recorder):
 
     total = 0
 
-    def data(self, stream_id: int, chunk: bytes, pending: int) -> None:
+    def data(self, stream_id: int, chunk: bytes | memoryview, pending: int) -> None:
         self.total += len(chunk)
 
 
@@ -401,7 +329,7 @@ def test_a_frame_of_16_mib_is_never_held(header: str) -> None:
 
 
 def test_the_length_of_data_is_told_before_any_of_it_arrives() -> None:
-    assert decode(bytes.fromhex("ffffff 12 00000003"))[0] == [
+    assert decode(WIRE, bytes.fromhex("ffffff 12 00000003"))[0] == [
         ("recognized", False),
         ("opened", 3),
         ("data", 3, b"", 2**24 - 1),
