@@ -6,12 +6,13 @@ whose frame is cut next.  It knows nothing else: no bytes, no frames, no windows
 Where things are::
 
     priority.py   Priority: urgency and weight of one stream
-    contract.py   Scheduler: the seven methods, and in which order they are called
+    contract.py   Scheduler: the five methods, and in which order they are called
     urgency.py    "priority": strict by urgency with a guard, by weight inside one; the default
+    lane.py       what goes before it: no order is needed while everything that is ready fits
     baseline.py   "round-robin" and "fifo": without priorities, to measure the gain against
 
-How data comes and goes.  ``Stream.send`` and incoming credit end in ``mark_ready``; the writer asks
-``pop`` for each frame, cuts it, and reports back with ``served``.  Frames are cut late, because what
+How data comes and goes.  ``Stream.send`` and incoming credit end in ``mark_ready``; the writer calls
+``serve``, which lets one stream after the other cut a frame.  Frames are cut late, because what
 has left for the transport can no longer be overtaken: an order in user space is worth what the
 queues below it are short.
 
@@ -28,7 +29,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .baseline import FifoScheduler, RoundRobinScheduler
-from .contract import Scheduler
+from .contract import Key, Scheduler, Send
+from .lane import Lane
 from .priority import DEFAULT_PRIORITY, Priority
 from .urgency import UrgencyScheduler
 
@@ -39,15 +41,23 @@ __all__ = (
     "DEFAULT_PRIORITY",
     "SCHEDULERS",
     "FifoScheduler",
+    "Key",
+    "Lane",
     "Priority",
     "RoundRobinScheduler",
     "Scheduler",
+    "Send",
     "UrgencyScheduler",
     "make_scheduler",
 )
 
+
+def _by_priority() -> Scheduler:
+    return Lane(UrgencyScheduler())
+
+
 SCHEDULERS: dict[str, Callable[[], Scheduler]] = {
-    "priority": UrgencyScheduler,
+    "priority": _by_priority,
     "round-robin": RoundRobinScheduler,
     "fifo": FifoScheduler,
 }

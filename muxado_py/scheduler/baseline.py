@@ -7,7 +7,7 @@ before it.
 
 How the FIFO keeps bytes in order without holding any.  Each ``mark_ready`` appends a *ticket*,
 (line, number of bytes), where a line is what is known of one key.  The key of the first ticket is
-popped until that many bytes went; consecutive tickets of one key are one.  A frame may carry more
+served until that many bytes went; consecutive tickets of one key are one.  A frame may carry more
 than its ticket says (the core knows nothing of tickets); what went ahead of its turn is taken off
 the tickets of that key that come next.
 
@@ -24,62 +24,52 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Hashable
+from .contract import LEAST_COST
 
-    from .priority import Priority
+if TYPE_CHECKING:
+    from .contract import Key, Send
 
 __all__ = ("FifoScheduler", "RoundRobinScheduler")
 
 _SWEEP_SLACK = 64
 
+_REMOVED = object()
+"""The place of a key that was removed."""
+
 
 class RoundRobinScheduler:
     """One frame each, in turn; priorities are ignored."""
 
-    __slots__ = ("_keys", "_queue", "_serving")
+    __slots__ = ("_queue", "_serving")
 
     def __init__(self) -> None:
-        self._keys: dict[Hashable, None] = {}
-        self._queue: OrderedDict[Hashable, None] = OrderedDict()
-        self._serving: Hashable | None = None
+        self._queue: OrderedDict[Key, None] = OrderedDict()
+        self._serving: Key | None = None
 
-    def add(self, key: Hashable, priority: Priority) -> None:
-        """See :meth:`.Scheduler.add`."""
-        if key in self._keys:
-            raise ValueError(f"key {key!r} is in the scheduler already; remove it first")
-        self._keys[key] = None
-
-    def remove(self, key: Hashable) -> None:
-        """See :meth:`.Scheduler.remove`."""
-        self._keys.pop(key, None)
-        self._queue.pop(key, None)
-        if key == self._serving:
-            self._serving = None
-
-    def set_priority(self, key: Hashable, priority: Priority) -> None:
-        """Do nothing."""
-
-    def mark_ready(self, key: Hashable, nbytes: int) -> None:
+    def mark_ready(self, key: Key, nbytes: int) -> None:
         """See :meth:`.Scheduler.mark_ready`."""
-        if key in self._keys and key != self._serving:
+        if key.place is not _REMOVED and key is not self._serving:
             self._queue[key] = None  # keeps its place if it has one
 
-    def pop(self) -> Hashable | None:
-        """See :meth:`.Scheduler.pop`."""
-        if self._serving is not None:
-            raise RuntimeError(f"key {self._serving!r} was popped and not served yet")
-        if self._queue:
-            self._serving = self._queue.popitem(last=False)[0]
-        return self._serving
+    def moved(self, key: Key) -> None:
+        """Do nothing."""
 
-    def served(self, key: Hashable, nbytes: int, ready: bool) -> None:
-        """See :meth:`.Scheduler.served`."""
-        if self._serving is None or key != self._serving:
-            return
-        self._serving = None
-        if ready:
-            self._queue[key] = None
+    def remove(self, key: Key) -> None:
+        """See :meth:`.Scheduler.remove`."""
+        key.place = _REMOVED
+        self._queue.pop(key, None)
+        if key is self._serving:
+            self._serving = None
+
+    def serve(self, send: Send, budget: int) -> None:
+        """See :meth:`.Scheduler.serve`."""
+        while budget > 0 and self._queue:
+            key = self._serving = self._queue.popitem(last=False)[0]
+            nbytes, ready = send(key, budget)
+            budget -= max(nbytes, LEAST_COST)
+            if ready and key is self._serving:
+                self._queue[key] = None
+            self._serving = None
 
     def __len__(self) -> int:
         """See :meth:`.Scheduler.__len__`."""
@@ -91,8 +81,8 @@ class _Line:
 
     __slots__ = ("ahead", "dead", "key", "tickets")
 
-    def __init__(self, key: Hashable) -> None:
-        self.key: Hashable | None = key
+    def __init__(self, key: Key | None) -> None:
+        self.key = key
         self.tickets = 0
         self.ahead = 0  # bytes that went before their ticket's turn
         self.dead = False
@@ -109,34 +99,20 @@ class _Ticket:
 class FifoScheduler:
     """Bytes leave in the order in which they became ready to; priorities are ignored."""
 
-    __slots__ = ("_gone", "_lines", "_queue", "_ready", "_serving")
+    __slots__ = ("_gone", "_queue", "_ready", "_serving")
 
     def __init__(self) -> None:
-        self._lines: dict[Hashable, _Line] = {}
         self._queue: deque[_Ticket] = deque()
         self._ready = 0
         self._gone = 0  # tickets that became void since the last sweep
         self._serving: _Line | None = None  # whose ticket stays first in the queue
 
-    def add(self, key: Hashable, priority: Priority) -> None:
-        """See :meth:`.Scheduler.add`."""
-        if key in self._lines:
-            raise ValueError(f"key {key!r} is in the scheduler already; remove it first")
-        self._lines[key] = _Line(key)
-
-    def remove(self, key: Hashable) -> None:
-        """See :meth:`.Scheduler.remove`."""
-        line = self._lines.pop(key, None)
-        if line is not None:
-            self._void(line)
-
-    def set_priority(self, key: Hashable, priority: Priority) -> None:
-        """Do nothing."""
-
-    def mark_ready(self, key: Hashable, nbytes: int) -> None:
+    def mark_ready(self, key: Key, nbytes: int) -> None:
         """See :meth:`.Scheduler.mark_ready`."""
-        line = self._lines.get(key)
+        line = key.place
         if line is None:
+            line = key.place = _Line(key)
+        elif line is _REMOVED:
             return
         if self._queue and self._queue[-1].line is line:
             self._queue[-1].nbytes += nbytes
@@ -146,10 +122,34 @@ class FifoScheduler:
                 self._ready += 1
             line.tickets += 1
 
-    def pop(self) -> Hashable | None:
-        """See :meth:`.Scheduler.pop`."""
-        if self._serving is not None:
-            raise RuntimeError(f"key {self._serving.key!r} was popped and not served yet")
+    def moved(self, key: Key) -> None:
+        """Do nothing."""
+
+    def remove(self, key: Key) -> None:
+        """See :meth:`.Scheduler.remove`."""
+        line, key.place = key.place, _REMOVED
+        if isinstance(line, _Line):
+            self._void(line)
+
+    def serve(self, send: Send, budget: int) -> None:
+        """See :meth:`.Scheduler.serve`."""
+        while budget > 0 and (line := self._next()) is not None:
+            self._serving = line
+            key = line.key
+            nbytes, ready = send(key, budget)
+            budget -= max(nbytes, LEAST_COST)
+            if self._serving is not line:
+                continue  # it was removed meanwhile
+            if ready:
+                self._serving = None
+                self._count(line, nbytes)
+            else:
+                self._void(line)
+                assert key is not None
+                key.place = _Line(key)
+
+    def _next(self) -> _Line | None:
+        """Whose turn it is; its ticket is the first."""
         queue = self._queue
         while queue:
             ticket = queue[0]
@@ -163,20 +163,11 @@ class FifoScheduler:
             else:
                 ticket.nbytes -= line.ahead
                 line.ahead = 0
-                self._serving = line
-                return line.key
+                return line
         return None
 
-    def served(self, key: Hashable, nbytes: int, ready: bool) -> None:
-        """See :meth:`.Scheduler.served`."""
-        line = self._serving
-        if line is None or line.key != key:
-            return
-        if not ready:
-            self._void(line)
-            self._lines[key] = _Line(key)
-            return
-        self._serving = None
+    def _count(self, line: _Line, nbytes: int) -> None:
+        """``nbytes`` of the first ticket's line went, and it can send more."""
         queue = self._queue
         ticket = queue[0]
         ticket.nbytes -= nbytes or 1  # or a key that sends empty frames stays first for ever

@@ -26,8 +26,8 @@ sixteen.  Fresh keys go ahead at most 15 times in a row while others of their le
 The rule.  An entry stands in at most one deque, once.  One that must leave before its turn (removed,
 or moved by a new priority) is marked dead and lets go of its key; a moved key gets a new entry.
 
-The traps.  A key in service is in no deque but still counted, or each pick would pay for counting it
-out and in again.  Dead entries stand in their deques and are not counted.  A level is swept when
+The traps.  A key in service is in no deque but still counted, or each frame would pay for counting it
+out and in again; its entry is what ``serve`` holds, so that a key that is removed meanwhile is noticed.  Dead entries stand in their deques and are not counted.  A level is swept when
 more have died since the last sweep than live: a peer that opens and resets streams while the
 transport is stuck must not grow a deque that nobody pops.
 """
@@ -37,9 +37,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Hashable
+from .contract import LEAST_COST
 
+if TYPE_CHECKING:
+    from .contract import Key, Send
     from .priority import Priority
 
 __all__ = ("UrgencyScheduler",)
@@ -49,9 +50,6 @@ _GUARD_FRAMES = 15
 _GUARD_BYTES = _GUARD_FRAMES * _FRAME
 _FRESH_IN_A_ROW = 15
 _SWEEP_SLACK = 64
-
-# What a frame costs at least: frames without bytes must use up an allowance too.
-_LEAST_COST = 64
 
 # Bytes per round, by weight.  A table, because the entries of idle keys then share its ints.
 _QUANTA = tuple(weight * 1024 for weight in range(257))
@@ -64,12 +62,12 @@ class _Entry:
 
     __slots__ = ("key", "level", "quantum", "spent", "state")
 
-    def __init__(self, key: Hashable, level: _Level, quantum: int, spent: int) -> None:
-        self.key: Hashable | None = key
+    def __init__(self, key: Key | None, level: _Level, quantum: int, spent: int) -> None:
+        self.key = key
         self.level = level
         self.quantum = quantum
         self.spent = spent
-        self.state = _IDLE  # of a key in service: where it was popped from
+        self.state = _IDLE
 
 
 class _Level:
@@ -98,26 +96,8 @@ class _Level:
         self.ready = 0
         self.gone = 0  # entries that died in their queues since the last sweep
 
-    def take(self) -> _Entry:
-        """Pop the next living entry; there must be one."""
-        while True:
-            if self.fresh and (
-                self.fresh_in_a_row < _FRESH_IN_A_ROW or not (self.now or self.later)
-            ):
-                entry = self.fresh.popleft()
-            else:
-                if not self.now:
-                    self._next_round()
-                entry = self.now.popleft()
-            if entry.state == _BUSY:
-                self.fresh_in_a_row = 0
-                return entry
-            if entry.state == _FRESH:
-                self.fresh_in_a_row += 1
-                entry.spent = max(entry.spent, self.round * entry.quantum)
-                return entry
-
-    def _next_round(self) -> None:
+    def next_round(self) -> None:
+        """``now`` is empty: begin the next round that holds a key; there must be one."""
         number = self.round + 1
         if number not in self.later:
             number = min(self.later)  # no more of them than the rounds that one frame can cost
@@ -145,68 +125,28 @@ class _Level:
 class UrgencyScheduler:
     """Strict between urgencies but for one byte in sixteen; fair by weight inside one.
 
-    A pick takes constant time, whatever the number of ready or idle keys.
+    A frame takes constant time, whatever the number of ready or idle keys.
     """
 
-    __slots__ = ("_entries", "_levels", "_map", "_owed", "_rate", "_ready", "_serving", "_turn")
+    __slots__ = ("_levels", "_map", "_owed", "_ready", "_serving", "_turn")
 
     def __init__(self) -> None:
-        self._entries: dict[Hashable, _Entry] = {}
         self._levels: dict[int, _Level] = {}  # by bit; made when first used
         self._map = 0
         self._ready = 0
         self._serving: _Entry | None = None
-        # The guard: bytes sent while lower levels waited, how the frame in service changes that
-        # number, and the bit of the level that the guard chose last.
+        # The guard: bytes sent while lower levels waited, and the bit of the level it chose last.
         self._owed = 0
-        self._rate = 0
         self._turn = 0
 
-    def add(self, key: Hashable, priority: Priority) -> None:
-        """See :meth:`.Scheduler.add`."""
-        if key in self._entries:
-            raise ValueError(f"key {key!r} is in the scheduler already; remove it first")
-        self._entries[key] = _Entry(key, self._level(priority), _QUANTA[priority.weight], 0)
-
-    def remove(self, key: Hashable) -> None:
-        """See :meth:`.Scheduler.remove`."""
-        entry = self._entries.pop(key, None)
-        if entry is None:
-            return
-        if entry is self._serving:
-            self._serving = None
-            self._owed += self._rate * _LEAST_COST
-            self._uncount(entry.level)
-        elif entry.state != _IDLE:
-            self._unqueue(entry)
-
-    def set_priority(self, key: Hashable, priority: Priority) -> None:
-        """See :meth:`.Scheduler.set_priority`.
-
-        What the key sent beyond the start of its level's round goes with it.  Its place in a queue
-        is kept where the new priority leaves it in the same round of the same level.
-        """
-        entry = self._entries.get(key)
-        if entry is None:
-            return
-        level, quantum = self._level(priority), _QUANTA[priority.weight]
-        beyond = max(0, entry.spent - entry.level.round * entry.quantum)
-        spent = level.round * quantum + beyond
-        stays = level is entry.level and beyond // quantum == beyond // entry.quantum
-        if not (stays or entry.state == _IDLE or entry is self._serving):
-            self._unqueue(entry)
-            self._entries[key] = _Entry(key, level, quantum, spent)
-            self.mark_ready(key, 0)
-            return
-        if entry is self._serving:
-            self._uncount(entry.level)
-            self._count(level)
-        entry.level, entry.quantum, entry.spent = level, quantum, spent
-
-    def mark_ready(self, key: Hashable, nbytes: int) -> None:
+    def mark_ready(self, key: Key, nbytes: int) -> None:
         """See :meth:`.Scheduler.mark_ready`; the order does not depend on ``nbytes``."""
-        entry = self._entries.get(key)
-        if entry is None or entry.state:  # queued already, or in service
+        entry = key.place
+        if entry is None:
+            priority = key.priority
+            level = self._levels.get(1 << priority.urgency) or self._level(priority)
+            entry = key.place = _Entry(key, level, _QUANTA[priority.weight], 0)
+        elif entry.state:  # queued already, in service, or removed
             return
         level = entry.level
         number = entry.spent // entry.quantum
@@ -216,50 +156,104 @@ class UrgencyScheduler:
         else:
             entry.state = _BUSY
             level.park(entry, number)
-        self._count(level)
+        # As _count does; a call is a tenth of the whole turn.
+        self._ready += 1
+        level.ready += 1
+        self._map |= level.bit
 
-    def pop(self) -> Hashable | None:
-        """See :meth:`.Scheduler.pop`."""
-        if self._serving is not None:
-            raise RuntimeError(f"key {self._serving.key!r} was popped and not served yet")
-        levels = self._map
-        if not levels:
-            return None
-        bit = levels & -levels
-        lower = levels ^ bit
-        if not lower:
-            self._rate = 0
-        elif self._owed < _GUARD_BYTES:
-            self._rate = 1
-        else:
-            self._rate = -_GUARD_FRAMES
-            after_last = lower & -(self._turn << 1) or lower
-            bit = self._turn = after_last & -after_last
-        entry = self._serving = self._levels[bit].take()
-        return entry.key
+    def moved(self, key: Key) -> None:
+        """See :meth:`.Scheduler.moved`.
 
-    def served(self, key: Hashable, nbytes: int, ready: bool) -> None:
-        """See :meth:`.Scheduler.served`."""
-        entry = self._serving
-        if entry is None or (entry.key is not key and entry.key != key):
+        What the key sent beyond the start of its level's round goes with it.  Its place in a queue
+        is kept where the new priority leaves it in the same round of the same level.
+        """
+        entry: _Entry | None = key.place
+        if entry is None or entry.state == _DEAD:
             return
-        self._serving = None
-        # Not max(): a call here is a tenth of the whole pick.
-        cost = nbytes if nbytes > _LEAST_COST else _LEAST_COST  # noqa: FURB136
-        if self._rate:
-            self._owed += self._rate * cost
-        spent = entry.spent = entry.spent + cost
-        if not ready:
-            entry.state = _IDLE
+        level, quantum = self._level(key.priority), _QUANTA[key.priority.weight]
+        beyond = max(0, entry.spent - entry.level.round * entry.quantum)
+        spent = level.round * quantum + beyond
+        stays = level is entry.level and beyond // quantum == beyond // entry.quantum
+        if not (stays or entry.state == _IDLE or self._serving is entry):
+            self._unqueue(entry)
+            key.place = _Entry(key, level, quantum, spent)
+            self.mark_ready(key, 0)
+            return
+        if self._serving is entry:
             self._uncount(entry.level)
+            self._count(level)
+        entry.level, entry.quantum, entry.spent = level, quantum, spent
+
+    def remove(self, key: Key) -> None:
+        """See :meth:`.Scheduler.remove`."""
+        entry: _Entry | None = key.place
+        key.place = _REMOVED
+        if entry is None or entry.state == _DEAD:
             return
-        level = entry.level
-        number = spent // entry.quantum
-        if number > level.round:
-            level.park(entry, number)
-        else:
-            level.now.append(entry)
-        entry.state = _BUSY
+        if self._serving is entry:
+            self._serving = None
+            self._uncount(entry.level)
+        elif entry.state != _IDLE:
+            self._unqueue(entry)
+        entry.key = None  # the two refer to each other
+
+    def serve(self, send: Send, budget: int) -> None:
+        """See :meth:`.Scheduler.serve`."""
+        while budget > 0 and (levels := self._map):
+            bit = levels & -levels
+            lower = levels ^ bit
+            rate = 0  # how a byte changes what is owed to the levels that wait
+            if lower:
+                rate = 1
+                if self._owed >= _GUARD_BYTES:
+                    rate = -_GUARD_FRAMES
+                    after_last = lower & -(self._turn << 1) or lower
+                    bit = self._turn = after_last & -after_last
+            level = self._levels[bit]
+            fresh = level.fresh
+            while True:  # until one is alive; there must be one
+                if fresh and (
+                    level.fresh_in_a_row < _FRESH_IN_A_ROW or not (level.now or level.later)
+                ):
+                    entry = fresh.popleft()
+                    if entry.state == _FRESH:
+                        level.fresh_in_a_row += 1
+                        start = level.round * entry.quantum
+                        if entry.spent < start:
+                            entry.spent = start
+                        break
+                else:
+                    if not level.now:
+                        level.next_round()
+                    entry = level.now.popleft()
+                    if entry.state == _BUSY:
+                        level.fresh_in_a_row = 0
+                        break
+            self._serving = entry
+            nbytes, ready = send(entry.key, budget)
+            # Not max(), for the reason that _count has.
+            cost = nbytes if nbytes > LEAST_COST else LEAST_COST  # noqa: FURB136
+            budget -= cost
+            if rate:
+                self._owed += rate * cost
+            if self._serving is not entry:
+                continue  # it was removed meanwhile
+            self._serving = None
+            entry.spent += cost
+            level = entry.level  # it may have been moved
+            if ready:
+                entry.state = _BUSY
+                number = entry.spent // entry.quantum
+                if number > level.round:
+                    level.park(entry, number)
+                else:
+                    level.now.append(entry)
+                continue
+            entry.state = _IDLE
+            self._ready -= 1  # as _uncount does
+            level.ready -= 1
+            if not level.ready:
+                self._map ^= level.bit
 
     def __len__(self) -> int:
         """See :meth:`.Scheduler.__len__`."""
@@ -291,3 +285,8 @@ class UrgencyScheduler:
         level.ready -= 1
         if not level.ready:
             self._map ^= level.bit
+
+
+_REMOVED = _Entry(None, _Level(0), 1, 0)
+"""The place of every key that was removed."""
+_REMOVED.state = _DEAD

@@ -30,13 +30,14 @@ class Recorder:
         if self._pause_every and self._count % self._pause_every == 0:
             self.paused = True
 
-    def opened(self, stream_id: int) -> None:
-        self._note("opened", stream_id)
+    def opened(self, stream_id: int, stream_type: int | None = None) -> None:
+        self._note("opened", stream_id, *(() if stream_type is None else (stream_type,)))
 
-    def accepted(self, stream_id: int) -> None:
-        self._note("accepted", stream_id)
+    def accepted(self, stream_id: int, at_hand_off: bool) -> None:
+        self._note("accepted", stream_id, at_hand_off)
 
-    def data(self, stream_id: int, chunk: bytes, pending: int) -> None:
+    def data(self, stream_id: int, chunk: bytes | memoryview, pending: int) -> None:
+        chunk = bytes(chunk)
         self.pieces.append(len(chunk))
         last = self.calls[-1] if self.calls else ("",)
         if last[:2] == ("data", stream_id) and last[3] == pending + len(chunk) != 0:
@@ -51,6 +52,9 @@ class Recorder:
 
     def credited(self, stream_id: int, nbytes: int) -> None:
         self._note("credited", stream_id, nbytes)
+
+    def consumed(self, stream_id: int, total: int, window: int) -> None:
+        self._note("consumed", stream_id, total, window)
 
     def was_reset(self, stream_id: int, code: int) -> None:
         self._note("was_reset", stream_id, code)

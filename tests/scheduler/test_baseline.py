@@ -51,61 +51,44 @@ def test_order(kind: type[Scheduler], writes: list[tuple[str, int]], want: str) 
 def test_priorities_are_ignored(kind: type[Scheduler]) -> None:
     feed = Feed(kind())
     for key, priority in (("a", Priority(7, 1)), ("b", Priority(0, 256))):
-        feed.open(key, priority)
+        feed.open(key, priority=priority)
         feed.write(key, FRAME)
-    feed.scheduler.set_priority("b", Priority(1))
+    feed.move("b", Priority(1))
     assert feed.drain() == "ab"
 
 
-def test_fifo_puts_a_key_that_comes_back_last() -> None:
-    feed = Feed(FifoScheduler())
+@pytest.fixture
+def fifo() -> Feed:
+    return Feed(FifoScheduler())
+
+
+def test_fifo_puts_a_key_that_comes_back_last(fifo: Feed) -> None:
     for key in "ab":
-        feed.open(key)
-        feed.write(key, 2 * FRAME)
-    feed.scheduler.pop()
-    feed.scheduler.served("a", FRAME, False)  # out of credit
-    feed.scheduler.mark_ready("a", FRAME)
-    assert feed.picks(3) == ["b", "b", "a"]
+        fifo.open(key)
+        fifo.write(key, 2 * FRAME)
+    assert fifo.pick(more=False) == "a"  # out of credit
+    fifo.write("a", FRAME)
+    assert fifo.picks(3) == ["b", "b", "a"]
 
 
-def test_fifo_forgets_the_other_tickets_of_a_key_that_ran_dry() -> None:
-    scheduler = FifoScheduler()
-    for key in "abc":
-        scheduler.add(key, Priority())
+def test_fifo_forgets_the_other_tickets_of_a_key_that_ran_dry(fifo: Feed) -> None:
+    fifo.open(*"abc")
     for key in "abac":
-        scheduler.mark_ready(key, KIB)
-    assert scheduler.pop() == "a"
-    scheduler.served("a", 2 * KIB, False)
-    scheduler.mark_ready("a", KIB)
-    order = []
-    while (popped := scheduler.pop()) is not None:
-        order.append(popped)
-        scheduler.served(popped, KIB, False)
-    assert order == ["b", "c", "a"]
+        fifo.write(key, KIB)
+    assert fifo.pick(2 * KIB) == "a"
+    fifo.write("a", KIB)
+    assert fifo.drain() == "bca"
 
 
-def test_fifo_never_drops_the_last_ticket_of_a_key_that_can_send_more() -> None:
-    scheduler = FifoScheduler()
-    for key in "ab":
-        scheduler.add(key, Priority())
+def test_fifo_never_drops_the_last_ticket_of_a_key_that_can_send_more(fifo: Feed) -> None:
+    fifo.open(*"ab")
     for key in "aba":
-        scheduler.mark_ready(key, KIB)
-    order = []
-    for _ in range(4):
-        popped = scheduler.pop()
-        order.append(popped)
-        scheduler.served(popped, FRAME, popped == "a")
-    assert order == ["a", "b", "a", "a"]
+        fifo.write(key, KIB)
+    fifo.left["a"] = 10 * FRAME  # more than it announced
+    assert fifo.picks(4) == ["a", "b", "a", "a"]
 
 
-def test_fifo_keeps_writes_made_in_service_in_order() -> None:
-    scheduler = FifoScheduler()
-    for key in "ab":
-        scheduler.add(key, Priority())
-        scheduler.mark_ready(key, FRAME)
-    assert scheduler.pop() == "a"
-    scheduler.mark_ready("a", FRAME)
-    scheduler.served("a", FRAME, True)
-    assert scheduler.pop() == "b"
-    scheduler.served("b", FRAME, False)
-    assert scheduler.pop() == "a"
+def test_fifo_keeps_writes_made_in_service_in_order(fifo: Feed) -> None:
+    fifo.ready("a", "b")
+    assert fifo.pick(meanwhile=lambda name: fifo.write(name, FRAME)) == "a"
+    assert fifo.drain() == "ba"

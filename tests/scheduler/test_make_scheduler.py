@@ -10,10 +10,10 @@ from muxado_py.scheduler import (
     DEFAULT_PRIORITY,
     SCHEDULERS,
     FifoScheduler,
+    Lane,
     Priority,
     RoundRobinScheduler,
     Scheduler,
-    UrgencyScheduler,
     make_scheduler,
 )
 
@@ -21,7 +21,7 @@ from muxado_py.scheduler import (
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("priority", UrgencyScheduler),
+        ("priority", Lane),
         ("round-robin", RoundRobinScheduler),
         ("fifo", FifoScheduler),
         (RoundRobinScheduler, RoundRobinScheduler),
@@ -35,7 +35,7 @@ def test_what_a_name_or_a_factory_makes(name: Any, kind: type[Scheduler]) -> Non
 
 
 def test_the_default_orders_by_priority() -> None:
-    assert isinstance(make_scheduler(), UrgencyScheduler)
+    assert isinstance(make_scheduler(), Lane)
 
 
 @pytest.mark.parametrize("name", ["", "Priority", "wfq", None, 3, ["fifo"], dict, lambda: None])

@@ -1,98 +1,117 @@
-"""Random calls against a model: whatever the order, what is ready is what is popped."""
+"""Random calls against a model: whatever the order, what is ready is what is served."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from muxado_py.scheduler import SCHEDULERS, Priority, make_scheduler
 
-from .driver import FRAME
+from .driver import FRAME, Stream, serve_one
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-KEYS = st.sampled_from("abcdefgh")
+NAMES = st.sampled_from("abcdefgh")
 PRIORITIES = st.builds(Priority, st.integers(0, 7), st.sampled_from([1, 2, 16, 255, 256]))
 SIZES = st.sampled_from([0, 1, 63, 1024, FRAME - 1, FRAME, 4 * FRAME])
+CALLS = st.one_of(
+    st.tuples(st.just("renew"), NAMES, PRIORITIES),
+    st.tuples(st.just("remove"), NAMES),
+    st.tuples(st.just("move"), NAMES, PRIORITIES),
+    st.tuples(st.just("mark_ready"), NAMES, SIZES),
+)
+"""What may happen at any time, in service too."""
 
 
 class Calls(RuleBasedStateMachine):
-    """The model is a set of known keys, a set of ready ones, and the key in service."""
+    """The model is the set of names whose keys are ready, and the one that is in service."""
 
     name = "priority"
 
     def __init__(self) -> None:
         super().__init__()
         self.scheduler = make_scheduler(self.name)
-        self.known: set[Hashable] = set()
+        self.keys = {name: Stream(name) for name in "abcdefgh"}
+        self.removed: set[Hashable] = set()
         self.ready: set[Hashable] = set()
-        self.serving: Hashable | None = None
+        self.serving: Stream | None = None
 
-    @rule(key=KEYS, priority=PRIORITIES)
-    def add(self, key: str, priority: Priority) -> None:
-        if key in self.known:
-            with pytest.raises(ValueError, match="in the scheduler already"):
-                self.scheduler.add(key, priority)
+    @rule(call=CALLS)
+    def call(self, call: tuple[Any, ...]) -> None:
+        what, name, *more = call
+        key = self.keys[name]
+        if what == "renew":
+            self.call(("remove", name))
+            self.keys[name] = Stream(name, *more)
+            self.removed.discard(name)
+        elif what == "remove":
+            self.scheduler.remove(key)
+            self.removed.add(name)
+            self.ready.discard(name)
+        elif what == "move":
+            [key.priority] = more
+            self.scheduler.moved(key)
         else:
-            self.scheduler.add(key, priority)
-            self.known.add(key)
+            self.scheduler.mark_ready(key, *more)
+            if name not in self.removed and key is not self.serving:
+                self.ready.add(name)
 
-    @rule(key=KEYS)
-    def remove(self, key: str) -> None:
-        self.scheduler.remove(key)
-        self.known.discard(key)
-        self.ready.discard(key)
-        if key == self.serving:
+    @rule(calls=st.lists(CALLS, max_size=4), nbytes=SIZES, more=st.booleans())
+    def serve(self, calls: list[tuple[Any, ...]], nbytes: int, more: bool) -> None:
+        def send(key: Stream) -> tuple[int, bool]:
+            self.ready.remove(key.name)
+            self.serving = key
+            for call in calls:
+                self.call(call)
+                self.length()
+            if more and self.keys[str(key.name)] is key and key.name not in self.removed:
+                self.ready.add(key.name)
             self.serving = None
+            return nbytes, more
 
-    @rule(key=KEYS, priority=PRIORITIES)
-    def set_priority(self, key: str, priority: Priority) -> None:
-        self.scheduler.set_priority(key, priority)
+        anything = bool(self.ready)
+        assert (serve_one(self.scheduler, send) is not None) == anything
 
-    @rule(key=KEYS, nbytes=SIZES)
-    def mark_ready(self, key: str, nbytes: int) -> None:
-        self.scheduler.mark_ready(key, nbytes)
-        if key in self.known and key != self.serving:
-            self.ready.add(key)
+    @rule(
+        turns=st.lists(st.tuples(SIZES, st.booleans(), st.lists(CALLS, max_size=2)), max_size=6),
+        budget=st.sampled_from([FRAME, 100 * FRAME]),
+    )
+    def flush(self, turns: list[tuple[int, bool, list[tuple[Any, ...]]]], budget: int) -> None:
+        """Some frames with one call, and things that happen between them."""
+        coming = iter(turns)
 
-    @precondition(lambda self: self.serving is None)
-    @rule()
-    def pop(self) -> None:
-        self.serving = self.scheduler.pop()
-        assert (self.serving is None) == (not self.ready)
-        if self.serving is not None:
-            self.ready.remove(self.serving)
-
-    @rule(key=KEYS, nbytes=SIZES, ready=st.booleans())
-    def served(self, key: str, nbytes: int, ready: bool) -> None:
-        self.scheduler.served(key, nbytes, ready)
-        if key == self.serving:
+        def send(key: Stream, left: int) -> tuple[int, bool]:
+            nbytes, more, calls = next(coming, (FRAME, False, []))
+            self.ready.remove(key.name)
+            self.serving = key
+            for call in calls:
+                self.call(call)
+                self.length()
+            if more and self.keys[str(key.name)] is key and key.name not in self.removed:
+                self.ready.add(key.name)
             self.serving = None
-            if ready:
-                self.ready.add(key)
+            return nbytes, more
 
-    @precondition(lambda self: self.serving is not None)
-    @rule(nbytes=SIZES, ready=st.booleans())
-    def serve(self, nbytes: int, ready: bool) -> None:
-        assert isinstance(self.serving, str)
-        self.served(self.serving, nbytes, ready)
+        self.scheduler.serve(send, budget)
 
-    @precondition(lambda self: self.serving is None)
     @rule()
     def drain(self) -> None:
-        """Each ready key is popped once if each runs dry when it is."""
-        popped = []
-        while (key := self.scheduler.pop()) is not None:
-            popped.append(key)
-            self.scheduler.served(key, FRAME, False)
-        assert len(popped) == len(self.ready)
-        assert set(popped) == self.ready
+        """Each ready key is served once if each runs dry when it is."""
+        served = []
+
+        def send(key: Stream, left: int) -> tuple[int, bool]:
+            served.append(key.name)
+            return FRAME, False
+
+        self.scheduler.serve(send, 100 * FRAME)
+        assert len(served) == len(self.ready)
+        assert set(served) == self.ready
         self.ready.clear()
 
     @invariant()
@@ -101,6 +120,6 @@ class Calls(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_what_is_ready_is_what_is_popped(name: str) -> None:
+def test_what_is_ready_is_what_is_served(name: str) -> None:
     machine = type("Calls", (Calls,), {"name": name})
     run_machine(machine, settings=settings(max_examples=100, stateful_step_count=50, deadline=None))

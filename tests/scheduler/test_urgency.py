@@ -10,7 +10,7 @@ import pytest
 
 from muxado_py.scheduler import Priority, UrgencyScheduler
 
-from .driver import FRAME, KIB, Feed, jain
+from .driver import FRAME, KIB, Feed, Stream, jain
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -63,7 +63,7 @@ def weighted(weight: int) -> Priority:
 )
 def test_order(feed: Feed, load: dict[str, tuple[int, int, int]], want: str) -> None:
     for key, (urgency, weight, kib) in load.items():
-        feed.open(key, Priority(urgency, weight))
+        feed.open(key, priority=Priority(urgency, weight))
         feed.write(key, kib * KIB)
     assert feed.drain() == want
 
@@ -74,27 +74,26 @@ def test_order(feed: Feed, load: dict[str, tuple[int, int, int]], want: str) -> 
 @pytest.mark.parametrize(("frame", "rounds"), [(FRAME, 400), (3 * KIB, 100), (100, 30)])
 def test_bytes_are_shared_by_weight(feed: Feed, frame: int, rounds: int) -> None:
     for weight in DOUBLING:
-        feed.open(weight, weighted(weight))
+        feed.open(weight, priority=weighted(weight))
         feed.write(weight, ENDLESS)
     feed.picks(rounds * sum(DOUBLING) * KIB // frame, frame)
     assert jain(feed.sent[weight] / weight for weight in DOUBLING) >= 0.99
 
 
-def test_bytes_are_shared_by_weight_whatever_the_sizes_of_frames() -> None:
+def test_bytes_are_shared_by_weight_whatever_the_sizes_of_frames(feed: Feed) -> None:
     rng = random.Random(5)
-    scheduler = UrgencyScheduler()
-    sent = dict.fromkeys(DOUBLING, 0)
-    for weight in DOUBLING:
-        scheduler.add(weight, weighted(weight))
-        scheduler.mark_ready(weight, ENDLESS)
-    for _ in range(200_000):
-        weight = scheduler.pop()
-        assert isinstance(weight, int)
+
+    def send(key: Stream, left: int) -> tuple[int, bool]:
         # Heavy keys send small frames, light keys large ones.
-        nbytes = rng.randint(64, FRAME // weight + 64)
-        sent[weight] += nbytes
-        scheduler.served(weight, nbytes, True)
-    assert jain(sent[weight] / weight for weight in DOUBLING) >= 0.99
+        nbytes = rng.randint(64, FRAME // key.priority.weight + 64)
+        feed.sent[key.name] += nbytes
+        return nbytes, True
+
+    for weight in DOUBLING:
+        feed.open(weight, priority=weighted(weight))
+        feed.write(weight, ENDLESS)
+    feed.scheduler.serve(send, 200_000 * KIB)
+    assert jain(feed.sent[weight] / weight for weight in DOUBLING) >= 0.99
 
 
 @pytest.mark.parametrize("burst", [FRAME, 5 * KIB, 100])
@@ -102,7 +101,7 @@ def test_to_drain_and_refill_wins_and_loses_nothing(feed: Feed, burst: int) -> N
     """Two keys of each weight: one always has more to send, one runs dry with every frame."""
     keys = [(weight, dry) for weight in (1, 8, 64) for dry in (False, True)]
     for weight, dry in keys:
-        feed.open((weight, dry), weighted(weight))
+        feed.open((weight, dry), priority=weighted(weight))
         feed.write((weight, dry), burst if dry else ENDLESS)
     for _ in range(200_000 * KIB // FRAME):
         key = feed.pick(burst)
@@ -113,7 +112,7 @@ def test_to_drain_and_refill_wins_and_loses_nothing(feed: Feed, burst: int) -> N
 
 def test_a_debt_outlives_the_key_that_runs_dry(feed: Feed) -> None:
     feed.open("busy")
-    feed.open("light", weighted(1))
+    feed.open("light", priority=weighted(1))
     feed.write("busy", ENDLESS)
     feed.write("light", FRAME)
     assert feed.picks(3) == ["busy", "light", "busy"]
@@ -125,7 +124,7 @@ def test_a_debt_outlives_the_key_that_runs_dry(feed: Feed) -> None:
 
 def test_a_debt_is_paid_by_the_rounds_that_pass_meanwhile(feed: Feed) -> None:
     feed.open("busy")
-    feed.open("light", weighted(1))
+    feed.open("light", priority=weighted(1))
     feed.write("busy", ENDLESS)
     feed.write("light", FRAME)
     feed.picks(2 + 20)
@@ -161,7 +160,7 @@ def test_a_key_that_comes_back_goes_ahead_for_one_frame(feed: Feed) -> None:
     for key in "abc":
         feed.open(key)
         feed.write(key, ENDLESS)
-    feed.open("heavy", weighted(256))
+    feed.open("heavy", priority=weighted(256))
     feed.picks(4)
     feed.write("heavy", ENDLESS)
     assert feed.picks(5) == ["heavy", "b", "c", "heavy", "heavy"]
@@ -204,7 +203,7 @@ def test_allowance_is_not_saved_up_while_waiting_among_the_fresh(feed: Feed) -> 
 
 def test_the_waiting_levels_share_a_sixteenth(feed: Feed) -> None:
     for urgency in range(4):
-        feed.open(urgency, Priority(urgency))
+        feed.open(urgency, priority=Priority(urgency))
         feed.write(urgency, ENDLESS)
     feed.picks(16 * 300)
     assert feed.sent == {0: 4500 * FRAME, 1: 100 * FRAME, 2: 100 * FRAME, 3: 100 * FRAME}
@@ -214,20 +213,22 @@ def test_the_waiting_levels_share_a_sixteenth(feed: Feed) -> None:
 def test_a_sixteenth_is_counted_in_bytes(feed: Feed, size: int) -> None:
     """The level below sends frames that are short, or long."""
     for urgency in range(2):
-        feed.open(urgency, Priority(urgency))
+        feed.open(urgency, priority=Priority(urgency))
         feed.write(urgency, ENDLESS)
-    for _ in range(50_000):
-        key = feed.scheduler.pop()
-        nbytes = FRAME if key == 0 else size
-        feed.sent[key] += nbytes
-        feed.scheduler.served(key, nbytes, True)
+
+    def send(key: Stream, left: int) -> tuple[int, bool]:
+        nbytes = FRAME if key.name == 0 else size
+        feed.sent[key.name] += nbytes
+        return nbytes, True
+
+    feed.scheduler.serve(send, 50_000 * FRAME)
     below, total = feed.sent[1], sum(feed.sent.values())
     assert below / total == pytest.approx(1 / 16, rel=0.01)
 
 
 def test_no_guard_while_nobody_waits(feed: Feed) -> None:
-    feed.open("urgent", Priority(0))
-    feed.open("bulk", Priority(7))
+    feed.open("urgent", priority=Priority(0))
+    feed.open("bulk", priority=Priority(7))
     feed.write("urgent", ENDLESS)
     feed.picks(100)
     feed.write("bulk", ENDLESS)
@@ -236,28 +237,30 @@ def test_no_guard_while_nobody_waits(feed: Feed) -> None:
 
 def test_an_urgent_key_waits_for_one_frame_at_most(feed: Feed) -> None:
     for number in range(10):
-        feed.open(number, Priority(3, 256))
+        feed.open(number, priority=Priority(3, 256))
         feed.write(number, ENDLESS)
-    feed.open("urgent", Priority(0))
+    feed.open("urgent", priority=Priority(0))
     for _ in range(200):
         feed.picks(3)
         feed.write("urgent", FRAME)
         assert "urgent" in feed.picks(2)
 
 
-def test_one_frame_streams_that_are_removed_in_service_count_for_the_guard() -> None:
-    scheduler = UrgencyScheduler()
-    scheduler.add("bulk", Priority(7))
-    scheduler.mark_ready("bulk", FRAME)
-    for number in range(10_000):
-        scheduler.add(number, Priority(0))
-        scheduler.mark_ready(number, 100)
-        key = scheduler.pop()
-        if key == "bulk":
+@pytest.mark.parametrize("size", [0, 100, FRAME])
+def test_frames_of_keys_that_are_removed_in_service_count_for_the_guard(
+    feed: Feed, size: int
+) -> None:
+    feed.open("bulk", priority=Priority(7))
+    feed.write("bulk", FRAME)
+    most = GUARD * FRAME // max(size, 64) + 1
+    for number in range(most + 1):
+        feed.open(number, priority=Priority(0))
+        feed.write(number, size)
+        if feed.pick(meanwhile=lambda name: feed.remove(name)) == "bulk":
+            assert number == most - (GUARD * FRAME % max(size, 64) == 0)
             break
-        scheduler.remove(key)
     else:
-        pytest.fail("10,000 urgent streams went before the one that waited")
+        pytest.fail("urgent streams of one frame keep the others out")
 
 
 # Changes of priority.
@@ -268,19 +271,19 @@ def test_a_new_urgency_takes_effect_at_the_next_pick(feed: Feed) -> None:
         feed.open(key)
         feed.write(key, ENDLESS)
     feed.picks(2)
-    feed.scheduler.set_priority("a", Priority(1))
+    feed.move("a", Priority(1))
     assert feed.picks(3) == ["a", "a", "a"]
-    feed.scheduler.set_priority("a", Priority(7))
-    feed.scheduler.set_priority("b", Priority(4))
+    feed.move("a", Priority(7))
+    feed.move("b", Priority(4))
     assert feed.picks(2) == ["c", "c"]
-    feed.scheduler.set_priority("c", Priority(4))
+    feed.move("c", Priority(4))
     assert sorted(map(str, feed.picks(4))) == ["b", "b", "c", "c"]
 
 
 def test_a_new_urgency_of_an_idle_key_is_remembered(feed: Feed) -> None:
     for key in "ab":
         feed.open(key)
-    feed.scheduler.set_priority("b", Priority(2))
+    feed.move("b", Priority(2))
     feed.write("a", FRAME)
     feed.write("b", FRAME)
     assert feed.drain() == "ba"
@@ -290,12 +293,10 @@ def test_a_new_urgency_of_the_key_in_service_holds_when_it_is_served(feed: Feed)
     for key in "ab":
         feed.open(key)
         feed.write(key, ENDLESS)
-    assert feed.scheduler.pop() == "a"
-    feed.scheduler.set_priority("a", Priority(5))
-    feed.scheduler.served("a", FRAME, True)
+    assert feed.pick(meanwhile=lambda name: feed.move(name, Priority(5))) == "a"
     assert len(feed.scheduler) == 2
     assert feed.picks(GUARD + 1) == ["b"] * GUARD + ["a"]
-    feed.scheduler.remove("b")
+    feed.remove("b")
     assert feed.picks(2) == ["a", "a"]
 
 
@@ -305,7 +306,7 @@ def test_a_new_weight_holds_from_the_next_round(feed: Feed) -> None:
         feed.write(key, ENDLESS)
     feed.picks(10)
     before = feed.sent.copy()
-    feed.scheduler.set_priority("b", weighted(64))
+    feed.move("b", weighted(64))
     feed.picks(500)
     gained: dict[Hashable, int] = {key: feed.sent[key] - before[key] for key in "ab"}
     assert gained["b"] / gained["a"] == pytest.approx(4, rel=0.02)
@@ -313,21 +314,21 @@ def test_a_new_weight_holds_from_the_next_round(feed: Feed) -> None:
 
 def test_a_heavier_weight_shortens_a_debt(feed: Feed) -> None:
     feed.open("busy")
-    feed.open("light", weighted(1))
+    feed.open("light", priority=weighted(1))
     for key in ("busy", "light"):
         feed.write(key, ENDLESS)
     assert feed.picks(2) == ["busy", "light"]
-    feed.scheduler.set_priority("light", weighted(16))
+    feed.move("light", weighted(16))
     assert feed.picks(4) == ["busy", "light", "busy", "light"]
 
 
 def test_a_debt_follows_the_key_to_another_urgency(feed: Feed) -> None:
     feed.open("busy")
-    feed.open("light", Priority(1, 1))
+    feed.open("light", priority=Priority(1, 1))
     feed.write("busy", ENDLESS)
     feed.write("light", ENDLESS)
     assert feed.pick() == "light"
-    feed.scheduler.set_priority("light", weighted(1))
+    feed.move("light", weighted(1))
     assert feed.picks(17) == ["busy"] * 16 + ["light"]
 
 
@@ -337,7 +338,7 @@ def test_a_weight_that_changes_with_every_pick_does_not_cost_the_turn(feed: Feed
         feed.write(key, ENDLESS)
     order = []
     for index in range(30):
-        feed.scheduler.set_priority("b", weighted(16 + index % 2))
+        feed.move("b", weighted(16 + index % 2))
         order.append(feed.pick())
     assert order.count("b") == 10
 
@@ -349,9 +350,8 @@ def test_keys_that_were_moved_or_removed_leave_no_trace_in_the_order(feed: Feed)
     feed.picks(2)
     for _ in range(100):
         for urgency in (0, 7, 3):
-            feed.scheduler.set_priority("c", Priority(urgency))
-    feed.scheduler.remove("d")
-    del feed.left["d"]
+            feed.move("c", Priority(urgency))
+    feed.remove("d")
     assert feed.drain() == "efcabefc"
 
 
@@ -359,20 +359,20 @@ def test_a_round_whose_keys_all_left_is_skipped() -> None:
     for moves in range(150):
         feed = Feed(UrgencyScheduler())
         for key, weight in (("a", 1), ("b", 2)):
-            feed.open(key, weighted(weight))
+            feed.open(key, priority=weighted(weight))
             feed.write(key, ENDLESS)
         assert feed.picks(2) == ["a", "b"]
         for _ in range(moves):
             for urgency in (2, 3):
-                feed.scheduler.set_priority("b", Priority(urgency, 2))
-        feed.scheduler.remove("b")
+                feed.move("b", Priority(urgency, 2))
+        feed.remove("b")
         assert feed.pick() == "a"
 
 
 def test_an_urgent_level_left_by_its_last_key_is_empty(feed: Feed) -> None:
-    feed.open("a", Priority(0))
+    feed.open("a", priority=Priority(0))
     feed.open("b")
     feed.write("a", FRAME)
     feed.write("b", FRAME)
-    feed.scheduler.set_priority("a", Priority(6))
+    feed.move("a", Priority(6))
     assert feed.drain() == "ba"
