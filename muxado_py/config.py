@@ -11,10 +11,10 @@ program configured otherwise must be matched here, or one side overruns the othe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from .frames import WIRES
+from .frames import AUTO, UNLIMITED, WIRES
 from .scheduler import make_scheduler
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     from .scheduler import Scheduler
 
-__all__ = ("Config",)
+__all__ = ("AUTO", "WIRE_NAMES", "Config")
+
+WIRE_NAMES = (*WIRES, AUTO)
+"""What ``Config.wire`` may be."""
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -37,7 +40,9 @@ class Config:
     """
 
     wire: str = "muxado"
-    """The byte format.  ``muxado`` is Go muxado v2's."""
+    """The byte format, the same on both sides: ``muxado`` (Go muxado v2 and the Rust crate),
+    ``yamux``, ``smux1``, ``smux2``, ``muxado1`` (Go muxado of 2014); or ``auto`` for a side that
+    listens, which then takes the dialer's."""
 
     scheduler: str | Callable[[], Scheduler] = "priority"
     """Who writes next: ``priority``, ``round-robin``, ``fifo``, or a factory of your own."""
@@ -48,23 +53,32 @@ class Config:
     (``NewHeartbeat`` in Go): one that does not counts as dead when it has nothing else to send."""
 
     initial_window: int = 256 * KIB
-    """Bytes each side may send on a new stream before any credit.  256 KiB is what the muxado peers
-    assume; it is not negotiated with them."""
+    """Bytes each side may send on a new stream before any credit, on the muxado wire.  256 KiB is
+    what its peers assume; it is not negotiated with them.  The other wires fix it."""
 
     stream_window: int = 256 * KIB
     """Bytes of a stream the peer may have sent that the application has not read.  One stream moves
-    at most this much in a round trip: raise it for bulk over long paths."""
+    at most this much in a round trip, until the window has grown."""
+
+    max_stream_window: int = 16 * MIB
+    """How far ``stream_window`` may grow by itself for a stream that is read as fast as it comes, and
+    that it alone holds back; 1 Gbit/s over 40 ms takes 8 MiB.  All streams together grow by at most
+    half of ``session_window``.  Not more than ``stream_window``: none grows.  Towards yamux at most
+    4 MiB, towards Go and Rust muxado not at all, because their wires promise less."""
 
     session_window: int = 64 * MIB
     """Unread bytes of all streams together.  256 full streams fit.  A muxado_py peer is told and
-    waits; with others, the stream that holds most is reset when the sum goes over."""
+    waits; with others, the stream that holds most is reset when the sum goes over, or, on ``smux1``,
+    which has no windows, nothing is read until the application has read."""
 
-    send_buffer: int = 64 * KIB
-    """Bytes per stream that ``send`` takes before it waits.  Four frames: enough to keep the writer
-    busy, little enough that a priority set now still matters."""
+    send_buffer: int = 128 * KIB
+    """Bytes per stream that ``send`` takes before it waits.  What waits here can still be overtaken and taken
+    back.  With 64 KiB a lone sender of such blocks had to be woken for each and a half, and one stream was
+    a sixth slower on loopback."""
 
     max_frame: int = 64 * KIB
-    """The largest DATA frame sent when nothing else waits; beside other streams it is 16 KiB."""
+    """The largest DATA frame sent.  Beside other streams it is 16 KiB or, on a fast transport, a quarter
+    of what is handed over at once, which is at most 64 KiB."""
 
     max_streams: int = 1_000
     """Streams the peer may have open, each counted until this side's handler is done with it, so
@@ -73,6 +87,25 @@ class Config:
     accept_backlog: int = 1_000
     """Streams that wait for ``accept_stream``.  As many as may be open: a burst arrives in one read,
     before any handler has had a turn, and what waits is bounded by ``max_streams`` anyway."""
+
+    accept_timeout: float = 60.0
+    """Seconds that a stream may wait for ``accept_stream`` on a wire that acknowledges streams (yamux),
+    before it is refused.  hashicorp's yamux ends its session after 75."""
+
+    half_close: bool = False
+    """Whether ``send_eof`` may half close a stream on a wire whose peers can lose what they have not
+    read yet by it (smux: Go's since v1.5.54 after its own ``CloseWrite``; older ones stop writing)."""
+
+    discard_limit: int = MIB
+    """Bytes that may still come on a stream that this side has closed, on wires that throw them away
+    (yamux, smux2).  Four windows: a peer that has not noticed by then is reset, where that can be."""
+
+    discard_timeout: float = 300.0
+    """Seconds in which the peer of such a stream should finish it too.  hashicorp/yamux's time."""
+
+    stall_timeout: float = 60.0
+    """Seconds that bytes may wait for a window after the peer has finished sending, on wires where
+    nobody can ask whether it still reads (yamux, smux2); then the stream ends."""
 
     max_control_frames: int = 1_024
     """Replies (resets, pongs) queued while the peer does not read; at this many, reading stops."""
@@ -107,13 +140,30 @@ class Config:
     connect_timeout: float = 30.0
     """Seconds that ``connect`` (name, TCP and TLS together) and a TLS accept may take."""
 
+    recognize_timeout: float = 35.0
+    """Seconds in which a dialer must show its wire to a side with ``wire="auto"``.  A yamux of Go that
+    has nothing to say sends its first ping after 30."""
+
     notsent_lowat: int | None = 16 * KIB
     """Bytes the kernel may hold unsent (TCP_NOTSENT_LOWAT) before the transport counts as not
-    writable.  What has left for the kernel can no longer be prioritized.  None: leave it alone."""
+    writable.  What has left for the kernel can no longer be prioritized.  None: leave it alone.  It need
+    not follow the rate, since what is handed over at once does (:class:`muxado_py.link.FlushSize`): 16,
+    32 and 64 KiB were alike at 500 Mbit/s, in throughput and in what a message waits."""
+
+    cap_in_flight: bool = True
+    """Whether bulk is held to about 1.2 times what the path carries in a round trip, so that no queue
+    of its own stands before what is urgent.  Only where the kernel tells (TCP on Linux, with asyncio or
+    uvloop), and where a queue shows; costs up to 3 % of throughput.  See :mod:`muxado_py.flight`."""
+
+    stay_awake: float = 0.0001
+    """Seconds, at most, that a session keeps the event loop from sleeping after something was sent or received,
+    if things have been coming that soon; 0 for never.  Only where the process may use two processors, with
+    asyncio or uvloop.  A tenth of a millisecond is for peers on the same machine or in the same rack, where
+    a message there and back is two to three times as quick by it.  See :mod:`muxado_py.vigil`."""
 
     def __post_init__(self) -> None:
-        if self.wire not in WIRES:
-            raise ValueError(f"wire must be one of {', '.join(WIRES)}, got {self.wire!r}")
+        if self.wire not in WIRE_NAMES:
+            raise ValueError(f"wire must be one of {', '.join(WIRE_NAMES)}, got {self.wire!r}")
         make_scheduler(self.scheduler)
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
@@ -124,21 +174,48 @@ class Config:
             if not fits or not low <= value <= high:
                 what = "an int" if whole else "a number"
                 raise ValueError(f"{name} must be {what} from {low} to {high}, got {value!r}")
-        if self.stream_window < self.initial_window:
+        self._check_windows()
+
+    def with_wire(self, wire: str) -> Config:
+        """These settings for another wire, whose initial window they take if it has one."""
+        fixed = WIRES[wire].traits.initial_window is not None
+        return replace(
+            self, wire=wire, initial_window=_DEFAULT_WINDOW if fixed else self.initial_window
+        )
+
+    def _check_windows(self) -> None:
+        fixed = None if self.wire == AUTO else WIRES[self.wire].traits.initial_window
+        if fixed is not None and self.initial_window != _DEFAULT_WINDOW:
             raise ValueError(
-                f"stream_window must be at least initial_window ({self.initial_window}), because "
-                f"the peer may send that much unasked; got {self.stream_window}"
+                f"the {self.wire} wire fixes the initial window at {fixed}; leave initial_window "
+                f"alone, got {self.initial_window}"
+            )
+        initial = fixed or self.initial_window
+        if self.wire == AUTO:
+            all_fixed = (wire.traits.initial_window or 0 for wire in WIRES.values())
+            initial = max(initial, *(one for one in all_fixed if one != UNLIMITED))
+        if self.stream_window < initial != UNLIMITED:
+            raise ValueError(
+                f"stream_window must be at least the initial window ({initial}), because the peer "
+                f"may send that much unasked; got {self.stream_window}"
             )
 
+
+_DEFAULT_WINDOW = 256 * KIB
 
 _RANGES: dict[str, tuple[float, float]] = {
     "initial_window": (1, MAX_WINDOW),
     "stream_window": (1, MAX_WINDOW),
+    "max_stream_window": (0, MAX_WINDOW),
     "session_window": (64 * KIB, 2**62),
     "send_buffer": (1, MAX_WINDOW),
     "max_frame": (KIB, 2**24 - 1),
     "max_streams": (0, 2**30),
     "accept_backlog": (1, 2**30),
+    "accept_timeout": (0.001, 86_400.0),
+    "discard_limit": (0, 2**62),
+    "discard_timeout": (0.001, 86_400.0),
+    "stall_timeout": (0.001, 86_400.0),
     "max_control_frames": (16, 2**20),
     "control_budget": (16, 2**30),
     "control_rate": (1.0, 1e9),
@@ -149,6 +226,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "close_timeout": (0.0, 86_400.0),
     "linger_timeout": (0.0, 86_400.0),
     "connect_timeout": (0.001, 86_400.0),
+    "recognize_timeout": (0.001, 86_400.0),
     "notsent_lowat": (1, MAX_WINDOW),
+    "stay_awake": (0.0, 0.1),
 }
 assert set(_RANGES) < {field.name for field in fields(Config)}

@@ -3,8 +3,8 @@
 What it is.  The whole of what two peers owe each other, driven from outside.  Its methods fall in
 four groups, as in quinn-proto:
 
-A. questions: ``is_muxado_py``, ``may_read``, ``has_output``, ``statistics``;
-B. input: ``receive_data``, ``receive_eof``, ``elapsed``;
+A. questions: ``is_muxado_py``, ``may_read``, ``has_output`` ...;
+B. input: ``receive_data``, ``receive_eof``, and ``upkeep`` for what time brings;
 C. commands of the application: ``open``, ``accept``, ``write``, ``read``, ``finish``, ``close``,
    ``reset``, ``set_priority``, ``ping``, ``go_away`` ...;
 D. output: ``data_to_send`` and ``events``.
@@ -28,27 +28,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .closing import Closing
+from .endings import CLOSED_BY_PEER
 from .errors import (
     ErrorCode,
     Failure,
-    GoneAwayError,
     Retry,
     SessionClosedError,
-    StreamClosedError,
-    StreamLimitError,
     TransportError,
 )
 from .events import Events
-from .frames import WIRES
-from .halves import StreamState
-from .inbound import CLOSED_BY_PEER, Inbound
+from .frames import HEAD, WIRES, mistaken
+from .inbound import Inbound
 from .outbound import Outbound
 from .scheduler import DEFAULT_PRIORITY
 from .table import StreamTable
+from .upkeep import Upkeep
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .config import Config
+    from .frames import Traits
     from .scheduler import Priority
+    from .state import StreamState
 
 __all__ = ("CLOSED_HERE", "Connection")
 
@@ -57,18 +60,30 @@ class Connection:
     """One end of a session, sans-IO; see the module essay.
 
     :param client: whether this side dialed, which decides the parity of its stream ids.
+    :param clock: the time in seconds, for receive windows that grow; nothing else here looks at it.
+        One that stands still, the default, makes none grow.
     """
 
-    def __init__(self, config: Config, *, client: bool) -> None:
+    def __init__(
+        self, config: Config, *, client: bool, clock: Callable[[], float] = lambda: 0.0
+    ) -> None:
         wire = WIRES[config.wire](client=client)
         self._config = config
         self._wire = wire
         self._table = StreamTable(wire.first_id, wire.first_peer_id, wire.max_id)
         self.events = Events()
         self._out = Outbound(wire, self._table, self.events, config)
-        self._in = Inbound(wire, self._table, self._out, self.events, config)
-        self._decoder = wire.decoder(self._in)
-        self._out.control(wire.hello())
+        self._in = Inbound(wire, self._table, self._out, self.events, config, clock)
+        self._closing = Closing(wire, self._table, self._out, self._in, self.events)
+        self.upkeep = Upkeep(wire, self._table, self._out, self._in, self._closing)
+        self._head: bytes | None = b""  # the peer's first bytes, until they tell its wire
+        self._out.control.frame(wire.hello())
+        # The commands of every message and stream, without a step between.
+        self.write = self._out.write
+        self.read = self._in.read
+        self.finish = self._out.finish
+        self.close = self._closing.close
+        self.reset = self._closing.reset
 
     # A. Questions.
 
@@ -78,8 +93,24 @@ class Connection:
         return self._in.peer.is_muxado_py
 
     @property
+    def traits(self) -> Traits:
+        """What the wire can do."""
+        return self._wire.traits
+
+    @property
+    def answers_pings(self) -> bool:
+        """Whether the peer gives a ping back, as far as is known."""
+        return self._wire.traits.answers_pings or self._in.peer.is_muxado_py is True
+
+    @property
+    def echoes_heartbeats(self) -> bool:
+        """Whether Go's heartbeats, on a stream of their own type, can be used."""
+        return self._config.typed_streams or self._wire.traits.types_in_syn
+
+    @property
     def may_read(self) -> bool:
-        """Whether more input is welcome: not while the peer leaves our replies lying."""
+        """Whether more input is welcome: not while the peer leaves our replies lying, or while a
+        session without windows is full."""
         return not self._in.paused
 
     @property
@@ -90,13 +121,17 @@ class Connection:
     def unsent(self) -> bool:
         """Whether anything written, or a FIN, has not been cut into a frame yet."""
         return self._out.has_output() or any(
-            stream.send.buffered or stream.send.due_fin for stream in self._table
+            stream.unsent or stream.due_fin for stream in self._table
         )
 
     @property
     def live_streams(self) -> int:
-        """Streams that either side may still mention, or that wait for their SYN to go."""
-        return len(self._table.live) + len(self._table.waiting)
+        """Streams that one side has not finished, or that wait for their SYN to go.
+
+        Not those that are closed here and only wait for a peer that need not finish.
+        """
+        table = self._table
+        return len(table.live) + len(table.waiting) - len(table.draining)
 
     @property
     def unread(self) -> int:
@@ -115,20 +150,38 @@ class Connection:
 
     # B. Input.
 
-    def receive_data(self, data: bytes) -> None:
+    def receive_data(self, data: bytes | memoryview) -> None:
         """The transport received ``data``; it is thrown away once the connection is over."""
-        if self.events.ended is None:
-            self._decoder.feed(data)
+        if self.events.ended is not None:
+            return
+        if self._head is not None and self._is_mistaken(data):
+            return
+        self._in.receive(data)
+
+    def _is_mistaken(self, data: bytes | memoryview) -> bool:
+        """Whether the first bytes of the peer are of another wire, or of no wire at all."""
+        head = self._head = ((self._head or b"") + data)[:HEAD]
+        what = mistaken(head, type(self._wire))
+        if what is not None:
+            self._in.violated(ErrorCode.PROTOCOL_ERROR, what)
+        elif len(head) == HEAD:
+            self._head = None
+        return what is not None
 
     def receive_eof(self, cause: str = "") -> None:
         """The transport ended: foreseen after a GOAWAY, else an error on every stream.
 
+        Where peers say no goodbye, an end with no stream open is one.
+
         :param cause: what the transport said, if it failed.
         """
-        if self.events.go_away is not None:
+        foreseen = self.events.go_away is not None
+        if self._wire.traits.silent_end and not (cause or self._in.midway):
+            foreseen = foreseen or all(stream.released for stream in self._table)
+        if foreseen:
             self._in.end(CLOSED_BY_PEER)
             return
-        where = " in the middle of a frame" if self._decoder.midway else ""
+        where = " in the middle of a frame" if self._in.midway else ""
         message = f"the transport ended{where} without a goodbye of the peer"
         self._in.end(
             Failure(
@@ -138,11 +191,6 @@ class Connection:
                 True,
             )
         )
-
-    def elapsed(self, seconds: float) -> None:
-        """Time passed: what a peer may do in bursts fills up again."""
-        for budget in self._in.budgets:
-            budget.refill(seconds)
 
     # C. Commands: streams.
 
@@ -154,158 +202,70 @@ class Connection:
             up.
         :raises SessionError: if the session is over.
         """
-        self._check_open()
-        stream = StreamState(None, priority or DEFAULT_PRIORITY, *self._in.peer.make_halves())
+        failure = self._in.why_no_stream()
+        if failure is not None:
+            raise failure.error(Retry.NEVER_SENT)
+        stream = self._in.peer.new_stream(None, priority or DEFAULT_PRIORITY)
         if stream_type is not None:
             stream.stream_type = stream_type
-            stream.send.write(stream_type.to_bytes(4, "big"))
+            if not self._wire.traits.types_in_syn:
+                stream.write(stream_type.to_bytes(4, "big"))
         self._table.open_local(stream)
         self._out.open(stream)
         return stream
 
-    def _check_open(self) -> None:
-        limit = self._in.peer.stream_limit
-        if self.events.ended is not None:
-            raise self.events.ended.error(Retry.NEVER_SENT)
-        if self.events.go_away is not None:
-            failure = Failure(
-                GoneAwayError, "the peer is going away", ErrorCode.REMOTE_GONE_AWAY, True
-            )
-        elif self._in.last_id < self._wire.max_id:
-            failure = Failure(
-                GoneAwayError, "this side is going away", ErrorCode.SESSION_CLOSED, False
-            )
-        elif limit is not None and self._table.local_open >= limit:
-            failure = Failure(
-                StreamLimitError,
-                f"the peer's limit of open streams, {limit}, is reached; close some first",
-                ErrorCode.STREAM_REFUSED,
-                True,
-            )
-        elif not self._table.has_ids:
-            failure = Failure(
-                StreamLimitError,
-                "the stream ids of this session are used up; open a new session",
-                ErrorCode.STREAMS_EXHAUSTED,
-                False,
-            )
-        else:
-            return
-        raise failure.error(Retry.NEVER_SENT)
-
     def accept(self) -> StreamState | None:
         """The next stream of the peer, handed off for good; None if none waits."""
         stream = self._table.hand_off()
-        if stream is not None and stream.id in self._table.live:
-            frame = self._wire.accepted(stream.id)
-            if frame:
-                self._out.control(frame)
+        if stream is not None and self._in.speaks_at_hand_off and stream.id in self._table.live:
+            self._in.handed_off(stream)
         return stream
-
-    def write(self, stream: StreamState, data: bytes) -> None:
-        """Queue ``data``; the caller looks at ``stream.send.buffered`` to know when to stop."""
-        stream.send.write(data)
-        self._out.wake(stream, len(data))
 
     def unwrite(self, stream: StreamState, nbytes: int) -> int:
         """Take back up to ``nbytes`` of what was written last and is in no frame yet."""
-        taken = stream.send.unwrite(nbytes)
-        if stream.send.due_fin:
+        taken = stream.unwrite(nbytes)
+        if stream.due_fin:
             # What held the FIN up is gone, and with it what would have woken the stream.
             self._out.wake(stream, 0)
         return taken
 
-    def read(self, stream: StreamState, nbytes: int) -> bytes:
-        """Up to ``nbytes`` that arrived, ``b""`` if there are none; gives their credit back."""
-        return self._in.read(stream, nbytes)
-
-    def finish(self, stream: StreamState) -> None:
-        """Half close: a FIN follows what was written."""
-        stream.send.finishing = True
-        self._out.wake(stream, 0)
-
-    def close(self, stream: StreamState) -> None:
-        """Full close: what was written still goes out, what comes in is answered with a RST."""
-        self._table.release(stream)
-        if self._in.drop_unread(stream):
-            stream.unread_lost = True
-        if stream.failure is not None:
-            return
-        stream.failure = _CLOSED_HERE
-        if stream.id is not None:
-            # Without an id it is still to be sent, so "never sent" would be a lie.
-            stream.retry = stream.verdict()
-        if not stream.send.finished:
-            self.finish(stream)
-        elif not stream.recv.finished:
-            self._out.retire(stream)
-            if stream.unread_lost and stream.id is not None:
-                self._out.reset(stream.id, ErrorCode.STREAM_CANCELLED)
-            self._in.close_if_idle()
-
-    def reset(self, stream: StreamState, code: int) -> None:
-        """Abort both directions; a stream whose SYN has not gone leaves no trace on the wire."""
-        self._table.release(stream)
-        alive = stream.id in self._table.live
-        stream.fail(_RESET_HERE)
-        self._out.retire(stream)
-        self._in.drop_unread(stream)
-        self.events.both(stream)
-        if alive and stream.id is not None:
-            self._out.reset(stream.id, code)
-        self._in.close_if_idle()
-
     def set_priority(self, stream: StreamState, priority: Priority) -> None:
         """From the next frame on; a muxado_py peer is told, for what it sends."""
         stream.priority = priority
-        self._out.scheduler.set_priority(stream, priority)
+        self._out.scheduler.moved(stream)
         if stream.id in self._table.live:
-            self._out.tell_priority(stream)
-
-    def is_lingering(self, stream: StreamState) -> bool:
-        """Whether ``stream`` was closed and still has bytes or its FIN to send."""
-        return not stream.send.finished and (
-            stream.id in self._table.live or stream in self._table.waiting
-        )
-
-    def probe_stalled(self) -> bool:
-        """Ask about each stream that is blocked by its window after the peer's FIN.
-
-        Such a peer may have closed the stream altogether; only a frame tells (peers.md, X22).
-        Returns whether there is any.
-        """
-        stalled = [
-            stream_id
-            for stream_id, stream in self._table.live.items()
-            if stream.recv.finished and stream.send.buffered and stream.send.window.available <= 0
-        ]
-        for stream_id in stalled:
-            self._out.control(self._wire.probe(stream_id))
-        return bool(stalled)
+            self._out.control.priority(stream)
 
     # C. Commands: session.
 
     def ping(self, payload: bytes) -> None:
-        """Send 8 bytes that a muxado_py peer gives back."""
-        self._out.ping(payload)
+        """Send 8 bytes that the peer gives back; where a ping is shorter, only its end differs."""
+        self._out.control.ping(payload)
+
+    def forget_ping(self, payload: bytes) -> None:
+        """Nobody waits for the answer to this ping any more."""
+        self._out.control.asked.discard(payload)
+
+    def keep_alive(self) -> None:
+        """Say nothing but that this side lives."""
+        self._out.control.frame(self._wire.keep_alive())
 
     def stop_accepting(self) -> None:
         """Refuse the streams that wait and those that come."""
         self._in.accepting = False
-        self.refuse_backlog()
-
-    def refuse_backlog(self) -> None:
-        """Refuse every stream that no application has accepted."""
         for stream in self._table:
             if not stream.local and not stream.handed_off and stream.id is not None:
                 self._in.refuse(stream, ErrorCode.STREAM_REFUSED)
 
     def announce_go_away(self) -> None:
-        """The first half of a drain: take no more, but refuse nothing that is on its way."""
-        self._out.go_away(self._wire.max_id, ErrorCode.NO_ERROR, b"")
+        """The first half of a drain: open and take no more, but refuse nothing that is on its way."""
+        self._in.leaving = True
+        if self._wire.traits.early_goaway:
+            self._out.go_away(self._wire.max_id, ErrorCode.NO_ERROR, b"")
 
     def go_away(self, code: int, debug: bytes) -> None:
         """Take no more streams; those that wait are refused, whatever their id."""
+        self._in.leaving = True
         self._in.last_id = min(self._in.last_id, self._table.handed_off_id)
         self.stop_accepting()
         self._out.go_away(self._in.last_id, code, debug)
@@ -319,13 +279,11 @@ class Connection:
     def data_to_send(self, budget: int) -> list[bytes | memoryview]:
         """The next frames, in pieces; see :meth:`Outbound.data_to_send`."""
         out = self._out.data_to_send(budget)
-        if self._in.paused and self.events.ended is None:
-            self._in.paused = False
-            self._decoder.feed(b"")
-        self._in.close_if_idle()  # a FIN of ours may have been the last frame of the last stream
+        if self._in.paused:
+            self._in.go_on()
+        if self.events.go_away is not None:
+            self._in.close_if_idle()  # a FIN of ours may have been the last frame of the last stream
         return out
 
 
-_CLOSED_HERE = Failure(StreamClosedError, "you closed this stream", ErrorCode.STREAM_CLOSED, False)
-_RESET_HERE = Failure(StreamClosedError, "you reset this stream", ErrorCode.STREAM_RESET, False)
 CLOSED_HERE = Failure(SessionClosedError, "you closed the session", ErrorCode.SESSION_CLOSED, False)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from .errors import Failure
-    from .halves import StreamState
+    from .state import StreamState
 
 __all__ = ("Events", "GoAway")
 
@@ -33,6 +33,7 @@ class Events:
         "ended",
         "go_away",
         "heartbeats",
+        "held",
         "noted",
         "offered",
         "pings_sent",
@@ -43,13 +44,15 @@ class Events:
 
     def __init__(self) -> None:
         self.noted = False
-        """Whether anything was noted since the session last looked."""
+        """Whether anything was noted, or queued for the peer, since the session last looked."""
         self.readable: list[StreamState] = []
         """Streams with something new to ``read``: bytes, the end, or a failure."""
         self.writable: list[StreamState] = []
         """Streams with room to ``write`` again, or a failure."""
         self.offered = False
         """A stream waits for ``accept``."""
+        self.held = False
+        """A stream was held: ``Upkeep.let_go`` is due in a moment."""
         self.heartbeats: list[StreamState] = []
         """Heartbeat streams that a foreign peer opened; the application never sees them."""
         self.pings_sent: list[bytes] = []

@@ -4,59 +4,42 @@ Where data comes from and goes to.  The wire's decoder calls the methods of :cla
 order of the bytes; they change streams, note events for the session, and queue replies with the
 outbound side.  Nothing here raises on what a peer sent.
 
-The rule for each frame: header, then stream, then window, and only then is anything made or kept.  A
-fault of one stream resets that stream; only what makes the rest of the bytes meaningless, or costs us
-without end, ends the session.
+The rule for each frame: header, then stream, then window, and only then is anything made or kept.
 
 What is tolerated, because real peers do it: a second FIN, frames for streams we no longer know, SYNs
 out of id order, a WNDINC for every read, data that crosses our RST.
 
-The trap.  Two promises rest on this file: codes 5 and 9 are sent only for streams that the
-application never saw, and a stream that the application has is never said to be above a GOAWAY's
-last id.  Callers of :mod:`~muxado_py.errors` retry on the strength of them.
+The trap.  A stream that this side has closed may still be known, because its bytes have to be flushed
+or its peer has to finish: what comes on it is counted as received, credited where that is due, and
+never kept.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .budgets import Budget
-from .errors import (
-    ErrorCode,
-    Failure,
-    GoneAwayError,
-    ProtocolError,
-    SessionClosedError,
-    StreamClosedError,
-    StreamRefusedError,
-    StreamResetError,
-    code_name,
-)
-from .events import GoAway
-from .halves import StreamState
-from .peer import Peer
-from .scheduler import DEFAULT_PRIORITY, Priority
-from .table import IdUse
+from .arrivals import Arrivals
+from .errors import ErrorCode
+from .frames import UNLIMITED
+from .scheduler import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from .config import Config
     from .events import Events
     from .frames import Wire
     from .outbound import Outbound
+    from .state import StreamState
     from .table import StreamTable
 
-__all__ = ("HEARTBEAT_TYPE", "Inbound")
-
-HEARTBEAT_TYPE = 0xFFFF_FFFF
-"""The type of the streams that carry Go's heartbeats (ngrok/muxado-go, ``heartbeat.go``)."""
+__all__ = ("Inbound",)
 
 TINY = 16
 """Payloads shorter than this cost more than they carry."""
 
 
-class Inbound:
+class Inbound(Arrivals):
     """The inbound side of one connection: a :class:`~muxado_py.frames.Receiver`."""
 
     def __init__(
@@ -66,131 +49,126 @@ class Inbound:
         outbound: Outbound,
         events: Events,
         config: Config,
+        clock: Callable[[], float],
     ) -> None:
-        self._wire = wire
-        self._table = table
-        self._out = outbound
-        self._events = events
-        self._config = config
-        self.paused = False
-        self.accepting = True
-        """Whether the application takes streams at all."""
-        self.last_id = wire.max_id
-        """The last id of our latest GOAWAY."""
-        self.peer = Peer(wire, table, outbound, config)
-        # Tiny frames count for a stream until it is read, so the bound follows its window.
+        super().__init__(wire, table, outbound, events, config, clock)
+        self._session_window = config.session_window
         self._max_tiny = max(1024, config.stream_window // 4)
-        self._pings, self._noise, self._early_resets, self._provoked = self.budgets = tuple(
-            Budget(config.control_budget, config.control_rate) for _ in range(4)
-        )
+        self._decoder = wire.decoder(self)
 
-    # Opening.
+    @property
+    def midway(self) -> bool:
+        """Whether what was received so far ends inside a frame."""
+        return self._decoder.midway
 
-    def opened(self, stream_id: int) -> None:
-        table = self._table
-        if table.is_local(stream_id):
-            return self.violated(
-                ErrorCode.PROTOCOL_ERROR,
-                f"a SYN for stream {stream_id}, whose parity is ours; are both ends "
-                f"{'clients' if stream_id & 1 else 'servers'}?",
-            )
-        use = table.ledger.use(stream_id)
-        if use is IdUse.USED or stream_id in table.live:
-            return self.violated(ErrorCode.PROTOCOL_ERROR, f"a second SYN for stream {stream_id}")
-        if use is IdUse.FORGOTTEN or not self.accepting:
-            return self._reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
-        if table.peer_open >= self._config.max_streams:
-            return self._reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
-        if table.backlog_size >= self._config.accept_backlog:
-            return self._reply_reset(stream_id, ErrorCode.ACCEPT_QUEUE_FULL)
-        stream = StreamState(stream_id, DEFAULT_PRIORITY, *self.peer.make_halves())
-        table.open_peer(stream_id, stream)
-        self._out.admit(stream)
-        self.peer.raise_window(stream)
-        if not self._config.typed_streams:
-            self._offer(stream)
-        return None
+    def receive(self, data: bytes | memoryview) -> None:
+        """The transport received ``data``."""
+        self._decoder.feed(data)
 
-    def _offer(self, stream: StreamState) -> None:
-        self._table.offer(stream)
-        self._events.offered = self._events.noted = True
-
-    def accepted(self, stream_id: int) -> None:
-        stream = self._table.live.get(stream_id)
-        if stream is not None:
-            stream.heard = True
+    def go_on(self) -> None:
+        """Decode what came during a pause, if its reasons are gone."""
+        if self.paused and self.may_go_on:
+            self.paused = False
+            self._events.noted = True  # whoever reads the transport may go on
+            self._decoder.feed(b"")
 
     # Data.
 
-    def data(self, stream_id: int, chunk: bytes, pending: int) -> None:
-        stream = self._table.live.get(stream_id)
+    def data(self, stream_id: int, chunk: bytes | memoryview, pending: int) -> None:
+        stream = self._live.get(stream_id)
         size = len(chunk)
-        self.peer.received += size
+        peer = self.peer
+        peer.received += size
         if stream is None:
-            if not pending:
-                self._reply_reset(stream_id, ErrorCode.STREAM_CLOSED)
-            self.peer.credit_session()
-            return
-        stream.heard = True
-        recv = stream.recv
-        if recv.finished:
-            return self._provoked_reset(stream, ErrorCode.STREAM_CLOSED, "data after its FIN")
-        if not recv.window.receive(size, pending):
+            return self._stray_data(stream_id, size, pending)
+        if not stream.heard:
+            stream.heard = True
+            if self._acknowledges:
+                self._out.acknowledged(stream)
+        if self._holds:
+            self._out.heard_of(stream_id)
+        if stream.finished_there:
+            return self._late_data(stream, size, pending)
+        # A call of its own would cost as much as all of this.
+        allowed = stream.allowed - size
+        if allowed < pending:
             return self._provoked_reset(
                 stream, ErrorCode.FLOW_CONTROL_ERROR, "more data than its window allowed"
             )
+        stream.allowed = allowed
+        if allowed < stream.edge:
+            peer.tuner.crossed(stream)
         if size < TINY and not pending:
             if not size:
                 return self.noise()
-            recv.tiny += 1
-            if recv.tiny > self._max_tiny:
+            stream.tiny += 1
+            # They count for a stream until it is read, so the bound follows its window.
+            most = self._max_tiny + stream.grown // 4
+            if stream.tiny > most:
                 return self._provoked_reset(
                     stream,
                     ErrorCode.ENHANCE_YOUR_CALM,
-                    f"more than {self._max_tiny} frames of under {TINY} bytes unread",
+                    f"more than {most} frames of under {TINY} bytes unread",
                 )
         if not size:
             return None
         stream.answered = True
         if stream.released:
-            stream.unread_lost = True
-            self.peer.credit_session()
-            return None
-        recv.append(chunk)
-        self.peer.unread += size
-        if self._config.typed_streams and stream.stream_type is None and not stream.local:
+            return self._discard(stream, size)
+        stream.append(chunk)
+        peer.unread += size
+        if self._typed and stream.stream_type is None and not stream.local:
             self._read_type(stream)
-        else:
-            self._events.readers(stream)
-        if self.peer.unread > self._config.session_window:
-            self._shed()
+        elif not stream.wake_read:
+            stream.wake_read = self._events.noted = True
+            self._events.readable.append(stream)
+        if peer.unread > self._session_window:
+            self._overflow()
         return None
+
+    def _late_data(self, stream: StreamState, size: int, pending: int) -> None:
+        """Data behind the FIN; peers without a reset have let a FIN overtake data."""
+        if self._traits.has_reset:
+            return self._provoked_reset(stream, ErrorCode.STREAM_CLOSED, "data after its FIN")
+        assert stream.id is not None
+        return self._stray_data(stream.id, size, pending)
+
+    def _stray_data(self, stream_id: int, size: int, pending: int) -> None:
+        """Data for a stream that is over here, or never was."""
+        if self._traits.resets_unknown and not pending:
+            self._reply_reset(stream_id, ErrorCode.STREAM_CLOSED)
+        elif not (size or pending):
+            self.noise()
+        self.peer.credit_session()
+
+    def _discard(self, stream: StreamState, size: int) -> None:
+        """Data for a stream that the application has closed."""
+        stream.unread_lost = True
+        self.peer.credit_session()
+        if self._traits.drains_closed:
+            stream.discarded += size
+            if stream.discarded > self._config.discard_limit + stream.grown:
+                self._out.give_up(stream)
+            else:
+                self._credit_dropped(stream, size)
 
     def _read_type(self, stream: StreamState) -> None:
         """A typed stream is offered once its four bytes are here."""
-        if stream.recv.unread >= 4:
-            stream.stream_type = int.from_bytes(self.read(stream, 4), "big")
-            if stream.stream_type == HEARTBEAT_TYPE:
-                stream.handed_off = True
-                self._events.heartbeats.append(stream)
-                self._events.readers(stream)
-            elif self._table.backlog_size >= self._config.accept_backlog:
-                self.refuse(stream, ErrorCode.ACCEPT_QUEUE_FULL)
-            else:
-                self._offer(stream)
+        if stream.unread >= 4:
+            self.typed(stream, int.from_bytes(self.read(stream, 4), "big"))
 
-    def refuse(self, stream: StreamState, code: ErrorCode) -> None:
-        """No application has accepted ``stream``, and none will."""
-        assert stream.id is not None
-        self._reply_reset(stream.id, code)
-        self.end_stream(stream, _REFUSED_HERE)
+    def _overflow(self) -> None:
+        """The session holds too much.
 
-    def _shed(self) -> None:
-        """The session holds too much: the stream that holds most pays for it."""
+        Without windows the peer is stopped by not being read; else the stream that holds most pays.
+        """
+        if self._traits.initial_window == UNLIMITED:
+            self.paused = True
+            return
         table = self._table
-        stream = max((*table.live.values(), *table.left_behind), key=lambda one: one.recv.unread)
+        stream = max((*table.live.values(), *table.left_behind), key=lambda one: one.unread)
         # A stream the wire is through with loses its tail here, and must not read as complete.
-        stream.recv.finished = False
+        stream.finished_there = False
         self._provoked_reset(
             stream,
             ErrorCode.ENHANCE_YOUR_CALM,
@@ -198,116 +176,109 @@ class Inbound:
         )
 
     def read(self, stream: StreamState, nbytes: int) -> bytes:
-        """Up to ``nbytes`` for the application, and the credit that reading them frees."""
-        chunk = stream.recv.read(nbytes)
-        self.peer.unread -= len(chunk)
-        if self._table.left_behind and not stream.recv.unread:
+        """Up to ``nbytes`` that arrived, ``b""`` if there are none, and the credit that reading frees."""
+        if not stream.unread:
+            return (
+                b""  # and no credit, of which a peer that is not recognized yet may learn otherwise
+            )
+        peer = self.peer
+        chunk = stream.read(nbytes)
+        size = len(chunk)
+        peer.unread -= size
+        if self._table.left_behind and not stream.unread:
             self._table.left_behind.pop(stream, None)
-        if not stream.recv.finished and stream.failure is None and stream.id is not None:
-            credit = stream.recv.window.consume(len(chunk))
+        if not stream.finished_there and stream.failure is None and stream.id is not None:
+            credit = stream.consume(size)
             if credit:
-                self._out.credit(stream.id, credit)
-        self.peer.credit_session()
+                self._out.control.credit(stream, peer.tuner.credit(stream, credit))
+        if peer.received - peer.unread >= peer.credit_due:
+            peer.credit_session()
+        if self.paused:
+            self.go_on()
         return chunk
 
-    def drop_unread(self, stream: StreamState) -> int:
-        """Throw away what the application did not read; how many bytes that were."""
-        dropped = stream.recv.drop()
-        self.peer.unread -= dropped
-        self._table.left_behind.pop(stream, None)
-        self.peer.credit_session()
-        return dropped
+    def _credit_dropped(self, stream: StreamState, nbytes: int) -> None:
+        """``nbytes`` of ``stream`` were thrown away; nobody was fast, so no window grows."""
+        credit = stream.consume(nbytes)
+        if credit:
+            self._out.control.credit(stream, credit)
 
-    # Ends.
+    def drain(self, stream: StreamState) -> None:
+        """The application closed ``stream``, whose peer has not finished: keep it until then."""
+        dropped = self.drop_unread(stream)
+        stream.discarded += dropped
+        self._credit_dropped(stream, dropped)
+        if stream.finished_here:
+            self._out.drain(stream)
 
     def finished(self, stream_id: int) -> None:
-        stream = self._table.live.get(stream_id)
-        if stream is None or stream.recv.finished:
+        stream = self._live.get(stream_id)
+        if stream is None or stream.finished_there:
             return
-        stream.heard = True
-        stream.recv.finished = True
-        if stream.stream_type is None and self._config.typed_streams and not stream.local:
+        if not stream.heard:
+            self._hear(stream)
+        if self._holds:
+            self._out.heard_of(stream_id)
+        stream.finished_there = True
+        if stream.grown:
+            self._table.give_back(stream)
+        if self._typed and stream.stream_type is None and not stream.local:
             self._provoked_reset(stream, ErrorCode.PROTOCOL_ERROR, "a typed stream without a type")
             return
-        if stream.send.finished:
+        if stream.finished_here:
             self._out.retire(stream)
-        self._events.readers(stream)
-        self.close_if_idle()
+        events = self._events
+        if not (stream.released or stream.wake_read):
+            stream.wake_read = events.noted = True
+            events.readable.append(stream)
+        if events.go_away is not None:
+            self.close_if_idle()
 
-    def was_reset(self, stream_id: int, code: int) -> None:
-        stream = self._table.live.get(stream_id)
-        if stream is None:
-            return
-        refusal = code in (ErrorCode.STREAM_REFUSED, ErrorCode.ACCEPT_QUEUE_FULL)
-        refused = refusal and stream.local and not stream.heard
-        if refused:
-            kind: type[StreamRefusedError | StreamResetError] = StreamRefusedError
-            message = f"the peer refused stream {stream_id}: {code_name(code)}"
-        else:
-            kind = StreamResetError
-            message = f"the peer reset stream {stream_id}: {code_name(code)}"
-        self.end_stream(stream, Failure(kind, message, code, True), refused=refused)
-        if code == ErrorCode.ACCEPT_QUEUE_FULL and not self.peer.is_muxado_py:
-            # Go keeps a stream that it refused in its table until somebody resets it.
-            self._reply_reset(stream_id, ErrorCode.STREAM_CANCELLED)
-        if not stream.local and not stream.handed_off and not self._early_resets.spend():
-            self.violated(
-                ErrorCode.ENHANCE_YOUR_CALM, "too many streams reset before they were accepted"
-            )
-        self.close_if_idle()
-
-    def end_stream(self, stream: StreamState, failure: Failure, *, refused: bool = False) -> None:
-        """``stream`` is over for the wire; what arrived before stays readable."""
-        stream.fail(failure, refused=refused)
-        self._out.retire(stream)
-        if not stream.local and not stream.handed_off:
-            self._table.withdraw(stream)
-        if stream.released:
-            self.drop_unread(stream)
-        else:
-            self._events.both(stream)
-
-    def _provoked_reset(self, stream: StreamState, code: ErrorCode, why: str) -> None:
-        """The peer broke a rule of one stream: reset it, and count."""
-        assert stream.id is not None
-        if stream.id in self._table.live:
-            self._reply_reset(stream.id, code)
-        message = f"stream {stream.id} was reset, {code_name(code)}: {why}"
-        self.end_stream(stream, Failure(StreamResetError, message, code, False))
-        self.drop_unread(stream)
-        if not self._provoked.spend():
-            self.violated(ErrorCode.ENHANCE_YOUR_CALM, f"too many faulty streams, the last: {why}")
-
-    def _reply_reset(self, stream_id: int, code: int) -> None:
-        self._out.reset(stream_id, code)
-        self._check_queue()
-
-    def _check_queue(self) -> None:
-        """Stop reading while the peer does not take our replies (CVE-2024-32984)."""
-        if self._out.queued >= self._config.max_control_frames:
-            self.paused = True
-
-    # Credit, priority and the session.
+    # Credit and priority.
 
     def credited(self, stream_id: int, nbytes: int) -> None:
-        stream = self._table.live.get(stream_id)
+        stream = self._live.get(stream_id)
         if stream is None:
             return
-        stream.heard = True
+        if not stream.heard:
+            self._hear(stream)
         if not nbytes:
             return self._provoked_reset(stream, ErrorCode.PROTOCOL_ERROR, "credit of 0 bytes")
-        if not stream.send.window.credit(nbytes):
+        if not stream.add_credit(nbytes):
             return self._provoked_reset(
                 stream, ErrorCode.FLOW_CONTROL_ERROR, "its credit passed 2^31-1 bytes"
             )
-        self._out.wake(stream, stream.send.sendable)
+        self._wake(stream)
         return None
 
+    def consumed(self, stream_id: int, total: int, window: int) -> None:
+        stream = self._live.get(stream_id)
+        if stream is None:
+            return
+        if not stream.heard:
+            self._hear(stream)
+        if not stream.update_credit(total, window):
+            return self._provoked_reset(
+                stream,
+                ErrorCode.FLOW_CONTROL_ERROR,
+                f"an update for {total} bytes read, that were not sent, or a window of {window}",
+            )
+        self._wake(stream)
+        return None
+
+    def _wake(self, stream: StreamState) -> None:
+        """``stream`` may have more room to send."""
+        if self._table.stalled:
+            self._table.stalled.discard(stream)
+        self._out.wake(stream, stream.sendable)
+
     def prioritized(self, stream_id: int, urgency: int, weight: int) -> None:
-        stream = self._table.live.get(stream_id)
+        stream = self._live.get(stream_id)
         if stream is not None and urgency <= 7:
             stream.priority = Priority(urgency, weight)
-            self._out.scheduler.set_priority(stream, stream.priority)
+            self._out.scheduler.moved(stream)
+
+    # The session.
 
     def session_credited(self, limit: int) -> None:
         self._out.credit_session(limit)
@@ -315,6 +286,7 @@ class Inbound:
     def recognized(self, is_muxado_py: bool) -> None:
         self._events.noted = True
         self.peer.recognized(is_muxado_py)
+        self.speaks_at_hand_off = self._acknowledges or not is_muxado_py
 
     def settings(self, values: Mapping[int, int]) -> None:
         if self.peer.told:
@@ -325,68 +297,15 @@ class Inbound:
     def pinged(self, payload: bytes) -> None:
         if not self._pings.spend():
             return self.violated(ErrorCode.ENHANCE_YOUR_CALM, "too many pings")
-        self._out.control(self._wire.pong(payload))
-        self._check_queue()
+        self._out.control.frame(self._wire.pong(payload))
+        self.check_queue()
         return None
 
     def ponged(self, payload: bytes) -> None:
+        asked = self._out.control.asked
+        if payload not in asked:
+            return self.noise()
+        asked.discard(payload)
         self._events.pongs.append(payload)
         self._events.noted = True
-
-    def noise(self) -> None:
-        if not self._noise.spend():
-            self.violated(ErrorCode.ENHANCE_YOUR_CALM, "too many empty or unknown frames")
-
-    def going_away(self, last_id: int, code: int, debug: bytes) -> None:
-        if self._events.go_away is not None and not self._noise.spend():
-            return self.violated(ErrorCode.ENHANCE_YOUR_CALM, "too many GOAWAYs")
-        self._events.go_away = GoAway(last_id, code, debug)
-        text = debug.decode("utf-8", "replace") or "no reason given"
-        failure = Failure(GoneAwayError, f"the peer is going away: {text}", code, True)
-        for stream in self._table:
-            if stream.local and stream.id is None:
-                self.end_stream(stream, failure)
-            elif stream.local and self.peer.is_muxado_py and (stream.id or 0) > last_id:
-                refused = Failure(
-                    StreamRefusedError,
-                    f"the peer went away without taking stream {stream.id}: {text}",
-                    ErrorCode.STREAM_REFUSED,
-                    True,
-                )
-                # What a muxado_py peer says of its last id holds whatever it sent before.
-                stream.heard = False
-                self.end_stream(stream, refused, refused=True)
-        if code != ErrorCode.NO_ERROR:
-            message = f"the peer ended the session, {code_name(code)}: {text}"
-            self.end(Failure(ProtocolError, message, code, True))
-        self.close_if_idle()
         return None
-
-    def close_if_idle(self) -> None:
-        """A peer that went away waits for nothing but the last stream; we say goodbye too."""
-        if self._events.go_away is not None and not self._table.live and not self._events.ended:
-            self._out.go_away(self._table.handed_off_id, ErrorCode.NO_ERROR, b"")
-            self.end(CLOSED_BY_PEER)
-
-    def violated(self, code: int, message: str) -> None:
-        """The peer broke the protocol, or an abuse has no smaller remedy: GOAWAY, and the end."""
-        if self._events.ended is None:
-            self._out.go_away(self._table.handed_off_id, code, message.encode())
-            self.end(Failure(ProtocolError, f"the peer broke the protocol: {message}", code, False))
-
-    def end(self, failure: Failure) -> None:
-        """The connection is over for the reason given, and every stream with it."""
-        self.paused = True
-        if self._events.ended is None:
-            self._events.ended = failure
-            self._events.noted = True
-            for stream in self._table:
-                self.end_stream(stream, failure)
-
-
-_REFUSED_HERE = Failure(
-    StreamClosedError, "this stream was refused", ErrorCode.STREAM_REFUSED, False
-)
-CLOSED_BY_PEER = Failure(
-    SessionClosedError, "the peer closed the session", ErrorCode.NO_ERROR, True
-)

@@ -20,10 +20,12 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from .aging import Aging
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .halves import StreamState
+    from .state import StreamState
 
 __all__ = ("IdLedger", "IdUse", "StreamTable")
 
@@ -86,13 +88,19 @@ class StreamTable:
         "_backlog",
         "_max_id",
         "backlog_size",
+        "draining",
+        "grown",
         "handed_off_id",
         "ledger",
         "left_behind",
         "live",
         "local_open",
         "next_id",
+        "peer_live",
         "peer_open",
+        "stalled",
+        "unaccepted",
+        "unacknowledged",
         "waiting",
     )
 
@@ -103,15 +111,27 @@ class StreamTable:
         """Streams of ours whose SYN is not cut yet; a dict for its order."""
         self.left_behind: dict[StreamState, None] = {}
         """Streams the wire is through with, that hold bytes the application has not read."""
+        self.draining: Aging[StreamState] = Aging()
+        """Streams we closed whose peer has not finished, on wires that keep them."""
+        self.unacknowledged: Aging[StreamState] = Aging()
+        """Streams of ours that the peer was not heard on, on wires that bound their number."""
+        self.stalled: Aging[StreamState] = Aging()
+        """Streams that the peer finished, and takes nothing on, on wires that cannot ask why."""
+        self.unaccepted: Aging[StreamState] = Aging()
+        """Streams of the peer that no application took, on wires that bound their time."""
         self.ledger = IdLedger(first_peer)
         self.next_id = first_local
         self.local_open = 0
         """Streams of ours in ``live`` or ``waiting``."""
+        self.peer_live = 0
+        """Streams of the peer in ``live``."""
         self.peer_open = 0
         """Streams of the peer that our application is not done with."""
         self.handed_off_id = 0
         """The highest id that ``accept`` handed to the application."""
         self.backlog_size = 0
+        self.grown = 0
+        """Bytes that the windows of live streams have grown by."""
         self._backlog: deque[StreamState] = deque()
         self._max_id = max_id
 
@@ -119,9 +139,6 @@ class StreamTable:
         """Every stream the session still cares for."""
         yield from tuple(self.live.values())
         yield from tuple(self.waiting)
-
-    def is_local(self, stream_id: int) -> bool:
-        return not (stream_id ^ self.next_id) & 1
 
     def open_local(self, stream: StreamState) -> None:
         self.waiting[stream] = None
@@ -141,6 +158,7 @@ class StreamTable:
 
     def open_peer(self, stream_id: int, stream: StreamState) -> None:
         self.live[stream_id] = stream
+        self.peer_live += 1
         self.peer_open += 1
 
     def offer(self, stream: StreamState) -> None:
@@ -156,14 +174,18 @@ class StreamTable:
             if not stream.released:
                 self.backlog_size -= 1
                 stream.handed_off = True
-                if stream.id is not None:
-                    self.handed_off_id = max(self.handed_off_id, stream.id)
+                if self.unaccepted:
+                    self.unaccepted.discard(stream)
+                if stream.id is not None and stream.id > self.handed_off_id:
+                    self.handed_off_id = stream.id
                 return stream
         return None
 
     def withdraw(self, stream: StreamState) -> None:
         """``stream`` ended before the application accepted it."""
         self.release(stream)
+        if self.unaccepted:
+            self.unaccepted.discard(stream)
         if stream.offered:
             self.backlog_size -= 1
             if len(self._backlog) > 2 * self.backlog_size + 16:
@@ -178,8 +200,25 @@ class StreamTable:
             del self.waiting[stream]
         if known and stream.local:
             self.local_open -= 1
-        if stream.recv.unread:
+        elif known:
+            self.peer_live -= 1
+        if self.draining:
+            self.draining.discard(stream)
+        if self.stalled:
+            self.stalled.discard(stream)
+        if stream.grown:
+            self.give_back(stream)
+        if stream.unread:
             self.left_behind[stream] = None
+
+    def give_back(self, stream: StreamState) -> None:
+        """The peer sends no more on ``stream``: what its window has grown by is free for others."""
+        self.grown -= stream.grown
+        stream.grown = 0
+
+    def flushing(self) -> list[StreamState]:
+        """Streams that are closed here and have bytes or their FIN to send."""
+        return [stream for stream in self if stream.released and not stream.finished_here]
 
     def release(self, stream: StreamState) -> None:
         """The application is done with ``stream``."""

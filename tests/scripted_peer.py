@@ -60,6 +60,13 @@ class ScriptedPeer:
             if (frame.kind, frame.stream) == (kind, stream):
                 return frame
 
+    async def take(self, stream: int, nbytes: int) -> None:
+        """DATA of a stream until there were ``nbytes``, and not one more."""
+        taken = 0
+        while taken < nbytes:
+            taken += len((await self.expect("DATA", stream)).body)
+        assert taken == nbytes
+
     async def to_the_end(self) -> list[Frame]:
         """Every frame until the transport ends, from the first; the last must be whole."""
         try:

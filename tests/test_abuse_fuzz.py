@@ -8,8 +8,10 @@ application is done with its streams nothing is left.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +19,7 @@ from muxado_py import Config, MuxadoError, Priority
 from muxado_py.connection import CLOSED_HERE, Connection
 from muxado_py.errors import ErrorCode
 
-from .frames.test_any_bytes import streams
+from .frames.test_any_bytes import FRAMES, streams
 from .helpers.pair import HELLO, Pair, held, read_all, split_frames
 
 CONFIG = Config(
@@ -63,13 +65,13 @@ class Application:
         for stream in list(self._streams):
             self._streams[stream] += 1
             data = connection.read(stream, 700)
-            if stream.failure is not None or stream.recv.finished:
+            if stream.failure is not None or stream.finished_there:
                 connection.close(stream)
                 del self._streams[stream]
             elif self._streams[stream] > self._patience:
                 connection.reset(stream, ErrorCode.STREAM_CANCELLED)
                 del self._streams[stream]
-            elif data and not stream.send.finishing:
+            elif data and not stream.finishing:
                 connection.write(stream, data)
                 if len(data) == 700:
                     connection.finish(stream)
@@ -84,7 +86,7 @@ class Application:
         assert connection.live_streams <= 6 + 2
         assert connection.peer_streams <= 6
         assert connection.backlog <= 3
-        assert connection._out.queued <= 16 + 6 + 2
+        assert connection._out.control.queued <= 16 + 6 + 2
         events = connection.events
         assert len(events.readable) == len(set(events.readable))
         assert len(events.writable) == len(set(events.writable))
@@ -109,13 +111,23 @@ class Application:
             connection.close(stream)
         assert connection.live_streams == connection.peer_streams == connection.unread == 0
         assert not connection._table.left_behind
-        split_frames(bytes(self.sent))
+        split_frames(bytes(self.sent), connection._config.wire)
 
 
 def run(
-    data: bytes, cuts: list[int], *, client: bool, typed: bool, flush_every: int
+    data: bytes,
+    cuts: list[int],
+    *,
+    client: bool,
+    typed: bool,
+    flush_every: int,
+    wire: str = "muxado",
 ) -> Application:
-    connection = Connection(TYPED if typed else CONFIG, client=client)
+    config = TYPED if typed else CONFIG
+    if wire != config.wire:
+        # The others fix the window.
+        config = replace(config, wire=wire, initial_window=2**18, stream_window=2**18)
+    connection = Connection(config, client=client)
     application = Application(connection)
     application.flush()
     edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
@@ -125,23 +137,25 @@ def run(
         application.check()
         if number % flush_every == 0:
             application.flush()
-        connection.elapsed(0.001)
+        connection.upkeep.elapsed(0.001)
     application.end()
     return application
 
 
+@pytest.mark.parametrize("wire", FRAMES)
 @settings(deadline=None, max_examples=300)
 @given(
-    data=streams,
+    drawn=st.data(),
     cuts=st.lists(st.integers(0, 3000), max_size=20),
     client=st.booleans(),
     typed=st.booleans(),
     flush_every=st.integers(1, 4),
 )
 def test_random_frames(
-    data: bytes, cuts: list[int], client: bool, typed: bool, flush_every: int
+    wire: str, drawn: st.DataObject, cuts: list[int], client: bool, typed: bool, flush_every: int
 ) -> None:
-    run(data, cuts, client=client, typed=typed, flush_every=flush_every)
+    data = drawn.draw(streams(wire))
+    run(data, cuts, client=client, typed=typed, flush_every=flush_every, wire=wire)
 
 
 def honest_exchange(*, typed: bool, hello: bool = True) -> bytes:
@@ -250,7 +264,7 @@ def outcome(connection: Connection) -> tuple[object, ...]:
                 stream.id,
                 stream.stream_type,
                 read_all(connection, stream),
-                stream.recv.finished,
+                stream.finished_there,
                 stream.priority,
                 stream.failure,
             )

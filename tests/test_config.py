@@ -13,8 +13,7 @@ from muxado_py import config as module
 from muxado_py.scheduler import FifoScheduler
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
-NUMBERS = [name for name, field in FIELDS.items() if isinstance(field.default, int | float)]
-NUMBERS.remove("typed_streams")
+NUMBERS = [name for name, field in FIELDS.items() if type(field.default) in (int, float)]
 
 
 def test_the_defaults_are_valid_and_frozen() -> None:
@@ -55,7 +54,7 @@ def test_what_is_no_number_or_no_whole_one(name: str, value: Any) -> None:
     values: dict[str, Any] = {name: value}
     if value is None and name in ("heartbeat_interval", "notsent_lowat"):
         assert getattr(Config(**values), name) is None
-    elif value == 4096.5 and not whole:
+    elif value == 4096.5 and not whole and value <= module._RANGES[name][1]:
         assert getattr(Config(**values), name) == value
     else:
         with pytest.raises(ValueError, match=f"^{name} must be") as caught:
@@ -64,7 +63,7 @@ def test_what_is_no_number_or_no_whole_one(name: str, value: Any) -> None:
 
 
 def test_a_wire_that_does_not_exist() -> None:
-    with pytest.raises(ValueError, match=r"^wire must be one of muxado.*, got 'spdy'$"):
+    with pytest.raises(ValueError, match=r"^wire must be one of muxado, .*auto, got 'spdy'$"):
         Config(wire="spdy")
 
 
@@ -78,7 +77,7 @@ def test_a_scheduler_of_ones_own() -> None:
 
 
 def test_a_stream_window_below_the_initial_one() -> None:
-    with pytest.raises(ValueError, match=r"initial_window \(262144\).*got 1024$"):
+    with pytest.raises(ValueError, match=r"initial window \(262144\).*got 1024$"):
         Config(stream_window=1024)
 
 

@@ -25,7 +25,7 @@ from .helpers.pair import HELLO, Pair, Script, read_all, split_frames
 
 if TYPE_CHECKING:
     from muxado_py.connection import Connection
-    from muxado_py.halves import StreamState
+    from muxado_py.state import StreamState
 
 foreign = pytest.mark.parametrize("foreign", [False, True], ids=["muxado_py", "foreign"])
 chunks = pytest.mark.parametrize("chunk", [0, 1, 7, 1000], ids=["whole", "1", "7", "1000"])
@@ -51,11 +51,11 @@ def transfer(
     got = bytearray()
     for start in range(0, len(data), 50_000):
         sender.write(stream, data[start : start + 50_000])
-        while stream.send.buffered:
-            before = stream.send.buffered
+        while stream.unsent:
+            before = stream.unsent
             pair.run_until_idle()
             got += read_all(reader, receiver, 3000)
-            assert stream.send.buffered < before, "stuck"
+            assert stream.unsent < before, "stuck"
     pair.run_until_idle()
     return bytes(got + read_all(reader, receiver))
 
@@ -71,12 +71,12 @@ def test_an_exchange_with_half_closes_leaves_nothing_behind(chunk: int, foreign:
     pair.client.finish(near)
     pair.run_until_idle()
     assert pair.server.read(far, 100) == b"request"
-    assert far.recv.finished
+    assert far.finished_there
     pair.server.write(far, b"answer")
     pair.server.finish(far)
     pair.run_until_idle()
     assert pair.client.read(near, 100) == b"answer"
-    assert near.recv.finished
+    assert near.finished_there
     pair.client.close(near)
     pair.server.close(far)
     pair.run_until_idle()
@@ -102,8 +102,8 @@ def test_a_transfer_larger_than_every_window(foreign: bool, window: int) -> None
     data = bytes(i % 251 for i in range(2000 if window == 1 else 300_000))
     assert transfer(pair, pair.client, near, far, data) == data
     assert transfer(pair, pair.server, far, near, data) == data
-    assert near.send.window.available == far.recv.window.allowed
-    assert near.recv.window.allowed == far.send.window.available
+    assert near.credit == far.allowed
+    assert near.allowed == far.credit
 
 
 def test_an_end_that_follows_data_is_seen_after_it() -> None:
@@ -114,7 +114,7 @@ def test_an_end_that_follows_data_is_seen_after_it() -> None:
     assert pair.server.read(far, 2) == b"ab"
     assert pair.server.read(far, 2) == b"c"
     assert pair.server.read(far, 2) == b""
-    assert far.recv.finished
+    assert far.finished_there
 
 
 def test_bytes_can_be_read_after_the_stream_is_over() -> None:
@@ -182,10 +182,10 @@ def test_taking_back_what_a_fin_waits_behind_lets_it_go() -> None:
     pair.client.write(near, b"cd")
     pair.client.finish(near)
     pair.run_until_idle()
-    assert not far.recv.finished
+    assert not far.finished_there
     pair.client.unwrite(near, 2)
     pair.run_until_idle()
-    assert far.recv.finished
+    assert far.finished_there
 
 
 # Closing.
@@ -210,14 +210,14 @@ def test_a_close_flushes_what_was_written(foreign: bool) -> None:
     near, far = pair.open()
     pair.client.write(near, bytes(400_000))
     pair.client.close(near)
-    assert pair.client.is_lingering(near)
+    assert near in pair.client._table.flushing()
     got = 0
     for _ in range(10):
         pair.run_until_idle()
         got += len(read_all(pair.server, far))
     assert got == 400_000
-    assert far.recv.finished
-    assert not pair.client.is_lingering(near)
+    assert far.finished_there
+    assert near not in pair.client._table.flushing()
     pair.server.close(far)
     pair.run_until_idle()
     assert is_idle(pair.client)
@@ -229,7 +229,7 @@ def test_a_closed_stream_whose_syn_is_not_out_lingers_too() -> None:
     stream = pair.client.open(None, None)
     pair.client.write(stream, b"x")
     pair.client.close(stream)
-    assert pair.client.is_lingering(stream)
+    assert stream in pair.client._table.flushing()
     pair.run_until_idle()
     far = pair.server.accept()
     assert far is not None
@@ -316,7 +316,7 @@ def test_a_reset_stops_the_flush_of_a_closed_stream() -> None:
     pair.run_until_idle()
     pair.client.reset(near, ErrorCode.STREAM_CANCELLED)
     pair.run_until_idle()
-    assert not pair.client.is_lingering(near)
+    assert near not in pair.client._table.flushing()
     assert "STREAM_CANCELLED" in str(far.error())
 
 
@@ -402,7 +402,7 @@ def test_any_scheduler_moves_everything(scheduler: str) -> None:
         for i, (_, far) in enumerate(ends):
             got[i] += len(read_all(pair.server, far))
     assert set(got.values()) == {20_000}
-    assert all(far.recv.finished for _, far in ends)
+    assert all(far.finished_there for _, far in ends)
 
 
 # Waking whoever waits.
@@ -414,7 +414,7 @@ def test_a_waiting_writer_is_woken_at_half_its_buffer() -> None:
     pair.client.write(near, bytes(1200))
     near.writer_waits = True
     pair.run_until_idle()
-    assert near.send.buffered == 600
+    assert near.unsent == 600
     assert pair.client.events.writable == []
     pair.server.read(far, 600)
     pair.run_until_idle()
@@ -474,20 +474,28 @@ def test_a_stream_opened_before_the_hello_arrives_gets_the_larger_window() -> No
     accepted = pair.server.accept()
     assert accepted is not None
     late, far = pair.open()
-    assert early.send.window.available == late.send.window.available == 2**20
-    assert early.recv.window.allowed == late.recv.window.allowed == 2**20
+    assert early.credit == late.credit == 2**20
+    assert early.allowed == late.allowed == 2**20
     for stream in (accepted, far):
-        assert stream.send.window.available == stream.recv.window.allowed == 2**20
+        assert stream.credit == stream.allowed == 2**20
 
 
 def test_windows_that_differ_between_the_sides() -> None:
     pair = Pair(Config(stream_window=300_000), Config(stream_window=900_000))
     near, far = pair.open()
-    assert near.send.window.available == far.recv.window.allowed == 900_000
-    assert far.send.window.available == near.recv.window.allowed == 300_000
+    assert near.credit == far.allowed == 900_000
+    assert far.credit == near.allowed == 300_000
     data = bytes(i % 251 for i in range(2_000_000))
     assert transfer(pair, pair.client, near, far, data) == data
     assert transfer(pair, pair.server, far, near, data) == data
+
+
+def test_a_foreign_peer_learns_of_a_larger_window_right_behind_the_syn() -> None:
+    peer = Script(Config(stream_window=2**20), client=True)
+    peer.feed("000000 12 00000002")
+    peer.sent()
+    peer.connection.open(None, None)
+    assert peer.sent() == ["000000 12 00000003", "000004 20 00000003 000c0000"]
 
 
 def test_raised_windows_with_a_foreign_peer_keep_the_sums_right() -> None:
@@ -495,7 +503,7 @@ def test_raised_windows_with_a_foreign_peer_keep_the_sums_right() -> None:
     pair.open()
     near, far = pair.open()
     pair.run_until_idle()
-    assert near.send.window.available == far.recv.window.allowed == 900_000
+    assert near.credit == far.allowed == 900_000
     data = bytes(i % 251 for i in range(2_000_000))
     assert transfer(pair, pair.client, near, far, data) == data
 
@@ -526,9 +534,9 @@ def test_a_stream_that_filled_the_small_window_goes_on_when_it_is_raised() -> No
     pair.client.write(early, bytes(2**20))
     while pair.pump(pair.client):
         pass
-    assert early.send.buffered == 2**20 - 262_144
+    assert early.unsent == 2**20 - 262_144
     pair.run_until_idle()
-    assert early.send.buffered == 0
+    assert early.unsent == 0
     assert pair.server.unread == 2**20
 
 
@@ -537,9 +545,9 @@ def test_settings_are_taken_once() -> None:
     peer = Script(extended=True)
     stream = peer.connection.open(None, None)
     peer.feed("00000c 60 00000000 000100050000 000200000001")
-    assert stream.send.window.available == 0x50000
+    assert stream.credit == 0x50000
     peer.feed("00000c 60 00000000 000100060000 000200000002")
-    assert stream.send.window.available == 0x50000
+    assert stream.credit == 0x50000
     with pytest.raises(StreamLimitError, match="limit of open streams, 1,"):
         peer.connection.open(None, None)
 
@@ -630,11 +638,22 @@ def test_a_ping_comes_back_once() -> None:
     assert (events.pongs, events.noted) == ([b"abcdefgh"], True)
 
 
-def test_an_answer_to_no_ping_is_noted_and_harmless() -> None:
+@pytest.mark.parametrize("asked", ["never", "and answered", "and forgotten"])
+def test_an_answer_that_nobody_waits_for_is_harmless(asked: str) -> None:
     peer = Script(extended=True)
-    peer.feed("000008 51 00000000 0000000000000001")
-    assert peer.connection.events.pongs == [bytes(7) + b"\1"]
+    pong = "000008 51 00000000 0000000000000001"
+    if asked != "never":
+        peer.connection.ping(bytes(7) + b"\1")
+        peer.sent()
+    if asked == "and answered":
+        peer.feed(pong)
+        peer.connection.events.pongs.clear()
+    elif asked == "and forgotten":
+        peer.connection.forget_ping(bytes(7) + b"\1")
+    peer.feed(pong)
+    assert peer.connection.events.pongs == []
     assert peer.sent() == []
+    assert not peer.ended
 
 
 # The session-wide bound.
@@ -734,7 +753,7 @@ def test_opens_and_ends_do_not_wait_for_session_credit() -> None:
     new = pair.client.open(None, None)
     pair.client.write(new, b"later")
     pair.run_until_idle()
-    assert done_far.recv.finished
+    assert done_far.finished_there
     new_far = pair.server.accept()
     assert new_far is not None
     assert (new_far.id, pair.server.read(new_far, 9)) == (new.id, b"")
@@ -746,12 +765,12 @@ def test_opens_and_ends_do_not_wait_for_session_credit() -> None:
     pair.run_until_idle()
     late_far = pair.server.accept()
     assert late_far is not None
-    assert not late_far.recv.finished
+    assert not late_far.finished_there
     for stream in (*pair.server._table.live.values(), done_far):
         read_all(pair.server, stream)
     pair.run_until_idle()
     assert pair.server.read(late_far, 9) == b"later"
-    assert late_far.recv.finished
+    assert late_far.finished_there
 
 
 def test_session_credit_that_is_told_late_may_be_used_up_already() -> None:
@@ -801,7 +820,7 @@ def test_a_finished_stream_that_pays_does_not_read_as_complete() -> None:
     assert pair.server.live_streams == 0
     pair.open(bytes(150_000))
     assert pair.server.read(far, 9) == b""
-    assert not far.recv.finished
+    assert not far.finished_there
     assert "held most" in str(far.error())
 
 
@@ -849,7 +868,7 @@ def test_streams_that_were_accepted_go_on_to_their_end() -> None:
     pair.server.finish(far)
     pair.run_until_idle()
     assert pair.client.read(near, 9) == b"answer"
-    assert near.recv.finished
+    assert near.finished_there
     ended = pair.client.events.ended
     assert ended is not None
     assert ended.message == "the peer closed the session"
@@ -931,6 +950,22 @@ def test_the_last_id_never_rises() -> None:
     pair.pump(pair.server)
     frames = split_frames(bytes(pair.sent[pair.server]))
     assert [frame[8:12].hex() for frame in frames if frame[3] == 0x30] == ["00000003"] * 2
+
+
+@pytest.mark.parametrize(
+    ("wire", "syn"),
+    [
+        ("muxado", "000000 12 7ffffffd"),
+        ("yamux", "00 01 0001 ffffffff 00000000"),  # hashicorp counts that far
+    ],
+)
+def test_going_away_after_the_peers_last_id(wire: str, syn: str) -> None:
+    peer = Script(Config(wire=wire))
+    peer.feed(syn)
+    peer.accept()
+    peer.connection.go_away(ErrorCode.NO_ERROR, b"")
+    with pytest.raises(GoneAwayError, match="this side is going away"):
+        peer.connection.open(None, None)
 
 
 def test_what_waits_can_be_refused_without_going_away() -> None:

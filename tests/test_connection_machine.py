@@ -5,11 +5,14 @@ was read is a prefix of what was written; windows are not negative; a stream tha
 send again was never handed to the other application, and never will be.  When nothing is on its way:
 both ends agree on every window.  At the end: whoever finished undisturbed has got everything across,
 and nothing is left of any stream.
+
+On every wire: what one of them cannot say (resets, windows, goodbyes) the model does not expect of it.
 """
 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,14 +30,15 @@ from hypothesis.stateful import (
 )
 
 from muxado_py import Config, Priority, SessionError, StreamLimitError
+from muxado_py.endings import CLOSED_BY_PEER
 from muxado_py.errors import ErrorCode
-from muxado_py.inbound import CLOSED_BY_PEER
+from muxado_py.frames import UNLIMITED, WIRES
 
 from .helpers.pair import Pair
 
 if TYPE_CHECKING:
     from muxado_py.connection import Connection
-    from muxado_py.halves import StreamState
+    from muxado_py.state import StreamState
 
 priorities = st.builds(Priority, st.integers(0, 7), st.sampled_from([1, 16, 256]))
 sizes = st.sampled_from([1, 5, 100, 4_000, 70_000])
@@ -50,6 +54,7 @@ class End:
         self.read = bytearray()
         self.finished = False
         self.gone = False  # closed or reset here
+        self.reset = False
         self.peer: End | None = None
         # Each direction has bytes of its own, so that none can pass for another's.
         self.source = random.Random(number)
@@ -58,6 +63,7 @@ class End:
 class Applications(RuleBasedStateMachine):
     """Two applications that do as they please."""
 
+    wire = "muxado"
     ends: Bundle[End] = Bundle("ends")
 
     @initialize(
@@ -70,27 +76,33 @@ class Applications(RuleBasedStateMachine):
     def connect(
         self, chunk: int, foreign: bool, window: int, scheduler: str, session_window: int
     ) -> None:
+        self.traits = traits = WIRES[self.wire].traits
+        foreign = foreign or not traits.recognizes
+        # A foreign peer knows of no bound for the session; one that is met resets streams, unless
+        # the bound is all there is.
+        told = traits.initial_window == UNLIMITED or not foreign
         config = Config(
+            wire=self.wire,
             scheduler=scheduler,
-            initial_window=window,
-            stream_window=window * 3,
-            # A foreign peer knows of no bound for the session; one that is met resets streams.
-            session_window=2**40 if foreign else session_window,
+            session_window=session_window if told else 2**40,
             max_frame=1024,
             accept_backlog=3,
             max_streams=5,
         )
-        self.pair = Pair(config, chunk=chunk, foreign=foreign)
+        if traits.initial_window is None:
+            config = replace(config, initial_window=window, stream_window=window * 3)
+        self.pair = Pair(config, chunk=chunk, foreign=foreign and traits.recognizes)
         self.sides = (self.pair.client, self.pair.server)
         self.accepted: dict[Connection, set[int]] = {side: set() for side in self.sides}
-        self.went_away: list[Connection] = []
+        self.leaving: list[Connection] = []  # who opens nothing any more
+        self.went_away: list[Connection] = []  # who takes nothing either
 
     # Streams.
 
     @rule(target=ends, by=st.integers(0, 1), priority=st.none() | priorities)
     def open(self, by: int, priority: Priority | None) -> MultipleResults[End] | End:
         side = self.sides[by]
-        if side.events.ended or side.events.go_away or side in self.went_away:
+        if side.events.ended or side.events.go_away or side in self.leaving:
             with pytest.raises(SessionError):
                 side.open(priority, None)
             return multiple()
@@ -152,7 +164,7 @@ class Applications(RuleBasedStateMachine):
 
     @rule(end=ends)
     def reset(self, end: End) -> None:
-        end.gone = end.finished = True
+        end.gone = end.finished = end.reset = True
         end.side.reset(end.state, ErrorCode.STREAM_CANCELLED)
 
     @rule(end=ends, priority=priorities)
@@ -165,6 +177,7 @@ class Applications(RuleBasedStateMachine):
     @rule(by=st.integers(0, 1), announce=st.booleans())
     def go_away(self, by: int, announce: bool) -> None:
         side = self.sides[by]
+        self.leaving.append(side)
         if announce:
             side.announce_go_away()
         elif not side.events.ended:
@@ -173,12 +186,12 @@ class Applications(RuleBasedStateMachine):
 
     @rule(by=st.integers(0, 1))
     def ping(self, by: int) -> None:
-        if self.sides[by].is_muxado_py:
+        if self.sides[by].answers_pings:
             self.sides[by].ping(bytes(8))
 
     @rule(by=st.integers(0, 1))
     def probe(self, by: int) -> None:
-        self.sides[by].probe_stalled()
+        self.sides[by].upkeep.ask_stalled()
 
     # The wire.
 
@@ -193,14 +206,27 @@ class Applications(RuleBasedStateMachine):
     @rule()
     def settle(self) -> None:
         """Let everything arrive; then both ends must agree on what may be sent."""
-        self.pair.run_until_idle()
+        self.run_until_idle()
+        if self.traits.initial_window == UNLIMITED:
+            return
         for end in self.all:
             peer, state = end.peer, end.state
-            if peer is None or state.failure or peer.state.failure or state.recv.finished:
+            if peer is None or state.failure or peer.state.failure or state.finished_there:
                 continue
-            window = state.recv.window
-            assert peer.state.send.window.available == window.allowed
-            assert window.allowed + window.owed + state.recv.unread == window.size
+            assert peer.state.credit == state.allowed
+            assert state.allowed + state.owed + state.unread == state.window
+
+    @rule(by=st.integers(0, 1))
+    def let_go(self, by: int) -> None:
+        self.sides[by].upkeep.let_go()
+
+    def run_until_idle(self) -> None:
+        """Until nothing is on its way, and nothing is held back for a moment."""
+        self.pair.run_until_idle()
+        while any(side.upkeep.holds for side in self.sides):
+            for side in self.sides:
+                side.upkeep.let_go()
+            self.pair.run_until_idle()
 
     # What must hold.
 
@@ -213,9 +239,9 @@ class Applications(RuleBasedStateMachine):
     @invariant()
     def windows_are_not_negative(self) -> None:
         for end in self.all:
-            assert end.state.send.window.available >= 0
-            assert end.state.recv.window.allowed >= 0
-            assert end.state.send.buffered >= 0
+            assert end.state.credit >= 0
+            assert end.state.allowed >= 0
+            assert end.state.unsent >= 0
         for side in getattr(self, "sides", ()):
             assert side.unread >= 0
             assert side.peer_streams >= 0
@@ -245,7 +271,7 @@ class Applications(RuleBasedStateMachine):
             side.stop_accepting()
         moved = True
         while moved:
-            self.pair.run_until_idle()
+            self.run_until_idle()
             before = sum(len(end.read) for end in self.all)
             for end in self.all:
                 end.read += end.side.read(end.state, 2**20)
@@ -253,17 +279,17 @@ class Applications(RuleBasedStateMachine):
         self.every_byte_arrives_once_and_in_its_stream()
         for end in self.all:
             peer = end.peer
-            if peer and not peer.state.failure and peer.finished and not end.gone:
-                assert end.state.recv.finished
+            if peer and not peer.state.failure and peer.finished and not (end.gone or peer.reset):
+                assert end.state.finished_there
                 assert end.read == peer.written
         for end in self.all:
             if not end.gone:
                 end.side.close(end.state)
-        self.pair.run_until_idle()
+        self.run_until_idle()
         for end in self.all:
             # A closed stream may wait for credit that a peer who is gone never gives.
             end.side.reset(end.state, ErrorCode.STREAM_CANCELLED)
-        self.pair.run_until_idle()
+        self.run_until_idle()
         for side in self.sides:
             assert not side.live_streams
             assert not side.peer_streams
@@ -276,5 +302,32 @@ class Applications(RuleBasedStateMachine):
             assert not side._out._blocked
 
 
-Applications.TestCase.settings = settings(deadline=None, max_examples=60, stateful_step_count=60)
+class Yamux(Applications):
+    wire = "yamux"
+
+
+class Smux1(Applications):
+    wire = "smux1"
+
+
+class Smux2(Applications):
+    wire = "smux2"
+
+
+class Muxado1(Applications):
+    wire = "muxado1"
+
+
+MACHINES = (Applications, Yamux, Smux1, Smux2, Muxado1)
+for machine in MACHINES:
+    machine.TestCase.settings = settings(deadline=None, max_examples=50, stateful_step_count=60)
+
 TestApplications = Applications.TestCase
+TestYamux = Yamux.TestCase
+TestSmux1 = Smux1.TestCase
+TestSmux2 = Smux2.TestCase
+TestMuxado1 = Muxado1.TestCase
+
+
+def test_every_wire_has_its_machine() -> None:
+    assert {machine.wire for machine in MACHINES} == {*WIRES}

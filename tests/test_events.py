@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from muxado_py.events import Events
-from muxado_py.halves import RecvHalf, SendHalf, StreamState
-from muxado_py.scheduler import DEFAULT_PRIORITY
 
-
-def stream() -> StreamState:
-    return StreamState(3, DEFAULT_PRIORITY, SendHalf(1), RecvHalf(1, 1))
+from .helpers.streams import stream
 
 
 def test_a_new_list_of_notes_is_empty() -> None:

@@ -4,39 +4,18 @@ from __future__ import annotations
 
 from muxado_py import Config, Retry
 from muxado_py.errors import ErrorCode
-from muxado_py.frames.muxado import Muxado
 
-from .helpers.pair import Script
-
-
-class Acknowledging(Muxado):
-    """A wire that says when a stream was taken, as yamux does."""
-
-    name = "acknowledging"
-
-    @staticmethod
-    def accepted(stream_id: int) -> bytes:
-        return Muxado.credit(stream_id, 1)
+from .helpers.pair import Pair, Script
 
 
 def test_a_stream_that_was_taken_cannot_be_refused_any_more() -> None:
     peer = Script(client=True)
     stream = peer.connection.open(None, None)
     peer.sent()
-    peer.connection._in.accepted(99)
-    peer.connection._in.accepted(3)
+    peer.connection._in.accepted(99, True)
+    peer.connection._in.accepted(3, True)
     peer.feed("000004 00 00000003 00000005")
     assert stream.retry is Retry.UNKNOWN
-
-
-def test_a_wire_that_says_so_is_asked_at_the_hand_off() -> None:
-    peer = Script()
-    peer.connection._wire = Acknowledging(client=False)
-    peer.feed("000000 12 00000003")
-    assert peer.sent() == []
-    peer.accept()
-    assert peer.sent() == ["000004 20 00000003 00000001"]
-    assert peer.connection.accept() is None
 
 
 def test_only_the_first_violation_ends_the_session() -> None:
@@ -99,7 +78,7 @@ def test_a_goodbye_without_a_text() -> None:
 def test_who_waits_to_accept_or_to_know_the_peer_is_told() -> None:
     peer = Script()
     events = peer.connection.events
-    assert (events.noted, events.offered) == (False, False)
+    events.noted = False  # the hello, which waits to be sent
     peer.feed("000004 20 00000003 00000001")
     assert (events.noted, events.offered) == (True, False)
     events.noted = False
@@ -113,3 +92,37 @@ def test_who_waits_for_a_type_is_not_told_before_it_is_here() -> None:
     assert not peer.connection.events.offered
     peer.feed("000001 10 00000003 07")
     assert peer.connection.events.offered
+
+
+# Windows.
+
+
+def test_a_read_of_nothing_gives_no_credit_that_settings_give_again() -> None:
+    pair = Pair(Config(initial_window=10, stream_window=30))
+    near = pair.client.open(None, None)
+    pair.pump(pair.client)
+    assert pair.client.read(near, 1) == b""
+    pair.run_until_idle()
+    far = pair.server.accept()
+    assert far is not None
+    assert (far.credit, near.allowed) == (30, 30)
+
+
+def test_the_window_is_exact() -> None:
+    peer = Script(Config(initial_window=10, stream_window=10))
+    peer.feed("000009 12 00000003 000000000000000000")
+    stream = peer.accept()
+    peer.feed("000001 10 00000003 00")
+    assert (stream.failure, stream.allowed) == (None, 0)
+    peer.feed("000001 10 00000003 00")
+    assert peer.sent() == ["000004 00 00000003 00000003"]
+    assert stream.failure is not None
+
+
+def test_an_announced_frame_is_judged_whole_and_not_counted() -> None:
+    peer = Script(Config(initial_window=10, stream_window=10))
+    peer.feed("000001 12 00000003 00")
+    stream = peer.accept()
+    peer.feed("00000a 10 00000003 00")
+    assert peer.sent() == ["000004 00 00000003 00000003"]
+    assert (stream.allowed, stream.unread) == (9, 0)

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-CONFIG = muxado.Config(accept_backlog=5)
+REFUSED = {"muxado": 5, "yamux": 3, "smux1": 0, "smux2": 0, "muxado1": 5}
+"""How many of the calls a whole exchange refuses for certain: three have no room, two are left waiting
+when it drains.  On yamux the first three do not count, because the peer has not acknowledged a stream
+yet, but one made during the drain does, which says nothing beforehand.  smux has no refusal."""
 
 
 @pytest.fixture(params=virtual_time.BACKENDS)
@@ -34,11 +37,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 class Exchange:
     """One run of the script.
 
+    :param wire: what it is played on.
     :ivar handed_off: ids of the streams that the accepting application got.
     :ivar outcomes: what each call came to: its id, and the verdict on its error if it had one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wire: str) -> None:
+        self._config = muxado.Config(wire=wire, accept_backlog=5)
         self.handed_off: set[int | None] = set()
         self.outcomes: list[tuple[int | None, Retry | None]] = []
 
@@ -49,7 +54,7 @@ class Exchange:
                 await self._dial(near)
 
     async def _dial(self, transport: ByteStream) -> None:
-        async with muxado.client(transport, CONFIG) as session, create_task_group() as tasks:
+        async with muxado.client(transport, self._config) as session, create_task_group() as tasks:
             for number in range(8):
                 tasks.start_soon(self._call, session, number)
             await sleep(0.5)  # until the drain is under way
@@ -72,7 +77,7 @@ class Exchange:
             self.outcomes.append((stream.id, exc.retry))
 
     async def _accept(self, transport: ByteStream) -> None:
-        async with muxado.server(transport, CONFIG) as session:
+        async with muxado.server(transport, self._config) as session:
             await wait_all_tasks_blocked()
             try:
                 for answer in (b"all of it", b"a part", b""):
@@ -98,26 +103,27 @@ class Exchange:
                 assert stream_id not in self.handed_off
 
 
-async def play(*, sends: float, receives: float) -> tuple[Exchange, int, int]:
+async def play(wire: str, *, sends: float, receives: float) -> tuple[Exchange, int, int]:
     """One run, and how many bytes the dialer sent and got in it."""
     near, far = memory_transports(64)
     counted_near, counted_far = Recorder(near), Recorder(far)
-    exchange = Exchange()
+    exchange = Exchange(wire)
     await exchange.play(Cut(counted_near, sends=sends, receives=receives), counted_far)
     exchange.check()
     return exchange, len(counted_near.sent), len(counted_far.sent)
 
 
-async def test_a_cut_after_any_byte_leaves_no_false_promise() -> None:
-    uncut, sent, received = await play(sends=float("inf"), receives=float("inf"))
+@pytest.mark.parametrize("wire", REFUSED)
+async def test_a_cut_after_any_byte_leaves_no_false_promise(wire: str) -> None:
+    uncut, sent, received = await play(wire, sends=float("inf"), receives=float("inf"))
     assert len(uncut.handed_off) == 3
     verdicts = [verdict for _, verdict in uncut.outcomes]
-    assert verdicts.count(Retry.REFUSED) == 5
+    assert verdicts.count(Retry.REFUSED) == REFUSED[wire]
     seen: set[Retry | None] = set()
     for count in range(sent + 1):
-        exchange, *_ = await play(sends=count, receives=float("inf"))
+        exchange, *_ = await play(wire, sends=count, receives=float("inf"))
         seen.update(verdict for _, verdict in exchange.outcomes)
     for count in range(received + 1):
-        exchange, *_ = await play(sends=float("inf"), receives=count)
+        exchange, *_ = await play(wire, sends=float("inf"), receives=count)
         seen.update(verdict for _, verdict in exchange.outcomes)
-    assert seen == {None, *Retry}
+    assert seen == {None, *Retry} - ({Retry.REFUSED} if not REFUSED[wire] else set())

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muxado_py.halves import RecvHalf, SendHalf, StreamState
-from muxado_py.scheduler import DEFAULT_PRIORITY
 from muxado_py.table import MAX_GAPS, IdLedger, IdUse, StreamTable
 
 from .helpers.pair import held
+from .helpers.streams import stream
+
+if TYPE_CHECKING:
+    from muxado_py.state import StreamState
 
 
 def peer_stream(table: StreamTable, stream_id: int) -> StreamState:
-    stream = StreamState(stream_id, DEFAULT_PRIORITY, SendHalf(10), RecvHalf(10, 10))
-    table.open_peer(stream_id, stream)
-    return stream
+    state = stream(stream_id)
+    table.open_peer(stream_id, state)
+    return state
 
 
 def local_stream(table: StreamTable) -> StreamState:
-    stream = StreamState(None, DEFAULT_PRIORITY, SendHalf(10), RecvHalf(10, 10))
-    table.open_local(stream)
-    return stream
+    state = stream(None)
+    table.open_local(state)
+    return state
 
 
 # The ledger.
@@ -106,20 +110,11 @@ def test_ids_run_out_with_the_last_stream_that_waits() -> None:
     assert table.has_ids
 
 
-def test_parity() -> None:
-    client, server = StreamTable(3, 2, 99), StreamTable(2, 3, 99)
-    assert client.is_local(3)
-    assert client.is_local(1)
-    assert not client.is_local(2)
-    assert server.is_local(2)
-    assert not server.is_local(3)
-
-
 def test_streams_are_handed_off_in_the_order_they_came() -> None:
     table = StreamTable(3, 2, 99)
     streams = [peer_stream(table, i) for i in (4, 2, 6)]
-    for stream in streams:
-        table.offer(stream)
+    for one in streams:
+        table.offer(one)
     assert table.backlog_size == 3
     assert [table.hand_off() for _ in range(4)] == [*streams, None]
     assert table.backlog_size == 0
@@ -184,8 +179,8 @@ def test_ours_count_until_the_wire_is_through() -> None:
     table = StreamTable(3, 2, 99)
     sent, waiting = local_stream(table), local_stream(table)
     table.give_id(sent)
-    for stream in (sent, sent, waiting, waiting):
-        table.forget(stream)
+    for one in (sent, sent, waiting, waiting):
+        table.forget(one)
     table.release(sent)
     assert (table.local_open, table.live, table.waiting) == (0, {}, {})
 
@@ -193,6 +188,6 @@ def test_ours_count_until_the_wire_is_through() -> None:
 def test_unread_bytes_are_left_behind() -> None:
     table = StreamTable(3, 2, 99)
     stream = peer_stream(table, 2)
-    stream.recv.append(b"abc")
+    stream.append(b"abc")
     table.forget(stream)
     assert list(table.left_behind) == [stream]

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 
 from muxado_py import Config
 from muxado_py.connection import Connection
+from muxado_py.frames import WIRES
 from muxado_py.frames.muxado import Muxado
+
+from .layouts import spaced, split_frames
 
 if TYPE_CHECKING:
     from muxado_py import Priority
-    from muxado_py.halves import StreamState
+    from muxado_py.state import StreamState
 
 __all__ = ("HELLO", "PAD", "Pair", "Script", "held", "read_all", "spaced", "split_frames")
 
@@ -120,7 +123,7 @@ class Pair:
 
 
 class Script:
-    """One connection, and a peer that says exactly what the test says.
+    """One connection, of any wire, and a peer that says exactly what the test says.
 
     :param extended: whether the peer begins with the hello of a muxado_py.
     """
@@ -128,8 +131,11 @@ class Script:
     def __init__(
         self, config: Config | None = None, *, client: bool = False, extended: bool = False
     ) -> None:
-        self.connection = Connection(config or Config(), client=client)
-        assert self.sent() == [spaced(HELLO)]
+        config = config or Config()
+        self.wire = config.wire
+        self.connection = Connection(config, client=client)
+        hello = WIRES[self.wire](client=client).hello()
+        assert self.sent() == ([spaced(hello, self.wire)] if hello else [])
         if extended:
             self.feed(HELLO)
             self.sent()
@@ -141,7 +147,7 @@ class Script:
     def sent(self, budget: int = 2**24) -> list[str]:
         """The frames that the connection has to send now, in hexadecimal."""
         data = b"".join(self.connection.data_to_send(budget))
-        return [spaced(frame) for frame in split_frames(data)]
+        return [spaced(frame, self.wire) for frame in split_frames(data, self.wire)]
 
     def accept(self) -> StreamState:
         """The next stream; there must be one."""
@@ -157,23 +163,6 @@ class Script:
     def ended_code(self) -> int | None:
         ended = self.connection.events.ended
         return None if ended is None else ended.code
-
-
-def split_frames(data: bytes) -> list[bytes]:
-    """Cut a run of whole muxado frames."""
-    frames = []
-    while data:
-        size = 8 + int.from_bytes(data[:3], "big")
-        assert len(data) >= size, f"cut short: {data.hex()}"
-        frames.append(data[:size])
-        data = data[size:]
-    return frames
-
-
-def spaced(frame: bytes) -> str:
-    """``"000001 12 00000005 79"``: length, type with flags, id, body."""
-    parts = (frame[:3], frame[3:4], frame[4:8], frame[8:])
-    return " ".join(part.hex() for part in parts if part)
 
 
 def read_all(connection: Connection, stream: StreamState, step: int = 2**20) -> bytes:

@@ -1,0 +1,196 @@
+"""Readiness: which streams have something to send, and which have to wait for it.
+
+Where data comes from and goes to.  Commands of the application and the inbound side say what happened to a
+stream: bytes were written, credit came, it is finished.  The scheduler is told which streams are ready; when
+one's turn has come, :class:`~muxado_py.outbound.Outbound` cuts its frame.
+
+What a stream may wait for: its own credit; that of the session; an acknowledgement of others, before its SYN
+may go (yamux); a moment after its SYN or before its FIN, for peers that lose what comes at once (smux).  What
+ends the wait wakes it.
+
+The rule.  A stream is ready or it waits for exactly one of these; one that is retired is neither.
+
+The trap.  A stream that is closed here is not forgotten while its bytes are unsent, or while a peer may
+still send on it that takes a RST for an error: it is *drained*, and only so many are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .control import ControlQueue
+from .errors import ErrorCode
+from .frames import UNLIMITED
+from .scheduler import make_scheduler
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .events import Events
+    from .frames import Wire
+    from .state import StreamState
+    from .table import StreamTable
+
+__all__ = ("Readiness",)
+
+
+class Readiness:
+    """Who may send: what the outbound side of a connection is made from."""
+
+    __slots__ = (
+        "_acknowledges",
+        "_blocked",
+        "_events",
+        "_holds",
+        "_mark_ready",
+        "_max_draining",
+        "_table",
+        "_traits",
+        "_unopened",
+        "_wire",
+        "control",
+        "scheduler",
+        "session_limit",
+    )
+
+    def __init__(self, wire: Wire, table: StreamTable, events: Events, config: Config) -> None:
+        self._wire = wire
+        self._traits = wire.traits
+        self._table = table
+        self._events = events
+        self._max_draining = max(1, config.max_streams)
+        self._holds = wire.traits.opening_delay > 0 or wire.traits.finish_delay > 0
+        self._acknowledges = wire.traits.max_unacknowledged is not None
+        self.control = ControlQueue(wire, events)
+        self.scheduler = make_scheduler(config.scheduler)
+        self._mark_ready = self.scheduler.mark_ready
+        self.session_limit = UNLIMITED
+        """The total payload that a muxado_py peer takes, once it said so."""
+        self._blocked: dict[StreamState, None] = {}  # streams that wait for session credit
+        self._unopened: dict[StreamState, None] = {}  # those whose SYN waits for acknowledgements
+
+    def credit_session(self, limit: int) -> None:
+        """A muxado_py peer takes payload up to this total since the session began."""
+        if limit > self.session_limit or self.session_limit == UNLIMITED:
+            self.session_limit = limit
+            blocked, self._blocked = self._blocked, {}
+            for stream in blocked:
+                self.wake(stream, stream.sendable)
+
+    def open(self, stream: StreamState) -> None:
+        """A stream of ours begins: its SYN goes next, with what is written until then."""
+        self._mark_ready(stream, 0)
+
+    def write(self, stream: StreamState, data: bytes) -> None:
+        """Queue ``data``; the caller looks at ``stream.unsent`` to know when to stop."""
+        stream.write(data)
+        if self._holds:
+            self.wake(stream, len(data))
+        elif stream.credit > 0 or stream.id is None:
+            self._mark_ready(stream, len(data))
+
+    def wake(self, stream: StreamState, nbytes: int) -> None:
+        """``stream`` has ``nbytes`` more to send than before, of bytes or of credit, or a FIN."""
+        if self._holds and stream.id in self.control.held:
+            return
+        sendable = stream.unsent and stream.credit > 0
+        if sendable or stream.id is None or (stream.finishing and stream.due_fin):
+            self._mark_ready(stream, nbytes)
+
+    def finish(self, stream: StreamState) -> None:
+        """A FIN follows what was written; at once, if nothing of that is left."""
+        stream.finishing = True
+        if stream.unsent or stream.id is None or self._holds:
+            self.wake(stream, 0)
+        elif not stream.finished_here:
+            self.control.finishes.append(self._wire.finish(stream.id))
+            self.control.due = True
+            self._finish(stream)
+
+    def _finish(self, stream: StreamState) -> None:
+        """The FIN of ``stream`` was just cut."""
+        stream.finished_here = True
+        if stream.finished_there:
+            self.retire(stream)
+        elif not stream.released:
+            self.scheduler.remove(stream)
+        elif self._traits.drains_closed:
+            self.scheduler.remove(stream)
+            self.drain(stream)
+        else:
+            # Late data for an id we no longer know is answered with a RST of its own.
+            self.retire(stream)
+            if stream.unread_lost:
+                self.report_loss(stream)
+
+    def report_loss(self, stream: StreamState) -> None:
+        """Say with a RST that bytes of the peer were thrown away, if they were."""
+        if stream.unread_lost and stream.id is not None and self._traits.has_reset:
+            self.control.reset(stream.id, ErrorCode.STREAM_CANCELLED)
+
+    def retire(self, stream: StreamState) -> None:
+        """Nothing more of ``stream`` is sent, but for a RST."""
+        self.scheduler.remove(stream)
+        self._table.forget(stream)
+        if self._blocked:
+            self._blocked.pop(stream, None)
+        self.control.forget(stream)
+        if self._acknowledges:
+            self._unopened.pop(stream, None)
+            self.acknowledged(stream)
+
+    def acknowledged(self, stream: StreamState) -> None:
+        """The peer was heard on ``stream``, or need not be any more: another one may be opened."""
+        if self._table.unacknowledged.discard(stream):
+            self._open_next()
+
+    def forgive_silence(self) -> None:
+        """A step has passed: finished streams that the peer was not heard on count no longer.
+
+        Peers that accept such a stream late never acknowledge it (hashicorp/yamux, ``stream.go``:
+        the state is ``streamRemoteClose`` by then).
+        """
+        for stream in self._table.unacknowledged.age():
+            if stream.finished_here:
+                self._open_next()
+            else:
+                self._table.unacknowledged.add(stream)
+
+    def _open_next(self) -> None:
+        if self._unopened:
+            stream = next(iter(self._unopened))
+            del self._unopened[stream]
+            self.wake(stream, 0)
+
+    # Streams that are closed here, and not there.
+
+    def drain(self, stream: StreamState) -> None:
+        """What still comes on ``stream``, which this side has closed, is to be thrown away."""
+        draining = self._table.draining
+        draining.add(stream)
+        if len(draining) > self._max_draining:
+            self.give_up(draining.oldest() or stream)
+
+    def give_up(self, stream: StreamState) -> None:
+        """The peer has not finished a closed stream in time, or sends too much on it."""
+        self.retire(stream)
+        if self._traits.has_reset and stream.id is not None:
+            self.control.reset(stream.id, ErrorCode.STREAM_CANCELLED)
+
+    # Streams that are held for a moment.
+
+    def let_go(self) -> None:
+        """A step has passed for the streams that are held."""
+        for stream_id in self.control.held.age():
+            self._release(stream_id)
+
+    def heard_of(self, stream_id: int) -> None:
+        """The peer sent something on a stream, so it knows it: whatever it was held for is over."""
+        if self.control.held.discard(stream_id):
+            self._release(stream_id)
+
+    def _release(self, stream_id: int) -> None:
+        stream = self._table.live.get(stream_id)
+        self.control.release(stream_id, stream)
+        if stream is not None:
+            stream.settled = True
+            self.wake(stream, stream.sendable)
