@@ -3,7 +3,8 @@
 The layout, in the order data flows in::
 
     frames/       bytes to operations and back, one module for each wire
-    windows, halves, table, budgets     the state of a stream and of all streams
+    fields, sending, receiving, state   one stream
+    table, aging, budgets               all streams
     scheduler/    who writes next
     inbound, outbound, connection       the protocol's rules, sans-IO
     link, pings, timekeeper, driver, stream, session, scope    tasks, timers and cancellation, on anyio

@@ -11,9 +11,10 @@ The rule.  What happened on one side happens on the other.  End of file becomes 
 error, or the cancellation of the bridge, becomes a reset.  A stream cut short must never look like
 one that ended: on TCP that takes ``SO_LINGER`` 0, because an ordinary close sends FIN.
 
-The trap.  Two kinds of ends cannot say all that.  A TLS stream has no half close, so end of file
-towards it closes the whole bridge; a Unix socket (also the pair behind ``dial_socket``) has no
-reset, so its user sees end of file after an error too.
+The trap.  Two kinds of ends cannot say all that.  A TLS stream has no half close, nor has one of ours
+on smux, so end of file towards it closes the whole bridge, and an answer that was still to come is
+lost; a Unix socket (also the pair behind ``dial_socket``) has no reset, so its user sees end of file
+after an error too.
 """
 
 from __future__ import annotations
@@ -44,14 +45,20 @@ logger = logging.getLogger("muxado.bridge")
 IO_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 """How the streams of anyio, and ours, say that a stream is over (end of file is none of these)."""
 
+LINGER = 1.0
+"""Seconds in which a socket that was answered before it had sent everything may read the answer and
+close; what it still sends is thrown away.  Closing with unread bytes would destroy the answer (nginx calls
+it a lingering close)."""
+
 _LINGER_ZERO = struct.pack("ii" if os.name == "posix" else "hh", 1, 0)
 
 
 async def bridge(a: ByteStream, b: ByteStream, *, ends_with_a: bool = False) -> None:
     """Copy both ways between ``a`` and ``b`` until both directions ended; then both are closed.
 
-    A half close is passed on.  An error on either side resets the other; it is logged, not raised,
-    since each side has been told in its own way.
+    A half close is passed on; to a side that has none (TLS, and smux without
+    ``Config(half_close=True)``) as a full close.  An error on either side resets the other; it is
+    logged, not raised, since each side has been told in its own way.
 
     :param ends_with_a: take the end of file of ``a`` for its full close; for a server that never
         closes half, since a socket does not tell the two apart.
@@ -59,22 +66,46 @@ async def bridge(a: ByteStream, b: ByteStream, *, ends_with_a: bool = False) -> 
     Cancellation: both streams are aborted, because bytes may have been lost between them.
     """
     cut_short = False
+    answered = anyio.Event()  # one direction has ended, and its sink was told
 
     async def pump(source: ByteStream, sink: ByteStream) -> None:
         nonlocal cut_short
         try:
             async for chunk in source:
-                await sink.send(chunk)
+                try:
+                    await sink.send(chunk)
+                except IO_ERRORS:
+                    # Of two sides that take nothing, the second has no answer to await.
+                    first, cut_short = not cut_short, True
+                    if first and not isinstance(source, Stream):
+                        await let_answer(source)
+                    raise
             if ends_with_a and source is a:
                 tasks.cancel_scope.cancel()
             else:
                 await sink.send_eof()
+                answered.set()
         except IO_ERRORS as exc:
             logger.debug("bridge from %r to %r cut short: %r", source, sink, exc)
             cut_short = True
             tasks.cancel_scope.cancel()
         except NotImplementedError:  # the sink has no half close
             tasks.cancel_scope.cancel()
+
+    async def let_answer(source: ByteStream) -> None:
+        """Nobody takes the bytes of this socket any more, but an answer may be on its way to it.
+
+        They are read all the same: who blocks in sending does not read an answer.
+        """
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(throw_away, source)
+            await answered.wait()
+            waiting.cancel_scope.deadline = anyio.current_time() + LINGER
+
+    async def throw_away(source: ByteStream) -> None:
+        with suppress(*IO_ERRORS):
+            async for _ in source:
+                pass
 
     _stop_reading_ahead(a)
     _stop_reading_ahead(b)

@@ -20,50 +20,59 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from anyio import CancelScope, Event, create_task_group
+from anyio import CancelScope, Event, create_task_group, sleep
 from anyio.abc import SocketAttribute
-from anyio.lowlevel import checkpoint
 
 from .connection import CLOSED_HERE, Connection
 from .errors import ErrorCode, Retry, StreamClosedError
-from .link import Link
 from .pings import Pings
 from .timekeeper import Timekeeper
+from .turns import turns_here, wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from anyio.abc import ByteStream, TaskGroup
+    from anyio.abc import TaskGroup
 
     from .config import Config
     from .errors import Failure
     from .events import Events
-    from .halves import StreamState
+    from .link import Link, LinkFactory
+    from .state import StreamState
+    from .turns import Waiter
 
 __all__ = ("Driver",)
 
 logger = logging.getLogger("muxado.session")
 
+AT_ONCE = 36
+"""Tasks that are woken until what they send is flushed: the peer works while the others have their turn."""
+
 
 class Driver:
     """What drives one session; see the module essay."""
 
-    def __init__(self, transport: ByteStream, config: Config, *, is_client: bool) -> None:
+    def __init__(self, make_link: LinkFactory, config: Config, *, is_client: bool) -> None:
         self.config = config
-        self.connection = Connection(config, client=is_client)
-        self.link = Link(transport, self.connection, self.changed)
+        self.due, self.give_way, self.new_waiter, now = turns_here()
+        self.connection = Connection(config, client=is_client, clock=now)
+        self.link = make_link(self.connection, config, self.changed)
         self.pings = Pings(config, self.connection, self.changed)
-        self._timekeeper = Timekeeper(config, self.connection, self.link, self.pings, self.changed)
-        self.stream_attributes = _addresses(transport)
+        self._timekeeper = Timekeeper(
+            config, self.connection, self.link, self.pings, self.changed, now
+        )
+        self.stream_attributes = _addresses(self.link)
         """What a stream knows of the transport: its addresses."""
         self.over = Event()
         """Set when the session is over."""
         self.closed = Event()
         """Set when the transport is closed, too."""
-        # Asking anyio.Event for one costs a look-up of the running backend each time.
-        self.new_event = type(self.over)
+        self.events = self.connection.events
+        self.rouse = self.link.rouse
         self._accepting = True
-        self._offered = Event()  # set, and replaced, when a stream waits for accept
+        self._acceptors: dict[Waiter, None] = {}  # who waits for a stream in accept
+        self._takers: list[Callable[[StreamState], None]] = []  # who is given every stream
+        self._letting_go = False  # a task waits to let held streams go
         self._idle: Event | None = None  # tells a drain that the last stream is done
         self._running = Event()
         self._tasks: TaskGroup | None = None
@@ -79,30 +88,75 @@ class Driver:
         if ended is not None:
             raise ended.error(Retry.UNKNOWN)
 
+    async def checkpoint(self) -> None:
+        """Every call that need not wait is one; see :mod:`~muxado_py.turns`."""
+        if self.due():
+            await self.give_way()
+
     async def accept(self) -> StreamState:
         """See :meth:`Session.accept_stream`."""
         if self.connection.backlog or self.over.is_set() or not self._accepting:
-            await checkpoint()
+            await self.checkpoint()
         while (state := self.connection.accept()) is None:
-            self.check()
-            if not self._accepting:
-                raise StreamClosedError(
-                    "you closed the listener of this session", code=ErrorCode.SESSION_CLOSED
-                )
-            await self._offered.wait()
+            await self._more_streams()
         return state
+
+    async def hand_out(self, take: Callable[[StreamState], None]) -> None:
+        """Call ``take`` with each stream that comes, as soon as it comes.
+
+        Streams go past whoever waits in ``accept``, and to the latest ``take`` if there are several.
+
+        :raises: what ``accept`` raises, once no stream can come.
+        """
+        await self.checkpoint()
+        self._takers.append(take)
+        try:
+            self._hand_out(take)
+            self.changed()
+            while True:
+                await self._more_streams()
+        finally:
+            self._takers.remove(take)
+            self._wake_acceptors()  # what comes is theirs again
+
+    def _hand_out(self, take: Callable[[StreamState], None], woken: int = 0) -> int:
+        """Give it the streams that wait.
+
+        :param woken: how many tasks were woken since the last flush that is due.
+        :returns: the same, after this.
+        """
+        while (state := self.connection.accept()) is not None:
+            take(state)
+            woken += 1
+            if woken == AT_ONCE:
+                woken = 0
+                self.link.expect_output()
+        return woken
+
+    async def _more_streams(self) -> None:
+        """Wait until a stream may have come; raises once none can come."""
+        self.check()
+        if not self._accepting:
+            raise StreamClosedError(
+                "you closed the listener of this session", code=ErrorCode.SESSION_CLOSED
+            )
+        waiter = self.new_waiter()
+        self._acceptors[waiter] = None
+        try:
+            await waiter
+        finally:
+            self._acceptors.pop(waiter, None)
+
+    def _wake_acceptors(self) -> None:
+        acceptors, self._acceptors = self._acceptors, {}
+        for waiter in acceptors:
+            wake(waiter)
 
     def stop_accepting(self) -> None:
         """Refuse the streams that wait for ``accept`` and those that come."""
         self._accepting = False
         self.connection.stop_accepting()
-        self._offered.set()
-        self.changed()
-
-    def close_stream(self, state: StreamState) -> None:
-        """Close a stream, and give what it has to flush its time."""
-        self.connection.close(state)
-        self._timekeeper.let_linger(state)
+        self._wake_acceptors()
         self.changed()
 
     async def wait_idle(self) -> None:
@@ -134,37 +188,70 @@ class Driver:
 
     def changed(self) -> None:
         """Take the core's events: wake whoever waits, and the link if there is something for it."""
-        events = self.connection.events
+        events = self.events
         if events.noted:
             events.noted = False
             self._take(events)
         if self._idle is not None and not self._busy:
             self._idle.set()
-        self.link.rouse()
+        self.rouse()
 
     def _take(self, events: Events) -> None:
+        woken = 0
+        anybody = events.offered
         while events.readable or events.writable:
             readable, events.readable = events.readable, []
             for state in readable:
                 state.wake_read = False
-                if state.owner is not None:
-                    state.owner.wake_reader()
+                waiter = state.reader
+                if waiter is not None and not waiter.done():
+                    waiter.set_result(None)
+                    anybody = True
+                    if not state.finished_there:
+                        woken += 1
+                        if woken == AT_ONCE:
+                            woken = 0
+                            self.link.expect_output()
             writable, events.writable = events.writable, []
             for state in writable:
                 state.wake_write = False
-                if state.owner is not None:
-                    state.owner.wake_writer()
+                waiter = state.writer
+                if waiter is not None and not waiter.done():
+                    waiter.set_result(None)
         if events.offered:
             events.offered = False
-            self._offered.set()
-            self._offered = Event()
+            if self._takers:
+                woken = self._hand_out(self._takers[-1], woken)
+            else:
+                woken += 1
+                self._wake_acceptors()
+        if anybody:
+            self.link.expect_output()
+        if events.held:
+            events.held = False
+            self._let_go_soon()
         self.pings.take_events()
         if events.ended is not None and not self.over.is_set():
             logger.debug("%r is over: %s", self, events.ended.message)
             self.over.set()
-            self._offered.set()
+            self._wake_acceptors()
             if self._idle is not None:
                 self._idle.set()
+
+    def _let_go_soon(self) -> None:
+        if self._tasks is not None and not self._letting_go:
+            self._letting_go = True
+            self._tasks.start_soon(self._let_go)
+
+    async def _let_go(self) -> None:
+        """Let streams go that the wire holds for a moment, until there are none."""
+        traits = self.connection.traits
+        step = max(traits.opening_delay, traits.finish_delay)
+        while self.connection.upkeep.holds:
+            await sleep(step)
+            self.connection.upkeep.let_go()
+            self.changed()
+        self._letting_go = False
 
     async def run(self) -> None:
         """Drive the session until it is over and its transport is closed; shielded."""
@@ -181,7 +268,7 @@ class Driver:
                 self.closed.set()
 
 
-def _addresses(transport: ByteStream) -> Mapping[Any, Callable[[], Any]]:
+def _addresses(link: Link) -> Mapping[Any, Callable[[], Any]]:
     """The transport's addresses as ``(str, int)`` pairs, where it has any.
 
     Servers tell a client's address from a path by the pair; IPv6 has four parts and a Unix socket
@@ -190,7 +277,7 @@ def _addresses(transport: ByteStream) -> Mapping[Any, Callable[[], Any]]:
     attributes: dict[Any, Callable[[], Any]] = {}
     for attribute in (SocketAttribute.local_address, SocketAttribute.remote_address):
         try:
-            address: object = transport.extra(attribute, None)
+            address: object = link.extra(attribute, None)
         except Exception:  # noqa: BLE001 - a socket that is gone already may raise anything here
             continue
         if isinstance(address, tuple):

@@ -1,11 +1,11 @@
 """Endpoints: sessions by URL, over TCP, TLS and Unix sockets.
 
-Where data comes from and goes to.  ``connect`` and ``listen`` make transports and hand them to
-``client`` and ``server``; from there on nothing knows where a transport came from.
+Where data comes from and goes to.  ``connect`` and ``listen`` make connections and hand them to a
+session's scope; from there on nothing knows where one came from.  On asyncio and uvloop they are the
+asyncio link's, elsewhere anyio's streams: :func:`_sockets` is the one place that chooses.
 
 The rule.  A socket is prepared here, once: no delay for small frames, and a low mark for unsent bytes,
-because what lies in the kernel can no longer be prioritized.  TLS streams are used without waiting
-for the peer's closing alert: muxado says goodbye by itself, so a cut is noticed anyway.
+because what lies in the kernel can no longer be prioritized.
 
 The trap.  One connection of a listener that fails, in its TLS handshake or after, must not end the
 others: everything a connection can raise ends in a log line.
@@ -21,30 +21,31 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from anyio import (
-    BrokenResourceError,
     ClosedResourceError,
-    EndOfStream,
-    aclose_forcefully,
-    connect_tcp,
-    connect_unix,
     create_task_group,
     create_tcp_listener,
     create_unix_listener,
     fail_after,
 )
 from anyio.abc import SocketAttribute
-from anyio.streams.tls import TLSStream
 
-from .config import Config
-from .listener import contain
-from .scope import client, server
+from .asyncio_sockets import AsyncioSockets
+from .auto import recognize
+from .config import AUTO, Config
+from .errors import SessionError
+from .handlers import contain
+from .scope import SessionScope
+from .stream_sockets import StreamSockets
+from .turns import event_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from anyio.abc import ByteStream, Listener, SocketStream, TaskGroup
+    from anyio.abc import Listener, SocketStream, TaskGroup
 
+    from .connected import Connected
     from .session import Session
+    from .stream_sockets import Sockets
 
 __all__ = ("Address", "SessionListener", "connect", "listen", "parse_url")
 
@@ -102,7 +103,8 @@ async def connect(
 
     :param url: ``tcp://host:port``, ``tls://host:port`` or ``unix:///path``.
     :param ssl_context: for ``tls://``; default one that verifies the peer with the system's roots.
-    :raises ValueError: if the URL is not of that form, or a context is given without ``tls://``.
+    :raises ValueError: if the URL is not of that form, if a context is given without ``tls://``, or
+        for ``Config(wire="auto")``.
     :raises OSError: if no connection came about (``ssl.SSLError`` is one).
     :raises TimeoutError: if that took longer than ``Config.connect_timeout``.
 
@@ -110,36 +112,39 @@ async def connect(
     """
     config = config or Config()
     address = parse_url(url)
+    if config.wire == AUTO:
+        raise ValueError(f'wire="auto" is for listen(), connect({url!r}) must name its wire')
     if ssl_context is not None and address.scheme != "tls":
         raise ValueError(f"an ssl_context needs a tls:// URL, got {url!r}")
     with fail_after(config.connect_timeout):
-        transport = await _dial(address, config, ssl_context)
-    async with client(transport, config) as session:
+        connected = await _dial(address, config, ssl_context)
+    async with SessionScope(connected, config, is_client=True) as session:
         yield session
 
 
-async def _dial(address: Address, config: Config, ssl_context: ssl.SSLContext | None) -> ByteStream:
+def _sockets() -> Sockets[Any]:
+    """What makes the connections on the running backend, and so chooses their link."""
+    return StreamSockets() if event_loop() is None else AsyncioSockets()
+
+
+async def _dial(address: Address, config: Config, ssl_context: ssl.SSLContext | None) -> Connected:
+    sockets = _sockets()
     if address.scheme == "unix":
-        return await connect_unix(address.host)
-    stream = await connect_tcp(address.host, address.port)
-    _prepare(stream, config)
-    if address.scheme == "tcp":
-        return stream
+        return await sockets.dial_unix(address.host)
+    connected = await sockets.dial_tcp(address.host, address.port)
     try:
-        return await TLSStream.wrap(
-            stream,
-            server_side=False,
-            hostname=address.host,
-            ssl_context=ssl_context or ssl.create_default_context(),
-            standard_compatible=False,
-        )
+        _prepare(connected, config)
+        if address.scheme == "tls":
+            context = ssl_context or ssl.create_default_context()
+            await connected.secure(context, server_side=False, hostname=address.host)
     except BaseException as exc:
-        await aclose_forcefully(stream)
-        if isinstance(exc, BrokenResourceError | EndOfStream):
+        await connected.abort()
+        if isinstance(exc, ConnectionError):
             raise ConnectionResetError(
                 f"{address} ended the connection during the TLS handshake"
             ) from exc
         raise
+    return connected
 
 
 class SessionListener:
@@ -147,12 +152,13 @@ class SessionListener:
 
     def __init__(
         self,
-        listener: Listener[SocketStream],
+        bound: Listener[SocketStream],
         address: Address,
         config: Config,
         ssl_context: ssl.SSLContext | None,
     ) -> None:
-        self._listener = listener
+        self._sockets = _sockets()
+        self._listener: Listener[Any] = self._sockets.listening(bound)
         self._address = address
         self._config = config
         self._ssl_context = ssl_context
@@ -181,17 +187,16 @@ class SessionListener:
         Cancellation: the handlers are cancelled and their sessions closed.
         """
 
-        async def run(stream: SocketStream) -> None:
+        async def run(accepted: object) -> None:
+            config = self._config
             try:
-                transport = await self._accept(stream)
-            except BaseException as exc:
-                await aclose_forcefully(stream)
-                if not isinstance(exc, Exception):
-                    raise
-                # This connection's trouble, and nobody else's.
+                connected = await self._connect(accepted)
+                if config.wire == AUTO:
+                    config = await recognize(connected, config)
+            except Exception as exc:  # noqa: BLE001 - this connection's trouble, and nobody else's
                 logger.warning("a connection to %s failed: %s", self.url, _reason(exc))
                 return
-            async with server(transport, self._config) as session:
+            async with SessionScope(connected, config, is_client=False) as session:
                 await contain(handler, session)
 
         async with AsyncExitStack() as stack:
@@ -203,17 +208,17 @@ class SessionListener:
             except* ClosedResourceError:
                 pass
 
-    async def _accept(self, stream: SocketStream) -> ByteStream:
-        _prepare(stream, self._config)
-        if self._ssl_context is None:
-            return stream
-        with fail_after(self._config.connect_timeout):
-            return await TLSStream.wrap(
-                stream,
-                server_side=True,
-                ssl_context=self._ssl_context,
-                standard_compatible=False,
-            )
+    async def _connect(self, accepted: object) -> Connected:
+        connected = await self._sockets.accepted(accepted)
+        try:
+            _prepare(connected, self._config)
+            if self._ssl_context is not None:
+                with fail_after(self._config.connect_timeout):
+                    await connected.secure(self._ssl_context, server_side=True)
+        except BaseException:
+            await connected.abort()
+            raise
+        return connected
 
     async def aclose(self) -> None:
         """Take no more connections; sessions that run go on, and ``serve`` waits for its own.
@@ -231,6 +236,10 @@ async def listen(
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[SessionListener]:
     """Listen at ``url`` for connections that become sessions.
+
+    With ``Config(wire="auto")`` each session takes the wire its dialer begins with: muxado, yamux,
+    smux of either version.  A connection whose first bytes fit no wire, or two, or do not come within
+    ``Config.recognize_timeout``, is closed, and a line in the log ``muxado.endpoints`` says why.
 
     :param url: as for :func:`connect`; port 0 takes a free one, see ``SessionListener.url``.
     :param ssl_context: required for ``tls://``, with the server's certificate loaded.
@@ -252,23 +261,29 @@ async def listen(
     else:
         listener = await create_tcp_listener(local_host=address.host, local_port=address.port)
     async with listener:
-        yield SessionListener(listener, address, config, ssl_context)
+        sessions = SessionListener(listener, address, config, ssl_context)
+        try:
+            yield sessions
+        finally:
+            await sessions.aclose()
 
 
 def _reason(exc: Exception) -> str:
     """Why a connection never became a session, in words for a log."""
     if isinstance(exc, ssl.SSLError):
         return (exc.reason or "TLS error").replace("_", " ").lower()
+    if isinstance(exc, SessionError):
+        return str(exc)
     if isinstance(exc, TimeoutError):
         return "no TLS handshake in time"
-    if isinstance(exc, BrokenResourceError | EndOfStream):
+    if isinstance(exc, ConnectionError):
         return "it ended during the TLS handshake"
     return str(exc) or type(exc).__name__
 
 
-def _prepare(stream: SocketStream, config: Config) -> None:
+def _prepare(connected: Connected, config: Config) -> None:
     """Set what a TCP socket needs; a Unix socket has no such options."""
-    raw = stream.extra(SocketAttribute.raw_socket)
+    raw = connected.raw_socket()
     if raw.family not in (socket.AF_INET, socket.AF_INET6):
         return
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

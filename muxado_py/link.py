@@ -1,93 +1,145 @@
-"""Link: the two tasks that carry bytes between a connection and its transport.
+"""Link: what carries bytes between a connection and its transport, and how that ends.
 
-Where data comes from and goes to.  The reader task gives the core what the transport received; the
-writer task gives the transport what the core wants sent.  After each of these the session is told,
+What it is.  The interface of the two links and what they share.  :mod:`~muxado_py.stream_link` works
+on any anyio byte stream, with a task for each direction; :mod:`~muxado_py.asyncio_link` is driven by
+asyncio's own callbacks and needs no task.  Whoever makes the transport chooses; nobody above this
+module knows which it is.
+
+Where data comes from and goes to.  The reading side gives the core what the transport received; the
+writing side gives the transport what the core wants sent.  After each of these the session is told,
 so that it can take the core's events.
 
-The rules.  One task, and only one, writes to the transport: application tasks never touch it, so
-their cancellation cannot cut a frame in two.  The reader waits for nobody but the transport, except
+The rules.  One place, and only one, writes to the transport: application tasks never touch it, so
+their cancellation cannot cut a frame in two.  Reading waits for nobody but the transport, except
 while the peer leaves our replies lying.  Little is handed over at a time, because what was handed
-over can no longer be prioritized: about as much as the transport took in the last milliseconds.
+over can no longer be prioritized: about what the transport takes in a millisecond.
 
-The trap.  A transport that ends need not end both directions at once.  When a write fails, the reader
-is given a moment to find the goodbye that may lie before the end.
+The trap.  Closing a socket with unread bytes makes TCP throw our last ones away, so the peer's end is
+awaited for a moment, unless the peer said goodbye and has nothing more to send.
 """
 
 from __future__ import annotations
 
 import logging
-from time import perf_counter
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Protocol
 
-from anyio import (
-    EndOfStream,
-    Event,
-    create_task_group,
-    current_time,
-    move_on_after,
-)
-from anyio.lowlevel import checkpoint
+from anyio import Event, TypedAttributeProvider, create_task_group, current_time, move_on_after
 
-from .inbound import CLOSED_BY_PEER
+from .endings import CLOSED_BY_PEER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anyio.abc import ByteStream
+    from anyio.abc import TaskGroup
 
+    from .config import Config
     from .connection import Connection
 
-__all__ = ("Link",)
+__all__ = ("GOODBYE_WAIT", "FlushSize", "Link", "LinkFactory", "describe")
 
 logger = logging.getLogger("muxado.link")
 
-RECEIVE_SIZE = 64 * 1024
+FIRST_FLUSH = 16 * 1024
+LEAST_FLUSH = 4 * 1024
+MOST_FLUSH = 256 * 1024
+"""Bytes handed to the transport at once: before its rate is known, and at least and at most.  On loopback
+256 KiB is where throughput goes flat."""
 
-MIN_FLUSH = 16 * 1024
-MAX_FLUSH = 256 * 1024
-"""Bytes handed to the transport at once.  On loopback 256 KiB is where throughput goes flat; on a
-narrow link 16 KiB is what keeps a message of another stream from waiting."""
+FLUSH_TIME = 0.001
+"""Seconds that a flush takes the transport, about: what waits behind it waits as long."""
 
-FAST_FLUSH = 0.001
-SLOW_FLUSH = 0.004
-"""Seconds: a flush taken faster than the first doubles the next one, slower than the second halves
-it, so that a flush is one to four milliseconds of what the transport takes."""
+SPAN = 16
+"""How many flushes, or how long in flushes, the transport is looked at before their size is changed."""
+
+STRIDE = 4
+"""How many times longer a flush may be than those of the span before."""
+
+REFILL_STEP = 0.01
+"""Seconds that go by before the core's budgets are refilled: a token or two, not worth a look at
+each of them for every read."""
 
 GOODBYE_WAIT = 0.25
 """Seconds for the last exchange of an ending session, each step; Go's budget."""
 
 
-class Link:
-    """Drives ``connection`` over an anyio byte stream.
+class FlushSize:
+    """How much to hand over at once: what the transport takes in a millisecond.
+
+    A single flush does not tell.  A kernel with room for it takes it at once, whatever the path carries:
+    sizes that doubled after each of these stood at 32 KiB on 50 Mbit/s, which is 5 ms.  And where the
+    loop is busy between two flushes, each has to last for that time as well: a path that waits for us
+    takes small flushes as quickly as it takes long ones.
+    """
+
+    __slots__ = ("_flushes", "_held", "_since", "now")
+
+    def __init__(self) -> None:
+        self.now = FIRST_FLUSH
+        self._since: float | None = None  # when the span began
+        self._flushes = 0  # in it
+        self._held = 0.0  # seconds in which the transport had not yet taken a flush
+
+    def taken(self, nbytes: int, began: float, ended: float) -> None:
+        """The transport was given ``nbytes`` at one time, and had taken them at the other."""
+        if nbytes < self.now:  # there was no more to give
+            self._since = None
+            return
+        if self._since is None:
+            self._begin(began)
+        assert self._since is not None
+        self._flushes += 1
+        self._held += ended - began
+        seconds = ended - self._since
+        if self._flushes == SPAN or seconds > SPAN * FLUSH_TIME:
+            self._adapt(seconds)
+            self._begin(ended)
+
+    def _begin(self, now: float) -> None:
+        self._since = now
+        self._flushes = 0
+        self._held = 0.0
+
+    def _adapt(self, seconds: float) -> None:
+        wanted = FLUSH_TIME * self._flushes + seconds - self._held
+        longer = STRIDE if wanted >= STRIDE * self._held else wanted / self._held
+        self.now = int(max(LEAST_FLUSH, min(longer * self.now, MOST_FLUSH)))
+
+
+class Link(TypedAttributeProvider, ABC):
+    """Drives ``connection`` over a transport, whose typed attributes are the link's.
 
     :param changed: called after anything that may have left events in the connection.
     """
 
-    def __init__(
-        self, transport: ByteStream, connection: Connection, changed: Callable[[], None]
-    ) -> None:
-        self.transport = transport
+    def __init__(self, connection: Connection, changed: Callable[[], None]) -> None:
         self._connection = connection
         self._changed = changed
-        self._wake: Event | None = None  # rouses the writer
-        self._resume: Event | None = None  # rouses the reader
         self._flushed: Event | None = None  # tells whoever waits for a flush
         self._input_over = Event()
+        self._flush_size = FlushSize()
+        self._refilled = current_time()
         self.bytes_sent = 0
         self.bytes_received = 0
-        self.last_heard = current_time()
+        self.last_heard = self._refilled
         """When the transport last gave us anything."""
         self.writing_since: float | None = None
         """Since when the transport has held on to what it was given."""
 
+    @abstractmethod
     def rouse(self) -> None:
-        """Something may have changed for the tasks: output waits, or input is welcome again."""
-        if self._wake is not None and self._connection.has_output:
-            self._wake.set()
-            self._wake = None
-        if self._resume is not None and self._connection.may_read:
-            self._resume.set()
-            self._resume = None
+        """Something may have changed: output waits, or input is welcome again."""
+
+    def expect_output(self) -> None:
+        """Tasks were woken that may have something to send in the loop's next turn."""
+
+    @abstractmethod
+    def _start(self, tasks: TaskGroup) -> None:
+        """Begin to carry bytes; what fails in ``tasks`` fails :meth:`run`."""
+
+    @abstractmethod
+    async def _close_transport(self) -> None:
+        """Close the transport; the caller bounds it in time."""
 
     async def next_flush(self) -> None:
         """Wait until the transport has taken the next of what there is, or until the end."""
@@ -103,14 +155,11 @@ class Link:
     async def run(self, over: Event, close_timeout: float) -> None:
         """Carry bytes until ``over`` is set; then say what is left to say and close the transport.
 
-        Closing a socket with unread bytes makes TCP throw our last ones away, so the peer's end is
-        awaited for a moment, unless the peer said goodbye and has nothing more to send.  Whoever
-        runs this shields it from cancellation; it is bounded in time after ``over``.
+        Whoever runs this shields it from cancellation; it is bounded in time after ``over``.
         """
         try:
             async with create_task_group() as tasks:
-                tasks.start_soon(self._read)
-                tasks.start_soon(self._write)
+                self._start(tasks)
                 await over.wait()
                 self._note_flush()
                 with move_on_after(min(close_timeout, 4 * GOODBYE_WAIT)):
@@ -119,8 +168,7 @@ class Link:
                 if self._connection.events.ended is not CLOSED_BY_PEER:
                     with move_on_after(GOODBYE_WAIT):
                         await self._input_over.wait()
-                with move_on_after(GOODBYE_WAIT):
-                    await self._close()
+                await self._close()
                 tasks.cancel_scope.cancel()
         except BaseException:
             # Only a mistake of ours comes here; the peer must not wait for a session that is no more.
@@ -128,75 +176,47 @@ class Link:
             raise
 
     async def _close(self) -> None:
-        try:
-            await self.transport.aclose()
-        except Exception as exc:  # noqa: BLE001 - a foreign transport may raise anything here, and it is over
-            logger.debug("closing the transport failed: %r", exc)
-
-    async def _read(self) -> None:
-        connection = self._connection
-        cause = ""
-        while True:
+        with move_on_after(GOODBYE_WAIT):
             try:
-                data = await self.transport.receive(RECEIVE_SIZE)
-            except EndOfStream:
-                break
-            except Exception as exc:  # noqa: BLE001 - whatever the transport raises, it is the end of it
-                cause = _describe(exc)
-                break
-            now = current_time()
-            connection.elapsed(now - self.last_heard)
-            self.last_heard = now
-            self.bytes_received += len(data)
-            connection.receive_data(data)
-            self._changed()
-            while not connection.may_read and connection.events.ended is None:
-                self._resume = Event()
-                await self._resume.wait()
-        connection.receive_eof(cause)
-        self._input_over.set()
+                await self._close_transport()
+            except Exception as exc:  # noqa: BLE001 - a foreign transport may raise anything here, and it is over
+                logger.debug("closing the transport failed: %r", exc)
+
+    # What the subclasses tell the core.
+
+    def _receive(self, data: bytes | memoryview, now: float) -> None:
+        """The transport received ``data``."""
+        connection = self._connection
+        self.last_heard = now
+        self.bytes_received += len(data)
+        if now - self._refilled >= REFILL_STEP:
+            connection.upkeep.elapsed(now - self._refilled)
+            self._refilled = now
+        connection.receive_data(data)
         self._changed()
 
-    async def _write(self) -> None:
-        connection = self._connection
-        budget = MIN_FLUSH
-        while True:
-            pieces = connection.data_to_send(budget)
+    def _receive_end(self, cause: str) -> None:
+        """The transport has nothing more to give; ``cause`` says why if it failed."""
+        if not self._input_over.is_set():
+            self._connection.receive_eof(cause)
+            self._input_over.set()
             self._changed()
-            if not pieces:
-                self._note_flush()
-                self._wake = Event()
-                await self._wake.wait()
-                # Whoever else runs in this turn of the loop may add to the same flush.
-                await checkpoint()
-                continue
-            data = b"".join(pieces)
-            self.writing_since = current_time()
-            started = perf_counter()  # uvloop's own clock moves in whole milliseconds
-            try:
-                await self.transport.send(data)
-            except Exception as exc:  # noqa: BLE001 - as above
-                await self._write_failed(_describe(exc))
-                return
-            finally:
-                self.writing_since = None
-            self.bytes_sent += len(data)
-            taken = perf_counter() - started
-            if taken > SLOW_FLUSH:
-                budget = max(MIN_FLUSH, budget // 2)
-            elif taken < FAST_FLUSH and len(data) >= budget:
-                budget = min(MAX_FLUSH, budget * 2)
 
-    async def _write_failed(self, cause: str) -> None:
-        with move_on_after(GOODBYE_WAIT):
-            await self._input_over.wait()
-        self._connection.receive_eof(cause)
-        # Nobody writes from here on; what is queued must not be waited for.
+    def _drop_output(self) -> None:
+        """Nobody writes from here on; what is queued must not be waited for."""
         self._connection.data_to_send(0)
         self._changed()
         self._note_flush()
 
 
-def _describe(exc: Exception) -> str:
+class LinkFactory(Protocol):
+    """Makes the link of a session over a transport that it knows."""
+
+    def __call__(
+        self, connection: Connection, config: Config, changed: Callable[[], None]
+    ) -> Link: ...
+
+
+def describe(exc: BaseException) -> str:
     """What a transport's exception says; anyio's own often say nothing, and mean their cause."""
     return str(exc) or str(exc.__cause__ or "") or type(exc).__name__

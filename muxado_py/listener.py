@@ -11,29 +11,24 @@ waiting for a time-out.
 
 from __future__ import annotations
 
-import logging
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-from anyio import BrokenResourceError, EndOfStream, create_task_group
+from anyio import create_task_group
 from anyio.abc import Listener
-from anyio.lowlevel import checkpoint
 
-from .errors import ErrorCode, SessionClosedError, StreamClosedError
+from .errors import SessionClosedError, StreamClosedError
+from .handlers import MOST_IDLE, Handlers
 from .stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from anyio.abc import TaskGroup
 
     from .driver import Driver
 
-__all__ = ("NetListener", "contain")
-
-Subject = TypeVar("Subject")
-
-logger = logging.getLogger("muxado.handler")
+__all__ = ("NetListener",)
 
 
 class NetListener(Listener[Stream]):
@@ -62,25 +57,32 @@ class NetListener(Listener[Stream]):
         handler: Callable[[Stream], Any],
         task_group: TaskGroup | None = None,
     ) -> None:
-        """Call ``handler(stream)`` in a task for each stream, until the session is over.
+        """Call ``handler(stream)`` for each stream, all at once, until the session is over.
 
         The stream is closed when its handler returns.  A handler that raises gets its stream reset
-        and a line in the log ``muxado.handler``; the others go on.
+        and a line in the log ``muxado.handler``; the others go on.  Each runs in a context of its
+        own.  Without a ``task_group`` its task may have run an earlier one, and may run a later
+        one: do not cancel ``asyncio.current_task()`` of a handler that has returned.  Streams go to
+        ``serve`` and past whoever waits in :meth:`accept`.
 
         :param task_group: where the handlers run; default one of its own, which this waits for.
-        :raises SessionError: if the session ended otherwise than by a goodbye.
+        :raises SessionError: if the session ended otherwise than by a goodbye; in the exception group of
+            its own task group, if that is where the handlers run.
 
         Cancellation: the handlers are cancelled too, if the task group is its own.
         """
-        async with AsyncExitStack() as stack:
-            if task_group is None:
-                task_group = await stack.enter_async_context(create_task_group())
-            while True:
-                try:
-                    stream = await self.accept()
-                except (SessionClosedError, StreamClosedError):
-                    return
-                task_group.start_soon(_handle, handler, stream)
+        if task_group is not None:
+            await self._serve(Handlers(self._driver, handler, task_group, 0))
+            return
+        async with create_task_group() as tasks:  # of our own, so that its tasks may go on
+            await self._serve(Handlers(self._driver, handler, tasks, MOST_IDLE))
+
+    async def _serve(self, handlers: Handlers) -> None:
+        try:
+            with suppress(SessionClosedError, StreamClosedError):
+                await self._driver.hand_out(handlers.take)
+        finally:
+            handlers.close()
 
     async def aclose(self) -> None:
         """Refuse the streams that wait and those that come; accepted ones go on.
@@ -91,34 +93,4 @@ class NetListener(Listener[Stream]):
         Cancellation: the listener is closed all the same.
         """
         self._driver.stop_accepting()
-        await checkpoint()
-
-
-async def _handle(handler: Callable[[Stream], Awaitable[object]], stream: Stream) -> None:
-    try:
-        if await contain(handler, stream):
-            stream.close()
-        else:
-            stream.reset(ErrorCode.INTERNAL_ERROR)
-    except BaseException:
-        stream.reset(ErrorCode.STREAM_CANCELLED)
-        raise
-
-
-async def contain(handler: Callable[[Subject], Awaitable[object]], subject: Subject) -> bool:
-    """Call ``handler(subject)``; an exception ends in the log, for one peer must not end them all.
-
-    Returns whether it returned.  A peer's failure is a line; anything else is a mistake of the
-    handler, and comes with its traceback.
-
-    Cancellation: passed on.
-    """
-    try:
-        await handler(subject)
-    except (BrokenResourceError, EndOfStream) as exc:
-        logger.info("the handler of %r ended: %s", subject, str(exc) or repr(exc))
-    except Exception:
-        logger.exception("the handler of %r failed", subject)
-    else:
-        return True
-    return False
+        await self._driver.checkpoint()

@@ -18,6 +18,7 @@ echoes heartbeats, a ping must not wait to learn who it is.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -25,15 +26,16 @@ from typing import TYPE_CHECKING
 from anyio import Event, move_on_after
 from anyio.lowlevel import checkpoint
 
+from .arrivals import HEARTBEAT_TYPE
 from .errors import ErrorCode, MuxadoError, PeerTimeoutError, Retry
-from .inbound import HEARTBEAT_TYPE
+from .turns import Callback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .config import Config
     from .connection import Connection
-    from .halves import StreamState
+    from .state import StreamState
 
 __all__ = ("Pings",)
 
@@ -55,6 +57,7 @@ class Pings:
         self._sent_at: dict[bytes, float] = {}  # pings that left, by payload
         self._answers: dict[bytes, Event] = {}  # who waits for which
         self._known = Event()  # the peer's first frame came
+        self._knows = False  # the same, cheaper to ask
         self._heartbeat: StreamState | None = None  # our stream to a foreign peer's echo
         self._echoes: dict[StreamState, None] = {}  # the streams of its heartbeats
         self.round_trip: float | None = None
@@ -87,22 +90,27 @@ class Pings:
         finally:
             self._answers.pop(payload, None)
             self._sent_at.pop(payload, None)
+            connection.forget_ping(payload)
 
     @property
     def can_ask(self) -> bool:
         """Whether it is known how to ask.  With typed streams every peer echoes Go's heartbeat, and
         a Go peer that waits to be asked sends nothing to be known by."""
-        return self._config.typed_streams or self._connection.is_muxado_py is not None
+        connection = self._connection
+        return connection.echoes_heartbeats or connection.is_muxado_py is not None
 
     def _send_ping(self, payload: bytes) -> None:
         connection = self._connection
-        if connection.is_muxado_py:
+        if connection.answers_pings:
             connection.ping(payload)
-        elif self._config.typed_streams:
+        elif connection.echoes_heartbeats:
             self._beat(payload)
         else:
             raise MuxadoError(
-                "this peer answers no pings: it is not a muxado_py, and typed_streams is off",
+                f"this peer answers no pings: on the {self._config.wire} wire only a muxado_py does, "
+                "or, with typed_streams, every peer"
+                if connection.traits.recognizes
+                else f"the {self._config.wire} wire has no ping",
                 code=ErrorCode.NO_ERROR,
             )
 
@@ -111,7 +119,7 @@ class Pings:
         connection = self._connection
         if self._heartbeat is None or self._heartbeat.failure is not None:
             self._heartbeat = connection.open(None, HEARTBEAT_TYPE)
-            self._heartbeat.owner = _Owner(self._heartbeat, self._take_echo)
+            self._heartbeat.reader = Callback(partial(self._take_echo, self._heartbeat))
         connection.write(self._heartbeat, payload[-4:])
         self._sent_at[payload] = perf_counter()
 
@@ -136,15 +144,16 @@ class Pings:
             events.pongs.clear()
         if events.heartbeats:
             for stream in events.heartbeats:
-                stream.owner = _Owner(stream, self._echo)
+                stream.reader = Callback(partial(self._echo, stream))
                 self._echoes[stream] = None
-                stream.owner.wake_reader()  # the first beat may have come with the type
+                self._echo(stream)  # the first beat may have come with the type
             events.heartbeats.clear()
         if events.ended is not None:
             self._known.set()
             for answer in self._answers.values():
                 answer.set()
-        elif connection.is_muxado_py is not None:
+        elif not self._knows and connection.is_muxado_py is not None:
+            self._knows = True
             self._known.set()
 
     def _answered(self, payload: bytes) -> None:
@@ -167,10 +176,10 @@ class Pings:
         """The peer's heartbeat: what it sends on the stream goes back."""
         connection = self._connection
         data = connection.read(stream, 65536)
-        if stream.failure is not None or stream.recv.finished:
+        if stream.failure is not None or stream.finished_there:
             self._echoes.pop(stream, None)
             connection.close(stream)
-        elif stream.send.buffered + len(data) > self._config.send_buffer:
+        elif stream.unsent + len(data) > self._config.send_buffer:
             # Beats are four bytes each; this peer does not take them back.
             connection.reset(stream, ErrorCode.ENHANCE_YOUR_CALM)
         elif data:
@@ -179,21 +188,7 @@ class Pings:
     def _take_echo(self, stream: StreamState) -> None:
         """The answer to our heartbeat."""
         connection = self._connection
-        while stream.recv.unread >= 4:
+        while stream.unread >= 4:
             self._answered(_HEARTBEAT[:4] + connection.read(stream, 4))
-        if stream.recv.finished and stream.failure is None:
+        if stream.finished_there and stream.failure is None:
             connection.close(stream)
-
-
-class _Owner:
-    """What the session wakes for a heartbeat stream, in place of a Stream."""
-
-    def __init__(self, stream: StreamState, wake: Callable[[StreamState], None]) -> None:
-        self._stream = stream
-        self._wake = wake
-
-    def wake_reader(self) -> None:
-        self._wake(self._stream)
-
-    def wake_writer(self) -> None:
-        """Room, or a failure; of a failure the reader is told too."""

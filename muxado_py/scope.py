@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 
 from anyio import create_task_group, get_cancelled_exc_class, move_on_after
 
-from .config import Config
+from .auto import recognize
+from .config import AUTO, Config
+from .connected import StreamConnected
 from .link import GOODBYE_WAIT
 from .session import Session
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from anyio.abc import ByteStream, TaskGroup
+
+    from .connected import Connected
 
 __all__ = ("SessionScope", "client", "server")
 
@@ -36,14 +40,16 @@ class SessionScope:
     flush a quarter of a second.
     """
 
-    def __init__(self, transport: ByteStream, config: Config | None, *, is_client: bool) -> None:
-        self._arguments = (transport, config or Config(), is_client)
+    def __init__(self, connected: Connected, config: Config | None, *, is_client: bool) -> None:
+        self._arguments = (connected, config or Config(), is_client)
         self._session: Session | None = None
         self._tasks: TaskGroup | None = None
 
     async def __aenter__(self) -> Session:
-        transport, config, is_client = self._arguments
-        self._session = session = Session(transport, config, is_client=is_client)
+        connected, config, is_client = self._arguments
+        if config.wire == AUTO:
+            config = await recognize(connected, config)
+        self._session = session = Session(connected.link, config, is_client=is_client)
         self._tasks = create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(session.run)
@@ -81,10 +87,20 @@ def client(transport: ByteStream, config: Config | None = None) -> SessionScope:
 
     :param transport: a connected ``anyio.abc.ByteStream``; the session closes it.
     :returns: an async context manager that gives the :class:`Session`.
+    :raises ValueError: for ``Config(wire="auto")``.
     """
-    return SessionScope(transport, config, is_client=True)
+    if config is not None and config.wire == AUTO:
+        raise ValueError(
+            'wire="auto" is for the side that listens: a dialer speaks first; name the wire'
+        )
+    return SessionScope(StreamConnected(transport), config, is_client=True)
 
 
 def server(transport: ByteStream, config: Config | None = None) -> SessionScope:
-    """A session over any anyio byte stream, as the side that was dialed; see :func:`client`."""
-    return SessionScope(transport, config, is_client=False)
+    """A session over any anyio byte stream, as the side that was dialed; see :func:`client`.
+
+    With ``Config(wire="auto")`` entering waits for the dialer's first bytes, and raises what
+    :func:`~muxado_py.auto.recognize` raises if they do not tell its wire; ``session.config.wire`` is
+    the one it found.
+    """
+    return SessionScope(StreamConnected(transport), config, is_client=False)

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anyio import TypedAttributeProvider, move_on_after
 from anyio.abc import SocketAttribute
-from anyio.lowlevel import checkpoint
 
 from .bridging import abort, bridge, socket_pair
 from .connection import CLOSED_HERE
@@ -34,9 +33,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
 
-    from anyio.abc import ByteStream
-
     from .config import Config
+    from .link import LinkFactory
     from .scheduler import Priority
 
 __all__ = ("Session", "SessionStatistics")
@@ -70,10 +68,10 @@ class Session(TypedAttributeProvider):
     :meth:`net_listener`.
     """
 
-    def __init__(self, transport: ByteStream, config: Config, *, is_client: bool) -> None:
+    def __init__(self, make_link: LinkFactory, config: Config, *, is_client: bool) -> None:
         self._config = config
         self._is_client = is_client
-        self._driver = Driver(transport, config, is_client=is_client)
+        self._driver = Driver(make_link, config, is_client=is_client)
         self.run = self._driver.run
         """The coroutine function that drives the session; its scope runs it."""
 
@@ -101,7 +99,7 @@ class Session(TypedAttributeProvider):
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """The typed attributes of the transport, TLS ones too, but no raw socket."""
-        attributes: dict[Any, Callable[[], Any]] = {**self._driver.link.transport.extra_attributes}
+        attributes: dict[Any, Callable[[], Any]] = {**self._driver.link.extra_attributes}
         attributes.pop(SocketAttribute.raw_socket, None)
         attributes.update(self._driver.stream_attributes)
         return attributes
@@ -130,7 +128,7 @@ class Session(TypedAttributeProvider):
 
         :param priority: its place among this session's streams, told to a muxado_py peer too.
         :param stream_type: 0 to 0xFFFFFFFE; required with ``Config(typed_streams=True)``, and not
-            allowed without.
+            allowed without, but on the muxado1 wire, whose SYN has a place for it.
         :raises GoneAwayError: if this side or the peer is going away.
         :raises StreamLimitError: if as many streams are open as the peer takes, or the ids are used
             up.
@@ -139,18 +137,25 @@ class Session(TypedAttributeProvider):
 
         Cancellation: no stream is opened.
         """
-        await checkpoint()
-        if (stream_type is None) is self.config.typed_streams:
+        driver = self._driver
+        if driver.due():
+            await driver.give_way()
+        if stream_type is not None or self._config.typed_streams:
+            self._check_type(stream_type)
+        state = driver.connection.open(priority, stream_type)
+        driver.rouse()  # its SYN goes when this turn ends, in one frame with what is sent until then
+        return Stream(driver, state)
+
+    def _check_type(self, stream_type: int | None) -> None:
+        typed = self._config.typed_streams
+        if stream_type is None:
+            raise ValueError("stream_type is required in a session with typed_streams")
+        if not (typed or self._driver.connection.traits.types_in_syn):
             raise ValueError(
-                "stream_type is required in a session with typed_streams"
-                if self.config.typed_streams
-                else f"stream_type {stream_type!r} needs Config(typed_streams=True) on both sides"
+                f"stream_type {stream_type!r} needs Config(typed_streams=True) on both sides"
             )
-        if stream_type is not None and not 0 <= stream_type < 0xFFFF_FFFF:
+        if not 0 <= stream_type < 0xFFFF_FFFF:
             raise ValueError(f"stream_type must be from 0 to 0xFFFFFFFE, got {stream_type!r}")
-        stream = Stream(self._driver, self._driver.connection.open(priority, stream_type))
-        self._driver.changed()
-        return stream
 
     async def accept_stream(self) -> Stream:
         """Wait for the next stream that the peer opens.
@@ -217,8 +222,8 @@ class Session(TypedAttributeProvider):
         :param timeout: seconds to wait at most; default ``Config.heartbeat_timeout``.
         :raises PeerTimeoutError: if there was no answer in time (the session stays).
         :raises SessionError: if the session ends before.
-        :raises MuxadoError: if the peer is no muxado_py and ``typed_streams`` is off: the muxado
-            wire has no ping for such a session.
+        :raises MuxadoError: if nobody answers: on the muxado wire a peer that is no muxado_py,
+            unless ``typed_streams`` is on; on smux every peer.
 
         Cancellation: safe; a late answer is ignored.
         """

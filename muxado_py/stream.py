@@ -1,8 +1,8 @@
 """Stream: one byte stream of a session, as an anyio stream and as nowait calls.
 
-Where data comes from and goes to.  ``send`` puts bytes into the core's stream and wakes the session's
-writer; ``receive`` pulls them out of the core, which returns their credit.  The session's tasks call
-``wake_reader`` and ``wake_writer`` when the core says that something changed.
+Where data comes from and goes to.  ``send`` puts bytes into the core's stream and rouses the session's
+writer; ``receive`` pulls them out of the core, which returns their credit.  Whoever has to wait leaves in
+the core's stream whom to wake; the driver does it when the core says that something changed.
 
 The rule.  No task of the application ever touches the transport or waits for it: what it writes lies
 in the core until the scheduler picks the stream.  So a cancelled ``send`` can simply take back what
@@ -19,19 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import BusyResourceError, EndOfStream, WouldBlock
 from anyio.abc import ByteStream
-from anyio.lowlevel import checkpoint
 
 from .errors import ErrorCode, Retry, StreamClosedError, code_name
+from .turns import Callback, wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from anyio import Event
-
     from .driver import Driver
-    from .halves import StreamState
     from .scheduler import Priority
+    from .state import StreamState
 
 __all__ = ("Stream",)
 
@@ -43,27 +41,12 @@ class Stream(ByteStream):
     direction raise :exc:`~anyio.BusyResourceError`.  Every error of the stream carries ``retry``.
     """
 
-    __slots__ = (
-        "_driver",
-        "_on_readable",
-        "_on_writable",
-        "_readable",
-        "_receiving",
-        "_sending",
-        "_state",
-        "_writable",
-    )
+    __slots__ = ("_driver", "_sending", "_state")
 
     def __init__(self, driver: Driver, state: StreamState) -> None:
         self._driver = driver
         self._state = state
         self._sending = False
-        self._receiving = False
-        self._readable: Event | None = None
-        self._writable: Event | None = None
-        self._on_readable: Callable[[], object] | None = None
-        self._on_writable: Callable[[], object] | None = None
-        state.owner = self
 
     def __repr__(self) -> str:
         return f"<muxado_py.Stream {self.id}>"
@@ -105,7 +88,7 @@ class Stream(ByteStream):
     def is_readable(self) -> bool:
         """Whether ``receive_nowait`` would not raise ``WouldBlock``."""
         state = self._state
-        return bool(state.recv.unread or state.recv.finished or state.failure)
+        return bool(state.unread or state.finished_there or state.failure)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Wait for bytes of the peer.
@@ -122,19 +105,39 @@ class Stream(ByteStream):
         """
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, got {max_bytes}")
-        if self._receiving:
+        state, driver = self._state, self._driver
+        if state.reader is not None:
             raise BusyResourceError("receiving from")
-        self._receiving = True
+        if state.unread or state.finished_there or state.failure is not None:
+            if driver.due():
+                await self._give_way()
+        else:
+            try:
+                while True:
+                    state.reader = waiter = driver.new_waiter()
+                    await waiter
+                    state = (
+                        self._state
+                    )  # for the type checker, which holds that waiting changed nothing
+                    if state.unread or state.finished_there or state.failure is not None:
+                        break
+            finally:
+                state.reader = None
+        if not state.unread:
+            return self.receive_nowait(max_bytes)
+        # As there, without the call.
+        data = driver.connection.read(state, max_bytes)
+        if driver.events.noted:
+            driver.changed()
+        return data
+
+    async def _give_way(self) -> None:
+        """A checkpoint, during which nobody else may receive."""
+        self._state.reader = Callback(_nothing)
         try:
-            if self.is_readable:
-                await checkpoint()
-            while not self.is_readable:
-                self._readable = self._driver.new_event()
-                await self._readable.wait()
+            await self._driver.give_way()
         finally:
-            self._readable = None
-            self._receiving = False
-        return self.receive_nowait(max_bytes)
+            self._state.reader = None
 
     def receive_nowait(self, max_bytes: int = 65536) -> bytes:
         """Like ``receive``, without waiting.
@@ -144,13 +147,15 @@ class Stream(ByteStream):
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, got {max_bytes}")
         state = self._state
-        if state.recv.unread:
-            data = self._driver.connection.read(state, max_bytes)
-            self._driver.changed()
+        if state.unread:
+            driver = self._driver
+            data = driver.connection.read(state, max_bytes)
+            if driver.events.noted:
+                driver.changed()
             return data
         if state.released and state.failure is not None:
             raise state.error()
-        if state.recv.finished:
+        if state.finished_there:
             raise EndOfStream
         if state.failure is not None:
             raise state.error()
@@ -172,31 +177,41 @@ class Stream(ByteStream):
         if self._sending:
             raise BusyResourceError("sending to")
         data = item if type(item) is bytes else bytes(item)
-        state = self._state
-        connection = self._driver.connection
-        limit = self._driver.config.send_buffer
-        written = 0
+        state, driver = self._state, self._driver
+        if driver.due():
+            self._sending = True
+            try:
+                await driver.give_way()
+            finally:
+                self._sending = False
+        if state.failure is not None or state.finishing:
+            self._check_sendable()
+        if data:
+            driver.connection.write(state, data)
+            driver.rouse()
+        if state.unsent > driver.config.send_buffer:
+            await self._until_room(len(data))
+
+    async def _until_room(self, written: int) -> None:
+        """Wait until half of the buffer is free; what was ``written`` and no frame has is taken back else."""
+        state, driver = self._state, self._driver
         self._sending = True
         try:
-            await checkpoint()
-            self._check_sendable()
-            if data:
-                written = len(data)
-                connection.write(state, data)
-                self._driver.changed()
-            if state.send.buffered > limit:
-                while state.send.buffered > limit // 2:
-                    state.writer_waits = True
-                    self._writable = self._driver.new_event()
-                    await self._writable.wait()
-                    if state.failure is not None:
-                        raise state.error()
+            while state.unsent > driver.config.send_buffer // 2:
+                state.writer_waits = True
+                waiter = driver.new_waiter()
+                callback, state.writer = state.writer, waiter
+                try:
+                    await waiter
+                finally:
+                    state.writer = callback
+                if state.failure is not None:
+                    raise state.error()
         except BaseException:
-            if connection.unwrite(state, written):
-                self._driver.changed()  # a FIN may have waited behind it
+            if driver.connection.unwrite(state, written):
+                driver.changed()  # a FIN may have waited behind it
             raise
         finally:
-            self._writable = None
             self._sending = False
 
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
@@ -209,12 +224,12 @@ class Stream(ByteStream):
             raise BusyResourceError("sending to")
         self._check_sendable()
         state = self._state
-        room = self._driver.config.send_buffer - state.send.buffered
+        room = self._driver.config.send_buffer - state.unsent
         taken = min(len(data), max(0, room))
         if taken:
             # Slicing bytes whole gives the same object; others are copied, for they may change.
             self._driver.connection.write(state, bytes(data[:taken]))
-            self._driver.changed()
+            self._driver.rouse()
         if taken < len(data):
             state.writer_waits = True
         return taken
@@ -223,13 +238,19 @@ class Stream(ByteStream):
         state = self._state
         if state.failure is not None:
             raise state.error()
-        if state.send.finishing:
+        if state.finishing:
             raise StreamClosedError(
                 "send after send_eof: this direction of the stream is finished",
                 code=ErrorCode.STREAM_CLOSED,
                 # Without an id the stream is still to be sent, so "never sent" would be a lie.
                 retry=Retry.UNKNOWN if state.id is None else state.verdict(),
             )
+
+    @property
+    def can_half_close(self) -> bool:
+        """Whether ``send_eof`` is possible: not on smux, unless ``Config(half_close=True)``."""
+        driver = self._driver
+        return driver.connection.traits.half_close or driver.config.half_close
 
     async def send_eof(self) -> None:
         """Half close: the peer receives the end after the last byte; receiving goes on.
@@ -239,18 +260,25 @@ class Stream(ByteStream):
         :raises ~anyio.BrokenResourceError: if the stream or the session is over.
         :raises ~anyio.ClosedResourceError: if this side closed the stream.
         :raises ~anyio.BusyResourceError: if another task is sending.
+        :raises NotImplementedError: on a wire whose peers can lose data by it (smux), unless
+            ``Config(half_close=True)``.
 
         Cancellation: the end is sent all the same.
         """
         self.send_eof_nowait()
-        await checkpoint()
+        await self._driver.checkpoint()
 
     def send_eof_nowait(self) -> None:
         """Like ``send_eof``, without a checkpoint."""
         if self._sending:
             raise BusyResourceError("sending to")
-        if self._state.send.finishing and not self._state.released:
+        if self._state.finishing and not self._state.released:
             return
+        if not self.can_half_close:
+            raise NotImplementedError(
+                f"send_eof is unsafe on the {self._driver.config.wire} wire, whose peers can lose what "
+                "they have not read: close the stream, or set Config(half_close=True) if yours cannot"
+            )
         self._check_sendable()
         self._driver.connection.finish(self._state)
         self._driver.changed()
@@ -268,7 +296,7 @@ class Stream(ByteStream):
         What was sent until then is a part of something, and must not look like the whole.  The end
         of the *peer's* bytes (:exc:`~anyio.EndOfStream`) is no such exception.
         """
-        whole = self._state.send.finishing or exc is None or isinstance(exc, EndOfStream)
+        whole = self._state.finishing or exc is None or isinstance(exc, EndOfStream)
         if whole:
             await self.aclose()
         else:
@@ -283,13 +311,17 @@ class Stream(ByteStream):
         Cancellation: the stream is closed all the same.
         """
         self.close()
-        await checkpoint()
+        if self._driver.due():
+            await self._driver.give_way()
 
     def close(self) -> None:
         """Like ``aclose``, without a checkpoint."""
-        if not self._state.released:
-            self._driver.close_stream(self._state)
-            self._wake_all()
+        state, driver = self._state, self._driver
+        if not state.released:
+            driver.connection.close(state)
+            driver.changed()
+            if state.reader is not None or state.writer is not None:
+                self._wake_all()
 
     def reset(self, code: int = ErrorCode.STREAM_CANCELLED) -> None:
         """Abort both directions at once: unsent bytes are dropped, the peer is told ``code``.
@@ -322,31 +354,24 @@ class Stream(ByteStream):
         :param on_writable: called when there is room after ``send_nowait`` took less than it was
             given, or when the stream failed.
 
-        Both are called from the session's tasks and must not raise.
+        Both are called from the session's tasks and must not raise.  While there is an
+        ``on_readable``, ``receive`` raises :exc:`~anyio.BusyResourceError`.
         """
-        self._on_readable = on_readable
-        self._on_writable = on_writable
-
-    def wake_reader(self) -> None:
-        """The session says: there is something new to receive."""
-        if self._readable is not None:
-            self._readable.set()
-        if self._on_readable is not None:
-            self._on_readable()
-
-    def wake_writer(self) -> None:
-        """The session says: there is room to send, or the stream failed."""
-        if self._writable is not None:
-            self._writable.set()
-        if self._on_writable is not None:
-            self._on_writable()
+        state = self._state
+        state.reader = None if on_readable is None else Callback(on_readable)
+        state.writer = None if on_writable is None else Callback(on_writable)
 
     def _wake_all(self) -> None:
         """Whoever waits in ``send`` or ``receive`` must learn that the stream was closed here.
 
         The core has nothing more to tell; letting go of it here spares the garbage collector.
         """
-        self._state.owner = None
-        for event in (self._readable, self._writable):
-            if event is not None:
-                event.set()
+        state = self._state
+        for waiter in (state.reader, state.writer):
+            if waiter is not None and not isinstance(waiter, Callback):
+                wake(waiter)
+        state.reader = state.writer = None
+
+
+def _nothing() -> None:
+    """Whoever gives way finds out by itself what changed."""

@@ -11,6 +11,7 @@ import trustme
 
 import muxado_py as muxado
 
+from .by_url import sessions_by_url
 from .transports import memory_transports
 
 if TYPE_CHECKING:
@@ -40,9 +41,21 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return backend
 
 
+LINKS = ("memory", "sockets")
+"""What ``carried_by`` may be: the generic link, and that which ``connect`` and ``listen`` choose."""
+
+
 @pytest.fixture
-def session_pair() -> SessionPair:
-    """Two sessions over a connection in memory, closed with the context."""
+def carried_by() -> str:
+    """What carries a session pair; modules whose tests are for every link override it."""
+    return "memory"
+
+
+@pytest.fixture
+def session_pair(carried_by: str) -> SessionPair:
+    """Two sessions over one connection, closed with the context."""
+    if carried_by == "sockets":
+        return sessions_by_url
 
     @asynccontextmanager
     async def make(

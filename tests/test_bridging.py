@@ -288,3 +288,46 @@ async def test_each_connection_of_a_listener_becomes_a_stream(session_pair: Sess
             with pytest.raises(anyio.BrokenResourceError):
                 await connection.receive()
         tasks.cancel_scope.cancel()
+
+
+async def test_a_bridge_between_two_that_are_gone_ends() -> None:
+    """Each has said something and takes nothing any more: neither waits for the other's answer."""
+    near, near_peer = socket.socketpair()
+    far, far_peer = socket.socketpair()
+    for peer in (near_peer, far_peer):
+        peer.sendall(b"x")
+        peer.close()
+    with anyio.fail_after(10):
+        await bridge(
+            await anyio.abc.UNIXSocketStream.from_socket(near),
+            await anyio.abc.UNIXSocketStream.from_socket(far),
+        )
+
+
+async def test_who_sends_everything_before_it_reads_is_not_left_hanging(
+    session_pair: SessionPair,
+) -> None:
+    """The stream is reset under an upload, with an answer that the uploader does not read yet."""
+
+    async def answer_and_reset(stream: muxado.Stream) -> None:
+        await stream.receive()
+        with anyio.move_on_after(0.1):
+            await stream.send(bytes(2 << 20))
+        stream.reset()
+
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(peer.net_listener().serve, answer_and_reset)
+        with await session.dial_socket() as sock:
+            sock.settimeout(20)
+
+            def upload() -> bool:
+                try:
+                    sock.sendall(bytes(16 << 20))
+                except TimeoutError:
+                    return False
+                except OSError:
+                    return True
+                return True
+
+            assert await to_thread.run_sync(upload)
+        tasks.cancel_scope.cancel()

@@ -166,8 +166,7 @@ async def test_the_sockets_are_prepared() -> None:
 
 
 def _socket_of(session: muxado.Session) -> socket.socket:
-    transport = session._driver.link.transport
-    raw: socket.socket = transport.extra(SocketAttribute.raw_socket)
+    raw: socket.socket = session._driver.link.extra(SocketAttribute.raw_socket)
     return raw
 
 

@@ -15,8 +15,10 @@ from anyio.streams.tls import TLSAttribute
 import muxado_py as muxado
 from muxado_py import ErrorCode, Priority, Retry
 from muxado_py.scheduler import FifoScheduler
+from muxado_py.turns import PATIENCE
 
 from .check_byte_stream import receive_all, receive_exactly
+from .conftest import LINKS
 from .frames_seen import FIN, HELLO, PAD, SYN, Frame, data, frame, goaway, rst, whole
 from .scripted_peer import scripted
 from .transports import Around, Stuck, memory_transports, open_transports
@@ -31,6 +33,13 @@ pytestmark = pytest.mark.anyio
 
 TYPED = muxado.Config(typed_streams=True)
 MAX_ID = 0x7FFFFFFD
+
+
+@pytest.fixture(params=LINKS)
+def carried_by(request: pytest.FixtureRequest) -> str:
+    """The tests with two sessions run over both links."""
+    kind: str = request.param
+    return kind
 
 
 async def settled() -> None:
@@ -223,6 +232,22 @@ async def test_a_handler_that_raises_resets_its_stream_and_no_other(
     assert "a mistake" in caplog.text
 
 
+async def test_who_never_has_to_wait_lets_others_run(session_pair: SessionPair) -> None:
+    async with session_pair() as (dialed, _), create_task_group() as tasks:
+        stream = await dialed.open_stream()
+        ran = anyio.Event()
+
+        async def other() -> None:
+            ran.set()
+
+        tasks.start_soon(other)
+        calls = 0
+        while not ran.is_set():
+            await stream.send(b"x")
+            calls += 1
+            assert calls <= 2 * PATIENCE  # trio runs the tasks of one turn in any order
+
+
 @pytest.mark.parametrize("finished", [False, True])
 async def test_a_block_left_by_an_exception_does_not_look_like_the_whole(
     session_pair: SessionPair, finished: bool
@@ -233,7 +258,7 @@ async def test_a_block_left_by_an_exception_does_not_look_like_the_whole(
                 await stream.send(b"part")
                 if finished:
                     await stream.send_eof()
-                await anyio.wait_all_tasks_blocked()
+                await dialed.ping()  # what was sent has left
                 raise ValueError("mine")
         far = await accepted.accept_stream()
         assert await far.receive() == b"part"
@@ -637,6 +662,10 @@ async def test_a_drain_is_in_two_steps_with_a_round_trip_between() -> None:
         assert step.keys() == {"GOAWAY", "PAD", "PING"}
         assert (step["GOAWAY"].last_id, step["GOAWAY"].code) == (MAX_ID, ErrorCode.NO_ERROR)
 
+        with pytest.raises(muxado.GoneAwayError, match="this side is going away") as refused:
+            await session.open_stream()
+        assert refused.value.retry is Retry.NEVER_SENT
+
         # These two were under way; one is accepted in time.
         await peer.say(data(6, b"c", syn=True), data(8, b"d", syn=True))
         streams.append(await session.accept_stream())
@@ -753,7 +782,7 @@ async def test_a_broken_scheduler_is_heard_of() -> None:
     """A mistake in a task of the session itself is neither swallowed nor a hang."""
 
     class Broken(FifoScheduler):
-        def pop(self) -> Any:
+        def serve(self, send: Any, budget: int) -> None:
             raise ZeroDivisionError("in the scheduler")
 
     near, far = memory_transports()

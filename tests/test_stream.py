@@ -12,6 +12,7 @@ import muxado_py as muxado
 from muxado_py import ErrorCode, Retry
 
 from .check_byte_stream import receive_all, receive_exactly
+from .conftest import LINKS
 from .frames_seen import FIN, HELLO, SYN, data, frame, of, payload, rst, wndinc
 from .scripted_peer import scripted
 from .test_session import settled
@@ -24,6 +25,13 @@ pytestmark = pytest.mark.anyio
 
 WINDOW = 256 * 1024
 TAKES_5_AND_9 = (ErrorCode.STREAM_REFUSED, ErrorCode.ACCEPT_QUEUE_FULL)
+
+
+@pytest.fixture(params=LINKS)
+def carried_by(request: pytest.FixtureRequest) -> str:
+    """The tests with two sessions run over both links."""
+    kind: str = request.param
+    return kind
 
 
 # On the wire.
@@ -212,8 +220,7 @@ async def test_no_more_is_sent_than_the_window_allows() -> None:
     async with scripted() as (session, peer), create_task_group() as tasks:
         stream = await session.open_stream()
         tasks.start_soon(stream.send, bytes(WINDOW + 10))
-        while len(payload(peer.seen, 3)) < WINDOW:
-            await peer.next()
+        await peer.take(3, WINDOW)
         await settled()
         await peer.say(wndinc(3, 4))
         assert len((await peer.expect("DATA", 3)).body) == 4

@@ -150,10 +150,13 @@ async def test_a_busy_link_is_not_declared_dead() -> None:
             tasks.start_soon(_send_all, one, bytes(300_000))
         for one in (stream, far_stream):
             tasks.start_soon(receive_all, one)
-        await anyio.sleep(60)
-        # A ping goes before the data; it waits for what has left already, and not for a window.
+        await anyio.sleep(1)
+        # A ping goes before the data; it waits for what has left already (the first flush is 16 KiB, 20 s here),
+        # and not for a window, which takes more than five minutes.
         assert await dialed.ping(120) > TIMEOUT
+        await anyio.sleep(60)
         assert not dialed.closed
+        assert not accepted.closed
 
 
 async def _send_all(stream: muxado.Stream, item: bytes) -> None:
@@ -447,8 +450,7 @@ async def test_a_sender_whose_peer_closed_like_go_is_woken_by_a_probe() -> None:
             failed.set()
 
         tasks.start_soon(send)
-        while len(payload(peer.seen, 3)) < 256 * 1024:
-            await peer.next()
+        await peer.take(3, 256 * 1024)
         await peer.say(data(3, fin=True))
         probe = await peer.expect("DATA", 3)
         assert probe == Frame("DATA", 3, 0, b"")
@@ -460,8 +462,7 @@ async def test_a_sender_whose_peer_is_only_slow_is_not_hurt_by_probes() -> None:
     async with scripted() as (session, peer), create_task_group() as tasks:
         stream = await session.open_stream()
         tasks.start_soon(stream.send, bytes(257 * 1024))
-        while len(payload(peer.seen, 3)) < 256 * 1024:
-            await peer.next()
+        await peer.take(3, 256 * 1024)
         await peer.say(data(3, fin=True))
         for _ in range(3):
             assert await peer.expect("DATA", 3) == Frame("DATA", 3, 0, b"")

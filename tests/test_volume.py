@@ -94,7 +94,7 @@ async def transfer(
     ):
         stream = await dialed.open_stream()
         far_stream = await accepted.accept_stream()
-        transfers = [Transfer(nbytes, seed, config.stream_window) for seed in range(ways)]
+        transfers = [Transfer(nbytes, seed, config.max_stream_window) for seed in range(ways)]
         ends = ((stream, far_stream, accepted), (far_stream, stream, dialed))
         async with create_task_group() as tasks:
             for one, (source, sink, session) in zip(transfers, ends, strict=False):
@@ -111,10 +111,10 @@ async def test_a_gibibyte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["tcp", "tls", "memory"])
 async def test_memory_stays_inside_the_windows(kind: str, tmp_path: Path) -> None:
-    config = muxado.Config()
+    config = muxado.Config(max_stream_window=MIB // 2)
     # A window unread and one on its way, in each direction, what the senders may have queued and
     # give at once, what TLS and the event loop hold of it, and the pieces of all that.
-    bound = 2 * (2 * config.stream_window + config.send_buffer + 3 * MIB)
+    bound = 2 * (2 * config.max_stream_window + config.send_buffer + 3 * MIB)
     with fail_after(550), traced_memory(at_most=bound):
         await transfer(tmp_path, kind, 24 * MIB, config, ways=2)
 

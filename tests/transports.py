@@ -64,6 +64,48 @@ def memory_transports(depth: float = 16) -> tuple[ByteStream, ByteStream]:
     )
 
 
+class LateSend(ByteSendStream):
+    """The sending side of a connection that takes its time, and any number of bytes."""
+
+    def __init__(self, stream: ObjectSendStream[tuple[float, bytes]], seconds: float) -> None:
+        self._stream = stream
+        self._seconds = seconds
+
+    async def send(self, item: bytes) -> None:
+        await self._stream.send((anyio.current_time() + self._seconds, item))
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class LateReceive(ByteReceiveStream):
+    """The receiving side: what was sent comes when its time has come."""
+
+    def __init__(self, stream: ObjectReceiveStream[tuple[float, bytes]]) -> None:
+        self._stream = stream
+        self._rest: tuple[float, bytes] | None = None
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        due, data = self._rest = self._rest or await self._stream.receive()
+        await anyio.sleep_until(due)
+        self._rest = (due, data[max_bytes:]) if len(data) > max_bytes else None
+        return data[:max_bytes]
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def late_transports(seconds: float) -> tuple[ByteStream, ByteStream]:
+    """Two ends of a connection in memory that is ``seconds`` long; for virtual clocks."""
+    depth = float("inf")
+    a_send, b_receive = anyio.create_memory_object_stream[tuple[float, bytes]](depth)
+    b_send, a_receive = anyio.create_memory_object_stream[tuple[float, bytes]](depth)
+    return (
+        StapledByteStream(LateSend(a_send, seconds), LateReceive(a_receive)),
+        StapledByteStream(LateSend(b_send, seconds), LateReceive(b_receive)),
+    )
+
+
 class Around(ByteStream):
     """A transport around another one."""
 

@@ -20,7 +20,7 @@ import click
 from click.core import ParameterSource
 
 from .. import __version__
-from .options import ADDRESS, DURATION, LINK, URL, tls_options
+from .options import ADDRESS, DURATION, LINK, URL, tls_options, wire_option
 
 if TYPE_CHECKING:
     from .demo.proxy import Link
@@ -99,6 +99,7 @@ def muxado() -> None:
     type=click.IntRange(0),
     help="With --connect: failures in a row after which to give up. [default: never]",
 )
+@wire_option
 @tls_options
 @_logging_options
 @click.pass_context
@@ -114,6 +115,7 @@ def serve(
     loop: str,
     timeout_graceful_shutdown: float,
     max_retries: int | None,
+    wire: str,
     ssl_certfile: str | None,
     ssl_keyfile: str | None,
     ssl_ca_certs: str | None,
@@ -130,6 +132,8 @@ def serve(
     running.configure_logging(log_level, use_colors)
     if (connect is None) == (listen is None):
         raise click.UsageError("say either --connect URL or --listen URL")
+    if connect and wire == "auto":
+        raise click.UsageError("--wire auto needs --listen: the side that dials speaks first")
     url = connect or listen or ""
     make_context = tls.dialing_context if connect else tls.listening_context
     ssl_context = make_context(url, ssl_certfile, ssl_keyfile, ssl_ca_certs)
@@ -148,6 +152,7 @@ def serve(
         ssl_context=ssl_context,
         graceful_timeout=timeout_graceful_shutdown,
         max_retries=max_retries,
+        wire=wire,
         http=http,
     )
     running.run(partial(serving.serve, application, options), loop=loop)
@@ -175,6 +180,7 @@ def serve(
     help="What callers get to finish.",
 )
 @click.option("--loop", type=_LOOPS, default="auto", help="auto: uvloop if installed.")
+@wire_option
 @tls_options
 @_logging_options
 def gateway(
@@ -183,6 +189,7 @@ def gateway(
     limit_concurrency: int,
     timeout_graceful_shutdown: float,
     loop: str,
+    wire: str,
     ssl_certfile: str | None,
     ssl_keyfile: str | None,
     ssl_ca_certs: str | None,
@@ -206,6 +213,7 @@ def gateway(
         listen,
         publish,
         ssl_context=tls.listening_context(listen, ssl_certfile, ssl_keyfile, ssl_ca_certs),
+        wire=wire,
         limit=limit_concurrency,
         graceful_timeout=timeout_graceful_shutdown,
     )

@@ -294,12 +294,14 @@ async def gateway(
     ssl_context: ssl.SSLContext | None,
     limit: int,
     graceful_timeout: float,
+    wire: str = "muxado",
     task_status: TaskStatus[tuple[str, list[int]]] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept agents at ``url`` and callers at ``published`` until ``stop`` is set.
 
     :param limit: callers served at once.
     :param graceful_timeout: seconds that callers have to finish after ``stop``.
+    :param wire: what agents speak, see ``Config.wire``.
     :param task_status: started with the real URL for agents and the real ports for callers.
     :raises NotStarted: if an address cannot be listened on.
 
@@ -309,7 +311,9 @@ async def gateway(
     callers = Callers(agents, limit)
     async with AsyncExitStack() as stack:
         try:
-            listener = await stack.enter_async_context(muxado.listen(url, ssl_context=ssl_context))
+            listener = await stack.enter_async_context(
+                muxado.listen(url, config=muxado.Config(wire=wire), ssl_context=ssl_context)
+            )
         except OSError as exc:
             raise NotStarted(f"cannot listen on {url}: {reason(exc)}") from exc
         doors = []

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from ..config import WIRE_NAMES
 from ..endpoints import parse_url
 from .demo.proxy import Link
 
@@ -36,6 +37,7 @@ __all__ = (
     "parse_duration",
     "parse_link",
     "tls_options",
+    "wire_option",
 )
 
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
@@ -119,6 +121,15 @@ DURATION = _Parsed("duration", parse_duration)
 URL = _Parsed("url", check_url)
 ADDRESS = _Parsed("host:port", parse_address)
 LINK = _Parsed("rate/rtt", parse_link)
+
+
+wire_option = click.option(
+    "--wire",
+    type=click.Choice(WIRE_NAMES),
+    default="muxado",
+    help="The byte format of the other side; auto, with --listen only: the dialer's.",
+)
+"""``--wire``, see ``Config.wire``."""
 
 
 def tls_options(command: Callable[..., None]) -> Callable[..., None]:

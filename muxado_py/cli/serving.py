@@ -57,6 +57,8 @@ class ServeOptions(NamedTuple):
     ssl_context: ssl.SSLContext | None
     graceful_timeout: float
     max_retries: int | None
+    wire: str
+    """``Config.wire``."""
     http: dict[str, Any]
     """Options of the HTTP server under uvicorn's names, and ``threads`` for WSGI."""
 
@@ -179,7 +181,7 @@ async def _dial(listener: SessionsListener, options: ServeOptions) -> None:
     await keep_connected(
         options.url,
         listener.attach,
-        config=muxado.Config(),
+        config=muxado.Config(wire=options.wire),
         ssl_context=options.ssl_context,
         backoff=Backoff(),
         max_retries=options.max_retries,
@@ -202,7 +204,11 @@ async def _listen(
     async with AsyncExitStack() as stack:
         try:
             accepting = await stack.enter_async_context(
-                muxado.listen(options.url, ssl_context=options.ssl_context)
+                muxado.listen(
+                    options.url,
+                    config=muxado.Config(wire=options.wire),
+                    ssl_context=options.ssl_context,
+                )
             )
         except OSError as exc:
             raise NotStarted(f"cannot listen on {options.url}: {reason(exc)}") from exc

@@ -58,6 +58,8 @@ class NowaitStream(Protocol):
         /,
     ) -> None: ...
     @property
+    def can_half_close(self) -> bool: ...
+    @property
     def is_readable(self) -> bool: ...
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]: ...
@@ -246,11 +248,13 @@ class MuxTransport(transports._FlowControlMixin):
         return self._unsent_size
 
     def can_write_eof(self) -> bool:
-        return True
+        return self._stream.can_half_close
 
     def write_eof(self) -> None:
         if self._closing or self._eof_written:
             return
+        if not self.can_write_eof():
+            raise NotImplementedError("this connection cannot be half closed; close() ends it")
         self._eof_written = True
         if not self._unsent:
             self._finish_writing()

@@ -12,8 +12,8 @@ Where data comes from and goes to.  ``run()`` is both tasks: one fills ``_inbox`
 The rule.  ``run()`` owns the byte stream: however it ends, the stream is closed (after ``close()``)
 or aborted (after ``reset()``, an error, a cancellation).
 
-The trap.  A stream without half close (TLS) cannot pass on ``send_eof_nowait``; the peer then sees
-the end only when the stream is closed.
+The trap.  A stream without half close (TLS, and ours on smux) cannot pass on ``send_eof_nowait``; the
+peer then sees the end only when the stream is closed, so ``can_half_close`` says it beforehand.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from anyio.streams.tls import TLSStream
 
 from ..bridging import IO_ERRORS, abort
 from ..errors import ErrorCode
+from ..stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -119,6 +121,12 @@ class PumpedStream:
             callback()
 
     # -- the nowait calls ---------------------------------------------------------------------
+
+    @property
+    def can_half_close(self) -> bool:
+        if isinstance(self._stream, TLSStream):
+            return False
+        return not isinstance(self._stream, Stream) or self._stream.can_half_close
 
     @property
     def is_readable(self) -> bool:

@@ -58,6 +58,7 @@ def peer(handler: Callable[[muxado.Session], Awaitable[object]] | None = None) -
         (("serve", APP, "--connect", "relay:7000"), "tcp://host:port"),
         (("serve", APP, "--connect", NOWHERE, "--listen", NOWHERE), "either"),
         (("serve", APP, "--listen", "tls://127.0.0.1:0"), "--ssl-certfile"),
+        (("serve", APP, "--connect", NOWHERE, "--wire", "auto"), "needs --listen"),
         (("serve", APP, "--connect", NOWHERE, "--ssl-ca-certs", __file__), "tls:// URL"),
         (("serve", APP, "--connect", NOWHERE, "--loop", "trio", "--lifespan", "off"), "asyncio"),
         (

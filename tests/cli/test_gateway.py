@@ -32,7 +32,9 @@ class Running(NamedTuple):
 
 
 @asynccontextmanager
-async def running(limit: int = 100, graceful_timeout: float = 5.0) -> AsyncIterator[Running]:
+async def running(
+    limit: int = 100, graceful_timeout: float = 5.0, wire: str = "muxado"
+) -> AsyncIterator[Running]:
     """A gateway; leaving the block stops it."""
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:
@@ -45,6 +47,7 @@ async def running(limit: int = 100, graceful_timeout: float = 5.0) -> AsyncItera
                 ssl_context=None,
                 limit=limit,
                 graceful_timeout=graceful_timeout,
+                wire=wire,
             )
         )
         with anyio.fail_after(30):
@@ -54,7 +57,7 @@ async def running(limit: int = 100, graceful_timeout: float = 5.0) -> AsyncItera
 
 @asynccontextmanager
 async def agent(
-    url: str, handler: Callable[[muxado.Stream], Awaitable[None]]
+    url: str, handler: Callable[[muxado.Stream], Awaitable[None]], wire: str = "muxado"
 ) -> AsyncIterator[muxado.Session]:
     """An agent that has certainly been taken in; what its caller's stream raises is its own."""
 
@@ -62,7 +65,11 @@ async def agent(
         with suppress(anyio.BrokenResourceError):
             await handler(stream)
 
-    async with muxado.connect(url) as session, anyio.create_task_group() as tasks:
+    config = muxado.Config(wire=wire)
+    async with (
+        muxado.connect(url, config=config) as session,
+        anyio.create_task_group() as tasks,
+    ):
         tasks.start_soon(session.net_listener().serve, handle)
         await session.ping()
         yield session
@@ -95,10 +102,13 @@ async def ask(port: int, request: bytes = REQUEST) -> bytes:
         return await everything(caller)
 
 
-async def test_bytes_and_half_closes_pass_both_ways() -> None:
+@pytest.mark.parametrize(
+    ("wire", "spoken"), [("muxado", "muxado"), ("yamux", "yamux"), ("auto", "yamux")]
+)
+async def test_bytes_and_half_closes_pass_both_ways(wire: str, spoken: str) -> None:
     async with (
-        running() as gate,
-        agent(gate.url, saying(b"hello ")),
+        running(wire=wire) as gate,
+        agent(gate.url, saying(b"hello "), spoken),
         await anyio.connect_tcp("127.0.0.1", gate.port) as caller,
     ):
         await caller.send(b"world")

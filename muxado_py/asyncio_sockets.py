@@ -1,0 +1,271 @@
+"""AsyncioSockets: connections for the asyncio link.
+
+Why not anyio's own.  Its socket stream keeps the asyncio transport to itself and may have read from
+it already.  So sockets are connected and accepted here, and become a transport whose first
+protocol keeps what comes early.
+
+The rules.  The same as anyio's where a user would notice: addresses of a name are tried a quarter of
+a second apart (RFC 8305), IPv6 first, and a failed dial says what each of them said.
+
+The trap.  TLS is put upon a transport of our own making, because the one below must hold back too:
+left alone, asyncio lets it keep 64 KiB that no priority can overtake any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from itertools import chain, zip_longest
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+from anyio import (
+    CancelScope,
+    ClosedResourceError,
+    Event,
+    ResourceGuard,
+    create_task_group,
+    move_on_after,
+)
+from anyio.abc import Listener, SocketAttribute
+from anyio.lowlevel import checkpoint
+
+from .asyncio_link import AsyncioLink
+from .connected import Connected
+from .flight import Flight
+from .held import Held
+from .link import GOODBYE_WAIT
+from .stream_sockets import Sockets
+from .tcp_info import TcpInfo
+from .vigil import Vigil, may_stay_awake
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping
+
+    from anyio.abc import SocketStream, TaskGroup
+
+    from .config import Config
+    from .connection import Connection
+
+__all__ = ("AsyncioSockets",)
+
+logger = logging.getLogger("muxado.endpoints")
+
+EYEBALLS_DELAY = 0.25
+"""Seconds until the next address is tried beside the one before (RFC 8305, section 5)."""
+
+ACCEPT_DELAY = 1.0
+"""Seconds until a listener that could not accept, for want of file descriptors say, tries again."""
+
+NO_LIMIT = 2.0**20
+"""Seconds; whoever asks for a handshake bounds it."""
+
+
+class _AsyncioConnected(Connected):
+    def __init__(self, transport: asyncio.Transport, held: Held) -> None:
+        self._transport = transport
+        self._held = held
+
+    def raw_socket(self) -> socket.socket:
+        raw: socket.socket = self._transport.get_extra_info("socket")
+        return raw
+
+    async def secure(
+        self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None
+    ) -> None:
+        held = Held(secure=True)
+        loop = asyncio.get_running_loop()
+
+        async def handshake() -> asyncio.Transport | None:
+            if self._transport.is_closing():  # start_tls would wait for ever
+                return None
+            return await loop.start_tls(
+                self._transport,
+                held,
+                context,
+                server_side=server_side,
+                server_hostname=hostname,
+                ssl_handshake_timeout=NO_LIMIT,
+                ssl_shutdown_timeout=GOODBYE_WAIT,
+            )
+
+        self._transport.set_write_buffer_limits(high=1)
+        task = loop.create_task(handshake())
+        # The next turn schedules the beginning of the handshake and of reading, and then this: what
+        # was read already comes behind the one and before anything of the other.
+        loop.call_soon(loop.call_soon, self._replay)
+        secured = await task
+        if secured is None:
+            raise ConnectionResetError("it ended during the TLS handshake")
+        secured.pause_reading()
+        held.transport = self._transport = secured
+        self._held = held
+
+    async def look_ahead(self) -> bytes:
+        return await self._held.more()
+
+    def _replay(self) -> None:
+        """Give the protocol of the handshake what its predecessor was given."""
+        if self._transport.is_closing():
+            return
+        protocol = cast("asyncio.BufferedProtocol", self._transport.get_protocol())
+        early = b"".join(self._held.early)
+        while early:
+            buffer = memoryview(protocol.get_buffer(len(early)))
+            size = min(len(early), len(buffer))
+            buffer[:size] = early[:size]
+            protocol.buffer_updated(size)
+            early = early[size:]
+
+    def link(
+        self, connection: Connection, config: Config, changed: Callable[[], None]
+    ) -> AsyncioLink:
+        path = TcpInfo.of(self.raw_socket()) if config.cap_in_flight else None
+        return AsyncioLink(
+            self._transport,
+            self._held,
+            connection,
+            changed,
+            flight=Flight(path, perf_counter) if path is not None else None,
+            vigil=Vigil(config.stay_awake) if may_stay_awake() else None,
+        )
+
+    async def abort(self) -> None:
+        self._transport.abort()
+        with CancelScope(shield=True):
+            await checkpoint()  # asyncio closes the socket in the next turn
+
+
+class AsyncioSockets(Sockets[socket.socket]):
+    """asyncio's and uvloop's; see :class:`~muxado_py.stream_sockets.Sockets`."""
+
+    async def dial_tcp(self, host: str, port: int) -> Connected:
+        loop = asyncio.get_running_loop()
+        return await _connected(loop.create_connection, await _race(host, port))
+
+    async def dial_unix(self, path: str) -> Connected:
+        loop = asyncio.get_running_loop()
+        return await _connected(loop.create_connection, await _connect(socket.AF_UNIX, path))
+
+    def listening(self, bound: Listener[SocketStream]) -> Listener[socket.socket]:
+        return _AsyncioListener(bound)
+
+    async def accepted(self, one: socket.socket) -> Connected:
+        return await _connected(asyncio.get_running_loop().connect_accepted_socket, one)
+
+
+async def _connected(make: Callable[..., Any], sock: socket.socket) -> Connected:
+    """The connection over a connected socket, which is closed if none comes about."""
+    try:
+        transport, held = await make(Held, sock=sock)
+    except BaseException:
+        sock.close()
+        raise
+    return _AsyncioConnected(transport, held)
+
+
+async def _race(host: str, port: int) -> socket.socket:
+    """A socket connected to the first address of ``host`` that answers."""
+    found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    inet6 = [one for one in found if one[0] == socket.AF_INET6]
+    others = [one for one in found if one[0] != socket.AF_INET6]
+    winners: list[socket.socket] = []
+    errors: list[OSError] = []
+
+    async def attempt(family: int, address: Any, tried: Event) -> None:
+        try:
+            winners.append(await _connect(family, address))
+            tasks.cancel_scope.cancel()
+        except OSError as exc:
+            errors.append(exc)
+        finally:
+            tried.set()
+
+    try:
+        async with create_task_group() as tasks:
+            for one in filter(None, chain.from_iterable(zip_longest(inet6, others))):
+                tried = Event()
+                tasks.start_soon(attempt, one[0], one[4], tried)
+                with move_on_after(EYEBALLS_DELAY):
+                    await tried.wait()
+        if winners:
+            return winners.pop(0)
+        cause = errors[0] if len(errors) == 1 else ExceptionGroup("each address failed", errors)
+        raise OSError("All connection attempts failed") from cause
+    finally:
+        for late in winners:
+            late.close()
+
+
+async def _connect(family: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class _AsyncioListener(Listener[socket.socket]):
+    """Accepts sockets at those that ``bound`` listens on."""
+
+    def __init__(self, bound: Listener[SocketStream]) -> None:
+        self._bound = bound
+        self._guard = ResourceGuard("accepting from")
+        self._closed = False
+        self._acceptors: CancelScope | None = None
+        self._stopped = Event()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return self._bound.extra_attributes
+
+    async def serve(
+        self, handler: Callable[[socket.socket], Any], task_group: TaskGroup | None = None
+    ) -> None:
+        assert task_group is not None
+        if self._closed:
+            raise ClosedResourceError
+        self._stopped = Event()
+        try:
+            with self._guard:
+                async with create_task_group() as acceptors:
+                    self._acceptors = acceptors.cancel_scope
+                    for one in getattr(self._bound, "listeners", [self._bound]):
+                        raw = one.extra(SocketAttribute.raw_socket)
+                        acceptors.start_soon(_accept, raw, handler, task_group)
+        finally:
+            self._acceptors = None
+            self._stopped.set()
+
+    async def aclose(self) -> None:
+        self._closed = True
+        if self._acceptors is not None:
+            # No socket may be closed that the loop still watches.
+            self._acceptors.cancel()
+            with CancelScope(shield=True):
+                await self._stopped.wait()
+        await self._bound.aclose()
+
+
+async def _accept(
+    listening: socket.socket, handler: Callable[[socket.socket], Any], tasks: TaskGroup
+) -> None:
+    while True:
+        # Not loop.sock_accept: cancelled in the wrong turn, it loses a connection (bpo-41317).
+        await anyio.wait_readable(listening)
+        try:
+            accepted, _ = listening.accept()
+        except BlockingIOError:  # another process took it
+            continue
+        except OSError as exc:
+            logger.warning("cannot accept a connection: %s", exc)
+            await anyio.sleep(ACCEPT_DELAY)
+        else:
+            accepted.setblocking(False)
+            tasks.start_soon(handler, accepted)

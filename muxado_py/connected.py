@@ -1,0 +1,107 @@
+"""Connected: a connection between its making and its session.
+
+What it is.  What ``connect`` and ``listen`` and ``client`` and ``server`` hand on: it can do a TLS
+handshake, show the peer's first bytes, and make the link of a session.  :class:`StreamConnected` is
+that for any anyio byte stream; :mod:`~muxado_py.asyncio_sockets` has the other.
+
+The rule.  Whatever was read of it before, the link begins with the peer's first byte.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from anyio import BrokenResourceError, EndOfStream, aclose_forcefully
+from anyio.abc import SocketAttribute
+from anyio.streams.tls import TLSStream
+
+from .stream_link import StreamLink
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Callable
+
+    from anyio.abc import ByteStream
+
+    from .config import Config
+    from .connection import Connection
+    from .link import Link
+
+__all__ = ("Connected", "StreamConnected")
+
+
+class Connected(ABC):
+    """A connection that waits for its session."""
+
+    @abstractmethod
+    def raw_socket(self) -> socket.socket:
+        """For socket options."""
+
+    @abstractmethod
+    async def secure(
+        self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None
+    ) -> None:
+        """Do the TLS handshake; the caller bounds it in time, and aborts if it failed.
+
+        TLS is used without waiting for the peer's closing alert: muxado says goodbye by itself, so a
+        cut is noticed anyway.
+
+        :raises OSError: what went wrong; ``ConnectionResetError`` if the peer ended it.
+        """
+
+    @abstractmethod
+    async def look_ahead(self) -> bytes:
+        """Wait for more of what the peer says, which the link will receive all the same.
+
+        :raises ~anyio.EndOfStream: if it says no more.
+        :raises Exception: whatever the transport raises.
+
+        Cancellation: nothing is lost.
+        """
+
+    @abstractmethod
+    def link(self, connection: Connection, config: Config, changed: Callable[[], None]) -> Link:
+        """Its link; a :class:`~muxado_py.link.LinkFactory`."""
+
+    @abstractmethod
+    async def abort(self) -> None:
+        """Close it without a word."""
+
+
+class StreamConnected(Connected):
+    """An anyio byte stream as a :class:`Connected`."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._early = b""
+
+    def raw_socket(self) -> socket.socket:
+        raw: socket.socket = self._stream.extra(SocketAttribute.raw_socket)
+        return raw
+
+    async def secure(
+        self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None
+    ) -> None:
+        try:
+            self._stream = await TLSStream.wrap(
+                self._stream,
+                server_side=server_side,
+                hostname=hostname,
+                ssl_context=context,
+                standard_compatible=False,
+            )
+        except (BrokenResourceError, EndOfStream) as exc:
+            raise ConnectionResetError("it ended during the TLS handshake") from exc
+
+    async def look_ahead(self) -> bytes:
+        data = await self._stream.receive()
+        self._early += data
+        return data
+
+    def link(self, connection: Connection, config: Config, changed: Callable[[], None]) -> Link:
+        return StreamLink(self._stream, connection, changed, early=self._early)
+
+    async def abort(self) -> None:
+        await aclose_forcefully(self._stream)

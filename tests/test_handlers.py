@@ -1,0 +1,316 @@
+"""What a handler may count on, whoever's task it runs in."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from anyio import CancelScope, EndOfStream, create_task_group, get_current_task
+
+import muxado_py as muxado
+
+from .check_byte_stream import receive_all
+
+if TYPE_CHECKING:
+    from muxado_py.state import StreamState
+
+    from .conftest import SessionPair
+
+pytestmark = pytest.mark.anyio
+
+who: ContextVar[str] = ContextVar("who")
+
+
+async def test_a_handler_finds_the_context_of_serve_and_nothing_of_another_handler(
+    session_pair: SessionPair,
+) -> None:
+    found: list[str] = []
+
+    async def handle(stream: muxado.Stream) -> None:
+        found.append(who.get())
+        who.set(f"the handler of {stream.id}")
+        await stream.send(await stream.receive())
+        assert who.get() == f"the handler of {stream.id}"
+
+    async with session_pair() as (dialed, accepted), create_task_group() as tasks:
+        token = who.set("serve")
+        tasks.start_soon(accepted.net_listener().serve, handle)
+        who.reset(token)
+        for _ in range(5):
+            async with await dialed.open_stream() as stream:
+                await stream.send(b"x")
+                assert await receive_all(stream) == b"x"
+        tasks.cancel_scope.cancel()
+    assert found == ["serve"] * 5
+
+
+async def test_a_task_that_is_done_takes_the_next_stream(session_pair: SessionPair) -> None:
+    tasks_used = set()
+
+    async def handle(stream: muxado.Stream) -> None:
+        tasks_used.add(get_current_task().id)
+        token = who.set(f"the handler of {stream.id}")
+        await stream.send(await stream.receive())
+        who.reset(token)
+
+    async with session_pair() as (dialed, accepted), create_task_group() as tasks:
+        tasks.start_soon(accepted.net_listener().serve, handle)
+        for _ in range(5):
+            async with await dialed.open_stream() as stream:
+                await stream.send(b"x")
+                assert await receive_all(stream) == b"x"
+        tasks.cancel_scope.cancel()
+    assert len(tasks_used) == 1
+
+
+async def test_handlers_wait_for_each_other_in_nothing(session_pair: SessionPair) -> None:
+    gate = anyio.Event()
+
+    async def handle(stream: muxado.Stream) -> None:
+        if await stream.receive() == b"wait":
+            await gate.wait()
+        await stream.send(b"done")
+
+    async with session_pair() as (dialed, accepted), create_task_group() as tasks:
+        tasks.start_soon(accepted.net_listener().serve, handle)
+        slow = [await dialed.open_stream() for _ in range(20)]
+        for stream in slow:
+            await stream.send(b"wait")
+        quick = await dialed.open_stream()
+        await quick.send(b"go")
+        assert await receive_all(quick) == b"done"
+        gate.set()
+        for stream in slow:
+            assert await receive_all(stream) == b"done"
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_scope_that_a_handler_cancels_is_its_own(session_pair: SessionPair) -> None:
+    async def handle(stream: muxado.Stream) -> None:
+        with CancelScope() as scope:
+            scope.cancel()
+            await anyio.sleep_forever()
+        await stream.send(b"and on")
+
+    async with session_pair() as (dialed, accepted), create_task_group() as tasks:
+        tasks.start_soon(accepted.net_listener().serve, handle)
+        for _ in range(3):
+            async with await dialed.open_stream() as stream:
+                assert await receive_all(stream) == b"and on"
+        tasks.cancel_scope.cancel()
+
+
+async def test_cancelling_serve_reaches_handlers_and_respects_their_shields(
+    session_pair: SessionPair,
+) -> None:
+    said: list[str] = []
+
+    async def handle(stream: muxado.Stream) -> None:
+        try:
+            await stream.receive()
+        finally:
+            with CancelScope(shield=True):
+                await anyio.lowlevel.checkpoint()
+                said.append("tidied up")
+
+    async with session_pair() as (dialed, accepted):
+        stream = await dialed.open_stream()
+        async with create_task_group() as tasks:
+            tasks.start_soon(accepted.net_listener().serve, handle)
+            await dialed.ping()
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+        assert said == ["tidied up"]
+        with pytest.raises(muxado.StreamResetError):
+            await stream.receive()
+
+
+async def test_a_stream_whose_task_is_cancelled_before_it_began_is_reset(
+    session_pair: SessionPair, anyio_backend_name: str
+) -> None:
+    """The task that waits is given the stream and cancelled by its name in the same turn."""
+    if anyio_backend_name == "trio":
+        return  # its tasks have no cancel()
+    handling: list[asyncio.Task[object]] = []
+
+    async def handle(stream: muxado.Stream) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        handling.append(task)
+        await stream.receive()
+
+    async def ask() -> None:
+        async with await dialed.open_stream() as stream:
+            await stream.send(b"x")
+            with pytest.raises(EndOfStream):
+                await stream.receive()
+
+    async with session_pair() as (dialed, accepted), create_task_group() as tasks:
+        tasks.start_soon(accepted.net_listener().serve, handle)
+        await ask()
+        await anyio.wait_all_tasks_blocked()
+        driver = accepted._driver
+        [take] = driver._takers
+
+        def take_and_cancel(state: StreamState) -> None:
+            take(state)
+            handling[-1].cancel()
+
+        driver._takers.append(take_and_cancel)
+        late = await dialed.open_stream()
+        await late.send(b"y")
+        with anyio.fail_after(10), pytest.raises(muxado.StreamResetError):
+            await late.receive()
+        driver._takers.remove(take_and_cancel)
+        await ask()  # serving goes on
+        assert len(handling) == 2
+        tasks.cancel_scope.cancel()
+
+
+async def test_few_tasks_are_kept_for_the_next_stream(
+    session_pair: SessionPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("muxado_py.listener.MOST_IDLE", 2)
+    gate = anyio.Event()
+
+    async def handle(stream: muxado.Stream) -> None:
+        await gate.wait()
+
+    async with session_pair() as (dialed, accepted), create_task_group() as tasks:
+        tasks.start_soon(accepted.net_listener().serve, handle)
+        await anyio.wait_all_tasks_blocked()
+        before = len(anyio.get_running_tasks())
+        streams = [await dialed.open_stream() for _ in range(10)]
+        await dialed.ping()
+        await anyio.wait_all_tasks_blocked()
+        assert len(anyio.get_running_tasks()) == before + 10
+        gate.set()
+        for stream in streams:
+            with pytest.raises(EndOfStream):
+                await stream.receive()
+        await anyio.wait_all_tasks_blocked()
+        assert len(anyio.get_running_tasks()) == before + 2
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_task_that_waits_keeps_nothing_of_its_last_stream(
+    session_pair: SessionPair,
+) -> None:
+    handled: list[weakref.ref[muxado.Stream]] = []
+
+    async def handle(stream: muxado.Stream) -> None:
+        handled.append(weakref.ref(stream))
+
+    async with session_pair() as (dialed, accepted), create_task_group() as tasks:
+        tasks.start_soon(accepted.net_listener().serve, handle)
+        async with await dialed.open_stream() as stream:
+            with pytest.raises(EndOfStream):
+                await stream.receive()
+        await dialed.ping()
+        await anyio.wait_all_tasks_blocked()
+        gc.collect()
+        assert [found() for found in handled] == [None]
+        tasks.cancel_scope.cancel()
+
+
+async def test_tasks_that_wait_for_streams_end_with_serve(session_pair: SessionPair) -> None:
+    async def handle(stream: muxado.Stream) -> None:
+        await stream.receive()
+
+    async with (
+        session_pair() as (dialed, accepted),
+        create_task_group() as handlers,  # is not cancelled, and ends
+        create_task_group() as serving,
+    ):
+        serving.start_soon(accepted.net_listener().serve, handle, handlers)
+        streams = [await dialed.open_stream() for _ in range(10)]
+        for stream in streams:
+            await stream.send(b"x")
+            with pytest.raises(EndOfStream):
+                await stream.receive()
+        serving.cancel_scope.cancel()
+
+
+async def test_who_serves_takes_the_streams_until_it_ends(session_pair: SessionPair) -> None:
+    async def handle(stream: muxado.Stream) -> None:
+        await stream.send(b"served")
+
+    async with session_pair() as (dialed, accepted), create_task_group() as serving:
+        serving.start_soon(accepted.net_listener().serve, handle)
+        async with await dialed.open_stream() as stream:
+            assert await receive_all(stream) == b"served"
+        serving.cancel_scope.cancel()
+        with CancelScope(shield=True):
+            stream = await dialed.open_stream()
+            await stream.send(b"by hand")
+            taken = await accepted.accept_stream()
+            assert await taken.receive() == b"by hand"
+
+
+async def test_a_task_group_of_the_callers_is_left_when_its_handlers_are_done(
+    session_pair: SessionPair,
+) -> None:
+    async def handle(stream: muxado.Stream) -> None:
+        await stream.receive()
+
+    async with session_pair() as (dialed, accepted), create_task_group() as serving:
+        with anyio.fail_after(10):
+            async with create_task_group() as handlers:
+                serving.start_soon(accepted.net_listener().serve, handle, handlers)
+                async with await dialed.open_stream() as stream:
+                    await stream.send(b"x")
+                    with pytest.raises(EndOfStream):
+                        await stream.receive()
+        serving.cancel_scope.cancel()
+
+
+async def test_a_task_that_is_cancelled_by_its_name_ends_alone(
+    session_pair: SessionPair, anyio_backend_name: str
+) -> None:
+    if anyio_backend_name == "trio":
+        return  # its tasks have no cancel()
+    tasks_used: list[asyncio.Task[object]] = []
+
+    async def handle(stream: muxado.Stream) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        assert not task.cancelling()
+        tasks_used.append(task)
+        if await stream.receive() == b"swallow":
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await anyio.sleep_forever()
+        await stream.send(b"done")
+
+    async def ask(question: bytes) -> None:
+        async with await dialed.open_stream() as stream:
+            await stream.send(question)
+            assert await receive_all(stream) == b"done"
+
+    async with session_pair() as (dialed, accepted), create_task_group() as tasks:
+        tasks.start_soon(accepted.net_listener().serve, handle)
+        await ask(b"swallow")
+        await ask(b"next")
+        await anyio.wait_all_tasks_blocked()
+        tasks_used[-1].cancel()  # it waits for a stream
+        await anyio.wait_all_tasks_blocked()
+        await ask(b"and on")
+        tasks.cancel_scope.cancel()
+    assert len(set(tasks_used)) == 3
+
+
+async def test_who_gave_up_accepting_is_forgotten(session_pair: SessionPair) -> None:
+    async with session_pair() as (_, accepted):
+        for _ in range(20):
+            with CancelScope() as scope:
+                async with create_task_group() as tasks:
+                    tasks.start_soon(accepted.accept_stream)
+                    await anyio.wait_all_tasks_blocked()
+                    scope.cancel()
+        assert len(accepted._driver._acceptors) == 0

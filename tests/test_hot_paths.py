@@ -1,0 +1,134 @@
+"""The work that the hot paths do, in calls: a guard that does not look at the clock.
+
+Speed is the benchmark's subject; it needs a quiet machine.  What makes the paths fast is that they do
+little, and that can be counted anywhere: each limit is a quarter above what was counted when it was set
+(165, 73, 102 and 129, on CPython 3.11, 3.12 and 3.13).  A change that adds a layer fails here, and whoever
+makes one says why in raising the limit.
+
+Calls of Python functions and of C functions by the package's own code are counted, both ends in one
+process, on asyncio and its own link; what anyio and the event loop do is not ours.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from anyio import EndOfStream, create_task_group
+
+import muxado_py
+
+from .by_url import sessions_by_url
+from .check_byte_stream import receive_exactly
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
+
+PACKAGE = str(Path(muxado_py.__file__).parent)
+AT_ONCE = 64
+KIB = 1024
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """Count what the package calls, and how often it is called."""
+    calls: Counter[str] = Counter()
+
+    def count(frame: FrameType, event: str, _argument: Any) -> None:
+        if event in {"call", "c_call"} and frame.f_code.co_filename.startswith(PACKAGE):
+            calls[event] += 1
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(before)
+
+
+def check(calls: Counter[str], times: int, limit: float, what: str) -> None:
+    done = calls.total() / times
+    assert 0 < done <= limit, f"{what} takes {done:.0f} calls, {dict(calls)} in all for {times}"
+
+
+async def echo(stream: muxado_py.Stream) -> None:
+    try:
+        while True:
+            await stream.send(await stream.receive())
+    except EndOfStream:
+        await stream.aclose()
+
+
+async def test_a_call_on_a_stream_of_its_own() -> None:
+    rounds = 10
+
+    async def call() -> None:
+        for _ in range(rounds):
+            stream = await dialed.open_stream()
+            await stream.send(bytes(64))
+            assert await receive_exactly(stream, 64) == bytes(64)
+            await stream.aclose()
+
+    async with sessions_by_url() as (dialed, accepted), create_task_group() as serving:
+        serving.start_soon(accepted.net_listener().serve, echo)
+        await call()
+        with counted() as calls:
+            async with create_task_group() as callers:
+                for _ in range(AT_ONCE):
+                    callers.start_soon(call)
+        serving.cancel_scope.cancel()
+    check(calls, AT_ONCE * rounds, 206, "open, echo, close")
+
+
+async def test_a_message_on_an_open_stream() -> None:
+    rounds = 20
+
+    async def exchange(stream: muxado_py.Stream) -> None:
+        for _ in range(rounds):
+            await stream.send(bytes(64))
+            assert await receive_exactly(stream, 64) == bytes(64)
+
+    async with sessions_by_url() as (dialed, accepted), create_task_group() as serving:
+        serving.start_soon(accepted.net_listener().serve, echo)
+        streams = [await dialed.open_stream() for _ in range(AT_ONCE)]
+        for stream in streams:
+            await exchange(stream)
+        with counted() as calls:
+            async with create_task_group() as talkers:
+                for stream in streams:
+                    talkers.start_soon(exchange, stream)
+        serving.cancel_scope.cancel()
+    check(calls, AT_ONCE * rounds, 91, "a message and its echo")
+
+
+@pytest.mark.parametrize(("streams", "limit"), [(1, 128), (16, 161)])
+async def test_bulk_per_64_kib(streams: int, limit: float) -> None:
+    each = 8 * KIB * KIB // streams
+
+    async def sink(stream: muxado_py.Stream) -> None:
+        received = 0
+        while received < each:
+            received += len(await stream.receive(256 * KIB))
+        await stream.send(b"!")
+
+    async def bulk() -> None:
+        async with await dialed.open_stream() as stream:
+            for _ in range(each // (256 * KIB)):
+                await stream.send(bytes(256 * KIB))
+            assert await stream.receive() == b"!"
+
+    async with sessions_by_url() as (dialed, accepted), create_task_group() as serving:
+        serving.start_soon(accepted.net_listener().serve, sink)
+        with counted() as calls:
+            async with create_task_group() as senders:
+                for _ in range(streams):
+                    senders.start_soon(bulk)
+        serving.cancel_scope.cancel()
+    check(calls, 8 * KIB * KIB // (64 * KIB), limit, f"64 KiB on one of {streams} streams")

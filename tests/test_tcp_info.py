@@ -1,0 +1,67 @@
+"""What Linux tells of a connection, on a real one."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import pytest
+
+from muxado_py.tcp_info import TcpInfo
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a path")
+
+SENT = bytes(100_000)
+
+
+def test_figures_of_a_connection() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as near,
+    ):
+        far, _ = listener.accept()
+        with far:
+            info = TcpInfo.of(near)
+            assert info is not None
+            before = info.look().acknowledged
+            near.sendall(SENT)
+            left = len(SENT)
+            while left:
+                left -= len(far.recv(left))
+            far.sendall(b"x")
+            assert near.recv(1) == b"x"  # which acknowledges
+            figures = info.look()
+            assert figures.acknowledged - before + info.queued() == len(SENT)
+            assert 0 < figures.least_round_trip < 10
+            assert 0 < figures.round_trip < 10
+
+
+def test_what_was_handed_over_and_nobody_reads_is_queued() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as near:
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        near.connect(listener.getsockname())
+        near.setblocking(False)
+        info = TcpInfo.of(near)
+        assert info is not None
+        with pytest.raises(BlockingIOError):
+            while True:
+                near.send(SENT)
+        assert info.queued() > 0
+
+
+def test_other_sockets_tell_nothing() -> None:
+    near, far = socket.socketpair()
+    with near, far, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        assert TcpInfo.of(near) is None
+        assert TcpInfo.of(datagrams) is None
+
+
+def test_a_socket_that_was_closed_has_no_path() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as near,
+    ):
+        info = TcpInfo.of(near)
+    assert info is not None
+    assert info.look().least_round_trip == 0
+    assert info.queued() == 0

@@ -1,0 +1,175 @@
+"""Giving way: a cancelled task always does, and everybody does once in a while."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from math import inf
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from anyio import CancelScope, create_task_group
+from hypothesis import given
+from hypothesis import strategies as st
+
+import muxado_py.trio_turns
+import muxado_py.turns
+from muxado_py.turns import PATIENCE, Callback, turns_here, wake
+
+from .check_byte_stream import receive_all
+
+if TYPE_CHECKING:
+    from .conftest import SessionPair
+
+pytestmark = pytest.mark.anyio
+
+SCOPES = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=5)
+"""From the outermost in: whether it is cancelled, and whether it is a shield."""
+
+
+async def is_due(scopes: list[tuple[bool, bool]]) -> tuple[bool, bool]:
+    """What ``due`` says inside of ``scopes``, and what anyio says."""
+    due = turns_here().due
+    with ExitStack() as stack:
+        for cancelled, shield in scopes:
+            scope = stack.enter_context(CancelScope(shield=shield))
+            if cancelled:
+                scope.cancel()
+        return due(), anyio.current_effective_deadline() == -inf
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@given(scopes=SCOPES)
+def test_a_look_at_the_scopes_says_what_anyio_says(
+    backend: str, scopes: list[tuple[bool, bool]]
+) -> None:
+    due, cancelled = anyio.run(is_due, scopes, backend=backend)
+    assert due == cancelled
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_of_asyncios_own_is_cancelled_by_no_scope(anyio_backend: str) -> None:
+    async def look() -> bool:
+        return turns_here().due()
+
+    assert not await asyncio.create_task(look())
+
+
+@pytest.mark.parametrize("changed", ["scopes", "states"])
+def test_what_anyio_keeps_otherwise_is_not_looked_at(
+    changed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Scope:
+        _cancel_called = _shield = False
+
+    async def look() -> object:
+        if changed == "scopes":
+            monkeypatch.setattr(muxado_py.turns, "CancelScope", Scope)
+        else:
+            monkeypatch.setattr(muxado_py.turns, "WeakKeyDictionary", Scope)
+        return muxado_py.turns._scopes()
+
+    assert anyio.run(look) is None
+
+
+@pytest.fixture(params=["looking", "asking"])
+def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as anyio is what it was, and after."""
+    if request.param == "asking":
+        monkeypatch.setattr(muxado_py.turns, "_scopes", lambda: None)
+        monkeypatch.setattr(muxado_py.trio_turns, "looking", lambda patience: None)
+
+
+@pytest.mark.usefixtures("_either_way")
+async def test_a_cancelled_task_sends_nothing(session_pair: SessionPair) -> None:
+    async with session_pair() as (dialed, accepted):
+        stream = await dialed.open_stream()
+        for deadline in (inf, anyio.current_time() - 1):
+            with CancelScope(deadline=deadline) as scope:
+                if deadline == inf:
+                    scope.cancel()
+                await stream.send(b"too late")
+            assert scope.cancelled_caught
+        await stream.send(b"in time")
+        await stream.send_eof()
+        assert await receive_all(await accepted.accept_stream()) == b"in time"
+
+
+@pytest.mark.usefixtures("_either_way")
+async def test_every_call_gives_way_once_in_a_while(session_pair: SessionPair) -> None:
+    async with session_pair() as (dialed, _), create_task_group() as tasks:
+        stream = await dialed.open_stream()
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await anyio.lowlevel.checkpoint()
+
+        tasks.start_soon(count)
+        await anyio.lowlevel.checkpoint()
+        before = turns
+        for _ in range(10 * PATIENCE):
+            await stream.send(b"x")
+        assert turns - before >= 9
+        tasks.cancel_scope.cancel()
+
+
+def test_a_callback_is_called_each_time() -> None:
+    called: list[str] = []
+    waiter = Callback(lambda: called.append("called"))
+    wake(waiter)
+    wake(waiter)
+    assert called == ["called", "called"]
+
+
+async def test_a_waiter_that_was_cancelled_is_woken_in_vain() -> None:
+    waiter = turns_here().new_waiter()
+    went_on = False
+
+    async def wait() -> None:
+        nonlocal went_on
+        await waiter
+        went_on = True
+
+    async with create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        assert not waiter.done()
+        tasks.cancel_scope.cancel()
+    assert waiter.done()
+    wake(waiter)
+    await anyio.lowlevel.checkpoint()
+    assert not went_on
+
+
+async def test_a_waiter_that_is_woken_and_cancelled_at_once_is_one_of_them() -> None:
+    waiter = turns_here().new_waiter()
+
+    async def wait() -> None:
+        with CancelScope() as scope:
+            scopes.append(scope)
+            await waiter
+        await anyio.lowlevel.checkpoint()  # whatever it was, the task can go on
+
+    scopes: list[CancelScope] = []
+    async with create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        wake(waiter)
+        scopes[0].cancel()
+    assert waiter.done()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_waiter_is_woken_once(backend: str) -> None:
+    async def wait() -> bool:
+        waiter = turns_here().new_waiter()
+        wake(waiter)
+        wake(waiter)
+        await waiter
+        return waiter.done()
+
+    assert anyio.run(wait, backend=backend)
