@@ -1,22 +1,29 @@
-"""What the interop tests share: both event loops, the built peers, a session with one of them.
+"""What the interop tests share: both event loops, the built puppets, a session with one of them.
 
-``MUXADO_INTEROP=require`` turns "no Go here" from a skip into a failure, for the runs that count.
+A test that takes ``far`` runs for every peer of the table that can what the test ``needs``, with
+Python as client and as server, on asyncio and on trio.
+
+``MUXADO_INTEROP=require`` turns "no toolchain here" from a skip into a failure, for the runs that
+count.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter, defaultdict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import pytest
 
 import muxado_py as muxado
 
-from .go_peer import GO_VERSIONS, GoPeer, GoToolchainError, build_go_peers, run_go_peer
+from .peers import PEERS, Peer
+from .puppet import Puppet, run_puppet
+from .workshop import ToolchainError, Workshop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,37 +34,53 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 """Seconds for all a test does with one session; a hang fails it, nothing else comes near."""
 
+SHORT_PATIENCE = 3.0
+"""The same where a documented fault of the peer is a hang."""
+
 LOOPBACK = "127.0.0.1:0"
+
+Role = Literal["client", "server"]
+ROLES: tuple[Role, ...] = ("client", "server")
 
 
 @dataclass(frozen=True)
-class Go:
-    """One version of Go muxado, and which end of the session Python is."""
+class Far:
+    """The far end: one peer, and which end of the session Python is."""
 
+    peer: Peer
     program: Path
-    python: Literal["client", "server"]
+    python: Role
+    patience: float
+    """Seconds for all that happens in one session."""
 
     @asynccontextmanager
     async def session(
-        self, *flags: str, config: muxado.Config | None = None
-    ) -> AsyncIterator[tuple[muxado.Session, GoPeer]]:
-        """A session between us and a fresh Go peer, over TCP on loopback."""
-        with anyio.fail_after(PATIENCE):
+        self, *flags: str, **settings: Any
+    ) -> AsyncIterator[tuple[muxado.Session, Puppet]]:
+        """A session between us and a fresh puppet, over TCP on loopback.
+
+        :param flags: more flags for its program.
+        :param settings: more fields of our ``Config``.
+        """
+        config = muxado.Config(**self.peer.settings(**settings))
+        with anyio.fail_after(self.patience):
             if self.python == "client":
                 async with (
-                    run_go_peer(self.program, "-listen", LOOPBACK, *flags) as peer,
+                    self.run("-listen", LOOPBACK, *flags) as peer,
                     muxado.connect(f"tcp://{peer.address}", config=config) as session,
                 ):
                     yield session, peer
             else:
                 async with (
                     muxado.listen(f"tcp://{LOOPBACK}", config=config) as listener,
-                    run_go_peer(
-                        self.program, "-connect", listener.url.removeprefix("tcp://"), *flags
-                    ) as peer,
+                    self.run("-connect", listener.url.removeprefix("tcp://"), *flags) as peer,
                     one_session(listener) as session,
                 ):
                     yield session, peer
+
+    def run(self, *flags: str) -> Any:
+        """The puppet alone, as an async context manager."""
+        return run_puppet(self.program, *self.peer.flags, *flags)
 
 
 @asynccontextmanager
@@ -82,26 +105,85 @@ async def one_session(listener: muxado.SessionListener) -> AsyncIterator[muxado.
             over.set()
 
 
+# The matrix
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*abilities): the peers that a case makes sense for")
+    config.addinivalue_line(
+        "markers", "peers(*peers): the peers themselves, where it is about some"
+    )
+    config.addinivalue_line("markers", "roles(*roles): the ends that Python is; default both")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes ``far`` for each peer and role; faults of a peer are strict."""
+    if "far" not in metafunc.fixturenames:
+        return
+    about = [peer for mark in metafunc.definition.iter_markers("peers") for peer in mark.args]
+    needs = {ability for mark in metafunc.definition.iter_markers("needs") for ability in mark.args}
+    roles = [role for mark in metafunc.definition.iter_markers("roles") for role in mark.args]
+    case = metafunc.function.__name__
+    params = []
+    for peer, role in product(about or PEERS, roles or ROLES):
+        if not needs <= peer.can:
+            continue
+        fault = peer.faults.get(case)
+        marks = [pytest.mark.xfail(reason=fault, strict=True)] if fault else []
+        params.append(pytest.param((peer, role), id=f"{peer.name}-python_is_{role}", marks=marks))
+    metafunc.parametrize("far", params, indirect=True)
+
+
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def go_programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The built peers by version."""
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """Builds the puppets, each once."""
+    return Workshop(tmp_path_factory.mktemp("puppets"))
+
+
+@pytest.fixture
+def far(request: pytest.FixtureRequest, workshop: Workshop) -> Far:
+    peer, role = request.param
+    request.node.user_properties.append(("peer", peer.name))
     try:
-        return build_go_peers(tmp_path_factory.mktemp("go"))
-    except GoToolchainError as error:
+        program = workshop.program(peer.source)
+    except ToolchainError as error:
+        reason = f"{peer.name} cannot be built: {error}"
         if os.environ.get("MUXADO_INTEROP") == "require":
-            pytest.fail(f"MUXADO_INTEROP=require, but: {error}", pytrace=False)
-        pytest.skip(str(error))
+            pytest.fail(f"MUXADO_INTEROP=require, but {reason}", pytrace=False)
+        pytest.skip(reason)
+    expects_to_fail = request.node.get_closest_marker("xfail")
+    return Far(peer, program, role, SHORT_PATIENCE if expects_to_fail else PATIENCE)
 
 
-@pytest.fixture(
-    params=list(product(GO_VERSIONS, ("client", "server"))),
-    ids=lambda param: f"{param[0]}-python_is_{param[1]}",
-)
-def go(request: pytest.FixtureRequest, go_programs: dict[str, Path]) -> Go:
-    version, python = request.param
-    return Go(go_programs[version], python)
+# The report
+
+
+OUTCOMES = {
+    "passed": "passed",
+    "failed": "FAILED",
+    "error": "ERRORS",
+    "xfailed": "failed as its documented faults make them",
+    "skipped": "skipped",
+}
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """One line for each peer."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for outcome in OUTCOMES:
+        for report in terminalreporter.stats.get(outcome, ()):
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "peer":
+                    counts[value][outcome] += 1
+    if not counts:
+        return
+    terminalreporter.section("peers")
+    for peer in PEERS:
+        if peer.name in counts:
+            outcomes = (f"{n} {OUTCOMES[it]}" for it, n in counts[peer.name].items())
+            terminalreporter.write_line(f"{peer.name:36} {', '.join(outcomes)}")

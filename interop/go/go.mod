@@ -2,4 +2,9 @@ module interop/go
 
 go 1.24
 
-require golang.ngrok.com/muxado/v2 v2.0.2
+require (
+	github.com/hashicorp/yamux v0.1.2
+	github.com/inconshreveable/muxado v0.0.0-20160802230925-fc182d90f26e
+	github.com/xtaci/smux v1.5.58
+	golang.ngrok.com/muxado/v2 v2.0.2
+)

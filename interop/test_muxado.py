@@ -1,6 +1,6 @@
 """muxado_py and ``golang.ngrok.com/muxado/v2`` over TCP: every test is a script for two actors.
 
-``session`` is ours, ``peer`` is Go, moved by the verbs of ``interop/go/verbs.go``.  All run against
+``session`` is ours, ``peer`` is Go, moved by the verbs of ``interop/go/puppet``.  All run against
 the newest Go and against v2.0.1, as client and as server, on asyncio and on trio.
 
 What Go does is asserted too where a rule of ours rests on it: when a new version of Go changes,
@@ -9,141 +9,61 @@ the test that fails says which rule to look at.
 
 from __future__ import annotations
 
-import hashlib
 import random
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
 import muxado_py as muxado
-from muxado_py import Config, ErrorCode, Retry
+from muxado_py import ErrorCode, Retry
 
+from .actors import (
+    BULK,
+    WINDOW,
+    answer_with_echo,
+    echo,
+    opened_by_peer,
+    opened_by_python,
+    receive_all,
+    receive_exactly,
+    round_trip,
+    send_and_finish,
+    send_without_end,
+    sha256,
+)
 from .conftest import PATIENCE
-from .go_peer import GO_VERSIONS, run_go_peer
+from .peers import MUXADO_GO
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
-    from pathlib import Path
 
-    from .conftest import Go
-    from .go_peer import GoPeer
+    from .conftest import Far
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.interop,
+    pytest.mark.peers(*MUXADO_GO.values()),
     # Building the peers is bounded by itself; a first time compiles Go's standard library.
     pytest.mark.timeout(2 * PATIENCE, func_only=True),
 ]
 
-Pair = tuple[muxado.Stream, int]
-"""A stream as we hold it, and its id for Go."""
-
-WINDOW = 256 * 1024
-BULK = 4 * 1024 * 1024
-TYPED = Config(typed_streams=True)
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-async def receive_all(stream: muxado.Stream) -> bytes:
-    return b"".join([chunk async for chunk in stream])
-
-
-async def receive_exactly(stream: muxado.Stream, size: int) -> bytes:
-    received = b""
-    while len(received) < size:
-        received += await stream.receive(size - len(received))
-    return received
-
-
-async def send_and_finish(stream: muxado.Stream, data: bytes) -> None:
-    await stream.send(data)
-    await stream.send_eof()
-
-
-async def send_without_end(stream: muxado.Stream) -> NoReturn:
-    while True:
-        await stream.send(bytes(16 * 1024))
-
-
-async def echo(session: muxado.Session, data: bytes) -> bytes:
-    """A call to Go's ``serve_echo`` over a stream of its own."""
-    async with await session.open_stream() as stream, anyio.create_task_group() as tasks:
-        tasks.start_soon(send_and_finish, stream, data)
-        answer = await receive_all(stream)
-    return answer
-
-
-async def answer_with_echo(stream: muxado.Stream) -> None:
-    async with stream:
-        async for chunk in stream:
-            await stream.send(chunk)
-        await stream.send_eof()
-
-
-async def opened_by_python(session: muxado.Session, peer: GoPeer, first: bytes = b"hello") -> Pair:
-    """A stream we open, seen from both ends; ``first`` is sent and read, for Go sees no empty SYN."""
-    ours = await session.open_stream()
-    await ours.send(first)
-    theirs = (await peer.do("accept"))["stream"]
-    assert (await peer.do("read", stream=theirs, size=len(first)))["text"] == first.decode()
-    return ours, theirs
-
-
-async def opened_by_go(session: muxado.Session, peer: GoPeer, first: str = "hello") -> Pair:
-    """A stream Go opens, seen from both ends; ``first`` is written and read, to bring out its SYN."""
-    theirs = (await peer.do("open"))["stream"]
-    await peer.do("write", stream=theirs, text=first)
-    ours = await session.accept_stream()
-    assert await receive_exactly(ours, len(first)) == first.encode()
-    return ours, theirs
-
-
-async def round_trip(pair: Pair, peer: GoPeer) -> None:
-    """One byte there and one back: what was written before it, in either direction, has arrived."""
-    ours, theirs = pair
-    await ours.send(b"?")
-    assert (await peer.do("read", stream=theirs, size=1))["text"] == "?"
-    await peer.do("write", stream=theirs, text="!")
-    assert await receive_exactly(ours, 1) == b"!"
-
-
 # Echo
 
 
-async def test_python_calls_go_on_many_streams_at_once(go: Go) -> None:
-    equal = []
-
-    async def call() -> None:
-        question = random.randbytes(100_000)
-        equal.append(await echo(session, question) == question)
-
-    async with go.session() as (session, peer):
-        serving = await peer.begin("serve_echo")
-        async with anyio.create_task_group() as tasks:
-            for _ in range(100):
-                tasks.start_soon(call)
-        assert equal == [True] * 100
-        await session.aclose()
-        assert (await serving.wait())["served"] == 100
-
-
-async def test_go_calls_python_on_many_streams_at_once(go: Go) -> None:
-    async with go.session() as (session, peer), anyio.create_task_group() as tasks:
+async def test_go_calls_python_on_many_streams_at_once(far: Far) -> None:
+    async with far.session() as (session, peer), anyio.create_task_group() as tasks:
         tasks.start_soon(session.net_listener().serve, answer_with_echo)
-        assert await peer.do("call_echo", count=100, size=100_000) == {"equal": 100}
+        assert await peer.do("call_echo", count=100, size=100_000, finish=True) == {"equal": 100}
         tasks.cancel_scope.cancel()
 
 
-async def test_both_call_each_other_at_once(go: Go) -> None:
+async def test_both_call_each_other_at_once(far: Far) -> None:
     question = random.randbytes(BULK)
-    async with go.session() as (session, peer), anyio.create_task_group() as tasks:
+    async with far.session() as (session, peer), anyio.create_task_group() as tasks:
         tasks.start_soon(session.net_listener().serve, answer_with_echo)
         await peer.begin("serve_echo")
-        calling = await peer.begin("call_echo", count=4, size=BULK // 4)
+        calling = await peer.begin("call_echo", count=4, size=BULK // 4, finish=True)
         assert sha256(await echo(session, question)) == sha256(question)
         assert await calling.wait() == {"equal": 4}
         tasks.cancel_scope.cancel()
@@ -152,8 +72,8 @@ async def test_both_call_each_other_at_once(go: Go) -> None:
 # Half close
 
 
-async def test_python_finishes_and_reads_the_answer(go: Go) -> None:
-    async with go.session() as (session, peer):
+async def test_python_finishes_and_reads_the_answer(far: Far) -> None:
+    async with far.session() as (session, peer):
         ours, theirs = await opened_by_python(session, peer)
         await send_and_finish(ours, b"question")
         question = await peer.do("read", stream=theirs)
@@ -163,9 +83,9 @@ async def test_python_finishes_and_reads_the_answer(go: Go) -> None:
         assert await receive_all(ours) == b"answer"
 
 
-async def test_go_finishes_and_reads_the_answer(go: Go) -> None:
-    async with go.session() as (session, peer):
-        ours, theirs = await opened_by_go(session, peer)
+async def test_go_finishes_and_reads_the_answer(far: Far) -> None:
+    async with far.session() as (session, peer):
+        ours, theirs = await opened_by_peer(session, peer)
         await peer.do("write", stream=theirs, text="question")
         await peer.do("close_write", stream=theirs)
         assert await receive_all(ours) == b"question"
@@ -176,10 +96,10 @@ async def test_go_finishes_and_reads_the_answer(go: Go) -> None:
 
 @pytest.mark.parametrize("question", [b"", b"question"])
 async def test_go_can_answer_a_stream_that_we_open_and_finish_at_once(
-    go: Go, question: bytes
+    far: Far, question: bytes
 ) -> None:
     """A Go acceptor cannot write to a stream whose SYN and FIN came in one frame."""
-    async with go.session() as (session, peer):
+    async with far.session() as (session, peer):
         ours = await session.open_stream()
         if question:
             await ours.send(question)
@@ -191,9 +111,9 @@ async def test_go_can_answer_a_stream_that_we_open_and_finish_at_once(
         assert await receive_all(ours) == b"answer"
 
 
-async def test_python_can_answer_a_stream_that_go_opens_and_finishes_at_once(go: Go) -> None:
+async def test_python_can_answer_a_stream_that_go_opens_and_finishes_at_once(far: Far) -> None:
     """Go then sends SYN and FIN in one empty frame."""
-    async with go.session() as (session, peer):
+    async with far.session() as (session, peer):
         theirs = (await peer.do("open"))["stream"]
         await peer.do("close_write", stream=theirs)
         ours = await session.accept_stream()
@@ -205,7 +125,7 @@ async def test_python_can_answer_a_stream_that_go_opens_and_finishes_at_once(go:
 # Flow control
 
 
-async def test_nothing_is_lost_when_go_reads_slowly(go: Go) -> None:
+async def test_nothing_is_lost_when_go_reads_slowly(far: Far) -> None:
     data = random.randbytes(BULK)
     piece = BULK // 8
     finished = anyio.Event()
@@ -214,7 +134,7 @@ async def test_nothing_is_lost_when_go_reads_slowly(go: Go) -> None:
         await send_and_finish(stream, data)
         finished.set()
 
-    async with go.session() as (session, peer):
+    async with far.session() as (session, peer):
         bulk, theirs = await opened_by_python(session, peer)
         beside = await opened_by_python(session, peer)
         async with anyio.create_task_group() as tasks:
@@ -227,26 +147,13 @@ async def test_nothing_is_lost_when_go_reads_slowly(go: Go) -> None:
         assert (await peer.do("read", stream=theirs))["error"] == "EOF"
 
 
-async def test_nothing_is_lost_when_python_reads_slowly(go: Go) -> None:
-    received = b""
-    async with go.session() as (session, peer):
-        bulk, theirs = await opened_by_go(session, peer)
-        beside = await opened_by_python(session, peer)
-        writing = await peer.begin("write", stream=theirs, size=BULK)
-        while len(received) < BULK:
-            await round_trip(beside, peer)
-            if len(received) + WINDOW < BULK:
-                assert not writing.there, "Go was given more credit than was read"
-            received += await receive_exactly(bulk, BULK // 8)
-        written = await writing.wait()
-        assert (written["bytes"], written["sha256"]) == (BULK, sha256(received))
-
-
-async def test_windows_other_than_the_default_serve_when_both_ends_have_them(go: Go) -> None:
+async def test_windows_other_than_the_default_serve_when_both_ends_have_them(far: Far) -> None:
     window = 1024 * 1024
-    config = Config(initial_window=window, stream_window=window)
     question = random.randbytes(BULK)
-    async with go.session("-window", str(window), config=config) as (session, peer):
+    async with far.session("-window", str(window), initial_window=window, stream_window=window) as (
+        session,
+        peer,
+    ):
         await peer.begin("serve_echo")
         assert sha256(await echo(session, question)) == sha256(question)
 
@@ -254,8 +161,8 @@ async def test_windows_other_than_the_default_serve_when_both_ends_have_them(go:
 # Reset and full close
 
 
-async def test_go_reads_what_came_before_our_reset_and_then_its_code(go: Go) -> None:
-    async with go.session() as (session, peer):
+async def test_go_reads_what_came_before_our_reset_and_then_its_code(far: Far) -> None:
+    async with far.session() as (session, peer):
         ours, theirs = await opened_by_python(session, peer)
         await ours.send(b"last words")
         await peer.do("read", stream=theirs, size=4)
@@ -266,9 +173,9 @@ async def test_go_reads_what_came_before_our_reset_and_then_its_code(go: Go) -> 
         assert written["code"] == ErrorCode.STREAM_CANCELLED
 
 
-async def test_a_blocked_go_writer_wakes_up_to_our_reset(go: Go) -> None:
-    async with go.session() as (session, peer):
-        ours, theirs = await opened_by_go(session, peer)
+async def test_a_blocked_go_writer_wakes_up_to_our_reset(far: Far) -> None:
+    async with far.session() as (session, peer):
+        ours, theirs = await opened_by_peer(session, peer)
         writing = await peer.begin("write", stream=theirs, size=BULK)
         await receive_exactly(ours, WINDOW)
         ours.reset(ErrorCode.INTERNAL_ERROR)
@@ -277,18 +184,18 @@ async def test_a_blocked_go_writer_wakes_up_to_our_reset(go: Go) -> None:
         assert written["bytes"] < BULK
 
 
-async def test_a_blocked_go_writer_wakes_up_to_our_close(go: Go) -> None:
-    async with go.session() as (session, peer):
-        ours, theirs = await opened_by_go(session, peer)
+async def test_a_blocked_go_writer_wakes_up_to_our_close(far: Far) -> None:
+    async with far.session() as (session, peer):
+        ours, theirs = await opened_by_peer(session, peer)
         writing = await peer.begin("write", stream=theirs, size=BULK)
         await receive_exactly(ours, WINDOW)
         await ours.aclose()
         assert "error" in await writing.wait()
 
 
-async def test_our_sender_wakes_up_to_the_close_of_go(go: Go) -> None:
+async def test_our_sender_wakes_up_to_the_close_of_go(far: Far) -> None:
     """Go answers data for a stream that it closed with RST(STREAM_CLOSED)."""
-    async with go.session() as (session, peer):
+    async with far.session() as (session, peer):
         ours, theirs = await opened_by_python(session, peer)
         await peer.do("write", stream=theirs, text="answer")
         await peer.do("close", stream=theirs)
@@ -300,10 +207,9 @@ async def test_our_sender_wakes_up_to_the_close_of_go(go: Go) -> None:
         assert await receive_all(ours) == b"answer"
 
 
-async def test_our_sender_wakes_up_though_its_window_is_full(go: Go) -> None:
+async def test_our_sender_wakes_up_though_its_window_is_full(far: Far) -> None:
     """Go's FIN does not say that nobody reads: only a zero-window probe finds out."""
-    config = Config(probe_interval=0.1)
-    async with go.session(config=config) as (session, peer):
+    async with far.session(probe_interval=0.1) as (session, peer):
         ours, theirs = await opened_by_python(session, peer)
         await ours.send(bytes(WINDOW))
         sending = anyio.Event()
@@ -323,9 +229,9 @@ async def test_our_sender_wakes_up_though_its_window_is_full(go: Go) -> None:
 # Refusal
 
 
-async def test_what_overflows_the_backlog_of_go_is_refused_and_go_never_sees_it(go: Go) -> None:
+async def test_what_overflows_the_backlog_of_go_is_refused_and_go_never_sees_it(far: Far) -> None:
     seen: set[int] = set()
-    async with go.session("-backlog", "2") as (session, peer):
+    async with far.session("-backlog", "2") as (session, peer):
         streams = []
         for _ in range(5):
             # Each is sent to at once: a stream that was refused meanwhile takes nothing.
@@ -346,11 +252,11 @@ async def test_what_overflows_the_backlog_of_go_is_refused_and_go_never_sees_it(
 # The end of a session
 
 
-async def test_nothing_is_lost_after_our_goaway(go: Go) -> None:
+async def test_nothing_is_lost_after_our_goaway(far: Far) -> None:
     """Go up to v2.0.1 swallows the eight bytes after a GOAWAY: they must be padding."""
     data = random.randbytes(BULK)
-    async with go.session() as (session, peer):
-        pairs = [await opened_by_python(session, peer), await opened_by_go(session, peer)]
+    async with far.session() as (session, peer):
+        pairs = [await opened_by_python(session, peer), await opened_by_peer(session, peer)]
         session.go_away()
         for pair in pairs:
             await round_trip(pair, peer)
@@ -364,15 +270,15 @@ async def test_nothing_is_lost_after_our_goaway(go: Go) -> None:
             assert (await writing.wait())["sha256"] == sha256(received)
 
 
-async def test_a_drain_lets_go_finish_what_it_has_open(go: Go) -> None:
+async def test_a_drain_lets_go_finish_what_it_has_open(far: Far) -> None:
     drained = anyio.Event()
 
     async def drain() -> None:
         await session.drain(PATIENCE)
         drained.set()
 
-    async with go.session() as (session, peer), anyio.create_task_group() as tasks:
-        pairs = [await opened_by_python(session, peer), await opened_by_go(session, peer)]
+    async with far.session() as (session, peer), anyio.create_task_group() as tasks:
+        pairs = [await opened_by_python(session, peer), await opened_by_peer(session, peer)]
         tasks.start_soon(drain)
         for pair in pairs:
             await round_trip(pair, peer)
@@ -387,11 +293,12 @@ async def test_a_drain_lets_go_finish_what_it_has_open(go: Go) -> None:
 
 
 @pytest.mark.parametrize("typed", [True, False])
-async def test_a_drain_of_an_idle_session_ends_at_once(go: Go, typed: bool) -> None:
+async def test_a_drain_of_an_idle_session_ends_at_once(far: Far, typed: bool) -> None:
     """Go never speaks first and answers no ping; and a stream of heartbeats is nobody's call."""
     too_long = 10 * PATIENCE
-    config = Config(typed_streams=typed, heartbeat_timeout=too_long)
-    async with go.session(*["-typed"] * typed, config=config) as (session, peer):
+    async with far.session(
+        *["-typed"] * typed, typed_streams=typed, heartbeat_timeout=too_long
+    ) as (session, peer):
         if typed:
             await peer.begin("accept")
             await peer.do("start_beating")
@@ -401,19 +308,19 @@ async def test_a_drain_of_an_idle_session_ends_at_once(go: Go, typed: bool) -> N
         assert (await peer.do("wait"))["goaway"] == ErrorCode.NO_ERROR
 
 
-async def test_our_close_ends_what_go_has_open(go: Go) -> None:
-    async with go.session() as (session, peer):
-        _, theirs = await opened_by_go(session, peer)
+async def test_our_close_ends_what_go_has_open(far: Far) -> None:
+    async with far.session() as (session, peer):
+        _, theirs = await opened_by_peer(session, peer)
         reading = await peer.begin("read", stream=theirs)
         await session.aclose()
         assert (await peer.do("wait"))["goaway"] == ErrorCode.NO_ERROR
         assert (await reading.wait())["code"] == ErrorCode.SESSION_CLOSED
 
 
-async def test_the_close_of_go_is_a_goodbye(go: Go) -> None:
+async def test_the_close_of_go_is_a_goodbye(far: Far) -> None:
     """It says nothing, though, of what Go's application saw: Go reports the last SYN, not the
     highest."""
-    async with go.session() as (session, peer):
+    async with far.session() as (session, peer):
         ours, _ = await opened_by_python(session, peer)
         unseen = await session.open_stream()
         await unseen.send(b"in the backlog")
@@ -430,7 +337,7 @@ async def test_the_close_of_go_is_a_goodbye(go: Go) -> None:
         assert refused.value.retry is Retry.NEVER_SENT
 
 
-async def test_a_killed_peer_leaves_no_call_hanging_and_no_verdict_safe(go: Go) -> None:
+async def test_a_killed_peer_leaves_no_call_hanging_and_no_verdict_safe(far: Far) -> None:
     errors: list[muxado.TransportError] = []
 
     async def expect_the_end(call: Awaitable[object]) -> None:
@@ -438,9 +345,9 @@ async def test_a_killed_peer_leaves_no_call_hanging_and_no_verdict_safe(go: Go) 
             await call
         errors.append(caught.value)
 
-    async with go.session() as (session, peer):
+    async with far.session() as (session, peer):
         reading, _ = await opened_by_python(session, peer)
-        sending, _ = await opened_by_go(session, peer)
+        sending, _ = await opened_by_peer(session, peer)
         await sending.send(bytes(WINDOW))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(expect_the_end, reading.receive())
@@ -456,8 +363,8 @@ async def test_a_killed_peer_leaves_no_call_hanging_and_no_verdict_safe(go: Go) 
 # Typed streams and heartbeats
 
 
-async def test_stream_types_are_seen_by_both(go: Go) -> None:
-    async with go.session("-typed", config=TYPED) as (session, peer):
+async def test_stream_types_are_seen_by_both(far: Far) -> None:
+    async with far.session("-typed", typed_streams=True) as (session, peer):
         ours = await session.open_stream(stream_type=0x01020304)
         await ours.send(b"hello")
         accepted = await peer.do("accept")
@@ -471,16 +378,16 @@ async def test_stream_types_are_seen_by_both(go: Go) -> None:
         assert await receive_exactly(answer, 5) == b"hello"
 
 
-async def test_go_answers_our_heartbeat(go: Go) -> None:
-    async with go.session("-typed", config=TYPED) as (session, peer):
+async def test_go_answers_our_heartbeat(far: Far) -> None:
+    async with far.session("-typed", typed_streams=True) as (session, peer):
         accepting = await peer.begin("accept")
         for _ in range(3):
             assert 0 < await session.ping(timeout=PATIENCE) < PATIENCE
         assert not accepting.there, "the heartbeat reached Go's application"
 
 
-async def test_we_answer_the_heartbeat_of_go(go: Go) -> None:
-    async with go.session("-typed", config=TYPED) as (session, peer):
+async def test_we_answer_the_heartbeat_of_go(far: Far) -> None:
+    async with far.session("-typed", typed_streams=True) as (session, peer):
         await peer.do("start_beating")
         for _ in range(3):
             assert (await peer.do("beat"))["answered"]
@@ -488,9 +395,10 @@ async def test_we_answer_the_heartbeat_of_go(go: Go) -> None:
         assert (await session.accept_stream()).stream_type == 7
 
 
-async def test_a_frozen_go_is_found_out_by_our_heartbeat(go: Go) -> None:
-    config = Config(typed_streams=True, heartbeat_interval=0.1, heartbeat_timeout=0.5)
-    async with go.session("-typed", config=config) as (session, peer):
+async def test_a_frozen_go_is_found_out_by_our_heartbeat(far: Far) -> None:
+    async with far.session(
+        "-typed", typed_streams=True, heartbeat_interval=0.1, heartbeat_timeout=0.5
+    ) as (session, peer):
         await peer.begin("accept")
         await session.ping(timeout=PATIENCE)
         ours = await session.open_stream(stream_type=7)
@@ -501,10 +409,9 @@ async def test_a_frozen_go_is_found_out_by_our_heartbeat(go: Go) -> None:
         assert not caught.value.retry.safe
 
 
-async def test_a_silent_go_without_heartbeats_is_not_thought_dead(go: Go) -> None:
+async def test_a_silent_go_without_heartbeats_is_not_thought_dead(far: Far) -> None:
     """Go that was not asked for typed streams can answer no heartbeat; silence proves nothing."""
-    config = Config(heartbeat_interval=0.05, heartbeat_timeout=0.1)
-    async with go.session(config=config) as (session, peer):
+    async with far.session(heartbeat_interval=0.05, heartbeat_timeout=0.1) as (session, peer):
         pair = await opened_by_python(session, peer)
         await anyio.sleep(0.5)  # long enough to be wrongly declared dead three times
         await round_trip(pair, peer)
@@ -513,16 +420,14 @@ async def test_a_silent_go_without_heartbeats_is_not_thought_dead(go: Go) -> Non
 # Recognition
 
 
-@pytest.mark.parametrize("version", GO_VERSIONS)
-async def test_go_does_not_notice_the_frame_by_which_we_know_each_other(
-    go_programs: dict[str, Path], version: str
-) -> None:
+@pytest.mark.roles("client")
+async def test_go_does_not_notice_the_frame_by_which_we_know_each_other(far: Far) -> None:
     hello = bytes.fromhex("0000042c 7fffffff 6d787001")
     syn = bytes.fromhex("00000112 00000003") + b"?"
     credit = bytes.fromhex("00000420 00000003 00000001")
     data = bytes.fromhex("00000110 00000003") + b"!"
     with anyio.fail_after(PATIENCE):
-        async with run_go_peer(go_programs[version], "-listen", "127.0.0.1:0") as peer:
+        async with far.run("-listen", "127.0.0.1:0") as peer:
             host, port = peer.address.split(":")
             async with await anyio.connect_tcp(host, int(port)) as transport:
                 await transport.send(hello + syn)

@@ -1,0 +1,160 @@
+"""Builds the puppets: every version of every library, each once a run, when a test first needs it.
+
+Where data comes from and goes to.  A :class:`GoSource`, :class:`DebianSource` or :class:`RustSource`
+says what program to build and against which published version; :class:`Workshop` keeps what was built
+in a directory of the run, and nothing of it in the source tree.
+
+The rule.  Versions are pinned exactly: the Go ones here, against ``interop/go/go.sum``; the Rust one in
+``interop/rust/Cargo.toml``; the Debian one by its version and its SHA-256.
+
+The trap.  ``go.sum`` holds more than ``go.mod`` asks for, and ``go mod tidy`` would drop it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ("DebianSource", "GoSource", "RustSource", "Source", "ToolchainError", "Workshop")
+
+HERE = Path(__file__).parent
+BUILD_TIMEOUT = 420.0  # seconds; the first build compiles Go's standard library too
+
+
+class ToolchainError(Exception):
+    """A puppet could not be built; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoSource:
+    """A main package in ``interop/go``, built against one version of one module, or of none."""
+
+    package: str
+    module: str = ""
+    """``path@version``; nothing for what needs Go's standard library alone."""
+    tags: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DebianSource:
+    """A main package in ``interop/go``, built against a module that Debian still publishes.
+
+    Go's module proxy cannot serve it, as its repository's history was rewritten since.
+    """
+
+    package: str
+    module: str
+    """The path under which the package imports it, and under which Debian installs it."""
+    debian: str
+    """``package=version``"""
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class RustSource:
+    """The crate in ``interop/rust``, which pins its versions itself."""
+
+
+Source = GoSource | DebianSource | RustSource
+
+
+class Workshop:
+    """Builds into one directory, and remembers what it built and what it could not build."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._built: dict[Source, Path | ToolchainError] = {}
+
+    def program(self, source: Source) -> Path:
+        """The program built from ``source``.
+
+        :raises ToolchainError: if a toolchain or a published source is missing, or the build fails.
+        """
+        if source not in self._built:
+            directory = self._directory / str(len(self._built))
+            directory.mkdir(parents=True)
+            try:
+                self._built[source] = _build(source, directory)
+            except ToolchainError as error:
+                self._built[source] = error
+        result = self._built[source]
+        if isinstance(result, ToolchainError):
+            raise result
+        return result
+
+
+def _build(source: Source, directory: Path) -> Path:
+    match source:
+        case GoSource(package, module, tags):
+            edit = f"-require={module}" if module else "-go=1.24"
+            return _build_go(directory, package, edit, "-tags", tags)
+        case DebianSource(package, module):
+            unpacked = _unpack(source, directory)
+            return _build_go(directory, package, f"-replace={module}={unpacked}")
+        case RustSource():
+            return _build_rust(directory)
+
+
+def _build_go(directory: Path, package: str, edit: str, *flags: str) -> Path:
+    go = _tool("go", "/usr/local/go/bin", "install Go 1.24 or newer")
+    for name in ("go.mod", "go.sum"):
+        shutil.copy(HERE / "go" / name, directory)
+    modules = directory / "go.mod"
+    program = directory / package
+    _run([go, "mod", "edit", edit, str(modules)], directory)
+    build = [go, "build", "-buildvcs=false", f"-modfile={modules}", "-mod=mod", *flags]
+    _run([*build, "-o", str(program), f"./{package}"], HERE / "go")
+    return program
+
+
+def _unpack(source: DebianSource, directory: Path) -> Path:
+    """Fetch Debian's package and make its content a Go module."""
+    apt, dpkg = (_tool(name, "/usr/bin", "this needs Debian") for name in ("apt-get", "dpkg-deb"))
+    try:
+        _run([apt, "download", source.debian], directory)
+    except ToolchainError:  # nobody asked for Debian's lists yet
+        _run([apt, "update"], directory)
+        _run([apt, "download", source.debian], directory)
+    [package] = directory.glob("*.deb")
+    found = hashlib.sha256(package.read_bytes()).hexdigest()
+    if found != source.sha256:
+        raise ToolchainError(f"{package.name} has SHA-256 {found}, not {source.sha256}")
+    _run([dpkg, "--extract", str(package), str(directory)], directory)
+    module = directory / "usr/share/gocode/src" / source.module
+    (module / "go.mod").write_text(f"module {source.module}\n")
+    return module
+
+
+def _build_rust(directory: Path) -> Path:
+    cargo = _tool("cargo", str(Path.home() / ".cargo/bin"), "install Rust 1.88 or newer")
+    crate = directory / "puppet"
+    shutil.copytree(HERE / "rust", crate)  # Cargo writes its lock file beside the manifest
+    _run([cargo, "build", "--release", "--quiet", "--target-dir", str(directory)], crate)
+    return directory / "release" / "puppet"
+
+
+def _tool(name: str, usual_place: str, advice: str) -> str:
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{usual_place}")
+    if path is None:
+        raise ToolchainError(f"no `{name}` in PATH or {usual_place}: {advice}")
+    return path
+
+
+def _run(command: list[str], directory: Path) -> None:
+    try:
+        subprocess.run(
+            command,
+            cwd=directory,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_TIMEOUT,
+        )
+    except subprocess.CalledProcessError as error:
+        raise ToolchainError(f"{' '.join(command)}\n{error.stderr}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolchainError(f"{' '.join(command)}: {error}") from error
