@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,3 +128,27 @@ async def test_a_call_that_was_refused_is_sent_again(session_pair: SessionPair) 
             tasks.start_soon(names["serve"], accepted)
             assert await names["call_twice_at_most"](dialed, b"question") == b"QUESTION"
             tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("wire", ["muxado", "yamux", "smux2"])
+async def test_the_relay_takes_its_dialers_wire(tmp_path: Path, wire: str) -> None:
+    names = executed("docs/wires.md")
+    url = f"unix://{tmp_path}/relay.sock"
+    found = []
+
+    async def on_session(session: muxado.Session) -> None:
+        found.append(session.config.wire)
+
+    async with anyio.create_task_group() as tasks:
+        with anyio.fail_after(30):
+            tasks.start_soon(names["relay"], url, on_session)
+            while not found:
+                with suppress(OSError):  # the relay does not listen yet, or is done with us
+                    async with (
+                        muxado.connect(url, config=muxado.Config(wire=wire)) as session,
+                        await session.open_stream(),
+                    ):
+                        await session.wait()
+                await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert found[0] == wire
