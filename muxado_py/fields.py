@@ -152,9 +152,7 @@ class StreamFields:
         """The peer's FIN arrived."""
         self._portion = (window + 1) // 2
         self._came: bytes | bytearray | memoryview = b""
-        self._came_more: deque[bytes | bytearray | memoryview] | None = (
-            None  # behind it, if it is not alone
-        )
+        self._came_more: deque[bytes | bytearray | memoryview] | None = None  # likewise
 
         # Who has it.
 

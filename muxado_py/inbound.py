@@ -178,9 +178,8 @@ class Inbound(Arrivals):
     def read(self, stream: StreamState, nbytes: int) -> bytes:
         """Up to ``nbytes`` that arrived, ``b""`` if there are none, and the credit that reading frees."""
         if not stream.unread:
-            return (
-                b""  # and no credit, of which a peer that is not recognized yet may learn otherwise
-            )
+            # And no credit, which a peer that is not recognized yet may learn of otherwise.
+            return b""
         peer = self.peer
         chunk = stream.read(nbytes)
         size = len(chunk)

@@ -116,9 +116,7 @@ class Stream(ByteStream):
                 while True:
                     state.reader = waiter = driver.new_waiter()
                     await waiter
-                    state = (
-                        self._state
-                    )  # for the type checker, which holds that waiting changed nothing
+                    state = self._state  # or mypy holds that waiting changed nothing
                     if state.unread or state.finished_there or state.failure is not None:
                         break
             finally:

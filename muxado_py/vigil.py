@@ -35,6 +35,8 @@ __all__ = ("Vigil", "may_stay_awake")
 MOST_DOUBT = 1024
 """How many times something has to come quickly before another vigil, at most."""
 
+LONG_AGO = float("-inf")
+
 
 class Vigil:
     """Whether to stay awake, for one link.
@@ -46,9 +48,7 @@ class Vigil:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._since = float(
-            "-inf"
-        )  # when something went or came last; infinite if that is long ago
+        self._since = LONG_AGO  # when something went or came last
         self._quick = 0  # how many times in a row something came in time
         self._doubt = 1  # how many it takes
 
@@ -72,7 +72,7 @@ class Vigil:
         """Whether to look once more."""
         if now - self._since <= self._seconds:
             return True
-        self._since = float("-inf")
+        self._since = LONG_AGO
         self._quick = 0
         self._doubt = min(2 * self._doubt, MOST_DOUBT)
         return False
