@@ -67,9 +67,10 @@ class Config:
     4 MiB, towards Go and Rust muxado not at all, because their wires promise less."""
 
     session_window: int = 64 * MIB
-    """Unread bytes of all streams together.  256 full streams fit.  A muxado_py peer is told and
-    waits; with others, the stream that holds most is reset when the sum goes over, or, on ``smux1``,
-    which has no windows, nothing is read until the application has read."""
+    """Unread bytes of all streams together.  256 full streams fit, and one should.  A muxado_py peer
+    is told and waits, from the second round trip on; with others, and before that, the stream that holds
+    most is reset when the sum goes over, or, on ``smux1``, which has no windows, nothing is read until the
+    application has read."""
 
     send_buffer: int = 128 * KIB
     """Bytes per stream that ``send`` takes before it waits.  What waits here can still be overtaken and taken
@@ -98,7 +99,8 @@ class Config:
 
     discard_limit: int = MIB
     """Bytes that may still come on a stream that this side has closed, on wires that throw them away
-    (yamux, smux2).  Four windows: a peer that has not noticed by then is reset, where that can be."""
+    (yamux, smux2).  Four windows: a peer that has not noticed by then gets no more credit, and is reset,
+    where that can be, once what was written here before has gone out."""
 
     discard_timeout: float = 300.0
     """Seconds in which the peer of such a stream should finish it too.  hashicorp/yamux's time."""
@@ -199,9 +201,15 @@ class Config:
                 f"stream_window must be at least the initial window ({initial}), because the peer "
                 f"may send that much unasked; got {self.stream_window}"
             )
+        if self.typed_streams and initial < _TYPE_SIZE:
+            raise ValueError(
+                f"initial_window must be at least {_TYPE_SIZE} with typed_streams, for the type of a "
+                f"stream to arrive; got {self.initial_window}"
+            )
 
 
 _DEFAULT_WINDOW = 256 * KIB
+_TYPE_SIZE = 4
 
 _RANGES: dict[str, tuple[float, float]] = {
     "initial_window": (1, MAX_WINDOW),

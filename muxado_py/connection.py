@@ -75,7 +75,7 @@ class Connection:
         self._out = Outbound(wire, self._table, self.events, config)
         self._in = Inbound(wire, self._table, self._out, self.events, config, clock)
         self._closing = Closing(wire, self._table, self._out, self._in, self.events)
-        self.upkeep = Upkeep(wire, self._table, self._out, self._in, self._closing)
+        self.upkeep = Upkeep(wire, self._table, self._out, self._in, self._closing, config)
         self._head: bytes | None = b""  # the peer's first bytes, until they tell its wire
         self._out.control.frame(wire.hello())
         # The commands of every message and stream, without a step between.

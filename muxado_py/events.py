@@ -2,7 +2,7 @@
 
 What it is.  Wake-ups, not data: bytes are pulled from the core by ``read``, and that call returns the
 credit, so a window cannot be forgotten.  The core notes here which streams changed; the session
-takes the notes, wakes whoever waits, and finds the streams by their ``owner``.
+takes the notes and wakes whoever waits, whom it finds in the stream.
 
 The rule.  A stream stands in a list at most once between two takes.
 """

@@ -98,9 +98,12 @@ class Inbound(Arrivals):
         stream.allowed = allowed
         if allowed < stream.edge:
             peer.tuner.crossed(stream)
+        if not size:
+            return None if pending else self.noise()
+        stream.answered = True
+        if stream.released:
+            return self._discard(stream, size)
         if size < TINY and not pending:
-            if not size:
-                return self.noise()
             stream.tiny += 1
             # They count for a stream until it is read, so the bound follows its window.
             most = self._max_tiny + stream.grown // 4
@@ -110,11 +113,6 @@ class Inbound(Arrivals):
                     ErrorCode.ENHANCE_YOUR_CALM,
                     f"more than {most} frames of under {TINY} bytes unread",
                 )
-        if not size:
-            return None
-        stream.answered = True
-        if stream.released:
-            return self._discard(stream, size)
         stream.append(chunk)
         peer.unread += size
         if self._typed and stream.stream_type is None and not stream.local:
@@ -147,15 +145,18 @@ class Inbound(Arrivals):
         self.peer.credit_session()
         if self._traits.drains_closed:
             stream.discarded += size
-            if stream.discarded > self._config.discard_limit + stream.grown:
-                self._out.give_up(stream)
-            else:
+            if stream.discarded <= self._config.discard_limit + stream.grown:
                 self._credit_dropped(stream, size)
+            elif stream.finished_here:
+                self._out.give_up(stream)
+            # Else what was written before the close still goes out; the peer gets no more credit.
 
     def _read_type(self, stream: StreamState) -> None:
         """A typed stream is offered once its four bytes are here."""
         if stream.unread >= 4:
-            self.typed(stream, int.from_bytes(self.read(stream, 4), "big"))
+            # Its credit goes with that of the next read: a refusal must be the first that the peer hears.
+            self.peer.unread -= 4
+            self.typed(stream, int.from_bytes(stream.read_owing(4), "big"))
 
     def _overflow(self) -> None:
         """The session holds too much.
@@ -243,11 +244,13 @@ class Inbound(Arrivals):
             self._hear(stream)
         if not nbytes:
             return self._provoked_reset(stream, ErrorCode.PROTOCOL_ERROR, "credit of 0 bytes")
+        starved = stream.credit <= 0
         if not stream.add_credit(nbytes):
             return self._provoked_reset(
                 stream, ErrorCode.FLOW_CONTROL_ERROR, "its credit passed 2^31-1 bytes"
             )
-        self._wake(stream)
+        if starved:
+            self._wake(stream)
         return None
 
     def consumed(self, stream_id: int, total: int, window: int) -> None:
@@ -256,17 +259,19 @@ class Inbound(Arrivals):
             return
         if not stream.heard:
             self._hear(stream)
+        starved = stream.credit <= 0
         if not stream.update_credit(total, window):
             return self._provoked_reset(
                 stream,
                 ErrorCode.FLOW_CONTROL_ERROR,
                 f"an update for {total} bytes read, that were not sent, or a window of {window}",
             )
-        self._wake(stream)
+        if starved:
+            self._wake(stream)
         return None
 
     def _wake(self, stream: StreamState) -> None:
-        """``stream`` may have more room to send."""
+        """``stream`` had no room to send, and may have some now."""
         if self._table.stalled:
             self._table.stalled.discard(stream)
         self._out.wake(stream, stream.sendable)

@@ -118,8 +118,10 @@ class Peer:
             more = window - self._window
             self._window = window
             for stream in self._table:
+                starved = stream.credit <= 0
                 stream.add_credit(more)
-                self._out.wake(stream, stream.sendable)
+                if starved:
+                    self._out.wake(stream, stream.sendable)
 
     def credit_session(self) -> None:
         """Tell a muxado_py how much more this session takes, a quarter of the bound at a time."""

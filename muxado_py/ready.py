@@ -16,6 +16,7 @@ still send on it that takes a RST for an error: it is *drained*, and only so man
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from .control import ControlQueue
@@ -66,7 +67,8 @@ class Readiness:
         self.session_limit = UNLIMITED
         """The total payload that a muxado_py peer takes, once it said so."""
         self._blocked: dict[StreamState, None] = {}  # streams that wait for session credit
-        self._unopened: dict[StreamState, None] = {}  # those whose SYN waits for acknowledgements
+        # Those whose SYN waits for acknowledgements.
+        self._unopened: OrderedDict[StreamState, None] = OrderedDict()
 
     def credit_session(self, limit: int) -> None:
         """A muxado_py peer takes payload up to this total since the session began."""
@@ -135,7 +137,10 @@ class Readiness:
             self._blocked.pop(stream, None)
         self.control.forget(stream)
         if self._acknowledges:
-            self._unopened.pop(stream, None)
+            if stream in self._unopened:
+                del self._unopened[stream]
+            elif stream.id is None:
+                self._open_next()  # it may have had its turn, and leaves it to another
             self.acknowledged(stream)
 
     def acknowledged(self, stream: StreamState) -> None:
@@ -157,8 +162,7 @@ class Readiness:
 
     def _open_next(self) -> None:
         if self._unopened:
-            stream = next(iter(self._unopened))
-            del self._unopened[stream]
+            stream, _ = self._unopened.popitem(last=False)
             self.wake(stream, 0)
 
     # Streams that are closed here, and not there.

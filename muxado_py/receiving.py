@@ -120,6 +120,12 @@ class Receiving(StreamFields):
         self.edge += credit
         return credit
 
+    def read_owing(self, nbytes: int) -> bytes:
+        """The next ``nbytes``, which are here; their credit is announced with that of a later read."""
+        self.consumed += nbytes
+        self.owed += nbytes
+        return self.read(nbytes)
+
     def grow(self, nbytes: int) -> None:
         """The credit that is about to be announced allows ``nbytes`` more than was read.
 

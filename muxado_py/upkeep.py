@@ -12,12 +12,14 @@ method says so on the wire, as far as the wire can.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from .errors import ErrorCode
 
 if TYPE_CHECKING:
     from .closing import Closing
+    from .config import Config
     from .frames import Wire
     from .inbound import Inbound
     from .outbound import Outbound
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from .table import StreamTable
 
 __all__ = ("Upkeep",)
+
+PROBES = 64
+"""How many stalled streams are asked about in a second: a quarter of the empty frames that
+``Config.control_rate`` takes, for a probe is one to the peer."""
 
 
 class Upkeep:
@@ -37,12 +43,15 @@ class Upkeep:
         outbound: Outbound,
         inbound: Inbound,
         closing: Closing,
+        config: Config,
     ) -> None:
         self._wire = wire
         self._table = table
         self._out = outbound
         self._in = inbound
         self._closing = closing
+        self._asked = 0  # the id of the stream that was asked about last
+        self._most_asked = max(1, int(config.probe_interval * PROBES))
 
     @property
     def holds(self) -> bool:
@@ -80,22 +89,27 @@ class Upkeep:
             self._out.give_up(stream)
 
     def ask_stalled(self) -> None:
-        """Ask about each stream that is blocked by its window after the peer's FIN.
+        """``Config.probe_interval`` has passed: ask about streams that are blocked after the peer's FIN.
 
         Such a peer may have closed the stream altogether; only a frame tells, where there is one.
         """
-        for stream in self._stalled():
-            assert stream.id is not None
-            self._out.control.frame(self._wire.probe(stream.id))
+        ids = sorted(stream.id or 0 for stream in self._stalled())
+        turn = bisect_right(ids, self._asked)
+        for stream_id in (ids[turn:] + ids[:turn])[: self._most_asked]:
+            self._out.control.frame(self._wire.probe(stream_id))
+            self._asked = stream_id
 
     def give_up_stalled(self) -> None:
         """Half of ``Config.stall_timeout`` has passed; where ``ask_stalled`` can ask, that decides."""
         if self._wire.traits.resets_unknown:
             return
-        stalled = self._table.stalled
+        stalled, still = self._table.stalled, dict.fromkeys(self._stalled())
+        for stream in [one for one in stalled if one not in still]:
+            stalled.discard(stream)  # what waited was taken back
         for stream in stalled.age():
+            del still[stream]
             self._in.give_up_stalled(stream)
-        for stream in self._stalled():
+        for stream in still:
             stalled.add(stream)
 
     def _stalled(self) -> list[StreamState]:

@@ -81,5 +81,12 @@ def test_a_stream_window_below_the_initial_one() -> None:
         Config(stream_window=1024)
 
 
+def test_a_first_window_that_no_type_fits_into() -> None:
+    with pytest.raises(ValueError, match=r"^initial_window must be at least 4 .*got 3$"):
+        Config(initial_window=3, typed_streams=True)
+    assert Config(initial_window=4, typed_streams=True).typed_streams
+    assert Config(wire="yamux", typed_streams=True).typed_streams
+
+
 def test_windows_of_the_tests_are_allowed() -> None:
     assert Config(initial_window=1, stream_window=1).stream_window == 1

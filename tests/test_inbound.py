@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from muxado_py import Config, Retry
 from muxado_py.errors import ErrorCode
 
-from .helpers.pair import Pair, Script
+from .helpers.pair import Pair, Script, read_all
 
 
 def test_a_stream_that_was_taken_cannot_be_refused_any_more() -> None:
@@ -126,3 +128,27 @@ def test_an_announced_frame_is_judged_whole_and_not_counted() -> None:
     peer.feed("00000a 10 00000003 00")
     assert peer.sent() == ["000004 00 00000003 00000003"]
     assert (stream.allowed, stream.unread) == (9, 0)
+
+
+@pytest.mark.parametrize("window", [256 * 1024, 2**20])
+def test_a_type_is_read_without_a_word_to_the_peer(window: int) -> None:
+    """Credit for it would be the first that the opener hears, and a refusal no refusal any more."""
+    pair = Pair(Config(wire="yamux", typed_streams=True, stream_window=window))
+    pair.open(stream_type=7)  # the opener learns that streams are acknowledged when they are taken
+    pair.run_until_idle()
+    second = pair.client.open(None, 7)
+    pair.client.write(second, b"x")
+    pair.run_until_idle()
+    pair.server.stop_accepting()
+    pair.run_until_idle()
+    assert second.retry is Retry.REFUSED
+
+
+def test_the_bytes_of_a_type_are_credited_with_what_is_read_later() -> None:
+    pair = Pair(Config(initial_window=1000, stream_window=1000, typed_streams=True))
+    near, far = pair.open(b"x" * 996, stream_type=7)
+    assert pair.client.data_to_send(0) == []
+    assert near.credit == 0
+    assert read_all(pair.server, far) == b"x" * 996
+    pair.run_until_idle()
+    assert near.credit == 1000

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from muxado_py import Config, Priority
+from muxado_py.errors import ErrorCode
+from muxado_py.frames.muxado import Muxado
 from muxado_py.scheduler import UrgencyScheduler
 
-from .helpers.pair import Pair, Script, read_all, split_frames
+from .helpers.pair import Pair, Script, held, read_all, split_frames
 
 if TYPE_CHECKING:
     from muxado_py.scheduler import Key, Send
@@ -196,3 +198,51 @@ def test_every_frame_is_within_the_peers_window() -> None:
     peer.feed("000004 20 00000003 00000bb8")
     assert [int(frame[:6], 16) for frame in peer.sent()] == [3000]
     assert peer.sent() == []
+
+
+def test_places_of_streams_that_are_reset_go_to_those_that_wait() -> None:
+    """yamux has 256 unacknowledged streams at once; the next 256 had their turn, and are cancelled."""
+    pair = Pair(Config(wire="yamux"))
+    for _ in range(256):
+        pair.client.open(None, None)
+    pair.run_until_idle()
+    second = [pair.client.open(None, None) for _ in range(256)]
+    third = [pair.client.open(None, None) for _ in range(10)]
+    pair.run_until_idle()
+    while pair.server.accept():
+        pass
+    pair.pump(pair.server)
+    pair.deliver(pair.server)
+    for stream in second:
+        pair.client.reset(stream, ErrorCode.STREAM_CANCELLED)
+    pair.run_until_idle()
+    assert [stream.id for stream in third] == list(range(513, 533, 2))
+
+
+def test_credit_does_not_change_in_which_order_bytes_were_written() -> None:
+    pair = Pair(Config(scheduler="fifo", max_frame=1024))
+    near, first = pair.open(b"x")
+    _, second = pair.open(b"x")
+    credit = Muxado(client=True).credit(near.id or 0, 1, 0, 0)
+    pair.server.write(first, bytes(1000))
+    pair.server.receive_data(credit * 50)
+    pair.server.write(second, bytes(1000))
+    pair.server.write(first, bytes(40_000))
+    sent = split_frames(b"".join(pair.server.data_to_send(2**20)), "muxado")
+    streams = [int.from_bytes(frame[4:8], "big") for frame in sent if frame[3] & 0xF0 == 0x10]
+    assert streams[:3] == [first.id, second.id, first.id]
+
+
+@pytest.mark.parametrize("scheduler", ["priority", "round-robin", "fifo"])
+def test_credit_that_changes_nothing_costs_no_memory(scheduler: str) -> None:
+    """A peer that does not read can give it byte by byte, now for this stream and now for that."""
+    pair = Pair(Config(scheduler=scheduler))
+    ends = [pair.open(b"x") for _ in range(2)]
+    for _, far in ends:
+        pair.server.write(far, bytes(100_000))
+    wire = Muxado(client=True)
+    credits = b"".join(wire.credit(near.id or 0, 1, 0, 0) for near, _ in ends)
+    before = held(pair.server)
+    for _ in range(100):
+        pair.server.receive_data(credits * 100)
+    assert held(pair.server) - before < 4096

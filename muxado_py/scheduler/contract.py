@@ -5,8 +5,8 @@ What it is.  A small interface, in the manner of Go's ``http2.WriteScheduler``. 
 one place, late: each frame is cut only when its stream's turn has come, so a priority still means
 something for bytes that were written long ago.
 
-How it is driven.  ``mark_ready`` says that a key can send ``nbytes`` more than it could before (new
-bytes, or new credit); with the first such call the scheduler begins to know it, and with ``remove``
+How it is driven.  ``mark_ready`` says that a key can send, and that ``nbytes`` more were written to it, or
+are free to go after it had no credit; with the first such call the scheduler begins to know it, and with ``remove``
 it ends.  ``serve`` lets ready keys send, a frame each, until enough went: it calls ``send(key, left)``,
 which cuts a frame and returns how many bytes that was and whether the key can send more.  One key is in
 service at a time; during ``send``, all other methods may be called for any key, the one in service too.
@@ -57,10 +57,10 @@ class Scheduler(Protocol):
     """What the core asks of a scheduler; see the module essay for the order of calls."""
 
     def mark_ready(self, key: Key, nbytes: int) -> None:
-        """``key`` can send ``nbytes`` more bytes than before (0: a bare SYN or FIN).
+        """``key`` can send, and was written ``nbytes`` more, or is free to send them (0: a bare SYN or FIN).
 
-        Called for each write and each credit, also while the key is ready already.  A key that was
-        removed is ignored.
+        Called for each write, also while the key is ready already; not for credit that comes to a key
+        with credit left, of which a peer may give any number.  A key that was removed is ignored.
         """
 
     def moved(self, key: Key) -> None:
