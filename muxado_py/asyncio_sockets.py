@@ -14,7 +14,6 @@ left alone, asyncio lets it keep 64 KiB that no priority can overtake any more.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from itertools import chain, zip_longest
 from time import perf_counter
@@ -23,15 +22,14 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 from anyio import (
     CancelScope,
-    ClosedResourceError,
     Event,
-    ResourceGuard,
     create_task_group,
     move_on_after,
 )
 from anyio.abc import Listener, SocketAttribute
 from anyio.lowlevel import checkpoint
 
+from .accepting import Accepting
 from .asyncio_link import AsyncioLink
 from .connected import Connected
 from .flight import Flight
@@ -43,22 +41,17 @@ from .vigil import Vigil, may_stay_awake
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from anyio.abc import SocketStream, TaskGroup
+    from anyio.abc import SocketStream
 
     from .config import Config
     from .connection import Connection
 
 __all__ = ("AsyncioSockets",)
 
-logger = logging.getLogger("muxado.endpoints")
-
 EYEBALLS_DELAY = 0.25
 """Seconds until the next address is tried beside the one before (RFC 8305, section 5)."""
-
-ACCEPT_DELAY = 1.0
-"""Seconds until a listener that could not accept, for want of file descriptors say, tries again."""
 
 NO_LIMIT = 2.0**20
 """Seconds; whoever asks for a handshake bounds it."""
@@ -151,7 +144,7 @@ class AsyncioSockets(Sockets[socket.socket]):
         return await _connected(loop.create_connection, await _connect(socket.AF_UNIX, path))
 
     def listening(self, bound: Listener[SocketStream]) -> Listener[socket.socket]:
-        return _AsyncioListener(bound)
+        return Accepting(bound, _accept)
 
     async def accepted(self, one: socket.socket) -> Connected:
         return await _connected(asyncio.get_running_loop().connect_accepted_socket, one)
@@ -211,61 +204,14 @@ async def _connect(family: int, address: Any) -> socket.socket:
     return sock
 
 
-class _AsyncioListener(Listener[socket.socket]):
-    """Accepts sockets at those that ``bound`` listens on."""
-
-    def __init__(self, bound: Listener[SocketStream]) -> None:
-        self._bound = bound
-        self._guard = ResourceGuard("accepting from")
-        self._closed = False
-        self._acceptors: CancelScope | None = None
-        self._stopped = Event()
-
-    @property
-    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return self._bound.extra_attributes
-
-    async def serve(
-        self, handler: Callable[[socket.socket], Any], task_group: TaskGroup | None = None
-    ) -> None:
-        assert task_group is not None
-        if self._closed:
-            raise ClosedResourceError
-        self._stopped = Event()
-        try:
-            with self._guard:
-                async with create_task_group() as acceptors:
-                    self._acceptors = acceptors.cancel_scope
-                    for one in getattr(self._bound, "listeners", [self._bound]):
-                        raw = one.extra(SocketAttribute.raw_socket)
-                        acceptors.start_soon(_accept, raw, handler, task_group)
-        finally:
-            self._acceptors = None
-            self._stopped.set()
-
-    async def aclose(self) -> None:
-        self._closed = True
-        if self._acceptors is not None:
-            # No socket may be closed that the loop still watches.
-            self._acceptors.cancel()
-            with CancelScope(shield=True):
-                await self._stopped.wait()
-        await self._bound.aclose()
-
-
-async def _accept(
-    listening: socket.socket, handler: Callable[[socket.socket], Any], tasks: TaskGroup
-) -> None:
+async def _accept(listening: Listener[SocketStream]) -> socket.socket:
+    raw: Any = listening.extra(SocketAttribute.raw_socket)
     while True:
         # Not loop.sock_accept: cancelled in the wrong turn, it loses a connection (bpo-41317).
-        await anyio.wait_readable(listening)
+        await anyio.wait_readable(raw)
         try:
-            accepted, _ = listening.accept()
+            accepted, _ = raw.accept()
         except BlockingIOError:  # another process took it
             continue
-        except OSError as exc:
-            logger.warning("cannot accept a connection: %s", exc)
-            await anyio.sleep(ACCEPT_DELAY)
-        else:
-            accepted.setblocking(False)
-            tasks.start_soon(handler, accepted)
+        accepted.setblocking(False)
+        return cast("socket.socket", accepted)

@@ -73,7 +73,7 @@ class Driver:
         self._acceptors: dict[Waiter, None] = {}  # who waits for a stream in accept
         self._takers: list[Callable[[StreamState], None]] = []  # who is given every stream
         self._letting_go = False  # a task waits to let held streams go
-        self._idle: Event | None = None  # tells a drain that the last stream is done
+        self._awaited: list[tuple[Callable[[], bool], Event]] = []  # see wait_until
         self._running = Event()
         self._tasks: TaskGroup | None = None
 
@@ -159,19 +159,25 @@ class Driver:
         self._wake_acceptors()
         self.changed()
 
-    async def wait_idle(self) -> None:
-        """Wait until no stream is open, for the wire or for a handler of ours, or until the end."""
-        while self._busy and not self.over.is_set():
-            if self._idle is None or self._idle.is_set():
-                self._idle = Event()
-            await self._idle.wait()
+    async def wait_until(self, done: Callable[[], bool]) -> None:
+        """Wait until ``done()``, which is asked whenever something changed, or until the end."""
+        while not (self.over.is_set() or done()):
+            one = done, Event()
+            self._awaited.append(one)
+            try:
+                await one[1].wait()
+            finally:
+                self._awaited.remove(one)
 
-    @property
-    def _busy(self) -> bool:
-        """Whether a stream is open that carries more than heartbeats."""
+    def is_idle(self) -> bool:
+        """Whether no stream is open, for the wire or for a handler of ours, but for heartbeats."""
         ours, theirs = self.pings.streams
         connection = self.connection
-        return connection.live_streams > ours + theirs or connection.peer_streams > theirs
+        return connection.live_streams <= ours + theirs and connection.peer_streams <= theirs
+
+    def is_flushed(self) -> bool:
+        """Whether all that was sent, and can be, was cut into frames."""
+        return not self.connection.unsent
 
     async def tasks(self) -> TaskGroup:
         """The session's task group, for tasks that raise nothing; what runs there ends with it."""
@@ -192,8 +198,9 @@ class Driver:
         if events.noted:
             events.noted = False
             self._take(events)
-        if self._idle is not None and not self._busy:
-            self._idle.set()
+        for done, event in self._awaited:
+            if self.over.is_set() or done():
+                event.set()
         self.rouse()
 
     def _take(self, events: Events) -> None:
@@ -235,8 +242,6 @@ class Driver:
             logger.debug("%r is over: %s", self, events.ended.message)
             self.over.set()
             self._wake_acceptors()
-            if self._idle is not None:
-                self._idle.set()
 
     def _let_go_soon(self) -> None:
         if self._tasks is not None and not self._letting_go:

@@ -159,17 +159,12 @@ class SessionListener:
     ) -> None:
         self._sockets = _sockets()
         self._listener: Listener[Any] = self._sockets.listening(bound)
-        self._address = address
         self._config = config
         self._ssl_context = ssl_context
-
-    @property
-    def url(self) -> str:
+        if address.scheme != "unix":
+            address = address._replace(port=int(bound.extra(SocketAttribute.local_port)))
+        self.url = str(address)
         """The URL that reaches it, with the real port if 0 was asked for."""
-        if self._address.scheme == "unix":
-            return str(self._address)
-        port = self._listener.extra(SocketAttribute.local_port)
-        return str(self._address._replace(port=int(port)))
 
     async def serve(
         self,

@@ -8,21 +8,22 @@ Where data comes from and goes to.  The driver calls ``take`` with each stream t
 handler finds it as its argument and sees nothing of the task's earlier ones.
 
 The rule.  Every handler finds the context that ``serve`` was called in: what one handler put into a
-context variable, no other may find.  A task whose context has changed takes no other stream; that is
-found out without looking at a variable, for a context that nobody changed shares all of its copy.
+context variable, no other may find.  A task whose context has changed takes no other stream.  Values are
+compared by identity: an equal one may be changed later, and some (arrays) cannot be compared at all.
 
 The traps.  A stream may be given to a task that is cancelled before it could begin: nobody else will end
-that stream, so the task does.  And asyncio marks a task that was cancelled by its name; a task with a
-mark takes no other stream.
+that stream, so the task does.  asyncio marks a task that was cancelled by its name; a task with a mark
+takes no other stream.  And a cancellation that comes out of a handler may be that of a task it waited for.
 """
 
 from __future__ import annotations
 
 import logging
 from contextvars import copy_context
+from operator import is_
 from typing import TYPE_CHECKING, TypeVar
 
-from anyio import BrokenResourceError, EndOfStream, get_cancelled_exc_class
+from anyio import BrokenResourceError, EndOfStream, get_cancelled_exc_class, get_current_task
 
 from .errors import ErrorCode
 from .stream import Stream
@@ -65,7 +66,8 @@ class Handlers:
         self._handler = handler
         self._tasks = tasks
         self._most_idle = most_idle
-        self._context = copy_context()
+        self._context = context = copy_context()
+        self._values = tuple(context.values())
         self._idle: list[_Seat] = []  # the last that came goes first
 
     def take(self, state: StreamState) -> None:
@@ -86,7 +88,8 @@ class Handlers:
             wake(seat.waiter)
 
     async def _work(self, first: Stream) -> None:
-        context, task = copy_context(), current_task()
+        task, values = current_task(), self._values
+        name = None if task is None else task.get_name()
         seat = _Seat(first)
         del first
         while (stream := seat.stream) is not None:
@@ -96,15 +99,21 @@ class Handlers:
             except Exception as exc:  # noqa: BLE001 - one stream must not end them all
                 _report(stream, exc)
                 stream.reset(ErrorCode.INTERNAL_ERROR)
-            except BaseException:
+            except BaseException as exc:
                 stream.reset(ErrorCode.STREAM_CANCELLED)
+                if _is_its_own(exc):
+                    logger.info("the handler of %r was cancelled", stream)
+                    return
                 raise
             else:
                 stream.close()
             del stream  # a task that waits keeps nothing of its last one
-            if len(self._idle) >= self._most_idle or copy_context() != context:
+            if len(self._idle) >= self._most_idle:
                 return
-            if task is not None and task.cancelling():
+            now = copy_context()
+            if len(now) != len(values) or not all(map(is_, now.values(), values)):
+                return
+            if task is not None and (task.cancelling() or task.get_name() != name):
                 return
             seat.waiter = waiter = self._driver.new_waiter()
             self._idle.append(seat)
@@ -132,17 +141,33 @@ class _Seat:
 async def contain(handler: Callable[[Subject], Awaitable[object]], subject: Subject) -> None:
     """Call ``handler(subject)``; an exception ends in the log, for one peer must not end them all.
 
-    Cancellation: passed on.
+    Cancellation: passed on, if it is that of a cancel scope.
     """
     try:
         await handler(subject)
     except Exception as exc:  # noqa: BLE001 - as above
         _report(subject, exc)
+    except BaseException as exc:
+        if not _is_its_own(exc):
+            raise
+        logger.info("the handler of %r was cancelled", subject)
+
+
+def _is_its_own(exc: BaseException) -> bool:
+    """Whether nobody but the handler is cancelled: its task by name, or a task that it waited for.
+
+    A task group would take either for its own cancellation, and cancel all handlers.
+    """
+    cancelled = isinstance(exc, get_cancelled_exc_class())
+    return cancelled and not get_current_task().has_pending_cancellation()
 
 
 def _report(subject: object, exc: Exception) -> None:
     """A peer's failure is a line; anything else is a mistake of the handler, with its traceback."""
-    if isinstance(exc, BrokenResourceError | EndOfStream):
+    _, others = ExceptionGroup("", [exc]).split((BrokenResourceError, EndOfStream))
+    if others is None:
+        while isinstance(exc, ExceptionGroup):
+            exc = exc.exceptions[0]
         logger.info("the handler of %r ended: %s", subject, str(exc) or repr(exc))
     else:
         logger.error("the handler of %r failed", subject, exc_info=exc)

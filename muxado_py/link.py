@@ -141,7 +141,7 @@ class Link(TypedAttributeProvider, ABC):
     async def _close_transport(self) -> None:
         """Close the transport; the caller bounds it in time."""
 
-    async def next_flush(self) -> None:
+    async def _next_flush(self) -> None:
         """Wait until the transport has taken the next of what there is, or until the end."""
         if self._flushed is None:
             self._flushed = Event()
@@ -164,7 +164,7 @@ class Link(TypedAttributeProvider, ABC):
                 self._note_flush()
                 with move_on_after(min(close_timeout, 4 * GOODBYE_WAIT)):
                     while self._connection.has_output or self.writing_since is not None:
-                        await self.next_flush()
+                        await self._next_flush()
                 if self._connection.events.ended is not CLOSED_BY_PEER:
                     with move_on_after(GOODBYE_WAIT):
                         await self._input_over.wait()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import create_task_group
 from anyio.abc import Listener
 
-from .errors import SessionClosedError, StreamClosedError
+from .errors import SessionClosedError, SessionError, StreamClosedError
 from .handlers import MOST_IDLE, Handlers
 from .stream import Stream
 
@@ -62,20 +62,27 @@ class NetListener(Listener[Stream]):
         The stream is closed when its handler returns.  A handler that raises gets its stream reset
         and a line in the log ``muxado.handler``; the others go on.  Each runs in a context of its
         own.  Without a ``task_group`` its task may have run an earlier one, and may run a later
-        one: do not cancel ``asyncio.current_task()`` of a handler that has returned.  Streams go to
-        ``serve`` and past whoever waits in :meth:`accept`.
+        one: do not cancel ``asyncio.current_task()`` of a handler that has returned, and do not wait for
+        it to be done.  Streams go to ``serve`` and past whoever waits in :meth:`accept`.
 
         :param task_group: where the handlers run; default one of its own, which this waits for.
-        :raises SessionError: if the session ended otherwise than by a goodbye; in the exception group of
-            its own task group, if that is where the handlers run.
+        :raises SessionError: if the session ended otherwise than by a goodbye; handlers in a task group of
+            its own are cancelled.
 
         Cancellation: the handlers are cancelled too, if the task group is its own.
         """
         if task_group is not None:
             await self._serve(Handlers(self._driver, handler, task_group, 0))
             return
+        failure: SessionError | None = None
         async with create_task_group() as tasks:  # of our own, so that its tasks may go on
-            await self._serve(Handlers(self._driver, handler, tasks, MOST_IDLE))
+            try:
+                await self._serve(Handlers(self._driver, handler, tasks, MOST_IDLE))
+            except SessionError as exc:
+                failure = exc  # raised below, or it would be a group of one
+                tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     async def _serve(self, handlers: Handlers) -> None:
         try:

@@ -261,7 +261,7 @@ class Session(TypedAttributeProvider):
                     self._driver.changed()
                     await self._wait_round_trip()
                     self.go_away()
-                await self._driver.wait_idle()
+                await self._driver.wait_until(self._driver.is_idle)
         finally:
             await self.aclose()
 
@@ -285,8 +285,7 @@ class Session(TypedAttributeProvider):
             self.go_away()
             try:
                 with move_on_after(self.config.close_timeout):
-                    while self._driver.connection.unsent and not self.closed:
-                        await self._driver.link.next_flush()
+                    await self._driver.wait_until(self._driver.is_flushed)
             finally:
                 self._driver.end(CLOSED_HERE)
         await self._driver.closed.wait()

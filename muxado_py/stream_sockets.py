@@ -7,10 +7,11 @@ one, on any backend, and :mod:`~muxado_py.asyncio_sockets`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from anyio import connect_tcp, connect_unix
 
+from .accepting import Accepting
 from .connected import StreamConnected
 
 if TYPE_CHECKING:
@@ -59,7 +60,13 @@ class StreamSockets(Sockets["SocketStream"]):
         return StreamConnected(await connect_unix(path))
 
     def listening(self, bound: Listener[SocketStream]) -> Listener[SocketStream]:
-        return bound
+        return Accepting(bound, _accept)
 
     async def accepted(self, one: SocketStream) -> Connected:
         return StreamConnected(one)
+
+
+async def _accept(listening: Listener[SocketStream]) -> SocketStream:
+    # It has the one method more, and no type of its own that says so.
+    stream: SocketStream = await cast("Any", listening).accept()
+    return stream

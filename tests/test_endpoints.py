@@ -26,15 +26,12 @@ pytestmark = pytest.mark.anyio
 
 
 async def echo(session: muxado.Session) -> None:
-    """Serve each stream of a session; a session that is cut ends its own task alone."""
+    """Serve each stream of a session."""
 
     async def handle(stream: muxado.Stream) -> None:
         await stream.send(await receive_all(stream))
 
-    try:
-        await session.net_listener().serve(handle)
-    except* muxado.MuxadoError:
-        pass
+    await session.net_listener().serve(handle)
 
 
 async def expect_an_echo(session: muxado.Session) -> None:
@@ -374,7 +371,54 @@ async def test_a_handshake_that_is_under_way_ends_with_the_serving() -> None:
                     await mute.receive()
 
 
+async def test_a_handshake_that_fails_when_the_listener_is_closed_hurts_nobody_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    near_ssl, far_ssl = tls_contexts()
+    async with (
+        muxado.listen("tls://127.0.0.1:0", ssl_context=far_ssl) as listener,
+        create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, echo)
+        port = int(listener.url.rsplit(":", 1)[1])
+        async with muxado.connect(listener.url, ssl_context=near_ssl) as session:
+            async with await anyio.connect_tcp("127.0.0.1", port):
+                await expect_an_echo(session)
+                await listener.aclose()
+            with fail_after(10):
+                while "failed" not in caplog.text:
+                    await expect_an_echo(session)
+            await expect_an_echo(session)
+        tasks.cancel_scope.cancel()
+    assert f"a connection to {listener.url} failed: " in caplog.text
+
+
 # Transports that end.
+
+
+async def test_a_peer_that_vanishes_is_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever scans ports must not fill it with tracebacks."""
+    caplog.set_level(logging.INFO)
+
+    async def serve_beside_another_task(session: muxado.Session) -> None:
+        async with create_task_group() as tasks:
+            tasks.start_soon(echo, session)
+
+    for handler in (echo, serve_beside_another_task):
+        caplog.clear()
+        async with (
+            muxado.listen("tcp://127.0.0.1:0") as listener,
+            create_task_group() as tasks,
+        ):
+            tasks.start_soon(listener.serve, handler)
+            async with await anyio.connect_tcp("127.0.0.1", int(listener.url.rsplit(":", 1)[1])):
+                pass
+            with fail_after(10):
+                while "ended: " not in caplog.text:  # noqa: ASYNC110 - a log wakes nobody
+                    await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+        assert "without a goodbye" in caplog.text
+        assert [record for record in caplog.records if record.exc_info] == []
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "tls"])

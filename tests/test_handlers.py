@@ -305,6 +305,105 @@ async def test_a_task_that_is_cancelled_by_its_name_ends_alone(
     assert len(set(tasks_used)) == 3
 
 
+async def test_a_handler_that_is_cancelled_alone_ends_alone(
+    session_pair: SessionPair, anyio_backend_name: str
+) -> None:
+    """By the name of its task, or because a task that it waited for was."""
+    if anyio_backend_name == "trio":
+        return  # its tasks have no cancel()
+    gate = anyio.Event()
+
+    async def handle(stream: muxado.Stream) -> None:
+        question = await stream.receive()
+        if question == b"wait":
+            await gate.wait()
+        elif question == b"by its name":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await anyio.sleep_forever()
+        elif question == b"another":
+            task = asyncio.create_task(asyncio.sleep(3600))
+            await asyncio.sleep(0)
+            task.cancel()
+            await task
+        await stream.send(b"done")
+
+    async with session_pair() as (dialed, accepted), create_task_group() as tasks:
+        tasks.start_soon(accepted.net_listener().serve, handle)
+        waiting = await dialed.open_stream()
+        await waiting.send(b"wait")
+        for question in (b"by its name", b"another"):
+            stream = await dialed.open_stream()
+            await stream.send(question)
+            with pytest.raises(muxado.StreamResetError):
+                await stream.receive()
+        gate.set()
+        assert await waiting.receive() == b"done"
+        async with await dialed.open_stream() as later:
+            await later.send(b"and on")
+            assert await later.receive() == b"done"
+        tasks.cancel_scope.cancel()
+
+
+class Incomparable:
+    """Like an array: to compare it says nothing, and fails."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("the truth value of an array is ambiguous")
+
+
+@pytest.mark.parametrize("make", [list, Incomparable])
+async def test_a_value_that_only_looks_the_same_is_another_ones(
+    session_pair: SessionPair, make: type
+) -> None:
+    box: ContextVar[object] = ContextVar("box")
+    found: list[object] = []
+
+    async def handle(stream: muxado.Stream) -> None:
+        found.append(box.get())
+        box.set(make())
+        await stream.send(await stream.receive())
+
+    first = make()
+    async with session_pair() as (dialed, accepted), create_task_group() as tasks:
+        box.set(first)
+        tasks.start_soon(accepted.net_listener().serve, handle)
+        for _ in range(3):
+            async with await dialed.open_stream() as stream:
+                await stream.send(b"x")
+                assert await receive_all(stream) == b"x"
+        tasks.cancel_scope.cancel()
+    assert [id(one) for one in found] == [id(first)] * 3
+
+
+async def test_a_name_that_a_handler_gave_its_task_is_no_later_ones(
+    session_pair: SessionPair, anyio_backend_name: str
+) -> None:
+    if anyio_backend_name == "trio":
+        return  # its tasks keep their name
+    names: list[str] = []
+
+    async def handle(stream: muxado.Stream) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        names.append(task.get_name())
+        task.set_name("mine")
+        await stream.send(await stream.receive())
+
+    async with session_pair() as (dialed, accepted), create_task_group() as tasks:
+        tasks.start_soon(accepted.net_listener().serve, handle)
+        for _ in range(3):
+            async with await dialed.open_stream() as stream:
+                await stream.send(b"x")
+                assert await receive_all(stream) == b"x"
+        tasks.cancel_scope.cancel()
+    assert len(names) == 3
+    assert "mine" not in names
+
+
 async def test_who_gave_up_accepting_is_forgotten(session_pair: SessionPair) -> None:
     async with session_pair() as (_, accepted):
         for _ in range(20):

@@ -59,6 +59,7 @@ SESSION = (
     "held",
     "asyncio_link",
     "connected",
+    "accepting",
     "stream_sockets",
     "asyncio_sockets",
     "pings",
