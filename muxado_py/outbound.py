@@ -123,7 +123,7 @@ class Outbound(Readiness):
             or stream.finishing
             or self.sent + nbytes > self.session_limit
         ):
-            return self._cut_other(stream, budget)
+            return self._cut_other(stream, budget, max(0, nbytes))
         out = self._pieces
         out.append(self._data_header(stream.id, nbytes, False))
         stream.take(nbytes, out)
@@ -133,10 +133,12 @@ class Outbound(Readiness):
             self._events.writers(stream)
         return nbytes, stream.unsent > 0 and stream.credit > 0
 
-    def _cut_other(self, stream: StreamState, budget: int) -> tuple[int, bool]:
-        """The same for a frame that is long, begins or ends a stream, or may have to wait."""
+    def _cut_other(self, stream: StreamState, budget: int, nbytes: int) -> tuple[int, bool]:
+        """The same for a frame that is long, begins or ends a stream, or may have to wait.
+
+        :param nbytes: how many it has to send and credit for.
+        """
         out = self._pieces
-        nbytes = stream.sendable if stream.unsent else 0
         if nbytes > self._plain or self.sent + nbytes > self.session_limit:
             nbytes = self._how_long(nbytes, budget)
         syn = stream.id is None

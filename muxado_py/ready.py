@@ -101,9 +101,9 @@ class Readiness:
     def finish(self, stream: StreamState) -> None:
         """A FIN follows what was written; at once, if nothing of that is left."""
         stream.finishing = True
-        if stream.unsent or stream.id is None or self._holds:
+        if self._holds:
             self.wake(stream, 0)
-        elif not stream.finished_here:
+        elif not (stream.unsent or stream.id is None or stream.finished_here):
             self.control.finishes.append(self._wire.finish(stream.id))
             self.control.due = True
             self._finish(stream)

@@ -138,16 +138,20 @@ def _looking(loop: asyncio.AbstractEventLoop) -> Callable[[], bool] | None:
     if sys.version_info < (3, 12):  # where it is written in Python, and looks here
         find = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]
     left = PATIENCE
+    latest = state = None  # a task makes several calls in one turn
 
     def due() -> bool:
-        nonlocal left
+        nonlocal left, latest, state
         left -= 1
         if not left:
             left = PATIENCE
+            latest = state = None  # and is not kept for long when it is over
             return True
-        state = states.get(ref(find(loop)))
-        if state is None:  # a task of asyncio's that has entered no scope yet
-            return False
+        task = find(loop)
+        if task is not latest or state is None:
+            latest, state = task, states.get(ref(task))
+            if state is None:  # a task of asyncio's that has entered no scope yet
+                return False
         scope = state.cancel_scope
         while scope is not None:
             if scope._cancel_called:
