@@ -398,7 +398,7 @@ async def test_a_handshake_that_fails_when_the_listener_is_closed_hurts_nobody_e
 
 async def test_a_peer_that_vanishes_is_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """Whoever scans ports must not fill it with tracebacks."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="muxado.handler")
 
     async def serve_beside_another_task(session: muxado.Session) -> None:
         async with create_task_group() as tasks:
