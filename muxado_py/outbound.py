@@ -110,6 +110,7 @@ class Outbound(Readiness):
         if self._goodbyes and self._may_say_goodbye:
             out.extend(self._goodbyes)
             self._goodbyes.clear()
+        self._pieces = []  # a view of the last piece would keep all that was written with it
         return out
 
     def _cut(self, stream: StreamState, budget: int) -> tuple[int, bool]:

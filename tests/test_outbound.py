@@ -246,3 +246,14 @@ def test_credit_that_changes_nothing_costs_no_memory(scheduler: str) -> None:
     for _ in range(100):
         pair.server.receive_data(credits * 100)
     assert held(pair.server) - before < 4096
+
+
+def test_what_has_gone_is_kept_no_longer() -> None:
+    """The last piece of a large item is a view of all of it."""
+    pair = Pair(Config(initial_window=2**22, stream_window=2**22))
+    near, _far = pair.open(b"x")
+    before = held(pair.client)
+    pair.client.write(near, bytes(2_000_000))
+    while pair.client.data_to_send(2**16):
+        pass
+    assert held(pair.client) < before + 100_000
