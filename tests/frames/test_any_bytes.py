@@ -148,5 +148,21 @@ def test_any_bytes_byte_by_byte_say_the_same(wire: str, drawn: st.DataObject) ->
     assert pieces.calls == whole.calls
 
 
+@wires
+def test_nothing_is_decoded_while_paused(wire: str) -> None:
+    recorder = Recorder()
+    one = WIRES[wire](client=True)
+    decoder = one.decoder(recorder)
+    recorder.paused = True
+    decoder.feed(one.finish(3))
+    decoder.feed(one.finish(5)[:5])
+    assert recorder.calls == []
+    recorder.paused = False
+    decoder.feed(b"")
+    assert recorder.calls[-1] == ("finished", 3)
+    decoder.feed(one.finish(5)[5:])
+    assert recorder.calls[-2:] == [("finished", 3), ("finished", 5)]
+
+
 def violated(recorder: Recorder) -> bool:
     return bool(recorder.calls) and recorder.calls[-1][0] == "violated"

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import tracemalloc
-from typing import TYPE_CHECKING, Any
-
 import pytest
 
 from muxado_py.errors import ErrorCode
 from muxado_py.frames import WIRES, Setting
 from muxado_py.frames.muxado import Muxado
 
-from ..helpers.decoding import Call, decode, singly
+from ..helpers.decoding import Call, Sink, decode, peak_while, singly
 from ..helpers.pair import HELLO, PAD, spaced
 from ..helpers.recording import Recorder
 from .golden_rows import Row, RowChecks
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 WIRE = Muxado(client=True)
 
@@ -280,25 +274,6 @@ def test_a_long_goaway_text_is_cut_on_the_way_out() -> None:
     ]
 
 
-def peak_while(feed: Callable[[], Any]) -> int:
-    """The most memory that was allocated at once during ``feed``."""
-    tracemalloc.start()
-    try:
-        feed()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
-class Sink(Recorder):
-    """Keeps of DATA only how much there was."""
-
-    total = 0
-
-    def data(self, stream_id: int, chunk: bytes | memoryview, pending: int) -> None:
-        self.total += len(chunk)
-
-
 @pytest.mark.parametrize(
     "header",
     [
@@ -344,17 +319,3 @@ def test_data_is_handed_on_in_the_pieces_it_came_in() -> None:
     decoder.feed(b"e")
     assert recorder.pieces == [2, 2, 1]
     assert recorder.calls == [("recognized", False), ("data", 3, b"abcde", 0), ("finished", 3)]
-
-
-def test_nothing_is_decoded_while_paused() -> None:
-    recorder = Recorder()
-    decoder = WIRE.decoder(recorder)
-    recorder.paused = True
-    decoder.feed(WIRE.reset(3, 6))
-    decoder.feed(WIRE.reset(5, 6)[:5])
-    assert recorder.calls == []
-    recorder.paused = False
-    decoder.feed(b"")
-    assert recorder.calls == [("recognized", False), ("was_reset", 3, 6)]
-    decoder.feed(WIRE.reset(5, 6)[5:])
-    assert recorder.calls[-1] == ("was_reset", 5, 6)

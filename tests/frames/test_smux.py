@@ -297,21 +297,6 @@ def test_a_flood_of_data_is_never_held(wire: type[Wire]) -> None:
     assert sink.total == 100 * 65535
 
 
-@wires
-def test_nothing_is_decoded_while_paused(wire: type[Wire]) -> None:
-    recorder = Recorder()
-    one = wire(client=True)
-    decoder = one.decoder(recorder)
-    recorder.paused = True
-    decoder.feed(one.finish(3))
-    decoder.feed(one.finish(5)[:5])
-    assert recorder.calls == []
-    recorder.paused = False
-    decoder.feed(b"")
-    decoder.feed(one.finish(5)[5:])
-    assert recorder.calls == [("finished", 3), ("finished", 5)]
-
-
 FIRST_FRAMES = {
     "open (Go)": "V 00 0000 03000000 V 02 0500",
     "keep alive (Go)": "V 03 0000 00000000",

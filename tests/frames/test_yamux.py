@@ -266,19 +266,6 @@ def test_data_is_handed_on_in_the_pieces_it_came_in() -> None:
     assert recorder.calls == [("data", 3, b"abcde", 0), ("finished", 3)]
 
 
-def test_nothing_is_decoded_while_paused() -> None:
-    recorder = Recorder()
-    decoder = WIRE.decoder(recorder)
-    recorder.paused = True
-    decoder.feed(WIRE.reset(3, 6))
-    decoder.feed(WIRE.reset(5, 6)[:5])
-    assert recorder.calls == []
-    recorder.paused = False
-    decoder.feed(b"")
-    decoder.feed(WIRE.reset(5, 6)[5:])
-    assert recorder.calls == [("was_reset", 3, 6), ("was_reset", 5, 6)]
-
-
 FIRST_FRAMES = {
     "open (Go)": "00 01 0001 00000001 00000000",
     "open with a larger window (Go)": "00 01 0001 00000001 000c0000",
