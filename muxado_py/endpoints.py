@@ -51,7 +51,7 @@ __all__ = ("Address", "SessionListener", "connect", "listen", "parse_url")
 
 logger = logging.getLogger("muxado.endpoints")
 
-# CPython names the option since 3.12 on some systems only; the number is Linux's (tcp.h).
+# Not every system has it.
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 

@@ -18,9 +18,9 @@ in which the path carries one: three when the window is the bandwidth-delay prod
 two thirds of what it could, because credit comes by the half.  One that is not held back fills half a
 window in what would be measured as a round trip, so that it takes four: a stream of small messages
 never grows, at any rate.  Growth ends between one and a half and three times the bandwidth-delay
-product.  It is the reading that is timed, over several portions of credit, so a slow reader cannot pass for a fast one, and a burst that
-crosses a portion means nothing (libp2p/go-yamux #136 is an epoch of one portion, with the time it
-takes to send it).
+product.  It is the reading that is timed, over several portions of credit, so a slow reader cannot
+pass for a fast one, and a burst that crosses a portion means nothing (libp2p/go-yamux #136 is an epoch
+of one portion, with the time it takes to send it).
 
 The traps.  A promise cannot be taken back, so what all streams of a session were given beyond their
 first windows is held to a half of ``Config.session_window``; a stream that is over gives its part

@@ -13,9 +13,10 @@ The rule.  Every failure becomes the httpcore exception that the pool and the us
 request was never seen), else ``ReadError`` or ``WriteError``.
 
 The traps.  httpcore's pool raises "from None", which erases the cause; so it is the exception's
-argument as well, as httpcore itself does it.  httpcore's own ``AnyIOStream`` takes a stream without a socket for a dead one and opens
-a new one for each request; ``is_readable`` must be answered from the stream's state.  The transport
-must be a subclass of ``AsyncHTTPTransport``, because that is what tracing libraries patch.
+argument as well, as httpcore itself does it.  httpcore's own ``AnyIOStream`` takes a stream without a
+socket for a dead one and opens a new one for each request; ``is_readable`` must be answered from the
+stream's state.  The transport must be a subclass of ``AsyncHTTPTransport``, because that is what
+tracing libraries patch.
 """
 
 from __future__ import annotations

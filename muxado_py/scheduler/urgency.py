@@ -27,9 +27,10 @@ The rule.  An entry stands in at most one deque, once.  One that must leave befo
 or moved by a new priority) is marked dead and lets go of its key; a moved key gets a new entry.
 
 The traps.  A key in service is in no deque but still counted, or each frame would pay for counting it
-out and in again; its entry is what ``serve`` holds, so that a key that is removed meanwhile is noticed.  Dead entries stand in their deques and are not counted.  A level is swept when
-more have died since the last sweep than live: a peer that opens and resets streams while the
-transport is stuck must not grow a deque that nobody pops.
+out and in again; its entry is what ``serve`` holds, so that a key that is removed meanwhile is
+noticed.  Dead entries stand in their deques and are not counted.  A level is swept when more have died
+since the last sweep than live: a peer that opens and resets streams while the transport is stuck must
+not grow a deque that nobody pops.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ The process ends when its standard input does.  An actor's module calls :func:`p
 how it dials, and how it serves.
 
 The commands.  To a client ``run`` (one workload in a fresh session), ``hold`` (open streams and keep
-them) and ``close`` (end the session, once the server has finished too); to a server ``serve`` (what to do with streams from now on) and ``errors`` (wait until none is
-being answered, and tell what went wrong); to both ``settle`` (give back what memory can be given
-back).  ``interop/go/bench`` obeys the same.
+them) and ``close`` (end the session, once the server has finished too); to a server ``serve`` (what
+to do with streams from now on) and ``errors`` (wait until none is being answered, and tell what went
+wrong); to both ``settle`` (give back what memory can be given back).  ``interop/go/bench`` obeys the
+same.
 
 The trap.  A command is read in a worker thread, and the event loop is idle only while nobody answers.
 """
