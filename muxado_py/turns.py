@@ -138,18 +138,20 @@ def _looking(loop: asyncio.AbstractEventLoop) -> Callable[[], bool] | None:
     if sys.version_info < (3, 12):  # where it is written in Python, and looks here
         find = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]
     left = PATIENCE
-    latest = state = None  # a task makes several calls in one turn
+    # A task makes several calls in one turn, so the last is remembered; weakly, for it may be over.
+    latest: Callable[[], Any] = _nobody
+    state: Any = None
 
     def due() -> bool:
         nonlocal left, latest, state
         left -= 1
         if not left:
             left = PATIENCE
-            latest = state = None  # and is not kept for long when it is over
             return True
         task = find(loop)
-        if task is not latest or state is None:
-            latest, state = task, states.get(ref(task))
+        if latest() is not task or state is None:
+            latest = ref(task)
+            state = states.get(latest)
             if state is None:  # a task of asyncio's that has entered no scope yet
                 return False
         scope = state.cancel_scope
@@ -160,6 +162,10 @@ def _looking(loop: asyncio.AbstractEventLoop) -> Callable[[], bool] | None:
         return False
 
     return due
+
+
+def _nobody() -> None:
+    """Whose turn it was before the first call."""
 
 
 def _is_cancelled(scope: Any) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from contextlib import ExitStack
 from math import inf
 from typing import TYPE_CHECKING
@@ -46,6 +48,40 @@ def test_a_look_at_the_scopes_says_what_anyio_says(
 ) -> None:
     due, cancelled = anyio.run(is_due, scopes, backend=backend)
     assert due == cancelled
+
+
+async def test_no_task_is_taken_for_another() -> None:
+    due = turns_here().due
+    said: list[tuple[bool, bool]] = []
+
+    async def look(cancelled: bool) -> None:
+        with CancelScope() as scope:  # noqa: ASYNC100 - a look is all
+            if cancelled:
+                scope.cancel()
+            said.append((cancelled, due()))
+
+    async with create_task_group() as tasks:
+        for number in range(8):
+            tasks.start_soon(look, bool(number % 2))
+    assert len(said) == 8
+    assert all(cancelled == is_due for cancelled, is_due in said)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_that_is_over_is_not_kept(anyio_backend: str) -> None:
+    due = turns_here().due
+
+    async def look() -> weakref.ref[object]:
+        with CancelScope():  # noqa: ASYNC100 - a look is all
+            due()
+        task = asyncio.current_task()
+        assert task is not None
+        return weakref.ref(task)
+
+    over = await asyncio.create_task(look())
+    await asyncio.sleep(0)  # the loop is done with what woke us
+    gc.collect()
+    assert over() is None
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
