@@ -250,6 +250,30 @@ async def test_what_a_handler_raises_ends_its_session_and_no_other(
     assert "a mistake" in caplog.text
 
 
+async def test_cancelling_the_serving_gives_the_flush_only_a_moment() -> None:
+    """Not ``close_timeout``: the sessions of cancelled handlers are cancelled as well."""
+
+    async def handle(session: muxado.Session) -> None:
+        stream = await session.accept_stream()
+        await stream.send(bytes(60_000))  # more than its window, less than the buffer
+        await anyio.sleep_forever()
+
+    config = muxado.Config(close_timeout=3600, initial_window=1024, stream_window=1024)
+    async with (
+        muxado.listen("tcp://127.0.0.1:0", config=config) as listener,
+        create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, handle)
+        async with muxado.connect(listener.url) as session:
+            stream = await session.open_stream()
+            await stream.send(b"x")
+            assert await stream.receive()  # and no more
+            tasks.cancel_scope.cancel()
+            with fail_after(60, shield=True), pytest.raises(muxado.SessionError):
+                while True:
+                    await session.ping()
+
+
 # TLS.
 
 

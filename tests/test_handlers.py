@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import weakref
 from contextlib import suppress
 from contextvars import ContextVar
@@ -107,8 +108,9 @@ async def test_a_scope_that_a_handler_cancels_is_its_own(session_pair: SessionPa
 
 
 async def test_cancelling_serve_reaches_handlers_and_respects_their_shields(
-    session_pair: SessionPair,
+    session_pair: SessionPair, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, logger="muxado.handler")
     said: list[str] = []
 
     async def handle(stream: muxado.Stream) -> None:
@@ -127,6 +129,7 @@ async def test_cancelling_serve_reaches_handlers_and_respects_their_shields(
             await anyio.wait_all_tasks_blocked()
             tasks.cancel_scope.cancel()
         assert said == ["tidied up"]
+        assert caplog.text == ""  # as for a handler that is cancelled alone
         with pytest.raises(muxado.StreamResetError):
             await stream.receive()
 
@@ -377,6 +380,28 @@ async def test_a_value_that_only_looks_the_same_is_another_ones(
                 assert await receive_all(stream) == b"x"
         tasks.cancel_scope.cancel()
     assert [id(one) for one in found] == [id(first)] * 3
+
+
+async def test_a_variable_that_a_handler_set_first_is_not_set_for_the_next(
+    session_pair: SessionPair,
+) -> None:
+    boxes: list[ContextVar[int]] = [ContextVar(f"box {number}") for number in range(20)]
+    seen: list[int] = []
+
+    async def handle(stream: muxado.Stream) -> None:
+        seen.extend(box.get() for box in boxes if box.get(None) is not None)
+        number = int(await stream.receive())
+        boxes[number].set(number)
+        await stream.send(b"done")
+
+    async with session_pair() as (dialed, accepted), create_task_group() as tasks:
+        tasks.start_soon(accepted.net_listener().serve, handle)
+        for number in range(len(boxes)):
+            async with await dialed.open_stream() as stream:
+                await stream.send(b"%d" % number)
+                assert await receive_all(stream) == b"done"
+        tasks.cancel_scope.cancel()
+    assert seen == []
 
 
 async def test_a_name_that_a_handler_gave_its_task_is_no_later_ones(

@@ -73,6 +73,36 @@ async def test_serving_a_session_whose_peer_fell_silent_raises() -> None:
             await session.net_listener().serve(receive_all)
 
 
+async def test_handlers_of_a_session_whose_peer_fell_silent_are_cancelled() -> None:
+    ended = []
+
+    async def handle(_stream: muxado.Stream) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(current_time())
+
+    async with scripted() as (session, peer):
+        await peer.say(HELLO, data(2, syn=True))
+        with pytest.raises(muxado.PeerTimeoutError):
+            await session.net_listener().serve(handle)
+    assert len(ended) == 1
+
+
+async def test_a_drain_ends_with_its_session_whoever_still_has_a_stream() -> None:
+    near, far = memory_transports()
+    async with muxado.client(near, Config(heartbeat_interval=None)) as session:
+        await far.send(HELLO + data(2, syn=True))
+        await session.accept_stream()  # and keeps it
+        async with create_task_group() as tasks:
+            tasks.start_soon(session.drain, 3600)
+            await anyio.sleep(60)
+            assert not session.closed
+            start = current_time()
+            await far.aclose()
+    assert current_time() - start < 5
+
+
 async def test_two_idle_sessions_stay_alive(session_pair: SessionPair) -> None:
     async with session_pair(Config(probe_interval=60)) as (dialed, accepted):
         await anyio.sleep(3600)
