@@ -132,7 +132,7 @@ class Arrivals(Endings):
         stream.handed_off = True
         self._table.handed_off_id = max(self._table.handed_off_id, stream.id)
         self._events.heartbeats.append(stream)
-        self._events.noted = True
+        self._events.of_session()
 
     def accepted(self, stream_id: int, at_hand_off: bool) -> None:
         stream = self._live.get(stream_id)

@@ -81,7 +81,8 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self._call_soon = loop.call_soon
         self._call_later = loop.call_later
         self._tasks: TaskGroup | None = None
-        self._lost = Event()
+        self._lost = False
+        self._closed = Event()  # set with it
         self._blocks = Blocks()
         self._reading = True
         self._scheduled = 1  # flushes that the loop is to call; at first the one of _start
@@ -124,7 +125,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
     async def _close_transport(self) -> None:
         self._transport.close()
         try:
-            await self._lost.wait()
+            await self._closed.wait()
         finally:
             self._transport.abort()
 
@@ -144,7 +145,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         except BaseException as exc:  # noqa: BLE001 - a mistake of ours, whatever it is
             self._mistake(exc)
         connection = self._connection
-        if not connection.may_read and connection.events.ended is None and not self._lost.is_set():
+        if not connection.may_read() and connection.events.ended is None and not self._lost:
             self._reading = False
             self._transport.pause_reading()
 
@@ -153,7 +154,8 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         return not self._secure  # TLS has no half close; TCP's other direction is ours to end
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost.set()
+        self._lost = True
+        self._closed.set()
         self.writing_since = None
         if exc is not None and not self._secure:
             self._salvage()
@@ -174,7 +176,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             pass
         elif self._capped is not None:
             self._schedule(pressing=True)
-        elif self.writing_since is None and self._connection.has_output:
+        elif self.writing_since is None and self._connection.has_output():
             self._schedule()
         if not self._reading:
             self._go_on_reading()
@@ -183,13 +185,13 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         if self.writing_since is None:
             self._schedule()
 
-    def _schedule(self, *, pressing: bool = False) -> None:
+    def _schedule(self, pressing: bool = False) -> None:
         self._scheduled += 1
         self._call_soon(self._flush, pressing)
 
     def _go_on_reading(self) -> None:
         connection = self._connection
-        if connection.may_read or connection.events.ended is not None:
+        if connection.may_read() or connection.events.ended is not None:
             self._reading = True
             if not self._transport.is_closing():
                 self._transport.resume_reading()
@@ -200,25 +202,24 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             self._capped.cancel()
             self._capped = None
         connection = self._connection
-        if connection.has_output and self._may_write:
+        if connection.has_output() and self._may_write():
             try:
                 capped = self._hand_over(pressing)
             except BaseException as exc:  # noqa: BLE001 - as above
                 self._mistake(exc)
                 return
-            if capped and self._may_write:
+            if capped and self._may_write():
                 self._capped = self._call_later(WAIT, self._ask_again)
         self._scheduled -= 1
-        if self._capped is None and self._may_write and not self._scheduled:
-            if connection.has_output:
+        if self._capped is None and self._may_write() and not self._scheduled:
+            if connection.has_output():
                 self._schedule()
             else:
                 self._note_flush()
 
-    @property
     def _may_write(self) -> bool:
         """Whether the transport is there, and has taken all that it was given."""
-        return self.writing_since is None and not self._lost.is_set()
+        return self.writing_since is None and not self._lost
 
     def _ask_again(self) -> None:
         self._scheduled += 1
@@ -233,7 +234,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         pieces = self._connection.data_to_send(budget)
         if pieces:
             self._write(pieces)
-        capped = budget < wanted and self._connection.has_output
+        capped = budget < wanted and self._connection.has_output()
         self._changed()
         return capped
 
@@ -268,7 +269,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
     def _stay_awake(self) -> None:
         """A callback that is due keeps the loop from waiting for events; it takes them all the same."""
         assert self._vigil is not None
-        if self._vigil.goes_on(perf_counter()) and not self._lost.is_set():
+        if self._vigil.goes_on(perf_counter()) and not self._lost:
             self._call_soon(self._stay_awake)
         else:
             self._awake = False

@@ -62,8 +62,9 @@ class Blocks:
         """The transport has filled so many bytes: themselves, or a view of them."""
         view = memoryview(self._block)[:nbytes]
         if nbytes < MUCH:
-            self._calm += 1
-            if self._calm > CALM:
+            if self._calm < CALM:
+                self._calm += 1
+            elif self._lent or not self._may_lend:
                 self._lent.clear()
                 self._may_lend = True
             return bytes(view)

@@ -78,7 +78,8 @@ class Connection:
         self.upkeep = Upkeep(wire, self._table, self._out, self._in, self._closing, config)
         self._head: bytes | None = b""  # the peer's first bytes, until they tell its wire
         self._out.control.frame(wire.hello())
-        # The commands of every message and stream, without a step between.
+        # The commands and questions of every message and stream, without a step between.
+        self.has_output = self._out.has_output
         self.write = self._out.write
         self.read = self._in.read
         self.finish = self._out.finish
@@ -107,15 +108,10 @@ class Connection:
         """Whether Go's heartbeats, on a stream of their own type, can be used."""
         return self._config.typed_streams or self._wire.traits.types_in_syn
 
-    @property
     def may_read(self) -> bool:
         """Whether more input is welcome: not while the peer leaves our replies lying, or while a
         session without windows is full."""
         return not self._in.paused
-
-    @property
-    def has_output(self) -> bool:
-        return self._out.has_output()
 
     @property
     def unsent(self) -> bool:

@@ -117,7 +117,8 @@ class ControlQueue:
     def hold(self, stream_id: int) -> None:
         """Send nothing on a stream for one to two steps of ``Upkeep.let_go``."""
         self.held.add(stream_id)
-        self._events.held = self._events.noted = True
+        self._events.held = True
+        self._events.of_session()
 
     def release(self, stream_id: int, stream: StreamState | None) -> None:
         """A stream is held no longer: what it was held for is due."""
@@ -140,7 +141,7 @@ class ControlQueue:
             out.extend(map(wire.ping, self._pings))
             self._events.pings_sent.extend(self._pings)
             self.asked.update(self._pings)
-            self._events.noted = True
+            self._events.of_session()
             self._pings.clear()
         if self._priorities:
             for stream_id, priority in self._priorities.items():

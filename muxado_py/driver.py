@@ -219,12 +219,8 @@ class Driver:
                         if woken == AT_ONCE:
                             woken = 0
                             self.link.expect_output()
-            writable, events.writable = events.writable, []
-            for state in writable:
-                state.wake_write = False
-                waiter = state.writer
-                if waiter is not None and not waiter.done():
-                    waiter.set_result(None)
+            if events.writable:
+                self._wake_writers(events)
         if events.offered:
             events.offered = False
             if self._takers:
@@ -234,6 +230,19 @@ class Driver:
                 self._wake_acceptors()
         if anybody:
             self.link.expect_output()
+        if events.session:
+            events.session = False
+            self._take_of_session(events)
+
+    def _wake_writers(self, events: Events) -> None:
+        writable, events.writable = events.writable, []
+        for state in writable:
+            state.wake_write = False
+            waiter = state.writer
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    def _take_of_session(self, events: Events) -> None:
         if events.held:
             events.held = False
             self._let_go_soon()

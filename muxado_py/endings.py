@@ -115,7 +115,7 @@ class Endings:
         if limit is not None and self._table.local_open >= limit:
             text = f"the peer's limit of open streams, {limit}, is reached; close some first"
             return Failure(StreamLimitError, text, ErrorCode.STREAM_REFUSED, True)
-        if not self._table.has_ids:
+        if not self._table.has_ids():
             text = "the stream ids of this session are used up; open a new session"
             return Failure(StreamLimitError, text, ErrorCode.STREAMS_EXHAUSTED, False)
         return None
@@ -253,7 +253,7 @@ class Endings:
         self.paused = True
         if self._events.ended is None:
             self._events.ended = failure
-            self._events.noted = True
+            self._events.of_session()
             for stream in self._table:
                 self._cut_off(stream)
                 self.end_stream(stream, failure)

@@ -39,6 +39,7 @@ class Events:
         "pings_sent",
         "pongs",
         "readable",
+        "session",
         "writable",
     )
 
@@ -51,6 +52,8 @@ class Events:
         """Streams with room to ``write`` again, or a failure."""
         self.offered = False
         """A stream waits for ``accept``."""
+        self.session = False
+        """Something was noted that is no stream's, which is rare: what stands below."""
         self.held = False
         """A stream was held: ``Upkeep.let_go`` is due in a moment."""
         self.heartbeats: list[StreamState] = []
@@ -63,6 +66,10 @@ class Events:
         """The peer's latest GOAWAY."""
         self.ended: Failure | None = None
         """Why the connection is over, once it is."""
+
+    def of_session(self) -> None:
+        """Note that the session has something to look at besides its streams."""
+        self.session = self.noted = True
 
     def readers(self, stream: StreamState) -> None:
         """Note that ``stream`` has something new to read."""

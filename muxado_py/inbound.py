@@ -55,15 +55,13 @@ class Inbound(Arrivals):
         self._session_window = config.session_window
         self._max_tiny = max(1024, config.stream_window // 4)
         self._decoder = wire.decoder(self)
+        self.receive = self._decoder.feed
+        """The transport received so much."""
 
     @property
     def midway(self) -> bool:
         """Whether what was received so far ends inside a frame."""
         return self._decoder.midway
-
-    def receive(self, data: bytes | memoryview) -> None:
-        """The transport received ``data``."""
-        self._decoder.feed(data)
 
     def go_on(self) -> None:
         """Decode what came during a pause, if its reasons are gone."""
@@ -288,7 +286,7 @@ class Inbound(Arrivals):
         self._out.credit_session(limit)
 
     def recognized(self, is_muxado_py: bool) -> None:
-        self._events.noted = True
+        self._events.of_session()
         self.peer.recognized(is_muxado_py)
         self.speaks_at_hand_off = self._acknowledges or not is_muxado_py
 
@@ -311,5 +309,5 @@ class Inbound(Arrivals):
             return self.noise()
         asked.discard(payload)
         self._events.pongs.append(payload)
-        self._events.noted = True
+        self._events.of_session()
         return None

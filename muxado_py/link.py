@@ -163,7 +163,7 @@ class Link(TypedAttributeProvider, ABC):
                 await over.wait()
                 self._note_flush()
                 with move_on_after(min(close_timeout, 4 * GOODBYE_WAIT)):
-                    while self._connection.has_output or self.writing_since is not None:
+                    while self._connection.has_output() or self.writing_since is not None:
                         await self._next_flush()
                 if self._connection.events.ended is not CLOSED_BY_PEER:
                     with move_on_after(GOODBYE_WAIT):

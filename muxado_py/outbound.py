@@ -48,6 +48,7 @@ class Outbound(Readiness):
     """The outbound side of one connection."""
 
     __slots__ = (
+        "_budget",
         "_data_header",
         "_goodbyes",
         "_low_water",
@@ -72,7 +73,8 @@ class Outbound(Readiness):
         self.sent = 0
         """Payload bytes cut into frames so far."""
         self._pieces: list[bytes | memoryview] = []  # of the flush that is being cut
-        self._shared = SHARED_FRAME  # the longest frame of it beside other streams
+        self._budget = -1  # of the last flush; how long its frames may be follows from it
+        self._shared = SHARED_FRAME  # the longest frame of a flush beside other streams
         self._goodbyes: list[bytes] = []
 
     def go_away(self, last_id: int, code: int, debug: bytes) -> None:
@@ -104,8 +106,10 @@ class Outbound(Readiness):
         out = self._pieces = []
         if self.control.due:
             self.control.take(out)
-        self._shared = max(budget // SHARES, min(SHARED_FRAME, budget), LEAST_FRAME)
-        self._plain = min(self._most_plain, self._shared)
+        if budget != self._budget:
+            self._budget = budget
+            self._shared = max(budget // SHARES, min(SHARED_FRAME, budget), LEAST_FRAME)
+            self._plain = min(self._most_plain, self._shared)
         self.scheduler.serve(self._cut, budget)
         if self._goodbyes and self._may_say_goodbye:
             out.extend(self._goodbyes)
@@ -124,7 +128,7 @@ class Outbound(Readiness):
             or stream.finishing
             or self.sent + nbytes > self.session_limit
         ):
-            return self._cut_other(stream, budget, max(0, nbytes))
+            return self._cut_other(stream, budget, nbytes if nbytes > 0 else 0)  # noqa: FURB136
         out = self._pieces
         out.append(self._data_header(stream.id, nbytes, False))
         stream.take(nbytes, out)

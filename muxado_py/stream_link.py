@@ -57,10 +57,10 @@ class StreamLink(Link):
         return self._transport.extra_attributes
 
     def rouse(self) -> None:
-        if self._wake is not None and self._connection.has_output:
+        if self._wake is not None and self._connection.has_output():
             self._wake.set()
             self._wake = None
-        if self._resume is not None and self._connection.may_read:
+        if self._resume is not None and self._connection.may_read():
             self._resume.set()
             self._resume = None
 
@@ -91,7 +91,7 @@ class StreamLink(Link):
                 break
             early = b""
             self._receive(data, current_time())
-            while not connection.may_read and connection.events.ended is None:
+            while not connection.may_read() and connection.events.ended is None:
                 self._resume = Event()
                 await self._resume.wait()
         self._receive_end(cause)

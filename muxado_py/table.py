@@ -144,7 +144,6 @@ class StreamTable:
         self.waiting[stream] = None
         self.local_open += 1
 
-    @property
     def has_ids(self) -> bool:
         """Whether an id is left for one more stream of ours."""
         return self.next_id + 2 * len(self.waiting) <= self._max_id

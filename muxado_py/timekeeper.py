@@ -104,7 +104,7 @@ class Timekeeper:
     def _watch(self, now: float) -> None:
         """Is the peer alive?"""
         config, link = self._config, self._link
-        if not self._connection.may_read:
+        if not self._connection.may_read():
             self._beat_at = None
             self._deaf_until = now
         elif config.heartbeat_interval is None:

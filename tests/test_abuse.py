@@ -50,7 +50,7 @@ def flood(
     while done < total:
         while len(pending) < PIECE:
             pending += next(frames)
-        if not connection.may_read and not reads:
+        if not connection.may_read() and not reads:
             break
         connection.receive_data(bytes(pending[:PIECE]))
         del pending[:PIECE]
@@ -165,7 +165,7 @@ def test_a_flood_of_syns_downwards() -> None:
 def test_a_flood_of_syns_from_a_peer_that_does_not_read() -> None:
     peer = Script(Config(max_streams=0))
     most = flood(peer, syns(), reads=False)
-    assert not peer.connection.may_read
+    assert not peer.connection.may_read()
     assert not peer.ended
     assert most < 400 * KIB
 
@@ -181,7 +181,7 @@ def test_streams_that_are_closed_here_and_that_the_peer_does_not_hear_of(
     wire = WIRES[name](client=True)
     most = 0
     for stream_id in range(3, 40_003, 2):
-        if not connection.may_read:
+        if not connection.may_read():
             break
         peer.feed(wire.opening(stream_id, 0, None, None))
         stream = connection.accept()
@@ -283,7 +283,7 @@ def test_a_peer_that_never_reads_its_answers(data: bytes, extended: bool) -> Non
         for n in count()
     )
     most = flood(peer, numbered, reads=False)
-    assert not peer.connection.may_read
+    assert not peer.connection.may_read()
     assert not peer.ended
     assert most < 200 * KIB
     assert len(peer.sent()) == 64
@@ -301,7 +301,7 @@ def test_what_arrived_before_a_pause_is_not_lost() -> None:
         answers += out
     assert len(answers) == 50
     assert peer.connection.read(peer.accept(), 9) == b"y"
-    assert peer.connection.may_read
+    assert peer.connection.may_read()
 
 
 # Frames that cost nothing to send.

@@ -38,7 +38,7 @@ def is_idle(connection: Connection) -> bool:
         or connection.peer_streams
         or connection.backlog
         or connection.unread
-        or connection.has_output
+        or connection.has_output()
         or connection.unsent
     )
 
@@ -173,7 +173,7 @@ def test_taking_everything_back_sends_nothing() -> None:
     pair.client.write(near, b"drop")
     pair.client.unwrite(near, 4)
     assert pair.pump(pair.client) == 0
-    assert not pair.client.has_output
+    assert not pair.client.has_output()
 
 
 def test_taking_back_what_a_fin_waits_behind_lets_it_go() -> None:
@@ -366,7 +366,7 @@ def test_a_budget_of_nothing_gives_control_alone() -> None:
     pair.client.ping(b"12345678")
     frames = split_frames(b"".join(pair.client.data_to_send(0)))
     assert [frame[3] for frame in frames] == [0x50]
-    assert pair.client.has_output
+    assert pair.client.has_output()
 
 
 def test_little_is_handed_over_at_a_time() -> None:
@@ -757,7 +757,7 @@ def test_opens_and_ends_do_not_wait_for_session_credit() -> None:
     new_far = pair.server.accept()
     assert new_far is not None
     assert (new_far.id, pair.server.read(new_far, 9)) == (new.id, b"")
-    assert not pair.client.has_output
+    assert not pair.client.has_output()
     pair.client.reset(new, 6)
     late = pair.client.open(None, None)
     pair.client.write(late, b"later")
@@ -792,10 +792,10 @@ def test_session_credit_that_shrinks_is_ignored() -> None:
     stream = peer.connection.open(None, None)
     peer.connection.write(stream, b"abcdefgh")
     assert peer.sent() == ["000005 12 00000002 6162636465"]
-    assert not peer.connection.has_output
+    assert not peer.connection.has_output()
     assert peer.connection.unsent
     peer.feed("000008 70 00000000 0000000000000006")
-    assert peer.connection.has_output
+    assert peer.connection.has_output()
     assert peer.sent() == ["000001 10 00000002 66"]
 
 
@@ -933,7 +933,7 @@ def test_a_goodbye_goes_behind_the_streams_opened_before_it(foreign: bool) -> No
     stream = pair.client.open(Priority(7), None)
     pair.client.write(stream, b"last words")
     pair.client.go_away(ErrorCode.NO_ERROR, b"")
-    while pair.client.has_output:
+    while pair.client.has_output():
         pair.pump(pair.client, budget=1)
     pair.run_until_idle()
     far = pair.server.accept()

@@ -295,7 +295,7 @@ class Applications(RuleBasedStateMachine):
             assert not side.peer_streams
             assert not side.backlog
             assert not side.unread
-            assert not side.has_output
+            assert not side.has_output()
             assert not side.unsent
             assert not side._table.left_behind
             assert side._table.local_open == 0

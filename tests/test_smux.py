@@ -278,10 +278,10 @@ def test_the_data_of_many_frames_in_one_read_is_not_lost_by_a_pause() -> None:
     peer = Script(Config(wire="smux1", session_window=64 * KIB))
     peer.feed("01 00 0000 03000000" + ("01 02 0080 03000000" + "61" * 0x8000) * 8)
     stream = peer.accept()
-    assert not peer.connection.may_read
+    assert not peer.connection.may_read()
     assert peer.connection.unread == 96 * KIB
     assert read_all(peer.connection, stream, 10_000) == b"a" * 256 * KIB
-    assert peer.connection.may_read
+    assert peer.connection.may_read()
 
 
 # Half closed, then reset.

@@ -101,13 +101,13 @@ def test_ids_run_out_with_the_last_stream_that_waits() -> None:
     table = StreamTable(3, 2, 7)
     local_stream(table)
     second = local_stream(table)
-    assert table.has_ids
+    assert table.has_ids()
     third = local_stream(table)
-    assert not table.has_ids
+    assert not table.has_ids()
     table.give_id(second)
-    assert not table.has_ids
+    assert not table.has_ids()
     table.forget(third)
-    assert table.has_ids
+    assert table.has_ids()
 
 
 def test_streams_are_handed_off_in_the_order_they_came() -> None:

@@ -92,56 +92,64 @@ class MuxadoDecoder(BodyDecoder):
             data = self._held + data
             self._held = b""
         receiver = self._receiver
-        pos = 0
+        if self._first and not (receiver.paused or self._recognize(data)):
+            self._held = bytes(data)
+            return
         end = len(data)
+        last = end - 8
+        pos = self._go_past(0, end) if self._skip else 0
         while not receiver.paused:
             if self._body:
                 if pos == end:
                     return
                 pos = self._go_on(data, pos, end)
                 continue
-            if self._skip:
-                step = min(self._skip, end - pos)
-                self._skip -= step
-                pos += step
-                if self._skip:
-                    return
-            if end - pos < 8:
+            if pos > last:
                 break
             word, stream_id = _HEADER.unpack_from(data, pos)
-            kind = word & 0xF0
             length = word >> 8
-            if self._first:
-                if stream_id == HELLO_ID and end - pos < len(_HELLO):
-                    break
-                self._first = False
-                self._extended = data[pos : pos + len(_HELLO)] == _HELLO
-                receiver.recognized(self._extended)
-            if kind == DATA:
-                if not 0 < stream_id <= MAX_ID:
+            if word & 0xF0 == DATA:
+                if stream_id > MAX_ID or not stream_id:
                     receiver.violated(ErrorCode.PROTOCOL_ERROR, f"DATA for stream {stream_id:#x}")
                     return
                 pos += 8
-                flags = word & 0x0F
-                if flags & SYN:
+                if word & SYN:
                     receiver.opened(stream_id)
                 stop = pos + length
                 if stop > end:
-                    self._begin(stream_id, length, bool(flags & FIN), pos == end)
+                    self._begin(stream_id, length, bool(word & FIN), pos == end)
                     continue
                 if length:
                     receiver.data(stream_id, data[pos:stop], 0)
                     pos = stop
-                elif not flags & (SYN | FIN):
-                    receiver.data(stream_id, b"", 0)
-                if flags & FIN:
+                if word & FIN:
                     receiver.finished(stream_id)
+                elif not (length or word & SYN):
+                    receiver.data(stream_id, b"", 0)
                 continue
-            taken = self._control(kind, word & 0x0F, length, stream_id, data, pos + 8, end)
+            kind, flags = word & 0xF0, word & 0x0F
+            taken = self._control(kind, flags, length, stream_id, data, pos + 8, end)
             if taken < 0:
                 break
-            pos = taken
+            pos = self._go_past(taken, end) if self._skip else taken
         self._held = bytes(data[pos:])
+
+    def _recognize(self, data: Input) -> bool:
+        """Learn from the peer's first frame what it is; False if more of it must arrive first."""
+        if len(data) < 8:
+            return False
+        if _HEADER.unpack_from(data)[1] == HELLO_ID and len(data) < len(_HELLO):
+            return False
+        self._first = False
+        self._extended = data[: len(_HELLO)] == _HELLO
+        self._receiver.recognized(self._extended)
+        return True
+
+    def _go_past(self, pos: int, end: int) -> int:
+        """Where the uninteresting body ends, or what is here of it."""
+        step = min(self._skip, end - pos)
+        self._skip -= step
+        return pos + step
 
     def _control(
         self, kind: int, flags: int, length: int, stream_id: int, data: Input, pos: int, end: int

@@ -130,4 +130,5 @@ class Lane:
 
     def __len__(self) -> int:
         """See :meth:`.Scheduler.__len__`."""
-        return len(self._keys) + self._left + len(self._behind)
+        here = len(self._keys) + self._left
+        return here + len(self._behind) if self._crowded else here

@@ -88,6 +88,6 @@ def check_nothing_is_left(connection: Connection) -> None:
         *(table.unacknowledged, table.unaccepted, out._blocked, out._unopened, out.scheduler),
     ):
         assert not len(queue), "something is left"
-    assert not connection.has_output
+    assert not connection.has_output()
     assert not connection.unsent
     assert held(connection) < FIXED, "memory grew"

@@ -87,7 +87,7 @@ class Pair:
         receiver = self.other(side)
         todo = len(buffer) if nbytes is None else min(nbytes, len(buffer))
         done = 0
-        while done < todo and receiver.may_read:
+        while done < todo and receiver.may_read():
             step = min(self.chunk or todo, todo - done)
             receiver.receive_data(bytes(buffer[:step]))
             del buffer[:step]

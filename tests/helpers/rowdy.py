@@ -201,7 +201,7 @@ class Rowdy:
     def receive(self, data: bytes) -> bool:
         """Receive ``data`` if input is welcome, or can be made so; whether it was."""
         for _ in range(100):
-            if self.connection.may_read or self.connection.events.ended is not None:
+            if self.connection.may_read() or self.connection.events.ended is not None:
                 break
             self.flush(2**20)
             for stream in list(self._habits):
