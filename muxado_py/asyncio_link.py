@@ -10,9 +10,9 @@ What it buys.  Between two processes, 64 at a time, an open-echo-close of 64 byt
 300 us of CPU with the generic link and a task for each stream; with callbacks, and a turn of the loop for
 each accept and close no more (:mod:`~muxado_py.turns`), 70; and 23 with one object for each stream,
 tasks that go from stream to stream and a scheduler that is asked only where there is a choice (CPython 3.11,
-two cores, uvloop; on a busier day of the same machine 26 to 33).  Of a bulk transfer each byte is copied
-once, by who reads it, and uvloop writes the pieces as they are: 0.3 to 0.4 s/GB on either side, on one
-stream or sixteen, where it was 0.8 and 1.4.
+two cores, uvloop; a shared machine, on which it is 17 in quiet hours and 33 in busy ones).  Of a bulk
+transfer each byte is copied once, by who reads it, and uvloop writes the pieces as they are: 0.3 to 0.4 s/GB
+on either side, on one stream or sixteen, where it was 0.8 and 1.4.
 
 The rules.  The transport's own buffer is kept at nothing: when it could not write all at once, no
 more is handed over until it has.  The limit is one byte, not none: with none, asyncio's TLS
