@@ -180,7 +180,11 @@ def test_a_short_run_is_safe_and_says_so_in_json() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_outlives_the_demo(number: signal.Signals) -> None:
+def test_nothing_outlives_the_demo(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No process; and no file, where it has the time."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with running("demo", "--seconds", "60", "--link", "none") as demo:
         demo.wait_for("requests (alone)")
         children = demo.children()
@@ -189,6 +193,7 @@ def test_no_process_outlives_the_demo(number: signal.Signals) -> None:
         assert code == (-9 if number == signal.SIGKILL else 0)
         for child in children:
             wait_until_gone(child)
+    assert not any(tmp_path.iterdir()) or number == signal.SIGKILL
 
 
 def wait_until_gone(pid: int) -> None:
