@@ -64,7 +64,7 @@ class Blocks:
         if nbytes < MUCH:
             if self._calm < CALM:
                 self._calm += 1
-            elif self._lent or not self._may_lend:
+            elif self._lent:
                 self._lent.clear()
                 self._may_lend = True
             return bytes(view)

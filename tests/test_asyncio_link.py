@@ -254,6 +254,15 @@ async def test_half_a_connection_is_the_end_but_what_was_sent_still_goes() -> No
         assert await stream.receive() == b"x"
 
 
+async def test_a_close_is_over_when_the_transport_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when its time is, which is half a minute here."""
+    monkeypatch.setattr("muxado_py.link.GOODBYE_WAIT", 30.0)
+    async with sessions_by_url() as (dialed, accepted):
+        with fail_after(10):
+            await dialed.aclose()
+            await accepted.aclose()
+
+
 async def test_a_mistake_of_ours_ends_the_session_and_tells_the_peer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

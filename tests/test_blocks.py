@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,15 +81,18 @@ def test_no_more_than_so_many_are_lent() -> None:
     assert type(read(blocks, bytes(SIZE))) is memoryview
 
 
-def test_blocks_that_are_lent_are_forgotten_when_little_comes() -> None:
+@pytest.mark.parametrize("many", [5, 2 * MOST])
+def test_blocks_that_are_lent_are_forgotten_when_little_comes(many: int) -> None:
     blocks = Blocks()
     read(blocks, bytes(FIRST))
-    kept = [read(blocks, bytes(SIZE)) for _ in range(2 * MOST)]
-    for _ in range(CALM + 1):
+    kept = [read(blocks, bytes(SIZE)) for _ in range(many)]
+    for _ in range(CALM):
         assert read(blocks, b"x") == b"x"
+    assert blocks._lent
+    assert read(blocks, b"x") == b"x"
     assert not blocks._lent
     assert type(read(blocks, bytes(SIZE))) is memoryview
-    assert len(kept) == 2 * MOST
+    assert len(kept) == many
 
 
 @settings(deadline=None)

@@ -104,6 +104,15 @@ def test_beside_others_a_frame_is_as_long_as_what_the_transport_takes_allows(
     assert max(int(frame[:6], 16) for frame in peer.sent(budget)) == longest
 
 
+def test_a_short_flush_after_a_long_one_has_short_frames() -> None:
+    peer = Script(client=True)
+    streams = [peer.connection.open(None, None) for _ in range(2)]
+    for budget, longest in ((65_536, 16_384), (4096, 4096), (65_536, 16_384)):
+        for stream in streams:
+            peer.connection.write(stream, bytes(16_384))
+        assert max(int(frame[:6], 16) for frame in peer.sent(budget)) == longest
+
+
 @pytest.mark.parametrize(("budget", "longest"), [(1, 4096), (6000, 6000), (2**30, 65_536)])
 def test_no_frame_stands_long_before_what_comes_a_moment_later(budget: int, longest: int) -> None:
     """Once it was 16 KiB at least: 2.6 ms at 50 Mbit/s."""
