@@ -97,6 +97,23 @@ async def test_a_priority_shows_on_both_sides(session_pair: SessionPair) -> None
         assert stream.priority == Priority(6, 1)
 
 
+async def test_what_is_no_priority_is_refused_and_changes_nothing(
+    session_pair: SessionPair,
+) -> None:
+    wrong: Any = 1
+    async with session_pair() as (dialed, accepted):
+        with pytest.raises(TypeError, match=r"must be a Priority\(urgency, weight\), got 1"):
+            await dialed.open_stream(priority=wrong)
+        assert dialed.statistics().live_streams == 0
+        async with await dialed.open_stream() as stream:
+            with pytest.raises(TypeError, match="must be a Priority"):
+                stream.priority = wrong
+            await stream.send(b"x")
+            far = await accepted.accept_stream()
+            assert await far.receive() == b"x"
+            assert stream.priority == far.priority == Priority()
+
+
 async def test_a_priority_given_before_the_peer_is_known_arrives(session_pair: SessionPair) -> None:
     async with session_pair() as (dialed, accepted):
         await dialed.open_stream(priority=Priority(0, 7))
