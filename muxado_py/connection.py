@@ -196,7 +196,7 @@ class Connection:
         :raises StreamLimitError: if as many streams are open as the peer takes, or the ids are used
             up.
         :raises SessionError: if the session is over.
-        :raises TypeError: if ``priority`` is not a :class:`Priority`.
+        :raises TypeError: if ``priority`` is no :class:`Priority`.
         """
         if priority is not None:
             _check_priority(priority)

@@ -187,8 +187,11 @@ class Driver:
 
     def end(self, failure: Failure) -> None:
         """The session is over for a reason that the core does not know."""
-        self.connection.terminate(failure)
-        self.changed()
+        try:
+            self.connection.terminate(failure)
+            self.changed()
+        finally:
+            self.over.set()  # a mistake of ours is raised, but nobody waits for ever for its end
 
     # What drives it.
 
@@ -278,8 +281,10 @@ class Driver:
                     await self.link.run(self.over, self.config.close_timeout)
                     tasks.cancel_scope.cancel()
             finally:
-                self.end(CLOSED_HERE)
-                self.closed.set()
+                try:
+                    self.end(CLOSED_HERE)
+                finally:
+                    self.closed.set()
 
 
 def _addresses(link: Link) -> Mapping[Any, Callable[[], Any]]:

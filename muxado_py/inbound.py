@@ -56,7 +56,7 @@ class Inbound(Arrivals):
         self._max_tiny = max(1024, config.stream_window // 4)
         self._decoder = wire.decoder(self)
         self.receive = self._decoder.feed
-        """The transport received so much."""
+        """Called with what the transport received."""
 
     @property
     def midway(self) -> bool:

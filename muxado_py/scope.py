@@ -64,8 +64,11 @@ class SessionScope:
         assert self._session is not None
         assert self._tasks is not None
         cancelled = isinstance(exc, get_cancelled_exc_class())
-        with move_on_after(GOODBYE_WAIT if cancelled else None, shield=True):
-            await self._session.aclose()
+        try:
+            with move_on_after(GOODBYE_WAIT if cancelled else None, shield=True):
+                await self._session.aclose()
+        except Exception as mistake:  # noqa: BLE001 - of ours; the tasks end all the same, and raise it
+            exc_type, exc, traceback = type(mistake), mistake, mistake.__traceback__
         try:
             return await self._tasks.__aexit__(exc_type, exc, traceback)
         except BaseExceptionGroup as group:

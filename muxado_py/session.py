@@ -129,6 +129,7 @@ class Session(TypedAttributeProvider):
         :param priority: its place among this session's streams, told to a muxado_py peer too.
         :param stream_type: 0 to 0xFFFFFFFE; required with ``Config(typed_streams=True)``, and not
             allowed without, but on the muxado1 wire, whose SYN has a place for it.
+        :raises TypeError: if ``priority`` is no :class:`Priority`.
         :raises GoneAwayError: if this side or the peer is going away.
         :raises StreamLimitError: if as many streams are open as the peer takes, or the ids are used
             up.

@@ -69,6 +69,8 @@ class Stream(ByteStream):
 
         A muxado_py peer is told what is set here and orders its own answers by it; what the peer
         sets shows here.
+
+        :raises TypeError: if it is set to what is no :class:`Priority`.
         """
         return self._state.priority
 

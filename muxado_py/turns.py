@@ -147,6 +147,7 @@ def _looking(loop: asyncio.AbstractEventLoop) -> Callable[[], bool] | None:
         left -= 1
         if not left:
             left = PATIENCE
+            state = None  # nor are the scopes of one that is over kept for long
             return True
         task = find(loop)
         if latest() is not task or state is None:

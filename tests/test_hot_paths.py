@@ -2,8 +2,8 @@
 
 Speed is the benchmark's subject; it needs a quiet machine.  What makes the paths fast is that they do
 little, and that can be counted anywhere: each limit is a quarter above what was counted when it was set
-(165 and 256, 72, 93 and 120, on CPython 3.11 and 3.13).  A change that adds a layer fails here, and whoever makes
-one says why in raising the limit.
+(165 and 256 for a call among others and alone, 72, 93 and 120, on CPython 3.11 and 3.13).  A change that
+adds a layer fails here, and whoever makes one says why in raising the limit.
 
 Calls of Python functions and of C functions by the package's own code are counted, both ends in one
 process, on asyncio and its own link; what anyio and the event loop do is not ours.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,23 @@ async def test_what_is_no_priority_is_refused_and_changes_nothing(
             far = await accepted.accept_stream()
             assert await far.receive() == b"x"
             assert stream.priority == far.priority == Priority()
+
+
+async def test_a_mistake_of_ours_in_the_end_is_raised_and_hangs_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def mistaken(*_arguments: object) -> None:
+        raise RuntimeError("a mistake")
+
+    near, far = memory_transports()
+    async with far:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with muxado.client(near) as session:
+                monkeypatch.setattr(session._driver.connection, "terminate", mistaken)
+    assert caught.group_contains(RuntimeError, match="a mistake")
+    assert session.closed
+    with fail_after(5), suppress(muxado.SessionError):
+        await session.wait()
 
 
 async def test_a_priority_given_before_the_peer_is_known_arrives(session_pair: SessionPair) -> None:
