@@ -1,21 +1,27 @@
 """Accepting: a listener that goes on, whatever happens to one connection.
 
-What it is.  The accept loop of ``listen``, on every backend.  It gives each connection that comes to the
-handler, in a task group that outlives it.
+What it is.  The accept loop of every listening side, on every backend.  It gives each connection that comes to
+the handler, in a task group that outlives it.  :class:`Accepting` is the listener below ``listen``;
+:func:`serve_listener` serves any listener of anyio's in the same way.
 
 Where connections come from.  From the sockets of a listener of anyio's, which has one for each address; how
 one is accepted there, :class:`Accepting` is told.
 
 The rule.  What is wrong with one connection, or for a while (no file descriptor is left), must end neither the
-listener nor the sessions that run.  anyio's own loop lets such an error end its task group.
+listener nor what runs already.  anyio's own loop lets such an error end its task group.  An error that is
+one connection's costs no time; whatever else it is, the next try waits, or the loop would do nothing else.
 
 The trap.  No socket may be closed that the event loop still watches: who closes waits for the loop.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import AsyncExitStack
+from copy import copy
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from anyio import (
     BrokenResourceError,
@@ -26,14 +32,16 @@ from anyio import (
     create_task_group,
     sleep,
 )
-from anyio.abc import Listener
+from anyio.abc import Listener, SocketListener
+from anyio.streams.stapled import MultiListener
+from anyio.streams.tls import TLSListener
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from anyio.abc import SocketStream, TaskGroup
 
-__all__ = ("Accepting",)
+__all__ = ("Accepting", "serve_listener")
 
 Accepted = TypeVar("Accepted")
 
@@ -41,6 +49,129 @@ logger = logging.getLogger("muxado.endpoints")
 
 ACCEPT_DELAY = 1.0
 """Seconds until a listener that could not accept, for want of file descriptors say, tries again."""
+
+_OF_ONE_CONNECTION = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ECONNABORTED",
+        "ECONNRESET",
+        "EPERM",
+        "EPROTO",
+        "ENOPROTOOPT",
+        "ENETDOWN",
+        "ENETUNREACH",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "ENONET",
+        "EOPNOTSUPP",
+    )
+    if hasattr(errno, name)
+)
+"""Errors of ``accept`` that concern the connection which it took from the queue: Linux passes on what had
+happened to that one, see accept(2)."""
+
+
+_SHORTAGE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+"""Errors that go away when something else is closed."""
+
+
+async def serve_listener(
+    listener: Listener[Accepted],
+    handler: Callable[[Accepted], Any],
+    task_group: TaskGroup | None = None,
+) -> None:
+    """Start ``handler(connection)`` for each connection, until ``listener`` is closed.
+
+    As ``listener.serve``, but it goes on when a connection cannot be accepted: when no file descriptor is
+    left it logs a line a second (``muxado.endpoints``) and tries again.  That holds for the listeners of
+    anyio: sockets, several of them, TLS over these.  A listener of another kind is served again when its ``serve``
+    raises such an ``OSError``.
+
+    :param task_group: where the handlers run; default one of its own, which is waited for.  What a handler
+        raises is that group's affair, as with anyio.
+    :raises Exception: what the ``serve`` of a listener that is not anyio's raises otherwise.
+
+    Cancellation: no more is accepted; the handlers are cancelled too, if the task group is its own.
+    """
+    async with AsyncExitStack() as stack:
+        if task_group is None:
+            task_group = await stack.enter_async_context(create_task_group())
+        await _Lasting(listener).serve(handler, task_group)
+
+
+class _Lasting(Listener[Accepted]):
+    """Serves ``listener`` as :func:`serve_listener` does."""
+
+    def __init__(self, listener: Listener[Accepted]) -> None:
+        self._listener = listener
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return self._listener.extra_attributes
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+    async def serve(
+        self, handler: Callable[[Accepted], Any], task_group: TaskGroup | None = None
+    ) -> None:
+        assert task_group is not None
+        listener: Listener[Any] = self._listener
+        if isinstance(listener, TLSListener):  # it serves the one below, with its handshake
+            lasting = copy(listener)
+            lasting.listener = _Lasting(listener.listener)
+            await lasting.serve(cast("Any", handler), task_group)
+        elif isinstance(listener, MultiListener):
+            async with create_task_group() as acceptors:
+                for one in listener.listeners:
+                    acceptors.start_soon(_Lasting(one).serve, handler, task_group)
+        elif isinstance(listener, SocketListener):
+            accept: Callable[[], Awaitable[Any]] = listener.accept
+            await _accept_at(accept, handler, task_group)
+        else:
+            await _serve_again(listener, handler, task_group)
+
+
+async def _accept_at(
+    accept: Callable[[], Awaitable[Accepted]], handler: Callable[[Accepted], Any], tasks: TaskGroup
+) -> None:
+    """Start ``handler`` for each connection, until the listener is closed."""
+    while True:
+        try:
+            accepted = await accept()
+        except ClosedResourceError:
+            return
+        except (OSError, BrokenResourceError) as exc:
+            await _mourn(exc)
+        else:
+            tasks.start_soon(handler, accepted)
+
+
+async def _mourn(exc: Exception) -> None:
+    """Say that no connection was accepted, and wait if it is more than that one's trouble."""
+    cause = exc.__cause__ or exc  # on trio, anyio says nothing itself and means its cause
+    if getattr(cause, "errno", None) in _OF_ONE_CONNECTION:
+        logger.debug("a connection was gone before it was accepted: %s", cause)
+    else:
+        logger.warning("cannot accept a connection: %s", cause)
+        await sleep(ACCEPT_DELAY)
+
+
+async def _serve_again(
+    listener: Listener[Accepted], handler: Callable[[Accepted], Any], tasks: TaskGroup
+) -> None:
+    """Serve a listener of which nothing is known but that."""
+    while True:
+        try:
+            await listener.serve(handler, tasks)
+        except ClosedResourceError:
+            return
+        except Exception as exc:
+            if getattr(exc, "errno", None) not in _SHORTAGE:
+                raise
+            await _mourn(exc)
+        else:
+            return
 
 
 class Accepting(Listener[Accepted]):
@@ -82,25 +213,11 @@ class Accepting(Listener[Accepted]):
                 async with create_task_group() as acceptors:
                     self._acceptors = acceptors.cancel_scope
                     for one in getattr(self._bound, "listeners", [self._bound]):
-                        acceptors.start_soon(self._accept_at, one, handler, task_group)
+                        accept = partial(self._accept, one)
+                        acceptors.start_soon(_accept_at, accept, handler, task_group)
         finally:
             self._acceptors = None
             self._stopped.set()
-
-    async def _accept_at(
-        self,
-        listening: Listener[SocketStream],
-        handler: Callable[[Accepted], Any],
-        tasks: TaskGroup,
-    ) -> None:
-        while True:
-            try:
-                accepted = await self._accept(listening)
-            except (OSError, BrokenResourceError) as exc:
-                logger.warning("cannot accept a connection: %s", exc.__cause__ or exc)
-                await sleep(ACCEPT_DELAY)
-            else:
-                tasks.start_soon(handler, accepted)
 
     async def aclose(self) -> None:
         self._closed = True
