@@ -93,6 +93,15 @@ class Connection:
         return self._in.peer.is_muxado_py
 
     @property
+    def heard(self) -> bool:
+        """Whether the peer has shown that it speaks this wire: its first frame, or the head of a long
+        one, came and is valid."""
+        if self._wire.traits.recognizes:
+            return self.is_muxado_py is not None
+        head = self._head
+        return head is None or (len(head) > 0 and not self._in.midway)
+
+    @property
     def traits(self) -> Traits:
         """What the wire can do."""
         return self._wire.traits

@@ -56,6 +56,7 @@ class Pings:
         self._numbers = count(1)
         self._sent_at: dict[bytes, float] = {}  # pings that left, by payload
         self._answers: dict[bytes, Event] = {}  # who waits for which
+        self._times: dict[bytes, float] = {}  # what they are told
         self._known = Event()  # the peer's first frame came
         self._knows = False  # the same, cheaper to ask
         self._heartbeat: StreamState | None = None  # our stream to a foreign peer's echo
@@ -85,10 +86,10 @@ class Pings:
                 raise PeerTimeoutError(
                     f"no answer to a ping in {seconds:g} s", code=ErrorCode.NO_ERROR, remote=True
                 )
-            assert self.round_trip is not None
-            return self.round_trip
+            return self._times[payload]
         finally:
             self._answers.pop(payload, None)
+            self._times.pop(payload, None)
             self._sent_at.pop(payload, None)
             connection.forget_ping(payload)
 
@@ -159,9 +160,10 @@ class Pings:
     def _answered(self, payload: bytes) -> None:
         sent_at = self._sent_at.pop(payload, None)
         if sent_at is not None:
-            self.round_trip = perf_counter() - sent_at
+            self.round_trip = seconds = perf_counter() - sent_at
             answer = self._answers.pop(payload, None)
             if answer is not None:
+                self._times[payload] = seconds
                 answer.set()
 
     def beat(self) -> bool:

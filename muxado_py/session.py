@@ -24,7 +24,7 @@ from anyio.abc import SocketAttribute
 from .bridging import abort, bridge, socket_pair
 from .connection import CLOSED_HERE
 from .driver import Driver
-from .errors import ErrorCode, MuxadoError, SessionClosedError
+from .errors import ErrorCode, MuxadoError, PeerTimeoutError, SessionClosedError
 from .link import GOODBYE_WAIT
 from .listener import NetListener
 from .stream import Stream
@@ -216,6 +216,33 @@ class Session(TypedAttributeProvider):
         return NetListener(self._driver)
 
     # The session.
+
+    async def wait_for_peer(self, timeout: float | None = None) -> None:
+        """Wait until the peer has shown that it speaks this wire, by its first valid frame.
+
+        A connection alone shows nothing: a balancer without a backend accepts, and so does a process that
+        hangs.  A muxado_py says hello at once on the muxado wire; on the others, and with Go and Rust
+        peers, a peer that has nothing to say may rightly be silent.
+
+        :param timeout: seconds to wait at most; default ``Config.recognize_timeout``.
+        :raises PeerTimeoutError: if it said nothing in time (the session stays).
+        :raises SessionError: if the session is over, or ends before.
+
+        Cancellation: safe; ask again whenever you like.
+        """
+        driver = self._driver
+        seconds = self._config.recognize_timeout if timeout is None else timeout
+        await driver.checkpoint()
+        with move_on_after(seconds):
+            await driver.wait_until(lambda: driver.connection.heard)
+        driver.check()
+        if not driver.connection.heard:
+            raise PeerTimeoutError(
+                f"the peer said nothing in {seconds:g} s: is it a multiplexer, and of the "
+                f"{self._config.wire} wire?",
+                code=ErrorCode.NO_ERROR,
+                remote=True,
+            )
 
     async def ping(self, timeout: float | None = None) -> float:
         """The round trip to the peer, from the moment the ping leaves the queue.
