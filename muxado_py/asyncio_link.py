@@ -159,8 +159,11 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self.writing_since = None
         if exc is not None and not self._secure:
             self._salvage()
-        self._receive_end(describe(exc) if exc is not None else "")
-        self._drop_output()
+        try:
+            self._receive_end(describe(exc) if exc is not None else "")
+            self._drop_output()
+        except BaseException as mistake:  # noqa: BLE001 - as above
+            self._mistake(mistake)
 
     def _salvage(self) -> None:
         """After a failed write: asyncio reads no more, but the peer's goodbye may lie before its end."""
@@ -288,9 +291,10 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             self._schedule()
 
     def _mistake(self, exc: BaseException) -> None:
-        """Let :meth:`run` raise what should not have happened."""
-        assert self._tasks is not None
-        self._tasks.start_soon(_raise, exc)
+        """Let :meth:`run` raise what should not have happened; the first ends it, and tells enough."""
+        tasks, self._tasks = self._tasks, None
+        if tasks is not None:
+            tasks.start_soon(_raise, exc)
 
 
 async def _raise(exc: BaseException) -> None:

@@ -183,16 +183,17 @@ class SessionListener:
         """
 
         async def run(accepted: object) -> None:
-            config = self._config
             try:
-                connected = await self._connect(accepted)
-                if config.wire == AUTO:
-                    config = await recognize(connected, config)
+                scope = await self._session(accepted)
             except Exception as exc:  # noqa: BLE001 - this connection's trouble, and nobody else's
                 logger.warning("a connection to %s failed: %s", self.url, _reason(exc))
                 return
-            async with SessionScope(connected, config, is_client=False) as session:
-                await contain(handler, session)
+            try:
+                async with scope as session:
+                    await contain(handler, session)
+            except Exception:
+                # A mistake, for how sessions end is told to their handlers; of this session alone.
+                logger.exception("a session of %s failed", self.url)
 
         async with AsyncExitStack() as stack:
             # Sessions outlive the listener, so its own task group is no place for them.
@@ -202,6 +203,13 @@ class SessionListener:
                 await self._listener.serve(run, task_group)
             except* ClosedResourceError:
                 pass
+
+    async def _session(self, accepted: object) -> SessionScope:
+        config = self._config
+        connected = await self._connect(accepted)
+        if config.wire == AUTO:
+            config = await recognize(connected, config)
+        return SessionScope(connected, config, is_client=False)
 
     async def _connect(self, accepted: object) -> Connected:
         connected = await self._sockets.accepted(accepted)

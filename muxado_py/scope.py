@@ -49,7 +49,11 @@ class SessionScope:
         connected, config, is_client = self._arguments
         if config.wire == AUTO:
             config = await recognize(connected, config)
-        self._session = session = Session(connected.link, config, is_client=is_client)
+        try:
+            self._session = session = Session(connected.link, config, is_client=is_client)
+        except BaseException:  # a scheduler of the application's, say; nobody else would close it
+            await connected.abort()
+            raise
         self._tasks = create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(session.run)
