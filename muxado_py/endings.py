@@ -184,13 +184,17 @@ class Endings:
         self.close_if_idle()
 
     def _provoked_reset(self, stream: StreamState, code: ErrorCode, why: str) -> None:
-        """The peer broke a rule of one stream: reset it, and count."""
+        """The peer broke a rule of one stream: reset it, and count.
+
+        What was whole before is still read, and then the error: a FIN that came first says nothing of
+        a stream whose peer went on, or whose bytes were thrown away.
+        """
         assert stream.id is not None
         if stream.id in self._table.live:
             self._reply_reset(stream.id, code)
         message = f"stream {stream.id} was reset, {code_name(code)}: {why}"
+        stream.finished_there = False
         self.end_stream(stream, Failure(StreamResetError, message, code, False))
-        self.drop_unread(stream)
         if not self._provoked.spend():
             self.violated(ErrorCode.ENHANCE_YOUR_CALM, f"too many faulty streams, the last: {why}")
 

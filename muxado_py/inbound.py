@@ -123,9 +123,10 @@ class Inbound(Arrivals):
         return None
 
     def _late_data(self, stream: StreamState, size: int, pending: int) -> None:
-        """Data behind the FIN; peers without a reset have let a FIN overtake data."""
-        if self._traits.has_reset:
+        """Data behind the FIN; a FIN of Go's smux has overtaken data of its own stream (v1.5.24 to 28)."""
+        if self._traits.has_reset or not stream.released:
             return self._provoked_reset(stream, ErrorCode.STREAM_CLOSED, "data after its FIN")
+        # Nobody reads it, and the peer may still read what is flushed.
         assert stream.id is not None
         return self._stray_data(stream.id, size, pending)
 
@@ -166,13 +167,12 @@ class Inbound(Arrivals):
             return
         table = self._table
         stream = max((*table.live.values(), *table.left_behind), key=lambda one: one.unread)
-        # A stream the wire is through with loses its tail here, and must not read as complete.
-        stream.finished_there = False
         self._provoked_reset(
             stream,
             ErrorCode.ENHANCE_YOUR_CALM,
             f"it held most of the session's {self._config.session_window} unread bytes",
         )
+        self.drop_unread(stream)
 
     def read(self, stream: StreamState, nbytes: int) -> bytes:
         """Up to ``nbytes`` that arrived, ``b""`` if there are none, and the credit that reading frees."""

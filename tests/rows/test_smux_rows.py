@@ -445,14 +445,28 @@ async def test_s_13_a_half_closed_peer_that_reads_is_left_alone() -> None:
 
 
 @both
-def test_s_14_data_behind_the_fin_is_dropped_and_nothing_else_happens(wire: str) -> None:
+def test_s_14_data_behind_the_fin_is_lost_and_the_reader_is_told(wire: str) -> None:
     """From v1.5.24 to v1.5.28 a FIN of Go could overtake the data of another goroutine."""
     peer, stream = accepted(wire)
     peer.say("V 02 0200 03000000 6f6b", "V 01 0000 03000000", "V 02 0400 03000000 6c617465")
     assert read_all(peer.connection, stream) == b"ok"
-    assert stream.failure is None
+    assert not stream.finished_there
+    assert "data after its FIN" in str(stream.error())
+    assert peer.frames() == ["V 01 0000 03000000"]
+    assert peer.lives
+
+
+@both
+def test_s_14_what_is_flushed_does_not_suffer_by_it(wire: str) -> None:
+    peer, stream = accepted(wire)
+    peer.say("V 02 0200 03000000 6f6b", "V 01 0000 03000000")
+    assert read_all(peer.connection, stream) == b"ok"
     peer.connection.write(stream, b"yes")
-    assert peer.frames() == ["V 02 0300 03000000 796573"]
+    peer.connection.close(stream)
+    peer.say("V 02 0400 03000000 6c617465")
+    frames = peer.frames()
+    assert frames[0] == "V 02 0300 03000000 796573"
+    assert [*frames[1:], *peer.frames()] == ["V 01 0000 03000000"]
     assert peer.lives
 
 
