@@ -1,0 +1,379 @@
+"""Apps: what the applications of the two sides do, as their plan says.
+
+The rule.  They use public calls only, and expect of them what their documentation says; what else happens
+is written down, and goes no further than it would in a program that handles its errors.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from anyio import (
+    BusyResourceError,
+    CancelScope,
+    EndOfStream,
+    Event,
+    create_task_group,
+    get_cancelled_exc_class,
+    move_on_after,
+    sleep,
+)
+from anyio.lowlevel import checkpoint
+
+from muxado_py import MuxadoError
+
+from .ledger import Half, Ledger, content
+from .plan import TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.abc import TaskGroup
+
+    from muxado_py import Session, Stream
+    from muxado_py.scope import SessionScope
+
+    from .plan import HalfPlan, Plan, SidePlan
+
+__all__ = ("SideApp",)
+
+
+class OnPurposeError(Exception):
+    """What a block is left by."""
+
+
+class SideApp:
+    """One side's application.
+
+    :param busy: makes the side's loop stand for so many seconds.
+    """
+
+    def __init__(
+        self, plan: Plan, side: int, ledger: Ledger, busy: Callable[[int, float], Awaitable[None]]
+    ) -> None:
+        self._plan = plan
+        self._side = side
+        self._mine: SidePlan = plan.sides[side]
+        self._ledger = ledger
+        self._record = ledger.sides[side]
+        self._who = "ab"[side]
+        self._busy = busy
+        self._accepted = 0
+        self._own_done = Event()
+        self.session: Session | None = None
+
+    async def run(self, scope: SessionScope, entered: Callable[[Session], None]) -> None:
+        """From the session's begin to its end."""
+        record, plan = self._record, self._mine
+        outer = CancelScope()
+        try:
+            with outer:
+                async with scope as session:
+                    self.session = record.session = session
+                    entered(session)
+                    async with create_task_group() as tasks:
+                        await self._live(session, tasks)
+                        record.leaving_at = self._ledger.clock.now
+                        self._ledger.note(self._who, f"ends: {plan.ending}")
+                        await self._end(session, tasks, outer)
+                        tasks.cancel_scope.cancel()
+                    record.leaving_at = self._ledger.clock.now
+                    if plan.ending == "error":
+                        raise OnPurposeError
+        except OnPurposeError:
+            pass
+        except MuxadoError as exc:
+            record.leave_error = exc
+        except BaseException as exc:
+            if isinstance(exc, get_cancelled_exc_class()):
+                raise
+            record.mistakes.append(f"the block of {self._who} raised {exc!r}")
+        record.left_at = self._ledger.clock.now
+        self._ledger.note(self._who, f"left, {record.leave_error!r}")
+
+    async def _live(self, session: Session, tasks: TaskGroup) -> None:
+        """Start everything, and wait until it is time to end."""
+        plan = self._mine
+        tasks.start_soon(self._accept, session, tasks)
+        tasks.start_soon(self._open_all, session)
+        for spell in plan.spells:
+            tasks.start_soon(self._be_busy, *spell)
+        for moment in plan.pings:
+            tasks.start_soon(self._ping, session, moment)
+        if plan.ends_at is not None:
+            await sleep(plan.ends_at)
+            return
+        with move_on_after(self._plan.patience):
+            await self._own_done.wait()
+            await self._rest(session)
+
+    async def _rest(self, session: Session) -> None:
+        plan = self._mine
+        if plan.ending == "wait":
+            await self._wait(session)
+            return
+        with move_on_after(plan.rests):
+            await self._wait(session)
+        self._look_at_statistics(session)
+
+    async def _wait(self, session: Session) -> None:
+        with suppress(MuxadoError):
+            await self._ledger.call(self._record, "wait", session.wait(), self._who)
+
+    def _look_at_statistics(self, session: Session) -> None:
+        ledger = self._ledger
+        since = ledger.all_done_since
+        if session.closed or since is None or ledger.clock.now - since < 4 + self._plan.slowness:
+            return
+        driver: Any = session._driver
+        if not driver.is_idle():  # which leaves streams of heartbeats out
+            figures = session.statistics()
+            self._record.statistics.append((figures.live_streams, figures.peer_streams))
+
+    async def _end(self, session: Session, tasks: TaskGroup, outer: CancelScope) -> None:
+        ending, record = self._mine.ending, self._record
+        record.left_by = ending
+        if ending == "aclose":
+            await self._closing("aclose", session.aclose())
+        elif ending == "drain":
+            await self._closing("drain", session.drain())
+        elif ending == "abort":
+            session.abort()
+        elif ending == "cancel":
+            outer.cancel()
+            await checkpoint()
+        elif ending == "go away":
+            session.go_away()
+            record.gone_away_at = self._ledger.clock.now
+            with move_on_after(self._plan.patience):
+                await self._wait(session)
+        elif ending == "wait" and not session.closed:
+            with move_on_after(self._plan.patience + 60):
+                await self._wait(session)
+        if ending in ("wait", "go away") and session.closed:
+            await self._until_all_read()
+
+    async def _until_all_read(self) -> None:
+        """What came before the end can still be read."""
+        with move_on_after(self._plan.patience):
+            while not all(half.done for half in self._record.halves):  # noqa: ASYNC110 - the time is free
+                await sleep(0.05)
+
+    async def _closing(self, what: str, awaited: Awaitable[None]) -> None:
+        try:
+            await self._ledger.call(self._record, what, awaited, self._who)
+        except MuxadoError as exc:
+            self._record.leave_error = exc
+
+    # Beside the streams.
+
+    async def _be_busy(self, pause: float, times: int, seconds: float) -> None:
+        for _ in range(times):
+            await sleep(pause)
+        self._ledger.note(self._who, f"is busy for {seconds:g} s")
+        await self._busy(self._side, seconds)
+        self._ledger.note(self._who, "is busy no more")
+
+    async def _ping(self, session: Session, moment: float) -> None:
+        await sleep(moment)
+        driver: Any = session._driver
+        at_once = driver.link.writing_since is None and not driver.connection.has_output()
+        asked = self._ledger.clock.now
+        try:
+            given = await self._ledger.call(self._record, "ping", session.ping(), self._who)
+        except MuxadoError:
+            return
+        self._record.pings.append((asked, self._ledger.clock.now, given, at_once))
+
+    # Streams.
+
+    async def _accept(self, session: Session, tasks: TaskGroup) -> None:
+        record = self._record
+        try:
+            if self._mine.serves:
+                listening = session.net_listener().serve(self._handle)
+                await self._ledger.call(record, "serve", listening, self._who)
+            while True:
+                stream = await self._ledger.call(
+                    record, "accept", session.accept_stream(), self._who
+                )
+                tasks.start_soon(self._handle, stream)
+                await sleep(self._mine.accept_pause)
+        except MuxadoError as exc:
+            record.accept_error = exc
+
+    async def _handle(self, stream: Stream) -> None:
+        half = self._ledger.new_half(self._side, opened_here=False)
+        half.stream = stream
+        plan = self._mine.handles[self._accepted % len(self._mine.handles)]
+        self._accepted += 1
+        self._ledger.note(half.name, f"accepted, id {stream.id}")
+        await self._converse(half, stream, plan)
+
+    async def _open_all(self, session: Session) -> None:
+        async with create_task_group() as tasks:
+            for plan in self._mine.opens:
+                tasks.start_soon(self._open, session, plan)
+        self._own_done.set()
+
+    async def _open(self, session: Session, plan: HalfPlan) -> None:
+        await sleep(plan.start)
+        half = self._ledger.new_half(self._side, opened_here=True)
+        kind = TYPE if session.config.typed_streams else None
+        try:
+            half.stream = await self._ledger.call(
+                half, "open", session.open_stream(stream_type=kind)
+            )
+        except MuxadoError as exc:
+            half.error = exc
+            half.done = True
+            return
+        except BaseException:
+            half.done = True
+            raise
+        await self._converse(half, half.stream, plan)
+
+    async def _converse(self, half: Half, stream: Stream, plan: HalfPlan) -> None:
+        self._ledger.all_done_since = None
+        try:
+            async with stream, create_task_group() as tasks:
+                if plan.meddles:
+                    half.meddled = True
+                    tasks.start_soon(self._meddle, half, stream)
+                read = Event()
+                tasks.start_soon(self._read, half, stream, plan, read)
+                await self._write(half, stream, plan)
+                if plan.end == "none" and plan.stop == "never":
+                    await sleep(3.0)
+                await self._finish(half, stream, plan, read)
+        except OnPurposeError:
+            half.finish = half.finish or "reset"
+        except ExceptionGroup as group:
+            if not group.split(OnPurposeError)[1]:
+                half.finish = half.finish or "reset"
+            else:
+                self._record.mistakes.append(f"{half.name} raised {group!r}")
+        except BaseException:
+            half.finish = half.finish or "reset"  # the block was left by a cancellation
+            half.read_end = half.read_end or "here"
+            raise
+        finally:
+            half.done = True
+            half.finish = half.finish or "close"
+            half.read_end = half.read_end or "here"
+            half.finished_at = half.finished_at or self._ledger.clock.now
+            self._ledger.look_whether_done()
+
+    async def _meddle(self, half: Half, stream: Stream) -> None:
+        for _ in range(3):
+            await sleep(0.2)
+            try:
+                stream.set_callbacks(None, None)
+            except (BusyResourceError, MuxadoError) as exc:
+                self._ledger.note(half.name, f"set_callbacks: {exc!r}")
+            else:
+                self._ledger.note(half.name, "set_callbacks(None, None)")
+
+    async def _write(self, half: Half, stream: Stream, plan: HalfPlan) -> None:
+        base = 2 * half.number + half.side
+        try:
+            while half.sent < plan.sends:
+                data = content(base, half.sent, min(plan.piece, plan.sends - half.sent))
+                last = half.sent + len(data) == plan.sends
+                half.sent_most = half.sent + len(data)
+                if plan.end == "cancel" and last:
+                    with move_on_after(0.05) as scope:
+                        await self._ledger.call(half, f"send {len(data)} B", stream.send(data))
+                    if scope.cancelled_caught:
+                        return
+                elif plan.nowait:
+                    data = data[: stream.send_nowait(data)]
+                    half.sent_most = half.sent + len(data)
+                    self._ledger.note(half.name, f"send_nowait: {len(data)} B")
+                    if not data:
+                        await sleep(0.05)
+                else:
+                    await self._ledger.call(half, f"send {len(data)} B", stream.send(data))
+                half.sent += len(data)
+                if plan.send_pause:
+                    await sleep(plan.send_pause)
+        except MuxadoError as exc:
+            half.error = half.error or exc
+
+    async def _finish(self, half: Half, stream: Stream, plan: HalfPlan, read: Event) -> None:
+        if half.error is not None:
+            await read.wait()
+            return
+        half.finished_at = self._ledger.clock.now
+        try:
+            if plan.end == "eof":
+                await self._ledger.call(half, "send_eof", stream.send_eof())
+                half.finish = "eof"
+                await read.wait()
+            elif plan.end in ("late close", "none"):
+                await read.wait()
+                half.finished_at = self._ledger.clock.now
+            elif plan.end == "reset":
+                self._say(half, "reset")
+                half.read_end = half.read_end or "here"
+                stream.reset()
+            if plan.end == "error":
+                raise OnPurposeError
+            self._say_closed(half)
+            await self._ledger.call(half, "aclose", stream.aclose())
+        except MuxadoError as exc:
+            half.error = exc
+
+    def _say_closed(self, half: Half) -> None:
+        if not half.finish:
+            half.finish = "close"
+            half.read_end = half.read_end or "here"
+            self._ledger.note(half.name, "closes")
+
+    def _say(self, half: Half, finish: str) -> None:
+        half.finish = half.finish if half.finish in ("close", "reset") else finish
+        self._ledger.note(half.name, f"{finish}s")
+
+    async def _read(self, half: Half, stream: Stream, plan: HalfPlan, read: Event) -> None:
+        try:
+            await sleep(plan.read_at)
+            await self._read_on(half, stream, plan)
+        except EndOfStream:
+            half.read_end = half.read_end or "eof"
+        except (MuxadoError, BusyResourceError) as exc:
+            half.read_end = half.read_end or type(exc).__name__
+            half.read_error = exc
+            half.error = half.error or exc
+        finally:
+            read.set()
+
+    async def _read_on(self, half: Half, stream: Stream, plan: HalfPlan) -> None:
+        stops = plan.stop_at
+        while True:
+            if stops is not None and len(half.got) >= stops:
+                stops = None
+                if not await self._stop(half, stream, plan.stop):
+                    return
+            with move_on_after(plan.impatient):
+                half.got += await self._ledger.call(half, "receive", stream.receive(plan.max_bytes))
+            if plan.read_pause:
+                await sleep(plan.read_pause)
+
+    async def _stop(self, half: Half, stream: Stream, how: str) -> bool:
+        """Whether to read on."""
+        if how == "rest":
+            await sleep(5.0)
+            return True
+        if half.read_end:
+            return False
+        half.read_end = "here"
+        if how == "close":
+            half.finish = half.finish or "close"
+            half.finished_at = half.finished_at or self._ledger.clock.now
+            self._ledger.note(half.name, "closes, having read enough")
+            await stream.aclose()
+        elif how == "reset":
+            self._say(half, "reset")
+            stream.reset()
+        return False

@@ -1,0 +1,250 @@
+"""Oracle: compares what the applications were told with what happened.
+
+Each rule is a function that yields what breaks it.  What a rule does not judge, it says; a doubt is the
+session's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from muxado_py import PeerTimeoutError, SessionClosedError
+
+from .ledger import content
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .ledger import Call, Half, Ledger, Side
+    from .network import SimSocket
+    from .plan import Plan
+
+__all__ = ("judge",)
+
+SLACK = 0.1
+"""Seconds that a call may take beyond what it promises: turns of loops, not more."""
+
+POLITE = ("leave", "aclose", "drain", "wait", "go away")
+
+
+def judge(
+    plan: Plan, ledger: Ledger, sockets: tuple[SimSocket, SimSocket], left: list[str]
+) -> list[str]:
+    """What was wrong in this run, a line each."""
+    findings = [f"nobody waits for it: {one}" for one in left]
+    for side in (0, 1):
+        findings += ledger.sides[side].mistakes
+        findings += _of_side(plan, ledger, side, sockets)
+    for here, there in _pairs(ledger):
+        findings += _of_direction(plan, ledger, here, there)
+        findings += _of_direction(plan, ledger, there, here)
+        findings += _both_wait(plan, here, there)
+    findings += _verdicts(ledger)
+    return findings
+
+
+def _pairs(ledger: Ledger) -> Iterator[tuple[Half, Half]]:
+    """The two views of each stream that both applications had: first the one that opened it."""
+    for side in (0, 1):
+        accepted = {
+            h.stream.id: h for h in ledger.sides[1 - side].halves if not h.opened_here and h.stream
+        }
+        for half in ledger.sides[side].halves:
+            if half.opened_here and half.stream is not None and half.stream.id in accepted:
+                yield half, accepted[half.stream.id]
+
+
+# One direction of a stream.
+
+
+def _of_direction(plan: Plan, ledger: Ledger, sender: Half, reader: Half) -> Iterator[str]:
+    name = f"{sender.name} to {reader.name}"
+    got, base = bytes(reader.got), 2 * sender.number + sender.side
+    if got != content(base, 0, len(got)) or len(got) > sender.sent_most:
+        yield f"no prefix: {name}, {len(got)} B of {sender.sent_most}"
+    if reader.read_end == "eof":
+        yield from _clean_end(plan, ledger, sender, reader, name)
+    elif _is_promised(plan, ledger, sender, reader):
+        yield (
+            f"promised and lost: {name} sent {sender.sent} B, {sender.finish}, and its session ended without "
+            f"an error; read were {len(got)} B, then {reader.read_end}: {reader.read_error}"
+        )
+
+
+def _clean_end(plan: Plan, ledger: Ledger, sender: Half, reader: Half, name: str) -> Iterator[str]:
+    """An end is the end of all that was sent, or the wire cannot say otherwise."""
+    if len(reader.got) >= sender.sent:
+        return
+    if plan.wire.startswith("smux") and (sender.finish == "reset" or sender.error is not None):
+        return  # a reset looks like an end there, as documented
+    if plan.wire.startswith("smux") and _gave_up(plan, ledger, sender):
+        return
+    yield f"a clean end before the end: {name}, {len(reader.got)} B of {sender.sent}, {sender.finish}"
+
+
+def _gave_up(plan: Plan, ledger: Ledger, sender: Half) -> bool:
+    """Whether the sender's side had to give up a closed stream that could not be flushed."""
+    config = plan.sides[sender.side].config
+    over = ledger.sides[sender.side].verdict_at
+    return over is None or over - sender.finished_at > config.linger_timeout - 1
+
+
+def _is_promised(plan: Plan, ledger: Ledger, sender: Half, reader: Half) -> bool:
+    """Whether all that was sent has to be read, to its end.
+
+    The sender ended its stream and its session as one does, without an error; the reader read until it was
+    told the end.  Nothing is promised once the network lost something, the reader's side ended the session, or
+    either application was rude.
+    """
+    here, there = ledger.sides[sender.side], ledger.sides[reader.side]
+    if (
+        sender.finish not in ("close", "eof")
+        or sender.sent != sender.sent_most
+        or sender.error is not None
+    ):
+        return False
+    if reader.read_end in ("", "here") or reader.finish == "reset":
+        return False
+    if not plan.is_whole or sender.rogue or reader.rogue or reader.meddled or sender.meddled:
+        return False
+    if here.left_by not in POLITE or here.leave_error is not None:
+        return False
+    if there.left_by != "wait" and (there.leaving_at or 0.0) <= (here.verdict_at or 0.0):
+        return False
+    if there.verdict is None or there.verdict.kind is PeerTimeoutError:
+        return False  # judged elsewhere
+    if here.verdict is None or here.verdict.kind is not SessionClosedError:
+        return False
+    return not _gave_up(plan, ledger, sender)
+
+
+def _both_wait(plan: Plan, here: Half, there: Half) -> Iterator[str]:
+    """A sender and a reader of the same stream do not wait for each other."""
+    for sender, reader in ((here, there), (there, here)):
+        for sending in _long(sender.calls, "send ", plan):
+            for receiving in _long(reader.calls, "receive", plan):
+                together = min(_end(sending), _end(receiving)) - max(sending.began, receiving.began)
+                if together > _long_time(plan) and plan.is_whole:
+                    yield f"both wait: {sender.name} in {sending.what}, {reader.name} in receive, {together:.1f} s"
+
+
+def _long_time(plan: Plan) -> float:
+    return 10 + 2 * plan.slowness
+
+
+def _long(calls: list[Call], what: str, plan: Plan) -> Iterator[Call]:
+    for one in calls:
+        if one.what.startswith(what) and _end(one) - one.began > _long_time(plan):
+            yield one
+
+
+def _end(call: Call) -> float:
+    return 1e9 if call.ended is None else call.ended
+
+
+def _verdicts(ledger: Ledger) -> Iterator[str]:
+    """Who is told that it may send again was not seen."""
+    for here, there in _pairs(ledger):
+        retry = getattr(here.error, "retry", None)
+        if retry is not None and retry.safe:
+            yield f"safe, and seen: {here.name} was told {here.error!r} ({retry.value}), {there.name} has the stream"
+
+
+# One side.
+
+
+def _of_side(
+    plan: Plan, ledger: Ledger, side: int, sockets: tuple[SimSocket, SimSocket]
+) -> Iterator[str]:
+    record = ledger.sides[side]
+    yield from _waits(plan, ledger, side)
+    yield from _life(plan, record, side, sockets)
+    yield from _pings(plan, record, side)
+    for live, peer in record.statistics:
+        if live or peer:
+            yield f"slots: {'ab'[side]} counts {live} streams, {peer} of the peer, and all have ended"
+
+
+def _waits(plan: Plan, ledger: Ledger, side: int) -> Iterator[str]:
+    """Nobody waits longer than was promised."""
+    record, who = ledger.sides[side], "ab"[side]
+    config = plan.sides[side].config
+    spells = sum(spell[2] for one in plan.sides for spell in one.spells)
+    if record.session is not None and record.left_at is None:
+        yield f"waits for ever: {who} does not end, {record.left_by or 'before its ending'}"
+    if record.left_at is not None and record.leaving_at is not None:
+        took = record.left_at - record.leaving_at
+        if took > config.close_timeout + 1 + SLACK + spells:
+            yield f"leaving took {took:.2f} s: {who}, close_timeout {config.close_timeout:g}"
+    owners = [(who, record.calls), *((half.name, half.calls) for half in record.halves)]
+    for name, calls in owners:
+        for one in calls:
+            if one.what in ("rest", "wait", "aclose", "drain", "serve") and name == who:
+                continue
+            if record.verdict_at is None:
+                continue
+            took = _end(one) - max(one.began, record.verdict_at)
+            if took > 1 + SLACK + spells:
+                yield f"waits for ever: {name} in {one.what}, {took:.1f} s after its session was over"
+    if record.gone_away_at is not None:
+        yield from _goes(plan, ledger, side)
+
+
+def _goes(plan: Plan, ledger: Ledger, side: int) -> Iterator[str]:
+    """A peer that was told that we go away ends the session behind the last stream."""
+    record = ledger.sides[side]
+    done, gone = ledger.all_done_since, record.gone_away_at
+    assert gone is not None
+    if not plan.wire.startswith("muxado") or not plan.is_whole or done is None:
+        return
+    took = (record.verdict_at or 1e9) - max(done, gone)
+    if took > 15 + plan.slowness and (record.left_at or 1e9) - max(done, gone) > 15 + plan.slowness:
+        yield f"waits for ever: {'ab'[side]} went away, all streams ended, and the session lives {took:.1f} s more"
+
+
+def _life(
+    plan: Plan, record: Side, side: int, sockets: tuple[SimSocket, SimSocket]
+) -> Iterator[str]:
+    """The living are not called dead, and the dead are found out."""
+    config, who, verdict = plan.sides[side].config, "ab"[side], record.verdict
+    if verdict is not None and verdict.kind is PeerTimeoutError:
+        assert record.verdict_at is not None
+        ago = record.verdict_at - record.last_arrival_then
+        if "transport" in verdict.message:
+            taken = record.verdict_at - record.last_taken_then
+            if taken < config.write_timeout - SLACK:
+                yield f"called dead: {who}, {verdict.message}; the kernel took bytes {taken:.2f} s before"
+        elif record.unread_then:
+            yield f"called dead: {who}, {verdict.message}; {record.unread_then} B lay unread in the socket"
+        elif ago < config.heartbeat_timeout - SLACK:
+            yield f"called dead: {who}, {verdict.message}; bytes came {ago:.2f} s before"
+    if plan.paths[1 - side].cut_at is None or config.heartbeat_interval is None or record.paused:
+        return
+    if not (sockets[1 - side].mute or sockets[1 - side].dark):
+        return
+    if plan.wire == "muxado" and not (record.knows_peer or config.typed_streams):
+        return
+    spells = sum(spell[2] for one in plan.sides for spell in one.spells)
+    allowed = (
+        2 * config.heartbeat_interval
+        + config.heartbeat_timeout
+        + config.probe_interval
+        + spells
+        + 1
+    )
+    over = record.verdict_at if record.verdict_at is not None else 1e9
+    silent = min(over, record.leaving_at or 1e9) - sockets[side].last_arrival
+    if silent > allowed:
+        yield f"not found out: {who} takes a peer that was silent for {silent:.1f} s for alive"
+
+
+def _pings(plan: Plan, record: Side, side: int) -> Iterator[str]:
+    """What a ping says is its own time."""
+    spells = sum(spell[2] for one in plan.sides for spell in one.spells)
+    for asked, answered, given, at_once in record.pings:
+        took = answered - asked
+        least = plan.paths[0].delay + plan.paths[1].delay
+        if given > took + 1e-3 or given < least - 1e-3:
+            yield f"ping: {'ab'[side]} was told {given:.3f} s after {took:.3f} s; the path takes {least:.3f} s"
+        elif at_once and took - given > 0.05 + spells:
+            yield f"ping: {'ab'[side]} was told {given:.3f} s, and had waited {took:.3f} s"

@@ -1,0 +1,220 @@
+"""Plan: everything of a run that is decided before it begins, drawn from its seed.
+
+The rule.  Most runs are small and most numbers come from short lists, on a grid: what matters happens when
+two things fall together, and numbers from a wide range never do.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from muxado_py import Config
+
+from .network import PathPlan
+
+__all__ = ("LOOPS", "WIRES", "HalfPlan", "Plan", "SidePlan", "draw")
+
+WIRES = ("muxado", "muxado1", "yamux", "smux2", "smux1")
+LOOPS = ("asyncio", "trio")
+
+TYPE = 7
+
+
+@dataclass
+class HalfPlan:
+    """What one application does with one stream."""
+
+    start: float = 0.0
+    sends: int = 0
+    piece: int = 1000
+    send_pause: float = 0.0
+    nowait: bool = False
+    end: str = "close"
+    """``close``, ``eof`` (then close when all is read), ``late close`` (when all is read), ``reset``, ``error``
+    (the block is left by an exception), ``cancel`` (the last send is cancelled, then close), ``none``."""
+    max_bytes: int = 65536
+    read_pause: float = 0.0
+    read_at: float = 0.0
+    stop_at: int | None = None
+    stop: str = "close"
+    """At so many bytes read: ``close``, ``reset``, ``rest`` (for five seconds), ``never`` read again."""
+    impatient: float | None = None
+    """Each ``receive`` is cancelled after so many seconds, and called again."""
+    meddles: bool = False
+    """Another task sets callbacks while this one waits."""
+
+
+@dataclass
+class SidePlan:
+    """One side."""
+
+    config: Config = field(default_factory=Config)
+    stream_link: bool = False
+    opens: list[HalfPlan] = field(default_factory=list)
+    handles: list[HalfPlan] = field(default_factory=list)
+    serves: bool = False
+    accept_pause: float = 0.0
+    spells: list[tuple[float, int, float]] = field(default_factory=list)
+    """Sleep so long, so many times, and then be busy for so long."""
+    pings: list[float] = field(default_factory=list)
+    ending: str = "leave"
+    """``leave``, ``aclose``, ``drain``, ``abort``, ``error``, ``cancel``, ``go away`` or ``wait`` for the other."""
+    ends_at: float | None = None
+    """None: when its streams are done."""
+    rests: float = 0.0
+    """Seconds between the one and the other."""
+    rogue: bool = False
+    """It sends a byte behind the end of a stream."""
+
+
+@dataclass
+class Plan:
+    """One run."""
+
+    seed: int
+    wire: str
+    loop: str
+    sides: tuple[SidePlan, SidePlan]
+    paths: tuple[PathPlan, PathPlan]
+    foreign: bool
+    """Neither side knows the other for a muxado_py."""
+    tls: bool = False
+    patience: float = 60.0
+    """Seconds after which a side ends, whatever its streams do."""
+    limit: float = 400.0
+    """Seconds after which nobody may wait any more."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the network loses nothing."""
+        return all(path.cut_at is None for path in self.paths)
+
+    @property
+    def slowness(self) -> float:
+        """Seconds that everything may take that has nothing to do with the sessions."""
+        volume = sum(one.sends for side in self.sides for one in (*side.opens, *side.handles))
+        rate = min(path.rate for path in self.paths)
+        stalls = sum(length for path in self.paths for _, length in path.stalls)
+        spells = sum(spell[2] for side in self.sides for spell in side.spells)
+        return stalls + spells + (volume + 300_000) / rate + 20 * max(p.delay for p in self.paths)
+
+
+def draw(seed: int, wire: str | None = None, loop: str | None = None) -> Plan:
+    """The plan of a seed; a wire or a loop that is given is taken instead of what was drawn."""
+    rng = Random(seed)
+    drawn_wire, drawn_loop = rng.choice(WIRES), rng.choice(LOOPS)
+    wire, loop = wire or drawn_wire, loop or drawn_loop
+    foreign = rng.random() < 0.25
+    typed = rng.random() < (0.6 if foreign else 0.1)
+    paths = _path(rng), _path(rng)
+    if rng.random() < 0.12:
+        _cut(rng, paths[rng.randrange(2)], foreign and not typed)
+    shared = _shared_settings(rng, wire, typed)
+    sides = _side(rng, shared), _side(rng, shared)
+    if rng.random() < 0.06 and wire in ("muxado", "muxado1", "yamux"):
+        sides[rng.randrange(2)].rogue = True
+    waits = rng.random()
+    if waits < 0.7:
+        sides[rng.randrange(2)].ending = "wait"
+    return Plan(seed, wire, loop, sides, paths, foreign)
+
+
+def _path(rng: Random) -> PathPlan:
+    sizes = [512, 4096, 16384, 65536, 262144]
+    rate = rng.choice([math.inf] * 6 + [5_000.0, 50_000.0, 1e6])
+    stalls = []
+    if rng.random() < 0.2:
+        stalls.append((rng.choice([0.0, 0.1, 0.5, 1.0, 2.0]), rng.choice([0.1, 0.5, 1.0, 3.0])))
+    return PathPlan(
+        send_buffer=rng.choice(sizes),
+        receive_buffer=rng.choice(sizes),
+        delay=rng.choice([0.0, 0.0, 0.0001, 0.001, 0.02, 0.1, 0.3]),
+        rate=rate,
+        segment=rng.choice([100, 1460, 16384, 65536]),
+        stalls=stalls,
+    )
+
+
+def _cut(rng: Random, path: PathPlan, deaf: bool) -> None:
+    path.cut_at = rng.choice(
+        [rng.randrange(60, 400), rng.randrange(60, 5000), rng.randrange(60, 60000)]
+    )
+    path.cut_kind = rng.choice(["reset"] if deaf else ["reset", "mute", "dark"])
+
+
+def _shared_settings(rng: Random, wire: str, typed: bool) -> dict[str, Any]:
+    window = rng.choice([256 * 1024] * 3 + [1000, 20_000])
+    fixed = wire != "muxado"
+    # Both have to agree on these, or know each other's.
+    interval = rng.choice([0.2, 0.5, 2.0, 10.0])
+    return {
+        "wire": wire,
+        "typed_streams": typed and wire != "muxado1",
+        "initial_window": 256 * 1024 if fixed else window,
+        "stream_window": 256 * 1024 if fixed else window,
+        "half_close": rng.random() < 0.5,
+        "heartbeat_interval": interval,
+        "heartbeat_timeout": rng.choice([0.5, 1.0, 5.0, 15.0]),
+        "close_timeout": rng.choice([0.5, 2.0, 5.0, 5.0]),
+    }
+
+
+def _side(rng: Random, shared: dict[str, Any]) -> SidePlan:
+    config = Config(
+        **shared,
+        write_timeout=rng.choice([0.5, 2.0, 60.0, 60.0]),
+        probe_interval=rng.choice([0.1, 0.5, 2.0, 2.0]),
+        send_buffer=rng.choice([1, 1000, 128 * 1024, 128 * 1024]),
+        max_frame=rng.choice([1024, 16384, 65536]),
+        session_window=rng.choice([2**26] * 4 + [2**16 if shared["wire"] == "smux1" else 2**26]),
+        scheduler=rng.choice(["priority", "priority", "round-robin", "fifo"]),
+        stay_awake=rng.choice([0.0, 0.0, 0.0001]),
+    )
+    step = min(config.heartbeat_interval or 1.0, config.heartbeat_timeout, config.probe_interval)
+    spells = [(_moment(rng, step), rng.randint(1, 4), rng.choice([0.05, 0.3, 0.6, 1.5, 3.0]))]
+    return SidePlan(
+        config=config,
+        stream_link=rng.random() < 0.4,
+        opens=[_half(rng, shared, True) for _ in range(rng.choice([0, 1, 1, 2, 3, 6]))],
+        handles=[_half(rng, shared, False) for _ in range(3)],
+        serves=rng.random() < 0.4,
+        accept_pause=rng.choice([0.0, 0.0, 0.3]),
+        spells=spells if rng.random() < 0.3 else [],
+        pings=[_moment(rng, step) for _ in range(rng.choice([0, 0, 1, 3]))],
+        ending=rng.choice(
+            ["leave"] * 4 + ["aclose", "drain", "drain", "abort", "error", "cancel", "go away"]
+        ),
+        ends_at=rng.choice([None] * 4 + [0.0, 0.5, 2.0]),
+        rests=rng.choice([0.0, 0.0, 0.0, 0.3, 5.0, 30.0]),
+    )
+
+
+def _moment(rng: Random, step: float) -> float:
+    return rng.choice([0.0, 0.001, 0.1, 0.5, 1.0, 2.0, step, step, 3 * step])
+
+
+def _half(rng: Random, shared: dict[str, Any], opens: bool) -> HalfPlan:
+    size = rng.choice([0, 1, 100, 1000, 5000, 5000, 20_000, 20_000, 100_000, 150_000])
+    ends = ["close"] * 5 + ["late close"] * 3 + ["reset", "error", "cancel", "none"]
+    if shared["half_close"] or not shared["wire"].startswith("smux"):
+        ends += ["eof"] * 3
+    return HalfPlan(
+        start=rng.choice([0.0, 0.0, 0.1, 0.5]) if opens else 0.0,
+        sends=size,
+        piece=rng.choice([100, 5000, 5000, 65536, 1 << 20])
+        if size < 20_000
+        else rng.choice([8000, 65536, 1 << 20]),
+        send_pause=rng.choice([0.0] * 6 + [0.1]),
+        nowait=rng.random() < 0.1,
+        end=rng.choice(ends),
+        max_bytes=rng.choice([1000, 65536, 65536]),
+        read_pause=rng.choice([0.0] * 7 + [0.05]),
+        read_at=rng.choice([0.0] * 5 + [0.5, 2.0]),
+        stop_at=rng.choice([None] * 6 + [0, 1, 1000]),
+        stop=rng.choice(["close", "reset", "rest", "rest", "never"]),
+        impatient=rng.choice([None] * 8 + [0.01, 0.1]),
+        meddles=rng.random() < 0.04,
+    )

@@ -1,0 +1,251 @@
+"""Run: one seed, from its plan to what the oracle says; and many.
+
+The trap.  Whatever a run leaves behind would change the next: the garbage collector runs between two runs,
+and numbers are counted from the beginning in each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from anyio._backends import _asyncio as anyio_asyncio
+
+from muxado_py.asyncio_sockets import AsyncioSockets
+from muxado_py.connected import StreamConnected
+from muxado_py.frames import WIRES
+from muxado_py.scope import SessionScope
+
+from .apps import SideApp
+from .asyncio_world import AsyncioWorld
+from .clock import Clock
+from .ledger import Ledger
+from .network import connected
+from .oracle import judge
+from .plan import draw
+from .trio_world import TrioSocket, TrioWorld
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from muxado_py import Session
+    from muxado_py.connected import Connected
+
+    from .network import SimSocket
+    from .plan import Plan
+
+__all__ = ("Result", "Tally", "run_many", "run_seed")
+
+
+@dataclass
+class Result:
+    """Of one run."""
+
+    plan: Plan
+    ledger: Ledger
+    findings: list[str]
+
+
+def run_seed(seed: int, wire: str | None = None, loop: str | None = None) -> Result:
+    """Run one seed; it does the same each time."""
+    plan = draw(seed, wire, loop)
+    clock = Clock()
+    ledger = Ledger(clock)
+    rng = Random(f"world {seed}")
+    sockets = connected(clock, plan.paths)
+    for one in sockets:
+        one.log = partial(ledger.note, f"socket {one.name}")
+    with clock.in_charge(), _clocks(), _no_collecting(), _recognition(plan):
+        World = AsyncioWorld if plan.loop == "asyncio" else TrioWorld
+        world = World(clock, rng, sockets)
+        mains = [_Main(plan, side, ledger, world, sockets[side]) for side in (0, 1)]
+        finished = world.run([main.run for main in mains], plan.limit)
+        waiting = ledger.calls_waiting
+        world.settle(1.0)
+        left = world.left_over() if finished else waiting
+        for main in mains:
+            main.note_end()
+        findings = judge(plan, ledger, sockets, left)
+        world.close()
+    return Result(plan, ledger, findings)
+
+
+class _Main:
+    """The main task of one side."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        side: int,
+        ledger: Ledger,
+        world: AsyncioWorld | TrioWorld,
+        sock: SimSocket,
+    ) -> None:
+        self._plan = plan
+        self._side = side
+        self._record = ledger.sides[side]
+        self._ledger = ledger
+        self._sock = sock
+        self._app = SideApp(plan, side, ledger, world.busy)
+
+    async def run(self) -> None:
+        plan = self._plan.sides[self._side]
+        made = await _make(self._plan.loop, self._sock, plan.stream_link)
+        scope = SessionScope(made, plan.config, is_client=self._side == 0)
+        await self._app.run(scope, self._entered)
+
+    def _entered(self, session: Session) -> None:
+        driver: Any = session._driver
+        take = driver._take_of_session
+
+        def watch(events: Any) -> None:
+            take(events)
+            if events.ended is not None and self._record.verdict is None:
+                self._note_verdict(events.ended)
+
+        driver._take_of_session = watch
+        if self._plan.sides[self._side].rogue:
+            self._make_rogue(driver.connection)
+
+    def _note_verdict(self, failure: Any) -> None:
+        record, sock = self._record, self._sock
+        record.verdict = failure
+        record.verdict_at = self._ledger.clock.now
+        record.unread_then = len(sock.inbox)
+        record.last_arrival_then = sock.last_arrival
+        record.last_taken_then = sock.last_taken
+        self._ledger.note("ab"[self._side], f"session over: {failure.message}")
+
+    def _make_rogue(self, connection: Any) -> None:
+        """Behind the end of each stream there is a byte more."""
+        honest, ids = connection.data_to_send, self._record.rogue_ids
+
+        def data_to_send(budget: int) -> Any:
+            pieces = honest(budget)
+            for number, stream in [*connection._table.live.items()]:
+                if pieces and stream.finished_here and number not in ids:
+                    ids.add(number)
+                    pieces += [connection._wire.data_header(number, 1, False), b"x"]
+            return pieces
+
+        connection.data_to_send = data_to_send
+
+    def note_end(self) -> None:
+        """What is known when the run is over."""
+        session = self._record.session
+        if session is None:
+            return
+        driver: Any = session._driver
+        self._record.knows_peer = session.is_muxado_py is True
+        self._record.paused = self._record.verdict is None and not driver.connection.may_read()
+        for side in self._ledger.sides:
+            for half in side.halves:
+                if half.stream is not None and half.stream.id in self._record.rogue_ids:
+                    half.rogue = True
+
+
+async def _make(loop: str, sock: Any, stream_link: bool) -> Connected:
+    """The connection as ``connect`` and ``listen``, or the user of a byte stream, have it."""
+    if loop == "trio":
+        from anyio._backends import _trio
+
+        fake: Any = TrioSocket(sock)
+        return StreamConnected(_trio.SocketStream(fake))
+    if not stream_link:
+        return await AsyncioSockets().accepted(sock)
+    made: Any = await asyncio.get_running_loop().create_connection(
+        anyio_asyncio.StreamProtocol, sock=sock
+    )
+    return StreamConnected(anyio_asyncio.SocketStream(*made))
+
+
+@contextmanager
+def _clocks() -> Iterator[None]:
+    """Every clock of the package is the one of the run."""
+    real = time.perf_counter
+    modules = [
+        module
+        for name, module in [*sys.modules.items()]
+        if name.startswith("muxado_py") and getattr(module, "perf_counter", None) is real
+    ]
+
+    def now() -> float:
+        assert Clock.current is not None
+        return Clock.current.now
+
+    for module in modules:
+        vars(module)["perf_counter"] = now
+    anyio_asyncio.CancelScope.__hash__ = _same  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        for module in modules:
+            vars(module)["perf_counter"] = real
+        anyio_asyncio.CancelScope.__hash__ = object.__hash__  # type: ignore[method-assign]
+
+
+def _same(_: object) -> int:
+    """Sets are then in the order in which they were filled."""
+    return 0
+
+
+@contextmanager
+def _no_collecting() -> Iterator[None]:
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def _recognition(plan: Plan) -> Iterator[None]:
+    """Two that do not know each other say no hello."""
+    wire: Any = WIRES["muxado"]
+    hello = vars(wire)["hello"]
+    if plan.foreign:
+        wire.hello = staticmethod(lambda: b"")
+    try:
+        yield
+    finally:
+        wire.hello = hello
+
+
+@dataclass
+class Tally:
+    """Of many runs.
+
+    :ivar found: seed, wire, loop, and what was found.
+    """
+
+    runs: Counter[tuple[str, str]] = field(default_factory=Counter)
+    found: list[tuple[int, str, str, list[str]]] = field(default_factory=list)
+    seconds: float = 0.0
+    last: int = 0
+
+
+def run_many(
+    seeds: Iterable[int], seconds: float, wire: str | None = None, loop: str | None = None
+) -> Tally:
+    """Run seeds for so many seconds of processor time."""
+    tally = Tally()
+    began = time.process_time()
+    for seed in seeds:
+        result = run_seed(seed, wire, loop)
+        plan = result.plan
+        tally.runs[plan.wire, plan.loop] += 1
+        tally.last = seed
+        if result.findings:
+            tally.found.append((seed, plan.wire, plan.loop, result.findings))
+        tally.seconds = time.process_time() - began
+        if tally.seconds > seconds:
+            break
+    return tally
