@@ -35,6 +35,7 @@ from .attributes import socket_attributes, tls_attributes
 from .blocks import Blocks
 from .flight import WAIT
 from .link import Link, describe
+from .turns import callback_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -81,6 +82,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self._call_soon = loop.call_soon
         self._call_later = loop.call_later
         self._tasks: TaskGroup | None = None
+        self._context = callback_context()
         self._lost = False
         self._closed = Event()  # set with it
         self._blocks = Blocks()
@@ -294,7 +296,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         """Let :meth:`run` raise what should not have happened; the first ends it, and tells enough."""
         tasks, self._tasks = self._tasks, None
         if tasks is not None:
-            tasks.start_soon(_raise, exc)
+            self._context.run(tasks.start_soon, _raise, exc)
 
 
 async def _raise(exc: BaseException) -> None:

@@ -27,7 +27,7 @@ from .connection import CLOSED_HERE, Connection
 from .errors import ErrorCode, Retry, StreamClosedError
 from .pings import Pings
 from .timekeeper import Timekeeper
-from .turns import turns_here, wake
+from .turns import callback_context, turns_here, wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,6 +76,7 @@ class Driver:
         self._awaited: list[tuple[Callable[[], bool], Event]] = []  # see wait_until
         self._running = Event()
         self._tasks: TaskGroup | None = None
+        self._context = callback_context()
 
     # For sessions, listeners and streams.
 
@@ -258,7 +259,7 @@ class Driver:
     def _let_go_soon(self) -> None:
         if self._tasks is not None and not self._letting_go:
             self._letting_go = True
-            self._tasks.start_soon(self._let_go)
+            self._context.run(self._tasks.start_soon, self._let_go)
 
     async def _let_go(self) -> None:
         """Let streams go that the wire holds for a moment, until there are none."""

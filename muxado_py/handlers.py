@@ -27,7 +27,7 @@ from anyio import BrokenResourceError, EndOfStream, get_cancelled_exc_class, get
 
 from .errors import ErrorCode
 from .stream import Stream
-from .turns import current_task, wake
+from .turns import callback_context, current_task, wake
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -66,7 +66,7 @@ class Handlers:
         self._handler = handler
         self._tasks = tasks
         self._most_idle = most_idle
-        self._context = context = copy_context()
+        self._context = context = callback_context()
         self._values = tuple(context.values())
         self._idle: list[_Seat] = []  # the last that came goes first
 
@@ -98,9 +98,9 @@ class Handlers:
                 await self._handler(stream)
             except Exception as exc:  # noqa: BLE001 - one stream must not end them all
                 _report(stream, exc)
-                stream.reset(ErrorCode.INTERNAL_ERROR)
+                _cut_off(stream, ErrorCode.INTERNAL_ERROR)
             except BaseException as exc:
-                stream.reset(ErrorCode.STREAM_CANCELLED)
+                _cut_off(stream, ErrorCode.STREAM_CANCELLED)
                 if _is_its_own(exc):
                     logger.info("the handler of %r was cancelled", stream)
                     return
@@ -151,6 +151,12 @@ async def contain(handler: Callable[[Subject], Awaitable[object]], subject: Subj
         if not _is_its_own(exc):
             raise
         logger.info("the handler of %r was cancelled", subject)
+
+
+def _cut_off(stream: Stream, code: ErrorCode) -> None:
+    """The handler ended before its stream; one that it had closed is whole, and still flushes."""
+    if not stream._state.released:
+        stream.reset(code)
 
 
 def _is_its_own(exc: BaseException) -> bool:

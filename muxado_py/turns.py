@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary, ref
 
@@ -35,12 +36,14 @@ from anyio.lowlevel import current_token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Mapping
+    from contextvars import Context
 
 __all__ = (
     "Awaited",
     "Callback",
     "Turns",
     "Waiter",
+    "callback_context",
     "current_task",
     "event_loop",
     "turns_here",
@@ -109,6 +112,19 @@ def event_loop() -> asyncio.AbstractEventLoop | None:
 def current_task() -> asyncio.Task[Any] | None:
     """This task, if it is one of asyncio's, that may be cancelled by its name."""
     return None if event_loop() is None else asyncio.current_task()
+
+
+def callback_context() -> Context:
+    """A copy of this task's context, for what the loop's callbacks ask of anyio.
+
+    anyio finds out which library it runs in by the current task, where sniffio is installed (trio brings
+    it) and ``asyncio.run`` began.  A callback is in none, and was told that there is no event loop.
+    """
+    context = copy_context()
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is not None and event_loop() is not None:
+        context.run(sniffio.current_async_library_cvar.set, "asyncio")
+    return context
 
 
 def turns_here() -> Turns:

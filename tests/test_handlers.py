@@ -438,3 +438,33 @@ async def test_who_gave_up_accepting_is_forgotten(session_pair: SessionPair) -> 
                     await anyio.wait_all_tasks_blocked()
                     scope.cancel()
         assert len(accepted._driver._acceptors) == 0
+
+
+@pytest.mark.parametrize("how", ["cancelled", "fails"])
+@pytest.mark.parametrize("wire", ["muxado", "yamux", "smux2"])
+async def test_what_a_handler_closed_is_flushed_however_the_handler_ends(
+    session_pair: SessionPair, wire: str, how: str
+) -> None:
+    window = 256 * 1024  # what the stream of any of these may send unasked
+    closed = anyio.Event()
+
+    async def handle(stream: muxado.Stream) -> None:
+        await stream.receive()
+        await stream.send(bytes(window + 1000))
+        await stream.aclose()
+        closed.set()
+        if how == "fails":
+            raise ValueError("a mistake behind the end")
+        await anyio.sleep_forever()
+
+    config = muxado.Config(
+        wire=wire, send_buffer=2 * window, stream_window=window, max_stream_window=0
+    )
+    async with session_pair(config) as (dialed, accepted), create_task_group() as tasks:
+        tasks.start_soon(accepted.net_listener().serve, handle)
+        async with await dialed.open_stream() as stream:
+            await stream.send(b"x")
+            await closed.wait()
+            tasks.cancel_scope.cancel()
+            with CancelScope(shield=True):
+                assert len(await receive_all(stream)) == window + 1000
