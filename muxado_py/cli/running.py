@@ -2,7 +2,8 @@
 
 What it is.  A command is an async function that gets a ``stop`` event; :func:`run` chooses the
 loop, sets ``stop`` at the first SIGINT or SIGTERM, cancels at the second, and turns what went wrong
-into one line on stderr and an exit code.
+into one line on stderr and an exit code.  What the second has not ended within :data:`FORCED`, the
+process ends: a shielded shutdown, an application that swallows its cancellation, a thread.
 
 The rule.  What the user can act on is raised as one of the exceptions here, whose exit codes the
 package's essay lists; anything else is a fault of ours and keeps its traceback.
@@ -18,6 +19,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ("LOOPS", "ConnectionLost", "NotStarted", "configure_logging", "reason", "run")
 
 LOOPS = ("auto", "asyncio", "uvloop", "trio")
+
+FORCED = 0.5
+"""Seconds after the second signal in which a command may remove what it has made."""
 
 logger = logging.getLogger("muxado.cli")
 
@@ -129,9 +134,17 @@ async def _watch_signals(stop: anyio.Event) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
             if stop.is_set():
+                _end_soon(128 + number)
                 raise _Forced(number)
             logger.info("%s: stopping; once more to stop at once", signal.Signals(number).name)
             stop.set()
+
+
+def _end_soon(code: int) -> None:
+    """End this process whatever it is waiting for; a thread's timer needs no loop and no lock."""
+    timer = threading.Timer(FORCED, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
 
 
 def _backend(loop: str) -> tuple[str, dict[str, Any]]:

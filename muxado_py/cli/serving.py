@@ -148,13 +148,18 @@ def _server(app: Any, listener: SessionsListener, options: ServeOptions) -> Call
             url_prefix=options.http["root_path"],
             graceful_timeout=options.graceful_timeout,
         )
-    config = _anycorn_config if options.loop == "trio" else _uvicorn_config
+    if options.loop == "trio":
+        config = _anycorn_config(options.http)
+        app = mounted(app, options.http["root_path"])
+    else:
+        config = _uvicorn_config(app, options.http)
     return partial(
         serve_asgi,
         app,
         listener,
         graceful_timeout=options.graceful_timeout,
-        config=config(app, options.http),
+        config=config,
+        ends_process=True,
     )
 
 
@@ -168,11 +173,28 @@ def _uvicorn_config(app: Any, http: dict[str, Any]) -> Any:
     return uvicorn.Config(app, log_config=None, **chosen)
 
 
-def _anycorn_config(app: Any, http: dict[str, Any]) -> Any:
+def mounted(app: Any, root_path: str) -> Any:
+    """The ASGI application as uvicorn calls it under ``root_path``: that is part of every path.
+
+    The callers' paths begin below it.  anycorn would leave ``path`` without it.
+    """
+    if not root_path:
+        return app
+
+    async def below(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] in ("http", "websocket"):
+            scope["root_path"] = root_path
+            scope["path"] = root_path + scope["path"]
+            scope["raw_path"] = root_path.encode("ascii") + scope["raw_path"]
+        await app(scope, receive, send)
+
+    return below
+
+
+def _anycorn_config(http: dict[str, Any]) -> Any:
     config = require("anycorn", "anycorn").Config()
     config.errorlog = logging.getLogger("anycorn.error")
     config.accesslog = logging.getLogger("anycorn.access") if http["access_log"] else None
-    config.root_path = http["root_path"]
     config.keep_alive_timeout = http["timeout_keep_alive"]
     return config
 

@@ -30,6 +30,7 @@ from anycorn.utils import LifespanFailureError, LifespanTimeoutError
 from anycorn.worker_context import WorkerContext
 from anyio.abc import ByteStream, SocketAttribute
 
+from .addresses import client_address, server_address
 from .loading import StartupError
 from .serving import NOTICE_TIME, Connections
 
@@ -56,9 +57,10 @@ async def serve(
     config: Any,
     graceful_timeout: float,
     first_byte_timeout: float | None,
+    ends_process: bool,
     task_status: TaskStatus[None],
 ) -> None:
-    """:func:`.serve_asgi` with anycorn; see there."""
+    """:func:`.serve_asgi` with anycorn; see there.  Nobody listens for the end of its process."""
     if config is None:
         config = Config()
         config.errorlog = logging.getLogger("anycorn.error")
@@ -183,8 +185,8 @@ class _Addressed:
 
     def __init__(self, app: ASGIWrapper, stream: ByteStream) -> None:
         self._app = app
-        self._client = stream.extra(SocketAttribute.remote_address, None)
-        self._server = stream.extra(SocketAttribute.local_address, None)
+        self._client = client_address(stream.extra_attributes)
+        self._server = server_address(stream.extra_attributes)
 
     async def __call__(
         self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any

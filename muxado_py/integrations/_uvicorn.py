@@ -12,8 +12,10 @@ The rule.  Only names of ``uvicorn`` that exist unchanged since 0.30 are used: `
 and ``shutdown``'s parts, ``Config.http_protocol_class`` and ``lifespan_class``, and the three
 keyword arguments of a protocol.
 
-The trap.  uvicorn does nothing at all when it is cancelled, and waits for a stalled reader for
-ever; both ends are :class:`.Connections`'s.
+The traps.  uvicorn does nothing at all when it is cancelled, and waits for a stalled reader for
+ever; both ends are :class:`.Connections`'s.  Libraries learn of its shutdown by replacing
+``Server.handle_exit``, its signal handler (sse-starlette, which then ends every stream of this process for
+good); so that is called only when the process ends with the server.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
+import signal
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -46,10 +49,13 @@ async def serve(
     config: Any,
     graceful_timeout: float,
     first_byte_timeout: float | None,
+    ends_process: bool,
     task_status: TaskStatus[None],
 ) -> None:
     """:func:`.serve_asgi` with uvicorn; see there."""
     server = _server(app, config, graceful_timeout)
+    lifespan = _Lifespan(server.config.loaded_app)
+    server.lifespan = lifespan.of(server.config)
     connections = Connections(
         lambda stream: _serve_stream(server, stream),
         graceful_timeout=graceful_timeout,
@@ -58,17 +64,19 @@ async def serve(
     try:
         await server.lifespan.startup()
         if server.lifespan.should_exit:
-            raise StartupError(
-                "the application's lifespan start-up failed; logger 'uvicorn.error' has the reason"
-            )
+            raise StartupError(f"the application's lifespan start-up failed: {lifespan.reason}")
         server.started = True
     except BaseException:
         await _shut_down(server, graceful_timeout)
         raise
     task_status.started()
-    await connections.serve(
-        listener, server.main_loop, lambda: _shut_down(server, graceful_timeout)
-    )
+
+    async def shut_down() -> None:
+        if ends_process:
+            server.handle_exit(signal.SIGTERM, None)
+        await _shut_down(server, graceful_timeout)
+
+    await connections.serve(listener, server.main_loop, shut_down)
 
 
 def _server(app: Any, config: Any, graceful_timeout: float) -> uvicorn.Server:
@@ -93,9 +101,34 @@ def _server(app: Any, config: Any, graceful_timeout: float) -> uvicorn.Server:
             f"uvicorn cannot load {app!r}; logger 'uvicorn.error' has the reason"
         ) from exc
     server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
     server.servers = []  # what shutdown() closes; our listener is closed already
     return server
+
+
+class _Lifespan:
+    """The application as uvicorn's lifespan calls it, which logs why a start-up failed and forgets it."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self.reason = "the application gave no reason"
+
+    def of(self, config: uvicorn.Config) -> Any:
+        config = copy.copy(config)
+        config.loaded_app = self
+        return config.lifespan_class(config)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def listen_in(message: Any) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                # Starlette's message is a traceback; its last line says what happened.
+                self.reason = (message.get("message") or self.reason).strip().splitlines()[-1]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, listen_in)
+        except Exception as exc:
+            self.reason = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+            raise
 
 
 async def _serve_stream(server: uvicorn.Server, stream: ByteStream) -> None:

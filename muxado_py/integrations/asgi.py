@@ -34,11 +34,17 @@ async def serve_asgi(
     config: Any = None,
     graceful_timeout: float = 10.0,
     first_byte_timeout: float | None = 10.0,
+    ends_process: bool = False,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI application to whoever opens streams; returns when ``listener`` has ended.
 
-    HTTP/1.1 and websockets, each stream a connection.  The listener is closed at the end.
+    HTTP/1.1 and websockets, each stream a connection.  The listener is closed at the end.  The scope's
+    ``client`` and ``server`` are the addresses of the session; over a Unix socket there is no client.
+
+    A caller that closes its sending half after the request is answered as on a kernel's socket: by
+    anycorn always, by uvicorn only if the application never waits before it answers (uvicorn takes the
+    end of file for a client that went away, and drops what is sent to it).
 
     :param app: the application, or its name as ``"module:attribute"``.
     :param listener: usually ``session.net_listener()``; any anyio listener of byte streams works.
@@ -51,6 +57,9 @@ async def serve_asgi(
         are reset; the lifespan's shutdown has as long after that.
     :param first_byte_timeout: seconds in which an accepted stream must send its first byte; None
         for no limit.
+    :param ends_process: the process ends with the server: libraries that replace uvicorn's signal
+        handler to hear of that (sse-starlette, to end its streams) are told when serving ends.  What
+        they were told holds for every later server of the process.
     :param task_status: started when the application's lifespan has.
     :raises TypeError: if ``config`` is of the other server.
     :raises StartupError: if the application cannot be found or its lifespan start-up failed.
@@ -76,6 +85,7 @@ async def serve_asgi(
             config=config,
             graceful_timeout=graceful_timeout,
             first_byte_timeout=first_byte_timeout,
+            ends_process=ends_process,
             task_status=task_status,
         )
     finally:

@@ -5,15 +5,17 @@ they expect of a TCP transport.  It needs no task: the stream's wake-ups drive i
 move the bytes.  :func:`open_connection` puts asyncio's own ``StreamReader`` and ``StreamWriter``
 on top.
 
-Where data comes from and goes to.  ``on_readable`` schedules one turn that reads until the stream
-would block and hands each piece to the protocol; ``write`` offers bytes to the stream at once and
+Where data comes from and goes to.  ``on_readable`` schedules a turn that hands one piece, or the end of
+file, to the protocol, and schedules the next while there is more; ``write`` offers bytes to the stream at once and
 keeps the rest until ``on_writable``.  Back-pressure is the stream's window below and asyncio's
 write buffer limits above.
 
 The rule.  The stream's callbacks only *schedule*; a protocol is never called from inside the
 session's tasks, and always in the context that was current when the transport was made.  Otherwise
 the context variables of whoever woke the stream leak into the application.  A turn that was
-scheduled may find the transport paused, closed or lost: it looks again before it acts.
+scheduled may find the transport paused, closed or lost: it looks again before it acts.  And a turn
+calls the protocol once, as asyncio's own transport does: tasks that the data started take their first
+step before the end of file, which uvicorn takes for a client that went away.
 
 The trap.  ``get_extra_info("socket")`` must stay None: libraries call ``setsockopt`` or
 ``getpeername`` on whatever it is.  And ``_sendfile_compatible`` is no decoration: without it
@@ -32,6 +34,7 @@ import anyio
 from anyio.abc import SocketAttribute
 
 from ..errors import ErrorCode
+from .addresses import socket_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,8 +98,8 @@ class MuxTransport(transports._FlowControlMixin):
     ) -> None:
         attributes = stream.extra_attributes
         addresses = {
-            "peername": _address(attributes.get(SocketAttribute.remote_address)),
-            "sockname": _address(attributes.get(SocketAttribute.local_address)),
+            "peername": socket_name(attributes, SocketAttribute.remote_address),
+            "sockname": socket_name(attributes, SocketAttribute.local_address),
         }
         super().__init__({**addresses, **(extra or {})}, asyncio.get_running_loop())
         self._stream = stream
@@ -160,21 +163,27 @@ class MuxTransport(transports._FlowControlMixin):
 
     def _read_ready(self) -> None:
         self._read_scheduled = False
-        while self.is_reading() and self._stream.is_readable:
-            if not self._buffered:
-                data = self._receive(_READ_SIZE)
-                if data is None:
-                    return
-                self._call("data_received", data)
-                continue
-            buffer = self._call("get_buffer", -1)
-            if buffer is not None and not len(buffer):
-                self._force_close(RuntimeError("get_buffer() returned an empty buffer"))
-            data = self._receive(len(buffer)) if self.is_reading() else None
-            if data is None:
-                return
+        if not (self.is_reading() and self._stream.is_readable):
+            return
+        got_some = self._fill_buffer() if self._buffered else self._hand_over()
+        if got_some and self.is_reading() and self._stream.is_readable:
+            self._on_readable()
+
+    def _hand_over(self) -> bool:
+        data = self._receive(_READ_SIZE)
+        if data is not None:
+            self._call("data_received", data)
+        return data is not None
+
+    def _fill_buffer(self) -> bool:
+        buffer = self._call("get_buffer", -1)
+        if buffer is not None and not len(buffer):
+            self._force_close(RuntimeError("get_buffer() returned an empty buffer"))
+        data = self._receive(len(buffer)) if self.is_reading() else None
+        if data is not None:
             buffer[: len(data)] = data
             self._call("buffer_updated", len(data))
+        return data is not None
 
     def _receive(self, max_bytes: int) -> bytes | None:
         """Some bytes, or None if there are none now: not yet, or never again."""
@@ -321,12 +330,6 @@ class MuxTransport(transports._FlowControlMixin):
                 }
             )
             self._force_close(exc)
-
-
-def _address(getter: Callable[[], Any] | None) -> Any:
-    """What uvicorn and others take for an address: exactly two items, on IPv6 too."""
-    address = getter() if getter is not None else None
-    return (str(address[0]), int(address[1])) if isinstance(address, tuple) else address
 
 
 def _as_os_error(error: Exception) -> OSError:

@@ -97,7 +97,7 @@ def test_wrong_usage_ends_with_2_and_says_what_is_right(
         (("serve", "tests.cli.apps:LINES", "--connect", NOWHERE), "cannot be called"),
         (
             ("serve", "tests.cli.apps:failing_lifespan", "--connect", NOWHERE, "--lifespan", "on"),
-            "lifespan",
+            "start-up failed: RuntimeError: no database",
         ),
         (("serve", APP, "--connect", NOWHERE, "--max-retries", "1"), "Gave up after 2 attempt"),
         (("serve", APP, "--listen", "unix:///no/such/directory/socket"), "cannot listen"),
