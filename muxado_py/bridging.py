@@ -4,12 +4,13 @@ What it is.  :func:`bridge` copies both ways between any two anyio byte streams.
 ``Session.dial_socket`` gives synchronous code a kernel socket that ends in a new stream, and
 :func:`forward` turns each connection of a listener into a stream.
 
-Where data comes from and goes to.  Each direction is one loop of ``receive`` and ``send``, so
-back-pressure passes through: what a slow side does not take is not read from the other.
+Where data comes from and goes to.  :mod:`~muxado_py.copying` moves the bytes; here both sides are told how
+it ended.
 
-The rule.  What happened on one side happens on the other.  End of file becomes a half close; an
-error, or the cancellation of the bridge, becomes a reset.  A stream cut short must never look like
-one that ended: on TCP that takes ``SO_LINGER`` 0, because an ordinary close sends FIN.
+The rules.  What happened on one side happens on the other.  End of file becomes a half close; an error, or
+the cancellation of the bridge, becomes a reset.  A stream cut short must never look like one that ended: on
+TCP that takes ``SO_LINGER`` 0, because an ordinary close sends FIN.  And whatever a stream raises ends its own
+connection: nothing but a cancellation leaves ``bridge``.
 
 The trap.  Two kinds of ends cannot say all that.  A TLS stream has no half close, nor has one of ours
 on smux, so end of file towards it closes the whole bridge, and an answer that was still to come is
@@ -27,10 +28,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
-from anyio import TypedAttributeLookupError
 from anyio.abc import SocketAttribute, SocketStream, UNIXSocketStream
 from anyio.streams.tls import TLSStream
 
+from .accepting import serve_listener
+from .copying import LINGER, Copying
+from .layers import layers_of, stop_reading_ahead
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -38,17 +41,12 @@ if TYPE_CHECKING:
 
     from .scheduler import Priority
 
-__all__ = ("IO_ERRORS", "Dialer", "abort", "bridge", "forward", "socket_pair")
+__all__ = ("IO_ERRORS", "Dialer", "abort", "bridge", "close", "forward", "socket_pair")
 
 logger = logging.getLogger("muxado.bridge")
 
 IO_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 """How the streams of anyio, and ours, say that a stream is over (end of file is none of these)."""
-
-LINGER = 1.0
-"""Seconds in which a socket that was answered before it had sent everything may read the answer and
-close; what it still sends is thrown away.  Closing with unread bytes would destroy the answer (nginx calls
-it a lingering close)."""
 
 _LINGER_ZERO = struct.pack("ii" if os.name == "posix" else "hh", 1, 0)
 
@@ -57,104 +55,65 @@ async def bridge(a: ByteStream, b: ByteStream, *, ends_with_a: bool = False) -> 
     """Copy both ways between ``a`` and ``b`` until both directions ended; then both are closed.
 
     A half close is passed on; to a side that has none (TLS, and smux without
-    ``Config(half_close=True)``) as a full close.  An error on either side resets the other; it is
-    logged, not raised, since each side has been told in its own way.
+    ``Config(half_close=True)``) as a full close.  A side that is closed both ways ends the other: that gets
+    a second to read what it was sent.  An error on either side, of whatever type, resets the other; it is
+    logged (``muxado.bridge``, debug), not raised, since each side has been told in its own way.
+
+    No more is read of a side than the other takes, 64 KiB at a time, whatever wraps its socket.
 
     :param ends_with_a: take the end of file of ``a`` for its full close; for a server that never
         closes half, since a socket does not tell the two apart.
 
     Cancellation: both streams are aborted, because bytes may have been lost between them.
     """
-    cut_short = False
-    answered = anyio.Event()  # one direction has ended, and its sink was told
-
-    async def pump(source: ByteStream, sink: ByteStream) -> None:
-        nonlocal cut_short
-        try:
-            async for chunk in source:
-                try:
-                    await sink.send(chunk)
-                except IO_ERRORS:
-                    # Of two sides that take nothing, the second has no answer to await.
-                    first, cut_short = not cut_short, True
-                    if first and not isinstance(source, Stream):
-                        await let_answer(source)
-                    raise
-            if ends_with_a and source is a:
-                tasks.cancel_scope.cancel()
-            else:
-                await sink.send_eof()
-                answered.set()
-        except IO_ERRORS as exc:
-            logger.debug("bridge from %r to %r cut short: %r", source, sink, exc)
-            cut_short = True
-            tasks.cancel_scope.cancel()
-        except NotImplementedError:  # the sink has no half close
-            tasks.cancel_scope.cancel()
-
-    async def let_answer(source: ByteStream) -> None:
-        """Nobody takes the bytes of this socket any more, but an answer may be on its way to it.
-
-        They are read all the same: who blocks in sending does not read an answer.
-        """
-        async with anyio.create_task_group() as waiting:
-            waiting.start_soon(throw_away, source)
-            await answered.wait()
-            waiting.cancel_scope.deadline = anyio.current_time() + LINGER
-
-    async def throw_away(source: ByteStream) -> None:
-        with suppress(*IO_ERRORS):
-            async for _ in source:
-                pass
-
-    _stop_reading_ahead(a)
-    _stop_reading_ahead(b)
+    copying = Copying(a, b, ends_with_a=ends_with_a)
     finished = False
     try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(pump, a, b)
-            tasks.start_soon(pump, b, a)
-        finished = not cut_short
-        if finished:
-            for stream in (a, b):
-                with suppress(*IO_ERRORS):  # both directions have ended; there is nothing to lose
-                    await stream.aclose()
+        await copying.run()
+        if copying.failed is None:
+            await close(a)
+            await close(b)
+            finished = True
     finally:
         if not finished:
             await abort(a)
             await abort(b)
 
 
-def _stop_reading_ahead(stream: ByteStream) -> None:
-    """Restore the back-pressure of a TCP connection that has sent something already.
+async def close(stream: AnyByteStream) -> None:
+    """Close ``stream``, of which everything was said, in :data:`LINGER` seconds; raises no ``Exception``.
 
-    On asyncio, anyio's ``SocketStream`` reads from the moment it is made, and pauses only once a
-    ``receive()`` had to wait; until then it buffers without bound what a fast sender sends.
+    The other side of a TLS stream may never say its part of the goodbye.
+
+    Cancellation: it is closed all the same.
     """
-    if isinstance(stream, SocketStream):
-        transport = getattr(stream, "_transport", None)
-        if transport is not None and not transport.is_closing():
-            transport.pause_reading()
+    with anyio.move_on_after(LINGER), suppress(Exception):
+        await stream.aclose()
 
 
 async def abort(stream: AnyByteStream) -> None:
     """Close ``stream`` in the way that tells its peer: this did not end, it broke off.
 
+    That is decided by what it wraps: a stream of ours is reset, and so is TCP.
+
     Cancellation: none; it does not wait for the peer.
     """
-    if isinstance(stream, TLSStream):
-        await abort(stream.transport_stream)
-        return
     if isinstance(stream, Stream):
         stream.reset()
         return
-    # A socket that is disconnected already has no attributes: OSError, or AttributeError on uvloop.
-    with suppress(TypedAttributeLookupError, AttributeError, OSError):
-        raw = stream.extra(SocketAttribute.raw_socket)
+    below = stream
+    for layer in layers_of(stream):
+        if isinstance(layer, Stream):
+            layer.reset()
+        elif isinstance(layer, TLSStream):  # it would say goodbye
+            below = layer.transport_stream
+    # A socket that is disconnected already has no attributes, and says so in several ways.
+    with suppress(Exception):
+        raw = below.extra(SocketAttribute.raw_socket)
         if raw.family in (socket.AF_INET, socket.AF_INET6):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-    with anyio.CancelScope(shield=True), suppress(*IO_ERRORS):
-        await anyio.aclose_forcefully(stream)
+    with anyio.CancelScope(shield=True), suppress(Exception):
+        await anyio.aclose_forcefully(below)
 
 
 async def socket_pair() -> tuple[ByteStream, socket.socket]:
@@ -192,22 +151,25 @@ async def forward(
 ) -> None:
     """Turn each connection that ``listener`` accepts into a stream of ``session``, until cancelled.
 
-    A connection whose stream cannot be opened is aborted; the listener stays open for the next.
+    A connection whose stream cannot be opened is aborted; the listener stays open for the next.  So it does
+    when no file descriptor is left: it tries again each second, with a line in the log
+    (``muxado.endpoints``).  Returns if the listener is closed, when its last connection is over.
 
-    :raises OSError: whatever ends ``listener.serve``.
+    :raises Exception: what the ``serve`` of a listener raises that is not anyio's.
 
     Cancellation: connections and their streams are aborted; the listener is the caller's.
     """
 
     async def connect(connection: ByteStream) -> None:
+        stop_reading_ahead(connection)
         try:
             stream = await session.net_dial(priority=priority, stream_type=stream_type)
         except BaseException as exc:
             await abort(connection)
-            if not isinstance(exc, IO_ERRORS):
+            if not isinstance(exc, Exception):
                 raise
             logger.warning("no stream for a connection: %s", exc)
         else:
             await bridge(connection, stream)
 
-    await listener.serve(connect)
+    await serve_listener(listener, connect)

@@ -16,6 +16,7 @@ from anyio import BrokenResourceError, EndOfStream, aclose_forcefully
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
+from .layers import stop_reading_ahead
 from .stream_link import StreamLink
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class StreamConnected(Connected):
     """An anyio byte stream as a :class:`Connected`."""
 
     def __init__(self, stream: ByteStream) -> None:
+        stop_reading_ahead(stream)  # a session that pauses must hold its peer back
         self._stream = stream
         self._early = b""
 

@@ -95,6 +95,7 @@ class StreamFields:
         "unsent",
         "wake_read",
         "wake_write",
+        "watched",
         "window",
         "writer",
         "writer_waits",
@@ -187,6 +188,8 @@ class StreamFields:
         """Bytes of the peer that came after this side closed it."""
         self.unread_lost = False
         """Whether bytes of the peer were thrown away: a RST must say so after our FIN."""
+        self.watched = False
+        """Whether the application waits for the peer's full close, after its half close."""
         self.lingers = False
         """Whether it was closed with something to flush when ``Upkeep`` looked last."""
         self.settled = False

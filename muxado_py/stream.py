@@ -285,6 +285,28 @@ class Stream(ByteStream):
 
     # Ending.
 
+    async def wait_peer_closed(self) -> None:
+        """After :exc:`~anyio.EndOfStream`: wait until the peer takes nothing on this stream any more either.
+
+        A half close of the peer may be the first part of its full close.  A muxado peer is asked, every
+        ``Config.probe_interval``; on yamux it may say it after minutes; an end without half close is both.
+        Returns too when the stream was reset or closed, or the session is over.
+
+        :raises ~anyio.BusyResourceError: if another task is receiving.
+
+        Cancellation: safe.
+        """
+        state, driver = self._state, self._driver
+        if state.reader is not None:
+            raise BusyResourceError("receiving from")
+        try:
+            while state.failure is None and self.can_half_close:
+                state.watched = True
+                state.reader = waiter = driver.new_waiter()
+                await waiter
+        finally:
+            state.reader, state.watched = None, False
+
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,

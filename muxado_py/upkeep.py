@@ -89,11 +89,15 @@ class Upkeep:
             self._out.give_up(stream)
 
     def ask_stalled(self) -> None:
-        """``Config.probe_interval`` has passed: ask about streams that are blocked after the peer's FIN.
+        """``Config.probe_interval`` has passed: ask about streams that are blocked after the peer's FIN, or
+        whose application wants to know.
 
         Such a peer may have closed the stream altogether; only a frame tells, where there is one.
         """
-        ids = sorted(stream.id or 0 for stream in self._stalled())
+        asked = dict.fromkeys(self._stalled())
+        if self._wire.traits.resets_unknown:
+            asked.update((one, None) for one in self._table.live.values() if one.watched)
+        ids = sorted(stream.id or 0 for stream in asked)
         turn = bisect_right(ids, self._asked)
         for stream_id in (ids[turn:] + ids[:turn])[: self._most_asked]:
             self._out.control.frame(self._wire.probe(stream_id))

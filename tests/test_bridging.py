@@ -5,22 +5,26 @@ from __future__ import annotations
 import http.client
 import select
 import socket
+import ssl
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 from anyio import to_thread
-from anyio.streams.tls import TLSStream
+from anyio.streams.buffered import BufferedByteStream
+from anyio.streams.stapled import StapledByteStream
+from anyio.streams.tls import TLSListener, TLSStream
 
 import muxado_py as muxado
 from muxado_py import bridge, forward, serve_asgi
 
 from .integrations.apps import AsgiApp, serving
+from .transports import memory_transports
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from anyio.abc import ByteStream, SocketStream
 
@@ -331,3 +335,298 @@ async def test_who_sends_everything_before_it_reads_is_not_left_hanging(
 
             assert await to_thread.run_sync(upload)
         tasks.cancel_scope.cancel()
+
+
+class Wrapped(anyio.abc.ByteStream):
+    """A user's own wrapper, with slots."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: ByteStream) -> None:
+        self._inner = inner
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        return await self._inner.receive(max_bytes)
+
+    async def send(self, item: bytes) -> None:
+        await self._inner.send(item)
+
+    async def send_eof(self) -> None:
+        await self._inner.send_eof()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return self._inner.extra_attributes
+
+
+WRAPPERS: dict[str, Callable[[SocketStream], ByteStream]] = {
+    "bare": lambda inner: inner,
+    "buffered": BufferedByteStream,
+    "stapled": lambda inner: StapledByteStream(inner, inner),
+    "slots": Wrapped,
+    "three": lambda inner: Wrapped(BufferedByteStream(StapledByteStream(inner, inner))),
+}
+
+
+def small_listener() -> tuple[socket.socket, int]:
+    """A listening socket whose connections hold little in the kernel."""
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
+    return listening, listening.getsockname()[1]
+
+
+MOST_TAKEN = 4 * 2**20
+"""A stream's window, one read, what is unsent, and what kernels hold: all of it below this."""
+
+
+def flood(port: int, context: ssl.SSLContext | None = None) -> int:
+    """How much a peer takes of one that sends as fast as it goes, from the first byte on."""
+    taken = 0
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+        with raw if context is None else context.wrap_socket(raw, server_hostname="app") as sock:
+            sock.settimeout(1)
+            with suppress(TimeoutError):
+                while taken < 8 * MOST_TAKEN:
+                    taken += sock.send(bytes(65536))
+    return taken
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+async def test_no_more_is_read_of_a_socket_than_a_window_and_one_read(
+    session_pair: SessionPair, wrapper: str
+) -> None:
+    listening, port = small_listener()
+    async with (
+        session_pair() as (session, peer),
+        await anyio.abc.SocketListener.from_socket(listening) as listener,
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def serve(connection: SocketStream) -> None:
+            await bridge(WRAPPERS[wrapper](connection), await session.net_dial())
+
+        tasks.start_soon(partial(listener.serve, serve))
+        tasks.start_soon(peer.net_listener().serve, never_reads)
+        assert await to_thread.run_sync(flood, port) < MOST_TAKEN
+        assert peer.statistics().unread <= peer.config.stream_window
+        tasks.cancel_scope.cancel()
+
+
+async def test_no_more_is_read_of_a_listener_of_tls_than_a_window_and_one_read(
+    session_pair: SessionPair, tls: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    listening, port = small_listener()
+    async with (
+        session_pair() as (session, peer),
+        await anyio.abc.SocketListener.from_socket(listening) as inner,
+        anyio.create_task_group() as tasks,
+    ):
+        listener = TLSListener(inner, tls[0], standard_compatible=False)
+        tasks.start_soon(partial(forward, session, listener))
+        tasks.start_soon(peer.net_listener().serve, never_reads)
+        assert await to_thread.run_sync(flood, port, tls[1]) < MOST_TAKEN
+        tasks.cancel_scope.cancel()
+
+
+async def no_stream_is_left(session: muxado.Session) -> None:
+    with anyio.fail_after(15):
+        while session.statistics().live_streams:  # noqa: ASYNC110 - nothing tells of it
+            await anyio.sleep(0.01)
+
+
+async def never_reads(stream: muxado.Stream) -> None:
+    await anyio.sleep_forever()
+
+
+class Raising(Wrapped):
+    """Raises what no stream should, in one of its calls."""
+
+    def __init__(self, inner: ByteStream, where: str, error: Exception) -> None:
+        super().__init__(inner)
+        self._where = where
+        self._error = error
+
+    async def _maybe(self, where: str) -> None:
+        await anyio.lowlevel.checkpoint()
+        if where == self._where:
+            raise self._error
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        await self._maybe("receive")
+        return await super().receive(max_bytes)
+
+    async def send(self, item: bytes) -> None:
+        await self._maybe("send")
+        await super().send(item)
+
+    async def send_eof(self) -> None:
+        await self._maybe("send_eof")
+        await super().send_eof()
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self._maybe("aclose")
+
+
+ODD = [
+    anyio.EndOfStream(),
+    TypeError("x"),
+    ssl.SSLError("x"),
+    RuntimeError("x"),
+    ExceptionGroup("x", [OSError()]),
+]
+
+
+@pytest.mark.parametrize("error", ODD, ids=repr)
+@pytest.mark.parametrize("where", ["receive", "send", "send_eof", "aclose"])
+async def test_whatever_a_stream_raises_ends_its_own_connection(
+    session_pair: SessionPair, where: str, error: Exception
+) -> None:
+    """With the error's cause a cut is a reset to the stream's peer, never an end."""
+    user, inner = memory_transports()
+    async with user, session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        dialed = await session.net_dial()
+        await user.send(b"question")
+        tasks.start_soon(bridge, Raising(inner, where, error), dialed)
+        stream = await peer.accept_stream()
+        await stream.send(b"answer")
+        await stream.send_eof()
+        if where == "aclose" or (where == "receive" and isinstance(error, anyio.EndOfStream)):
+            await user.send_eof()
+            await read_to_the_end(stream)  # nothing was lost
+        else:
+            with pytest.raises(muxado.StreamResetError):
+                await read_to_the_end(stream)
+        await no_stream_is_left(session)
+
+
+async def test_a_connection_of_tls_that_ends_without_a_goodbye_leaves_the_others(
+    session_pair: SessionPair, tls: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    async def answer_late(stream: muxado.Stream) -> None:
+        question = await stream.receive()
+        await stream.send(question)
+        await read_to_the_end(stream)
+        await stream.send(b"and more")
+
+    def ask(port: int) -> bytes:
+        raw = socket.create_connection(("127.0.0.1", port), timeout=10)
+        with tls[1].wrap_socket(raw, server_hostname="app") as sock:
+            sock.sendall(b"question")
+            return sock.recv(100)  # and closes the socket below TLS
+
+    async with (
+        session_pair() as (session, peer),
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as inner,
+        anyio.create_task_group() as tasks,
+    ):
+        port = inner.extra(anyio.abc.SocketAttribute.local_port)
+        tasks.start_soon(peer.net_listener().serve, answer_late)
+        tasks.start_soon(
+            partial(forward, session, TLSListener(inner, tls[0], standard_compatible=False))
+        )
+        for _ in range(5):
+            assert await to_thread.run_sync(ask, port) == b"question"
+        await no_stream_is_left(session)
+        tasks.cancel_scope.cancel()
+
+
+async def test_no_stream_for_one_connection_leaves_the_listener_open(
+    session_pair: SessionPair,
+) -> None:
+    class Odd:
+        async def net_dial(self, *address: object, **options: Any) -> muxado.Stream:
+            raise RuntimeError("out of streams")
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(partial(forward, Odd(), listener))
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        for _ in range(3):
+            async with await anyio.connect_tcp("127.0.0.1", port) as connection:
+                with pytest.raises(anyio.BrokenResourceError):
+                    await connection.receive()
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("wire", ["muxado", "muxado1", "yamux", "smux2"])
+async def test_a_connection_whose_stream_is_closed_both_ways_is_given_back(
+    session_pair: SessionPair, wire: str
+) -> None:
+    """Who keeps it in a pool, and says nothing, learns the end and holds no stream."""
+    config = muxado.Config(wire=wire, probe_interval=0.1, discard_timeout=0.2)
+
+    async def answer(stream: muxado.Stream) -> None:
+        await stream.send(await stream.receive())
+
+    async with (
+        session_pair(config) as (session, peer),
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(peer.net_listener().serve, answer)
+        tasks.start_soon(partial(forward, session, listener))
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        pooled = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(5)]
+        for one in pooled:
+            await one.send(b"question")
+            assert await read_to_the_end(one) == b"question"
+        await no_stream_is_left(session)
+        for one in pooled:
+            await one.aclose()
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_half_closed_stream_is_read_for_as_long_as_it_takes(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    """It is no full close: it was asked several times, and longer than one lingers."""
+    user, inner = tcp
+    config = muxado.Config(probe_interval=0.05)
+    async with session_pair(config) as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        await user.send(b"first")
+        stream = await peer.accept_stream()
+        assert await stream.receive() == b"first"
+        await stream.send_eof()
+        assert await read_to_the_end(user) == b""
+        await anyio.sleep(2)
+        await user.send(b"last")
+        await user.send_eof()
+        assert await read_to_the_end(stream) == b"last"
+
+
+async def test_the_end_of_a_wrapped_stream_that_breaks_off_is_a_reset(
+    session_pair: SessionPair,
+) -> None:
+    user, inner = memory_transports()
+    async with user, session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        dialed = BufferedByteStream(await session.net_dial())
+        tasks.start_soon(bridge, inner, dialed)
+        await user.send(b"some")
+        stream = await peer.accept_stream()
+        assert await stream.receive() == b"some"
+        tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True), pytest.raises(muxado.StreamResetError):
+            await stream.receive()
+
+
+async def test_who_never_says_goodbye_in_tls_does_not_keep_the_bridge(
+    session_pair: SessionPair, tls_over_tcp: tuple[TLSStream, TLSStream]
+) -> None:
+    _, inner = tls_over_tcp
+    async with session_pair() as (session, peer):
+        stream = await session.net_dial()
+        await stream.send(b"x")
+        theirs = await peer.accept_stream()
+        await theirs.aclose()
+        with anyio.fail_after(10):
+            await bridge(inner, stream)
