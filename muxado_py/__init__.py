@@ -2,6 +2,7 @@
 
 The layout, in the order data flows in::
 
+    arguments, errors                   what is asked of a caller, and what it is told
     frames/       bytes to operations and back, one module for each wire
     fields, sending, receiving, state   one stream
     table, aging, budgets               all streams

@@ -34,6 +34,7 @@ from anyio.streams.tls import TLSStream
 from .accepting import serve_listener
 from .copying import LINGER, Copying
 from .layers import layers_of, stop_reading_ahead
+from .scheduler import check_priority
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -155,10 +156,13 @@ async def forward(
     when no file descriptor is left: it tries again each second, with a line in the log
     (``muxado.endpoints``).  Returns if the listener is closed, when its last connection is over.
 
+    :raises TypeError: if ``priority`` is no :class:`Priority`.
     :raises Exception: what the ``serve`` of a listener raises that is not anyio's.
 
     Cancellation: connections and their streams are aborted; the listener is the caller's.
     """
+    if priority is not None:
+        check_priority(priority)
 
     async def connect(connection: ByteStream) -> None:
         stop_reading_ahead(connection)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .scheduler import Scheduler
 
-__all__ = ("AUTO", "WIRE_NAMES", "Config")
+__all__ = ("AUTO", "WIRE_NAMES", "Config", "config_or_default")
 
 WIRE_NAMES = (*WIRES, AUTO)
 """What ``Config.wire`` may be."""
@@ -166,6 +166,9 @@ class Config:
     def __post_init__(self) -> None:
         if self.wire not in WIRE_NAMES:
             raise ValueError(f"wire must be one of {', '.join(WIRE_NAMES)}, got {self.wire!r}")
+        for name in _FLAGS:
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
         make_scheduler(self.scheduler)
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
@@ -173,7 +176,7 @@ class Config:
                 continue
             whole = isinstance(low, int)
             fits = isinstance(value, int) or (isinstance(value, float) and not whole)
-            if not fits or not low <= value <= high:
+            if isinstance(value, bool) or not fits or not low <= value <= high:
                 what = "an int" if whole else "a number"
                 raise ValueError(f"{name} must be {what} from {low} to {high}, got {value!r}")
         self._check_windows()
@@ -238,4 +241,17 @@ _RANGES: dict[str, tuple[float, float]] = {
     "notsent_lowat": (1, MAX_WINDOW),
     "stay_awake": (0.0, 0.1),
 }
+_FLAGS = tuple(field.name for field in fields(Config) if isinstance(field.default, bool))
 assert set(_RANGES) < {field.name for field in fields(Config)}
+
+
+def config_or_default(config: Config | None) -> Config:
+    """What a session is made with, given what the application gave.
+
+    :raises TypeError: if that is no :class:`Config`.
+    """
+    if config is None:
+        return Config()
+    if not isinstance(config, Config):
+        raise TypeError(f"config must be a muxado_py.Config, got {config!r}")
+    return config

@@ -41,7 +41,7 @@ from .events import Events
 from .frames import HEAD, WIRES, mistaken
 from .inbound import Inbound
 from .outbound import Outbound
-from .scheduler import DEFAULT_PRIORITY, Priority
+from .scheduler import DEFAULT_PRIORITY, check_priority
 from .table import StreamTable
 from .upkeep import Upkeep
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .frames import Traits
+    from .scheduler import Priority
     from .state import StreamState
 
 __all__ = ("CLOSED_HERE", "Connection")
@@ -208,7 +209,7 @@ class Connection:
         :raises TypeError: if ``priority`` is no :class:`Priority`.
         """
         if priority is not None:
-            _check_priority(priority)
+            check_priority(priority)
         failure = self._in.why_no_stream()
         if failure is not None:
             raise failure.error(Retry.NEVER_SENT)
@@ -238,7 +239,7 @@ class Connection:
 
     def set_priority(self, stream: StreamState, priority: Priority) -> None:
         """From the next frame on; a muxado_py peer is told, for what it sends."""
-        _check_priority(priority)
+        check_priority(priority)
         stream.priority = priority
         self._out.scheduler.moved(stream)
         if stream.id in self._table.live:
@@ -292,12 +293,6 @@ class Connection:
         if self.events.go_away is not None:
             self._in.close_if_idle()  # a FIN of ours may have been the last frame of the last stream
         return out
-
-
-def _check_priority(priority: object) -> None:
-    """Before anything changes: what the scheduler cannot order would end the session at its next flush."""
-    if not isinstance(priority, Priority):
-        raise TypeError(f"a priority must be a Priority(urgency, weight), got {priority!r}")
 
 
 CLOSED_HERE = Failure(SessionClosedError, "you closed the session", ErrorCode.SESSION_CLOSED, False)

@@ -28,6 +28,7 @@ from .errors import (
     StreamRefusedError,
     StreamResetError,
     code_name,
+    escaped,
 )
 from .events import GoAway
 from .frames import UNLIMITED
@@ -214,7 +215,7 @@ class Endings:
         if self._events.go_away is not None and not self._noise.spend():
             return self.violated(ErrorCode.ENHANCE_YOUR_CALM, "too many GOAWAYs")
         self._events.go_away = GoAway(last_id, code, debug)
-        text = debug.decode("utf-8", "replace") or "no reason given"
+        text = escaped(debug.decode("utf-8", "replace")) or "no reason given"
         failure = Failure(GoneAwayError, f"the peer is going away: {text}", code, True)
         for stream in self._table:
             if stream.local and stream.id is None:

@@ -29,10 +29,11 @@ from anyio import (
 )
 from anyio.abc import SocketAttribute
 
+from .arguments import check_function, check_text
 from .asyncio_sockets import AsyncioSockets
 from .auto import recognize
-from .config import AUTO, Config
-from .errors import SessionError
+from .config import AUTO, config_or_default
+from .errors import SessionError, escaped
 from .handlers import contain
 from .scope import SessionScope
 from .stream_sockets import StreamSockets
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import Listener, SocketStream, TaskGroup
 
+    from .config import Config
     from .connected import Connected
     from .session import Session
     from .stream_sockets import Sockets
@@ -73,8 +75,10 @@ class Address(NamedTuple):
 def parse_url(url: str) -> Address:
     """``tcp://host:port``, ``tls://host:port`` or ``unix:///path`` in parts.
 
+    :raises TypeError: if ``url`` is no str.
     :raises ValueError: with what came and what was expected.
     """
+    check_text("url", url)
     expected = "expected tcp://host:port, tls://host:port or unix:///path"
     try:
         parts = urlsplit(url)
@@ -110,8 +114,9 @@ async def connect(
 
     Cancellation: the session is closed without a long flush.
     """
-    config = config or Config()
+    config = config_or_default(config)
     address = parse_url(url)
+    _check_context(ssl_context)
     if config.wire == AUTO:
         raise ValueError(f'wire="auto" is for listen(), connect({url!r}) must name its wire')
     if ssl_context is not None and address.scheme != "tls":
@@ -182,6 +187,8 @@ class SessionListener:
         Cancellation: the handlers are cancelled and their sessions closed.
         """
 
+        check_function("handler", handler)
+
         async def run(accepted: object) -> None:
             try:
                 scope = await self._session(accepted)
@@ -251,8 +258,9 @@ async def listen(
 
     Cancellation: the listener is closed.
     """
-    config = config or Config()
+    config = config_or_default(config)
     address = parse_url(url)
+    _check_context(ssl_context)
     if (address.scheme == "tls") != (ssl_context is not None):
         raise ValueError(
             f"{url!r} needs an ssl_context with the server's certificate"
@@ -271,6 +279,11 @@ async def listen(
             await sessions.aclose()
 
 
+def _check_context(ssl_context: object) -> None:
+    if not isinstance(ssl_context, ssl.SSLContext | None):
+        raise TypeError(f"ssl_context must be an ssl.SSLContext, got {ssl_context!r}")
+
+
 def _reason(exc: Exception) -> str:
     """Why a connection never became a session, in words for a log."""
     if isinstance(exc, ssl.SSLError):
@@ -281,7 +294,7 @@ def _reason(exc: Exception) -> str:
         return "no TLS handshake in time"
     if isinstance(exc, ConnectionError):
         return "it ended during the TLS handshake"
-    return str(exc) or type(exc).__name__
+    return escaped(str(exc)) or type(exc).__name__
 
 
 def _prepare(connected: Connected, config: Config) -> None:

@@ -13,6 +13,8 @@ catches: ``BrokenResourceError`` when the peer, the transport or a limit ended i
 ``ClosedResourceError`` when the application itself did.  Those that stop an *open* are ``OSError``
 too, because HTTP clients map ``OSError`` to "could not connect".
 
+What a peer said goes into a message only as :func:`escaped` gives it.
+
 The trap.  A verdict must err on the side of ``UNKNOWN``.  ``NEVER_SENT`` and ``REFUSED`` promise
 that the peer's application never saw the stream; a test cuts the transport at every byte to hold
 us to it.
@@ -40,6 +42,8 @@ from typing import NamedTuple
 
 from anyio import BrokenResourceError, ClosedResourceError
 
+from .arguments import check_whole
+
 __all__ = (
     "ErrorCode",
     "Failure",
@@ -56,7 +60,9 @@ __all__ = (
     "StreamRefusedError",
     "StreamResetError",
     "TransportError",
+    "check_code",
     "code_name",
+    "escaped",
 )
 
 
@@ -87,6 +93,28 @@ def code_name(code: int) -> str:
         return f"{ErrorCode(code).name}({code})"
     except ValueError:
         return f"unknown({code})"
+
+
+def check_code(code: int) -> None:
+    """Whether ``code`` can be sent with a reset or a goodbye, on every wire: 32 bits.
+
+    :raises TypeError: if it is no int.
+    :raises ValueError: if it is out of range.
+    """
+    check_whole("code", code, 0, 0xFFFF_FFFF)
+
+
+def escaped(text: str) -> str:
+    """What a peer said, for a message or a log: on one line, and with nothing that acts on a terminal.
+
+    Whatever is not printable is written as in a Python literal: control characters, line ends (those of
+    Unicode too), and what turns the direction of the text around it.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 class Retry(Enum):

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from anyio import BrokenResourceError, EndOfStream, get_cancelled_exc_class, get_current_task
 
-from .errors import ErrorCode
+from .errors import ErrorCode, escaped
 from .stream import Stream
 from .turns import callback_context, current_task, wake
 
@@ -174,6 +174,6 @@ def _report(subject: object, exc: Exception) -> None:
     if others is None:
         while isinstance(exc, ExceptionGroup):
             exc = exc.exceptions[0]
-        logger.info("the handler of %r ended: %s", subject, str(exc) or repr(exc))
+        logger.info("the handler of %r ended: %s", subject, escaped(str(exc)) or repr(exc))
     else:
         logger.error("the handler of %r failed", subject, exc_info=exc)

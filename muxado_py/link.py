@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Protocol
 from anyio import Event, TypedAttributeProvider, create_task_group, current_time, move_on_after
 
 from .endings import CLOSED_BY_PEER
+from .errors import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -219,4 +220,4 @@ class LinkFactory(Protocol):
 
 def describe(exc: BaseException) -> str:
     """What a transport's exception says; anyio's own often say nothing, and mean their cause."""
-    return str(exc) or str(exc.__cause__ or "") or type(exc).__name__
+    return escaped(str(exc) or str(exc.__cause__ or "")) or type(exc).__name__

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import create_task_group
 from anyio.abc import Listener
 
+from .arguments import check_function
 from .errors import SessionClosedError, SessionError, StreamClosedError
 from .handlers import MOST_IDLE, Handlers
 from .stream import Stream
@@ -71,6 +72,7 @@ class NetListener(Listener[Stream]):
 
         Cancellation: the handlers are cancelled too, if the task group is its own.
         """
+        check_function("handler", handler)
         if task_group is not None:
             await self._serve(Handlers(self._driver, handler, task_group, 0))
             return

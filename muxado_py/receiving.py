@@ -20,6 +20,7 @@ The trap.  Where frames end is not kept, so what is counted by the frame can onl
 from __future__ import annotations
 
 from collections import deque
+from operator import index
 
 from .fields import StreamFields
 
@@ -76,6 +77,7 @@ class Receiving(StreamFields):
         return bytes(first) if more is None else b"".join((first, *more))
 
     def _read_some(self, nbytes: int) -> bytes:
+        nbytes = index(nbytes)  # half a byte would be found out when half of it is done
         self.unread -= nbytes
         if self.tiny:
             self.tiny = max(0, self.tiny - nbytes)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from anyio import create_task_group, get_cancelled_exc_class, move_on_after
 
 from .auto import recognize
-from .config import AUTO, Config
+from .config import AUTO, config_or_default
 from .connected import StreamConnected
 from .link import GOODBYE_WAIT
 from .session import Session
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream, TaskGroup
 
+    from .config import Config
     from .connected import Connected
 
 __all__ = ("SessionScope", "client", "server")
@@ -41,7 +42,7 @@ class SessionScope:
     """
 
     def __init__(self, connected: Connected, config: Config | None, *, is_client: bool) -> None:
-        self._arguments = (connected, config or Config(), is_client)
+        self._arguments = (connected, config_or_default(config), is_client)
         self._session: Session | None = None
         self._tasks: TaskGroup | None = None
 
@@ -96,7 +97,8 @@ def client(transport: ByteStream, config: Config | None = None) -> SessionScope:
     :returns: an async context manager that gives the :class:`Session`.
     :raises ValueError: for ``Config(wire="auto")``.
     """
-    if config is not None and config.wire == AUTO:
+    config = config_or_default(config)
+    if config.wire == AUTO:
         raise ValueError(
             'wire="auto" is for the side that listens: a dialer speaks first; name the wire'
         )

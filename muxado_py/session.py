@@ -21,10 +21,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from anyio import TypedAttributeProvider, move_on_after
 from anyio.abc import SocketAttribute
 
+from .arguments import check_seconds, check_whole, octets
 from .bridging import abort, bridge, socket_pair
 from .connection import CLOSED_HERE
 from .driver import Driver
-from .errors import ErrorCode, MuxadoError, PeerTimeoutError, SessionClosedError
+from .errors import (
+    ErrorCode,
+    Failure,
+    MuxadoError,
+    PeerTimeoutError,
+    SessionClosedError,
+    check_code,
+    code_name,
+)
 from .link import GOODBYE_WAIT
 from .listener import NetListener
 from .stream import Stream
@@ -129,7 +138,8 @@ class Session(TypedAttributeProvider):
         :param priority: its place among this session's streams, told to a muxado_py peer too.
         :param stream_type: 0 to 0xFFFFFFFE; required with ``Config(typed_streams=True)``, and not
             allowed without, but on the muxado1 wire, whose SYN has a place for it.
-        :raises TypeError: if ``priority`` is no :class:`Priority`.
+        :raises TypeError: if ``priority`` is no :class:`Priority`, or ``stream_type`` no int.
+        :raises ValueError: if ``stream_type`` is out of range, missing or not allowed.
         :raises GoneAwayError: if this side or the peer is going away.
         :raises StreamLimitError: if as many streams are open as the peer takes, or the ids are used
             up.
@@ -155,8 +165,7 @@ class Session(TypedAttributeProvider):
             raise ValueError(
                 f"stream_type {stream_type!r} needs Config(typed_streams=True) on both sides"
             )
-        if not 0 <= stream_type < 0xFFFF_FFFF:
-            raise ValueError(f"stream_type must be from 0 to 0xFFFFFFFE, got {stream_type!r}")
+        check_whole("stream_type", stream_type, 0, 0xFFFF_FFFE)
 
     async def accept_stream(self) -> Stream:
         """Wait for the next stream that the peer opens.
@@ -255,6 +264,8 @@ class Session(TypedAttributeProvider):
 
         Cancellation: safe; a late answer is ignored.
         """
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         return await self._driver.pings.ping(timeout)
 
     def stop_accepting(self) -> None:
@@ -264,13 +275,27 @@ class Session(TypedAttributeProvider):
     def go_away(self, code: int = ErrorCode.NO_ERROR, debug: bytes = b"") -> None:
         """Take no more streams of the peer; those that wait for ``accept_stream`` are refused.
 
-        Streams that were accepted go on.  A muxado_py peer closes the session after the last.
+        With code 0 the streams that are open go on, and so does whoever waits in :meth:`accept_stream`,
+        :meth:`wait` or the listener's ``serve``, until the session is over.  A muxado_py peer closes it
+        after the last stream, on the muxado wires.
 
-        :param debug: a text for the peer's logs, cut to 1 KiB.
+        Any other code says that something is broken, and ends the session at once, on both sides and on
+        every wire: nothing more is flushed, as with :meth:`abort`.
+
+        :param code: 32 bits; :class:`ErrorCode` has names for some.  smux cannot say it.
+        :param debug: a text for the peer's logs, in bytes, cut to 1 KiB; only the muxado wire has it.
+        :raises TypeError: if ``code`` is no int, or ``debug`` no bytes.
+        :raises ValueError: if ``code`` does not fit into 32 bits.
         """
-        if not self.closed:
-            self._driver.connection.go_away(code, debug)
-            self._driver.changed()
+        check_code(code)
+        debug = octets(debug)
+        if self.closed:
+            return
+        self._driver.connection.go_away(code, debug)
+        if code != ErrorCode.NO_ERROR:
+            message = f"you ended the session, {code_name(code)}"
+            self._driver.end(Failure(SessionClosedError, message, code, False))
+        self._driver.changed()
 
     async def drain(self, deadline: float = 30.0) -> None:
         """End gracefully: no new streams, finish the open ones, close.
@@ -282,6 +307,7 @@ class Session(TypedAttributeProvider):
 
         Cancellation: the session is closed at once.
         """
+        check_seconds("deadline", deadline)
         try:
             with move_on_after(deadline):
                 if not self.closed:

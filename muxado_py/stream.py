@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from anyio import BusyResourceError, EndOfStream, WouldBlock
 from anyio.abc import ByteStream
 
-from .errors import ErrorCode, Retry, StreamClosedError, code_name
+from .arguments import check_function, octets, view_of
+from .errors import ErrorCode, Retry, StreamClosedError, check_code, code_name
 from .turns import Callback, wake
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Stream(ByteStream):
 
     async def _give_way(self) -> None:
         """A checkpoint, during which nobody else may receive."""
-        self._state.reader = Callback(_nothing)
+        self._state.reader = _GIVING_WAY
         try:
             await self._driver.give_way()
         finally:
@@ -164,9 +165,11 @@ class Stream(ByteStream):
     # Sending.
 
     async def send(self, item: bytes | bytearray | memoryview) -> None:
-        """Send bytes; returns when at most half of ``Config.send_buffer`` waits unsent.
+        """Send bytes; waits only while more than ``Config.send_buffer`` is unsent, and then until no
+        more than half of it is.
 
         :param item: any length; ``bytes`` are kept without a copy.
+        :raises TypeError: if ``item`` is nothing that has bytes.
         :raises ~anyio.BrokenResourceError: (a :class:`StreamError` or :class:`SessionError`) if the
             stream or the session is over; part of ``item`` may have been sent.
         :raises ~anyio.ClosedResourceError: if this side closed the stream or half closed it.
@@ -176,7 +179,7 @@ class Stream(ByteStream):
         """
         if self._sending:
             raise BusyResourceError("sending to")
-        data = item if type(item) is bytes else bytes(item)
+        data = item if type(item) is bytes else octets(item)
         state, driver = self._state, self._driver
         if driver.due():
             self._sending = True
@@ -217,20 +220,21 @@ class Stream(ByteStream):
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
         """Send what there is room for; ``on_writable`` is called when there is room for the rest.
 
-        :returns: how many bytes were taken, from 0 to ``len(data)``.
+        :returns: how many bytes were taken, from 0 to all of ``data``.
         :raises: what ``send`` raises.
         """
         if self._sending:
             raise BusyResourceError("sending to")
         self._check_sendable()
         state = self._state
+        whole = data if type(data) is bytes else view_of(data)
         room = self._driver.config.send_buffer - state.unsent
-        taken = min(len(data), max(0, room))
+        taken = min(len(whole), max(0, room))
         if taken:
             # Slicing bytes whole gives the same object; others are copied, for they may change.
-            self._driver.connection.write(state, bytes(data[:taken]))
+            self._driver.connection.write(state, bytes(whole[:taken]))
             self._driver.rouse()
-        if taken < len(data):
+        if taken < len(whole):
             state.writer_waits = True
         return taken
 
@@ -351,9 +355,12 @@ class Stream(ByteStream):
         A stream of which nothing was sent yet leaves no trace.  On a closed stream that still has
         bytes to flush it stops the flush; after that it does nothing.
 
-        :raises ValueError: for the codes that tell the peer its application was never asked
-            (``STREAM_REFUSED``, ``ACCEPT_QUEUE_FULL``): it would send again what you have seen.
+        :raises TypeError: if ``code`` is no int.
+        :raises ValueError: if it does not fit into 32 bits; and for the codes that tell the peer its
+            application was never asked (``STREAM_REFUSED``, ``ACCEPT_QUEUE_FULL``): it would send again
+            what you have seen.
         """
+        check_code(code)
         if code in (ErrorCode.STREAM_REFUSED, ErrorCode.ACCEPT_QUEUE_FULL):
             raise ValueError(
                 f"a stream cannot be reset with {code_name(code)}: the peer takes that code for a "
@@ -378,8 +385,18 @@ class Stream(ByteStream):
 
         Both are called from the session's tasks and must not raise.  While there is an
         ``on_readable``, ``receive`` raises :exc:`~anyio.BusyResourceError`.
+
+        :raises ~anyio.BusyResourceError: if a task is receiving or sending: its wake-up has this place.
+        :raises TypeError: if either is no function.
         """
+        for name, callback in (("on_readable", on_readable), ("on_writable", on_writable)):
+            if callback is not None:
+                check_function(name, callback)
         state = self._state
+        if state.reader is _GIVING_WAY or not isinstance(state.reader, Callback | None):
+            raise BusyResourceError("receiving from")
+        if self._sending:
+            raise BusyResourceError("sending to")
         state.reader = None if on_readable is None else Callback(on_readable)
         state.writer = None if on_writable is None else Callback(on_writable)
 
@@ -397,3 +414,6 @@ class Stream(ByteStream):
 
 def _nothing() -> None:
     """Whoever gives way finds out by itself what changed."""
+
+
+_GIVING_WAY = Callback(_nothing)

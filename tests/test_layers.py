@@ -20,6 +20,7 @@ import muxado_py
 ROOT = Path(muxado_py.__file__).parent
 
 CORE = (
+    "arguments",
     "errors",
     "frames",
     "scheduler",
@@ -81,7 +82,8 @@ SESSION = (
 ECOSYSTEM = ("integrations", "cli")
 
 KNOWS = {
-    "errors": set(),
+    "arguments": set(),
+    "errors": {"arguments"},
     "frames": {"errors"},
     "scheduler": set(),
     "aging": set(),
@@ -93,12 +95,22 @@ KNOWS = {
     "table": {"state", "aging"},
     "events": {"errors", "state"},
     "config": {"frames", "scheduler"},
-    "integrations": {"errors", "config", "scheduler", "stream", "bridging", "session"},
+    "integrations": {"arguments", "errors", "config", "scheduler", "stream", "bridging", "session"},
     "cli": {"errors", "config", "scheduler", "bridging", "endpoints", "integrations", ""},
 }
 """What the lowest and the highest may use; for the others the order above is enough."""
 
-PURE = {"__future__", "abc", "bisect", "collections", "dataclasses", "enum", "struct", "typing"}
+PURE = {
+    "__future__",
+    "abc",
+    "bisect",
+    "collections",
+    "dataclasses",
+    "enum",
+    "operator",
+    "struct",
+    "typing",
+}
 """What the core may take from outside: nothing that waits, sleeps, or opens anything."""
 
 

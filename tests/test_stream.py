@@ -332,6 +332,66 @@ async def test_send_nowait_beside_a_blocked_send_is_busy(session_pair: SessionPa
         tasks.cancel_scope.cancel()
 
 
+async def test_callbacks_take_nobodys_wake_up_away(session_pair: SessionPair) -> None:
+    """A task that waits has the one place there is for whom to wake."""
+    async with session_pair() as (dialed, accepted), create_task_group() as tasks:
+        stream = await dialed.open_stream()
+        await stream.send(b"x")
+        far = await accepted.accept_stream()
+        got: list[bytes] = []
+
+        async def receive() -> None:
+            got.append(await stream.receive())
+
+        tasks.start_soon(receive)
+        tasks.start_soon(stream.send, bytes(4 * WINDOW))
+        await settled()
+        for callbacks in ((None, None), (list, None), (None, list)):
+            with pytest.raises(anyio.BusyResourceError):
+                stream.set_callbacks(*callbacks)
+        with fail_after(10):
+            await far.send(b"answer")
+            await receive_exactly(far, 1 + 4 * WINDOW)
+            while not got:
+                await settled()
+        assert got == [b"answer"]
+        stream.set_callbacks(list, list)  # nobody waits any more
+        with pytest.raises(anyio.BusyResourceError):
+            await stream.receive()
+        stream.set_callbacks(None, None)
+
+
+@pytest.mark.parametrize("which", ["receive", "send"])
+async def test_a_task_that_only_gives_way_keeps_them_out_too(
+    which: str, session_pair: SessionPair
+) -> None:
+    async with session_pair() as (dialed, accepted), create_task_group() as tasks:
+        stream = await dialed.open_stream()
+        refused = 0
+
+        async def use() -> None:
+            while refused < 3:
+                if which == "send":
+                    await stream.send(b"x")
+                else:
+                    await stream.receive(1)
+
+        if which == "receive":
+            await stream.send(b"x")
+            far = await accepted.accept_stream()
+            await far.send(bytes(WINDOW))
+        tasks.start_soon(use)
+        with fail_after(10):
+            while refused < 3:
+                await anyio.lowlevel.checkpoint()
+                try:
+                    stream.set_callbacks(None, None)
+                except anyio.BusyResourceError:
+                    refused += 1
+        tasks.cancel_scope.cancel()
+        stream.reset()
+
+
 async def test_receive_nowait(session_pair: SessionPair) -> None:
     async with session_pair() as (dialed, accepted):
         stream = await dialed.open_stream()

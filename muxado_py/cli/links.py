@@ -26,6 +26,7 @@ from anyio.abc import Listener, SocketAttribute
 
 import muxado_py as muxado
 
+from ..errors import escaped
 from .running import ConnectionLost, NotStarted, reason
 
 if TYPE_CHECKING:
@@ -172,4 +173,4 @@ def peer_name(session: muxado.Session) -> str:
     if address is None:
         return "an unnamed peer"
     host, port = address()
-    return f"{host}:{port}" if port else "a local peer"
+    return escaped(f"{host}:{port}") if port else "a local peer"

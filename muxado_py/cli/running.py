@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
+from ..errors import escaped
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -89,7 +91,7 @@ def reason(exc: BaseException) -> str:
         if isinstance(exc, ConnectionRefusedError) and exc.errno:
             return os.strerror(exc.errno)  # each loop has its own text, asyncio's lacks the cause
         return exc.strerror
-    return str(exc) or type(exc).__name__
+    return escaped(str(exc)) or type(exc).__name__
 
 
 def configure_logging(level: str, use_colors: bool | None = None) -> None:

@@ -19,6 +19,7 @@ import anyio
 
 from .extras import require
 from .loading import load_app
+from .serving import check_timeouts
 
 if TYPE_CHECKING:
     from anyio.abc import ByteStream, Listener, TaskStatus
@@ -61,7 +62,8 @@ async def serve_asgi(
         handler to hear of that (sse-starlette, to end its streams) are told when serving ends.  What
         they were told holds for every later server of the process.
     :param task_status: started when the application's lifespan has.
-    :raises TypeError: if ``config`` is of the other server.
+    :raises TypeError: if ``config`` is of the other server, or a time-out no number.
+    :raises ValueError: for another ``server``, or a time-out below 0; the listener stays open then.
     :raises StartupError: if the application cannot be found or its lifespan start-up failed.
     :raises MissingExtraError: if the server is not installed.
     :raises SessionError: if the session ended without a goodbye.
@@ -69,6 +71,9 @@ async def serve_asgi(
     Cancellation: stops accepting, lets requests in flight finish within ``graceful_timeout``, and
     runs the lifespan's shutdown, before it is raised.
     """
+    check_timeouts(graceful_timeout, first_byte_timeout)
+    if server not in ("auto", "uvicorn", "anycorn"):
+        raise ValueError(f"server must be 'auto', 'uvicorn' or 'anycorn', got {server!r}")
     if server == "auto":
         server = "uvicorn" if _on_asyncio() else "anycorn"
     elif server == "uvicorn" and not _on_asyncio():

@@ -32,6 +32,7 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 
 from ..bridging import IO_ERRORS
 from ..errors import MuxadoError, Retry
+from ..scheduler import check_priority
 from .extras import require
 
 if TYPE_CHECKING:
@@ -93,8 +94,11 @@ def httpx_client(
         installed, else httpx.  (Type checkers are told httpx2.)
     :param client_options: whatever ``AsyncClient`` takes, except ``transport``.  A ``proxy`` is
         spoken to through the session too; ``mounts`` go their own way.
+    :raises TypeError: if ``priority`` is no :class:`~muxado_py.Priority`.
     :raises MissingExtraError: if the library is not installed.
     """
+    if priority is not None:
+        check_priority(priority)
     if module is None:
         module = "httpx2" if importlib.util.find_spec("httpx2") else "httpx"
     if isinstance(module, str):

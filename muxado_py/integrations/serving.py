@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from ..arguments import check_seconds
 from ..bridging import abort
 from ..errors import SessionClosedError
 from ..stream import Stream
@@ -32,12 +33,23 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream, Listener
 
-__all__ = ("NOTICE_TIME", "Connections")
+__all__ = ("NOTICE_TIME", "Connections", "check_timeouts")
 
 logger = logging.getLogger("muxado.server")
 
 NOTICE_TIME = 1.0
 """Seconds that a handler has to notice that its stream was reset, before it is cancelled."""
+
+
+def check_timeouts(graceful_timeout: float, first_byte_timeout: float | None) -> None:
+    """Before a server is started for them.
+
+    :raises TypeError: if one is no number.
+    :raises ValueError: if one is below 0.
+    """
+    check_seconds("graceful_timeout", graceful_timeout)
+    if first_byte_timeout is not None:
+        check_seconds("first_byte_timeout", first_byte_timeout)
 
 
 class Connections:

@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio import to_thread
 
+from ..arguments import check_whole
 from ..bridging import bridge
 from .extras import require
 from .loading import load_app
-from .serving import NOTICE_TIME, Connections
+from .serving import NOTICE_TIME, Connections, check_timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +68,8 @@ async def serve_wsgi(
         for no limit.
     :param task_status: started when streams are accepted.
     :param adjustments: further settings of waitress, under its own names.
+    :raises TypeError: if a time-out or ``threads`` is no number.
+    :raises ValueError: if one of them is out of its range; the listener stays open then.
     :raises StartupError: if the application cannot be found.
     :raises MissingExtraError: if waitress is not installed.
     :raises SessionError: if the session ended without a goodbye.
@@ -74,6 +77,8 @@ async def serve_wsgi(
     Cancellation: stops accepting, lets requests in flight finish within ``graceful_timeout``, and
     is raised after that.
     """
+    check_timeouts(graceful_timeout, first_byte_timeout)
+    check_whole("threads", threads, 1, 2**16)
     waitress = require("waitress", "wsgi")
     if not hasattr(socket, "AF_UNIX"):
         raise RuntimeError("serve_wsgi needs Unix sockets, which this platform does not have")

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from .baseline import FifoScheduler, RoundRobinScheduler
 from .contract import Key, Scheduler, Send
 from .lane import Lane
-from .priority import DEFAULT_PRIORITY, Priority
+from .priority import DEFAULT_PRIORITY, Priority, check_priority
 from .urgency import UrgencyScheduler
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ __all__ = (
     "Scheduler",
     "Send",
     "UrgencyScheduler",
+    "check_priority",
     "make_scheduler",
 )
 

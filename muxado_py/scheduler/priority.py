@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ("DEFAULT_PRIORITY", "Priority")
+__all__ = ("DEFAULT_PRIORITY", "Priority", "check_priority")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,17 @@ class Priority:
             ("weight", self.weight, 1, 256),
         )
         for name, value, low, high in ranges:
-            if not isinstance(value, int) or not low <= value <= high:
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise ValueError(f"{name} must be an int from {low} to {high}, got {value!r}")
+
+
+def check_priority(priority: object) -> None:
+    """Before anything changes: what a scheduler cannot order would end a session at its next flush.
+
+    :raises TypeError: if it is no :class:`Priority`.
+    """
+    if not isinstance(priority, Priority):
+        raise TypeError(f"a priority must be a Priority(urgency, weight), got {priority!r}")
 
 
 DEFAULT_PRIORITY = Priority()
