@@ -74,7 +74,7 @@ class SideApp:
                     entered(session)
                     async with create_task_group() as tasks:
                         await self._live(session, tasks)
-                        record.leaving_at = self._ledger.clock.now
+                        record.ending_at = self._ledger.clock.now
                         self._ledger.note(self._who, f"ends: {plan.ending}")
                         await self._end(session, tasks, outer)
                         tasks.cancel_scope.cancel()
@@ -178,7 +178,8 @@ class SideApp:
     async def _ping(self, session: Session, moment: float) -> None:
         await sleep(moment)
         driver: Any = session._driver
-        at_once = driver.link.writing_since is None and not driver.connection.has_output()
+        free = driver.link.writing_since is None and not driver.connection.has_output()
+        at_once = free and driver.pings.can_ask
         asked = self._ledger.clock.now
         try:
             given = await self._ledger.call(self._record, "ping", session.ping(), self._who)
@@ -249,11 +250,11 @@ class SideApp:
                 await self._finish(half, stream, plan, read)
         except OnPurposeError:
             half.finish = half.finish or "reset"
-        except ExceptionGroup as group:
-            if not group.split(OnPurposeError)[1]:
-                half.finish = half.finish or "reset"
-            else:
-                self._record.mistakes.append(f"{half.name} raised {group!r}")
+        except BaseExceptionGroup as group:
+            half.finish = half.finish or "reset"
+            rest = group.split(OnPurposeError)[1]
+            if rest is not None:
+                raise rest from None
         except BaseException:
             half.finish = half.finish or "reset"  # the block was left by a cancellation
             half.read_end = half.read_end or "here"
@@ -349,14 +350,15 @@ class SideApp:
             read.set()
 
     async def _read_on(self, half: Half, stream: Stream, plan: HalfPlan) -> None:
-        stops = plan.stop_at
+        stops, patience = plan.stop_at, 10
         while True:
             if stops is not None and len(half.got) >= stops:
                 stops = None
                 if not await self._stop(half, stream, plan.stop):
                     return
-            with move_on_after(plan.impatient):
+            with move_on_after(plan.impatient if patience else None):
                 half.got += await self._ledger.call(half, "receive", stream.receive(plan.max_bytes))
+            patience -= 1
             if plan.read_pause:
                 await sleep(plan.read_pause)
 

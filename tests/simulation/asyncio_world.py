@@ -140,11 +140,20 @@ class AsyncioWorld:
     """Runs the two sides; see the module essay.
 
     :param rng: decides who is first.
+    :param plain: whether the program did not begin with ``anyio.run``.
     """
 
     loop_name = "asyncio"
 
-    def __init__(self, clock: Clock, rng: Random, sockets: tuple[SimSocket, SimSocket]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        rng: Random,
+        sockets: tuple[SimSocket, SimSocket],
+        *,
+        plain: bool = False,
+    ) -> None:
+        self._plain = plain
         _Task.number = 0
         self._clock = clock
         self._rng = rng
@@ -173,7 +182,8 @@ class AsyncioWorld:
         :returns: whether they came to it.
         """
         context = copy_context()
-        context.run(_as_anyio_does)
+        if not self._plain:
+            context.run(_as_anyio_does)
         tasks = [
             context.copy().run(loop.create_task, side())
             for loop, side in zip(self._loops, sides, strict=True)

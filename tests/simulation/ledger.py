@@ -87,6 +87,8 @@ class Side:
     last_arrival_then: float = 0.0
     last_taken_then: float = 0.0
     left_by: str = ""
+    ending_at: float | None = None
+    """When its ending began, when its block was left, and when that was done."""
     leaving_at: float | None = None
     left_at: float | None = None
     leave_error: BaseException | None = None

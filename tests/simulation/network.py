@@ -16,6 +16,7 @@ import errno
 import math
 import os
 import socket
+import struct
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ("PathPlan", "SimSocket", "connected")
 
 _numbers = count(1_000_000)
+
+_TCP_ESTABLISHED, _TCP_CLOSE = 1, 7
 
 
 @dataclass
@@ -42,6 +45,8 @@ class PathPlan:
     segment: int = 65536
     stalls: list[tuple[float, float]] = field(default_factory=list)
     """When, and for how long, nothing moves."""
+    blind: bool = False
+    """Nobody can ask the kernel, as on systems other than Linux."""
     cut_at: int | None = None
     """After so many bytes."""
     cut_kind: str = "reset"
@@ -52,9 +57,9 @@ class PathPlan:
 class SimSocket:
     """One end; the methods are those of ``socket.socket`` as far as event loops use them."""
 
-    family = socket.AF_UNIX
+    family = socket.AF_INET
     type = socket.SOCK_STREAM
-    proto = 0
+    proto = socket.IPPROTO_TCP
 
     def __init__(self, name: str, clock: Clock, plan: PathPlan) -> None:
         self.name = name
@@ -68,7 +73,9 @@ class SimSocket:
         self._free_at = 0.0  # when the path takes the next segment
         self._pumping = False
         self._carried = 0
-        self._fin = ""  # "", "due", "sent"
+        self._fin = ""  # "", "due", "sent", "acknowledged"
+        self._written = 0
+        self._acked = 0
         self.inbox = bytearray()
         self._ended = False  # the peer's FIN or RST came
         self._error: int | None = None
@@ -105,7 +112,18 @@ class SimSocket:
         """There is nothing to set."""
 
     def getsockopt(self, *arguments: object) -> bytes:
-        raise OSError(errno.ENOPROTOOPT, "no such option")
+        if self.plan.blind or self.closed or arguments[1] != socket.TCP_INFO:
+            raise OSError(errno.ENOPROTOOPT, "no such option")
+        least = self.plan.delay + self.peer.plan.delay
+        now = least + len(self._outbox) / self.plan.rate
+        info = bytearray(152)
+        info[0] = _TCP_CLOSE if self._gone else _TCP_ESTABLISHED
+        struct.pack_into("=I", info, 68, int(now * 1e6))
+        struct.pack_into("=I", info, 148, int(least * 1e6))
+        struct.pack_into("=Q", info, 120, self._acked + (self._fin == "acknowledged"))
+        size = arguments[2]
+        assert isinstance(size, int)
+        return bytes(info[:size])
 
     @property
     def readable(self) -> bool:
@@ -120,9 +138,9 @@ class SimSocket:
         return self.plan.send_buffer - len(self._outbox) - self._unacked
 
     @property
-    def unsent(self) -> int:
-        """Bytes that the peer's kernel has not acknowledged: SIOCOUTQ."""
-        return len(self._outbox) + self._unacked + (self._fin == "due")
+    def queued(self) -> int:
+        """Bytes that the peer's kernel has not acknowledged, and a FIN: SIOCOUTQ."""
+        return self._written - self._acked + (self._fin in ("due", "sent"))
 
     # What it does.
 
@@ -134,6 +152,7 @@ class SimSocket:
             raise BlockingIOError(errno.EAGAIN, "full")
         taken = min(len(data), self._room)
         self._outbox += memoryview(data)[:taken]
+        self._written += taken
         self.last_taken = self._clock.now
         self._pump()
         return taken
@@ -296,6 +315,7 @@ class SimSocket:
             self._flying = max(0, self._flying - size)  # what was lost fills no window
         if not self._gone:
             self._unacked -= size
+            self._acked += size
             self.last_taken = self._clock.now
             self._pump()
             self.on_change()
@@ -303,7 +323,12 @@ class SimSocket:
     def _fin_arrives(self) -> None:
         self._ended = True
         self.last_arrival = self._clock.now
+        self._clock.later(self.plan.delay, self.peer._fin_acknowledged)
         self.on_change()
+
+    def _fin_acknowledged(self) -> None:
+        if not self.dark:
+            self._fin = "acknowledged"
 
     def _reset_arrives(self) -> None:
         if self._gone:

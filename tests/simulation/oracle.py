@@ -105,11 +105,13 @@ def _is_promised(plan: Plan, ledger: Ledger, sender: Half, reader: Half) -> bool
         return False
     if reader.read_end in ("", "here") or reader.finish == "reset":
         return False
+    if plan.paths[0].blind and plan.wire.startswith("smux"):
+        return False  # whose peers need not end when we do, and nobody can ask
     if not plan.is_whole or sender.rogue or reader.rogue or reader.meddled or sender.meddled:
         return False
     if here.left_by not in POLITE or here.leave_error is not None:
         return False
-    if there.left_by != "wait" and (there.leaving_at or 0.0) <= (here.verdict_at or 0.0):
+    if there.left_by != "wait" and (there.ending_at or 0.0) <= (here.verdict_at or 0.0):
         return False
     if there.verdict is None or there.verdict.kind is PeerTimeoutError:
         return False  # judged elsewhere
@@ -185,7 +187,11 @@ def _waits(plan: Plan, ledger: Ledger, side: int) -> Iterator[str]:
                 continue
             took = _end(one) - max(one.began, record.verdict_at)
             if took > 1 + SLACK + spells:
-                yield f"waits for ever: {name} in {one.what}, {took:.1f} s after its session was over"
+                meddled = any(half.meddled and half.name == name for half in record.halves)
+                yield (
+                    f"waits for ever{', with callbacks' * meddled}: {name} in {one.what}, "
+                    f"{took:.1f} s after its session was over"
+                )
     if record.gone_away_at is not None:
         yield from _goes(plan, ledger, side)
 

@@ -81,7 +81,8 @@ class Plan:
     paths: tuple[PathPlan, PathPlan]
     foreign: bool
     """Neither side knows the other for a muxado_py."""
-    tls: bool = False
+    plain: bool = False
+    """The program began with ``asyncio.run``, so that callbacks do not tell what library they run in."""
     patience: float = 60.0
     """Seconds after which a side ends, whatever its streams do."""
     limit: float = 400.0
@@ -110,16 +111,18 @@ def draw(seed: int, wire: str | None = None, loop: str | None = None) -> Plan:
     foreign = rng.random() < 0.25
     typed = rng.random() < (0.6 if foreign else 0.1)
     paths = _path(rng), _path(rng)
+    paths[0].blind = paths[1].blind = rng.random() < 0.15
     if rng.random() < 0.12:
         _cut(rng, paths[rng.randrange(2)], foreign and not typed)
     shared = _shared_settings(rng, wire, typed)
     sides = _side(rng, shared), _side(rng, shared)
     if rng.random() < 0.06 and wire in ("muxado", "muxado1", "yamux"):
         sides[rng.randrange(2)].rogue = True
+    _keep_small(sides, paths)
     waits = rng.random()
     if waits < 0.7:
         sides[rng.randrange(2)].ending = "wait"
-    return Plan(seed, wire, loop, sides, paths, foreign)
+    return Plan(seed, wire, loop, sides, paths, foreign, plain=rng.random() < 0.3)
 
 
 def _path(rng: Random) -> PathPlan:
@@ -171,6 +174,7 @@ def _side(rng: Random, shared: dict[str, Any]) -> SidePlan:
         max_frame=rng.choice([1024, 16384, 65536]),
         session_window=rng.choice([2**26] * 4 + [2**16 if shared["wire"] == "smux1" else 2**26]),
         scheduler=rng.choice(["priority", "priority", "round-robin", "fifo"]),
+        cap_in_flight=rng.random() < 0.3,
         stay_awake=rng.choice([0.0, 0.0, 0.0001]),
     )
     step = min(config.heartbeat_interval or 1.0, config.heartbeat_timeout, config.probe_interval)
@@ -178,7 +182,7 @@ def _side(rng: Random, shared: dict[str, Any]) -> SidePlan:
     return SidePlan(
         config=config,
         stream_link=rng.random() < 0.4,
-        opens=[_half(rng, shared, True) for _ in range(rng.choice([0, 1, 1, 2, 3, 6]))],
+        opens=[_half(rng, shared, True) for _ in range(rng.choice([0, 1, 1, 2, 2, 3, 5]))],
         handles=[_half(rng, shared, False) for _ in range(3)],
         serves=rng.random() < 0.4,
         accept_pause=rng.choice([0.0, 0.0, 0.3]),
@@ -192,12 +196,25 @@ def _side(rng: Random, shared: dict[str, Any]) -> SidePlan:
     )
 
 
+def _keep_small(sides: tuple[SidePlan, SidePlan], paths: tuple[PathPlan, PathPlan]) -> None:
+    """Few segments, reads and sends: more runs find more."""
+    halves = [half for side in sides for half in (*side.opens, *side.handles)]
+    largest = max(half.sends for half in halves)
+    for path in paths:
+        path.segment = max(path.segment, largest // 60)
+        path.receive_buffer = max(path.receive_buffer, largest // 30)
+        path.send_buffer = max(path.send_buffer, largest // 30)
+    for half in halves:
+        half.piece = max(half.piece, half.sends // 15)
+        half.max_bytes = max(half.max_bytes, largest // 40)
+
+
 def _moment(rng: Random, step: float) -> float:
     return rng.choice([0.0, 0.001, 0.1, 0.5, 1.0, 2.0, step, step, 3 * step])
 
 
 def _half(rng: Random, shared: dict[str, Any], opens: bool) -> HalfPlan:
-    size = rng.choice([0, 1, 100, 1000, 5000, 5000, 20_000, 20_000, 100_000, 150_000])
+    size = rng.choice([0, 1, 100, 1000, 1000, 5000, 5000, 5000, 20_000, 20_000, 60_000, 150_000])
     ends = ["close"] * 5 + ["late close"] * 3 + ["reset", "error", "cancel", "none"]
     if shared["half_close"] or not shared["wire"].startswith("smux"):
         ends += ["eof"] * 3

@@ -7,6 +7,7 @@ and numbers are counted from the beginning in each.
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio._backends import _asyncio as anyio_asyncio
 
+from muxado_py import tcp_info
 from muxado_py.asyncio_sockets import AsyncioSockets
 from muxado_py.connected import StreamConnected
 from muxado_py.frames import WIRES
@@ -63,9 +65,12 @@ def run_seed(seed: int, wire: str | None = None, loop: str | None = None) -> Res
     sockets = connected(clock, plan.paths)
     for one in sockets:
         one.log = partial(ledger.note, f"socket {one.name}")
-    with clock.in_charge(), _clocks(), _no_collecting(), _recognition(plan):
-        World = AsyncioWorld if plan.loop == "asyncio" else TrioWorld
-        world = World(clock, rng, sockets)
+    with clock.in_charge(), _clocks(), _kernel(*sockets), _no_collecting(), _recognition(plan):
+        world: AsyncioWorld | TrioWorld
+        if plan.loop == "asyncio":
+            world = AsyncioWorld(clock, rng, sockets, plain=plan.plain)
+        else:
+            world = TrioWorld(clock, rng, sockets)
         mains = [_Main(plan, side, ledger, world, sockets[side]) for side in (0, 1)]
         finished = world.run([main.run for main in mains], plan.limit)
         waiting = ledger.calls_waiting
@@ -195,6 +200,30 @@ def _clocks() -> Iterator[None]:
 def _same(_: object) -> int:
     """Sets are then in the order in which they were filled."""
     return 0
+
+
+class _Fcntl:
+    """The ``fcntl`` of a made-up kernel."""
+
+    def __init__(self, *sockets: SimSocket) -> None:
+        self._sockets = sockets
+
+    def ioctl(self, number: int, request: int, argument: bytes) -> bytes:
+        for one in self._sockets:
+            if one.fileno() == number and not one.plan.blind:
+                return one.queued.to_bytes(4, sys.byteorder)
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+
+@contextmanager
+def _kernel(*sockets: SimSocket) -> Iterator[None]:
+    """What the package asks of the kernel is asked of ours."""
+    real = vars(tcp_info)["fcntl"]
+    vars(tcp_info)["fcntl"] = _Fcntl(*sockets)
+    try:
+        yield
+    finally:
+        vars(tcp_info)["fcntl"] = real
 
 
 @contextmanager
