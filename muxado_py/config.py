@@ -67,10 +67,13 @@ class Config:
     4 MiB, towards Go and Rust muxado not at all, because their wires promise less."""
 
     session_window: int = 64 * MIB
-    """Unread bytes of all streams together.  256 full streams fit, and one should.  A muxado_py peer
-    is told and waits, from the second round trip on; with others, and before that, the stream that holds
-    most is reset when the sum goes over, or, on ``smux1``, which has no windows, nothing is read until the
-    application has read."""
+    """Unread bytes of all streams together.  A half of it is kept for streams that come later or are
+    read: each of those that may be open (``max_streams``, and what the peer takes) has an equal part of that
+    half, 16 KiB with the defaults of both sides and 4 KiB at least, whatever the others hold.  The rest is
+    for who comes first, 128 full windows of 256 KiB; when half of it is used, windows shrink.  A muxado_py
+    peer is told, and waits, from the second round trip on.  With others the windows shrink as they are read,
+    and the stream that holds most is reset when the sum goes over; the same with a muxado_py before that.
+    On ``smux1``, which has no windows, nothing is read until the application has read."""
 
     send_buffer: int = 128 * KIB
     """Bytes per stream that ``send`` takes before it waits.  What waits here can still be overtaken and taken

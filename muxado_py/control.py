@@ -40,6 +40,7 @@ class ControlQueue:
         "_pings",
         "_priorities",
         "_resets",
+        "_session_limit",
         "_wire",
         "asked",
         "due",
@@ -66,6 +67,7 @@ class ControlQueue:
         self._pings: deque[bytes] = deque()
         self._priorities: dict[int, Priority] = {}
         self._credits: dict[StreamState, int] = {}
+        self._session_limit = 0  # of a CREDIT that waits; 0 if none does
         self._resets: dict[int, int] = {}
         self._held_credits: dict[StreamState, int] = {}
         self._held_resets: dict[int, int] = {}
@@ -91,6 +93,11 @@ class ControlQueue:
         if self.held and stream.id in self.held:
             credits = self._held_credits
         credits[stream] = credits.get(stream, 0) + nbytes
+        self.due = self._events.noted = True
+
+    def session_credit(self, limit: int) -> None:
+        """Queue the session's credit; a later one takes the place of one that waits."""
+        self._session_limit = limit
         self.due = self._events.noted = True
 
     def reset(self, stream_id: int, code: int) -> None:
@@ -147,6 +154,9 @@ class ControlQueue:
             for stream_id, priority in self._priorities.items():
                 out.append(wire.priority(stream_id, priority.urgency, priority.weight))
             self._priorities.clear()
+        if self._session_limit:
+            out.append(wire.session_credit(self._session_limit))
+            self._session_limit = 0
         if self._credits:
             for stream, nbytes in self._credits.items():
                 assert stream.id is not None

@@ -152,7 +152,7 @@ class Endings:
         if dropped:
             self.peer.unread -= dropped
             self._table.left_behind.pop(stream, None)
-            self.peer.credit_session()
+            self.peer.look()
         return dropped
 
     def _was_refused(self, stream: StreamState, code: int) -> bool:

@@ -82,6 +82,7 @@ class StreamFields:
         "offered",
         "owed",
         "pace",
+        "peer_window",
         "place",
         "priority",
         "reader",
@@ -120,6 +121,8 @@ class StreamFields:
         """Bytes that were written and are in no frame yet."""
         self.credit = credit
         """Bytes that the peer has room for; below 0 if it took some back."""
+        self.peer_window = credit
+        """Bytes that may be on their way or unread there: what it lacks of ``credit`` is."""
         self.granted = credit
         """All that it ever gave; less ``credit``, it is what was sent."""
         self.finishing = False

@@ -22,6 +22,7 @@ from .arrivals import Arrivals
 from .errors import ErrorCode
 from .frames import UNLIMITED
 from .scheduler import Priority
+from .sending import MAX_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -118,8 +119,10 @@ class Inbound(Arrivals):
         elif not stream.wake_read:
             stream.wake_read = self._events.noted = True
             self._events.readable.append(stream)
-        if peer.unread > self._session_window:
-            self._overflow()
+        if peer.received > peer.mark:
+            peer.look()
+            if peer.unread > self._session_window:
+                self._overflow()
         return None
 
     def _late_data(self, stream: StreamState, size: int, pending: int) -> None:
@@ -136,12 +139,12 @@ class Inbound(Arrivals):
             self._reply_reset(stream_id, ErrorCode.STREAM_CLOSED)
         elif not (size or pending):
             self.noise()
-        self.peer.credit_session()
+        self.peer.look()
 
     def _discard(self, stream: StreamState, size: int) -> None:
         """Data for a stream that the application has closed."""
         stream.unread_lost = True
-        self.peer.credit_session()
+        self.peer.look()
         if self._traits.drains_closed:
             stream.discarded += size
             if stream.discarded <= self._config.discard_limit + stream.grown:
@@ -185,12 +188,14 @@ class Inbound(Arrivals):
         peer.unread -= size
         if self._table.left_behind and not stream.unread:
             self._table.left_behind.pop(stream, None)
+        pressed = peer.received - peer.unread >= peer.due and peer.look()
         if not stream.finished_there and stream.failure is None and stream.id is not None:
-            credit = stream.consume(size)
-            if credit:
-                self._out.control.credit(stream, peer.tuner.credit(stream, credit))
-        if peer.received - peer.unread >= peer.credit_due:
-            peer.credit_session()
+            if pressed:
+                peer.dole(stream, size)
+            else:
+                credit = stream.consume(size)
+                if credit:
+                    self._out.control.credit(stream, peer.tuner.credit(stream, credit))
         if self.paused:
             self.go_on()
         return chunk
@@ -247,9 +252,14 @@ class Inbound(Arrivals):
             return self._provoked_reset(
                 stream, ErrorCode.FLOW_CONTROL_ERROR, "its credit passed 2^31-1 bytes"
             )
-        if starved:
+        if starved or (self._out.blocked and self._out.unblock(stream)):
             self._wake(stream)
         return None
+
+    def widened(self, stream_id: int, window: int) -> None:
+        stream = self._live.get(stream_id)
+        if stream is not None and stream.peer_window < window <= MAX_WINDOW:
+            stream.peer_window = window
 
     def consumed(self, stream_id: int, total: int, window: int) -> None:
         stream = self._live.get(stream_id)

@@ -58,7 +58,6 @@ class Outbound(Readiness):
         "_plain",
         "_shared",
         "announces_windows",
-        "sent",
     )
 
     def __init__(self, wire: Wire, table: StreamTable, events: Events, config: Config) -> None:
@@ -70,8 +69,6 @@ class Outbound(Readiness):
         self._data_header = wire.data_header
         self.announces_windows = not wire.traits.recognizes
         """Whether the peer learns of a window above the assumed one by credit on each stream."""
-        self.sent = 0
-        """Payload bytes cut into frames so far."""
         self._pieces: list[bytes | memoryview] = []  # of the flush that is being cut
         self._budget = -1  # of the last flush; how long its frames may be follows from it
         self._shared = SHARED_FRAME  # the longest frame of a flush beside other streams
@@ -126,7 +123,7 @@ class Outbound(Readiness):
             not 0 < nbytes <= self._plain
             or stream.id is None
             or stream.finishing
-            or self.sent + nbytes > self.session_limit
+            or self.sent + nbytes > self.ease
         ):
             return self._cut_other(stream, budget, nbytes if nbytes > 0 else 0)  # noqa: FURB136
         out = self._pieces
@@ -144,8 +141,8 @@ class Outbound(Readiness):
         :param nbytes: how many it has to send and credit for.
         """
         out = self._pieces
-        if nbytes > self._plain or self.sent + nbytes > self.session_limit:
-            nbytes = self._how_long(nbytes, budget)
+        if nbytes > self._plain or self.sent + nbytes > self.ease:
+            nbytes = self._how_long(stream, nbytes, budget)
         syn = stream.id is None
         if syn and self._acknowledges and not self._may_open():
             self._unopened[stream] = None
@@ -156,7 +153,7 @@ class Outbound(Readiness):
         if not (nbytes or syn or fin):
             # The session has no room for its bytes, or they were taken back since it was ready.
             if stream.sendable:
-                self._blocked[stream] = None
+                self.block(stream)
             return 0, False
         joined = fin and self._traits.fin_with_data
         if stream.id is None:
@@ -187,14 +184,16 @@ class Outbound(Readiness):
             self._events.writers(stream)
         return nbytes, more
 
-    def _how_long(self, nbytes: int, budget: int) -> int:
+    def _how_long(self, stream: StreamState, nbytes: int, budget: int) -> int:
         """How many of ``nbytes`` the next frame takes.
 
         A lone stream gets long frames, to save work, but none longer than the transport is ready
         for: on a narrow link they would stand before a message that comes a moment later.  Beside
         others it gets a share.
         """
-        nbytes = min(nbytes, self._max_frame, max(0, self.session_limit - self.sent))
+        nbytes = min(nbytes, self._max_frame)
+        if self.sent + nbytes > self.ease:
+            nbytes = min(nbytes, self.left_for(stream))
         if nbytes <= self._shared:
             return nbytes
         lone = not len(self.scheduler) and budget >= self._shared

@@ -8,6 +8,12 @@ as credit on each stream, which every implementation understands.
 The rule.  A promise only grows.  A window or a limit that shrank while bytes were on their way would
 make an honest peer a violator.
 
+Where room is short.  The session is *pressed* once a quarter of what it takes is used.  A muxado_py
+divides what is left among its streams itself (:mod:`~muxado_py.shares`); it goes by the credit that it
+has, so all that was read is announced in small portions then.  With any other peer the windows are made
+smaller here, by less credit than was read: who is not read keeps 256 KiB at most, who is read slowly comes
+to hold little.
+
 The trap.  Credit for the session must not leak.  It is announced as a total, made from what arrived
 and what is unread, so that no way of throwing bytes away can forget to give it back (golang/go
 #40423, #28204 and #54185 are sessions that hung because one did).
@@ -20,6 +26,7 @@ from typing import TYPE_CHECKING
 from .frames import UNLIMITED, Setting
 from .scheduler import DEFAULT_PRIORITY
 from .sending import MAX_WINDOW
+from .shares import ASSUMED_STREAMS, LEAST, Shares
 from .state import StreamState
 from .tuning import Tuner
 
@@ -29,10 +36,14 @@ if TYPE_CHECKING:
     from .config import Config
     from .frames import Wire
     from .outbound import Outbound
+    from .receiving import Receiving
     from .scheduler import Priority
     from .table import StreamTable
 
 __all__ = ("Peer",)
+
+PORTION = 16
+"""The session's credit is announced by this part of it, while there is enough."""
 
 
 class Peer:
@@ -67,11 +78,16 @@ class Peer:
         self._window = assumed  # what we may send on one, as far as we were told
         self._stream_window = UNLIMITED if assumed == UNLIMITED else config.stream_window
         largest = min(wire.traits.largest_window, config.max_stream_window)
-        self.tuner = Tuner(table, config, largest, clock)
+        self.tuner = Tuner(table, config, largest, self._widened, clock)
         self._session_window = config.session_window
-        self.credit_due = UNLIMITED
-        """How many bytes must have arrived and be read or thrown away before the session gives it
-        credit again; never, if it is no muxado_py."""
+        self._shares = Shares(config.session_window, config.max_streams + ASSUMED_STREAMS)
+        self._limit: int | None = None  # what a muxado_py was told that it may send in all
+        self.pressed = False
+        """Whether room is short."""
+        self.due = UNLIMITED
+        """How many bytes must have arrived and be read or thrown away before it is worth a look."""
+        self.mark = config.session_window // 4
+        """How many must have arrived at all."""
 
     def new_stream(self, stream_id: int | None, priority: Priority) -> StreamState:
         """A stream with the windows that both sides assume."""
@@ -100,10 +116,11 @@ class Peer:
         values = {
             Setting.INITIAL_WINDOW: config.stream_window,
             Setting.MAX_STREAMS: config.max_streams,
+            Setting.SESSION_WINDOW: min(config.session_window, 2**32 - 1),
         }
         self._out.control.frame(self._wire.settings(values))
-        self.credit_due = 0
-        self.credit_session()
+        self._limit = 0
+        self.look()
         for stream in self._table:
             stream.told()
             if stream.priority != DEFAULT_PRIORITY:
@@ -112,7 +129,9 @@ class Peer:
     def settings(self, values: Mapping[int, int]) -> None:
         """A muxado_py told its :class:`~muxado_py.frames.Setting` values, which it does once."""
         self.told = True
-        self.stream_limit = values.get(Setting.MAX_STREAMS)
+        self.stream_limit = limit = values.get(Setting.MAX_STREAMS)
+        streams = self._config.max_streams + (ASSUMED_STREAMS if limit is None else limit)
+        self._out.divide(values.get(Setting.SESSION_WINDOW), streams)
         window = min(values.get(Setting.INITIAL_WINDOW, 0), MAX_WINDOW)
         if window > self._window:
             more = window - self._window
@@ -120,13 +139,63 @@ class Peer:
             for stream in self._table:
                 starved = stream.credit <= 0
                 stream.add_credit(more)
+                stream.peer_window += more
                 if starved:
                     self._out.wake(stream, stream.sendable)
 
-    def credit_session(self) -> None:
-        """Tell a muxado_py how much more this session takes, a quarter of the bound at a time."""
-        done = self.received - self.unread
-        if done >= self.credit_due:
-            limit = done + self._session_window
-            self.credit_due = done + max(1, self._session_window // 4)
-            self._out.control.frame(self._wire.session_credit(limit))
+    def _widened(self, stream: Receiving) -> None:
+        """The window of ``stream`` has grown, and the credit that says so follows."""
+        if self.is_muxado_py and stream.id is not None:
+            self._out.control.frame(self._wire.window(stream.id, stream.window))
+
+    # Where room is short.
+
+    def look(self) -> bool:
+        """Give the session the credit that is due; whether it is pressed for room."""
+        window, limit = self._session_window, self._limit
+        if limit is None:
+            used = self.unread
+        else:
+            limit = self._credit_session(limit)
+            used = self.received + window - limit
+        pressed = used * 16 > window * (3 if self.pressed else 4)
+        if pressed:
+            self.due = self.mark = 0  # each read and each frame is looked at
+        elif limit is None:
+            self.due = UNLIMITED
+            self.mark = self.received - self.unread + window // 4
+        else:
+            self.due = limit - window + max(1, window // PORTION)
+            self.mark = limit - window + window // 4
+        if pressed != self.pressed:
+            self.pressed = pressed
+            if pressed and limit is not None:
+                self._give_all()
+        return pressed
+
+    def _credit_session(self, limit: int) -> int:
+        """Tell a muxado_py how much more this session takes; by little where little is left."""
+        window = self._session_window
+        more = self.received - self.unread + window - limit
+        left = max(0, limit - self.received)
+        if more >= max(1, min(window // PORTION, LEAST if self.pressed else window, left // 4)):
+            limit = self._limit = limit + more
+            self._out.control.session_credit(limit)
+        return limit
+
+    def _give_all(self) -> None:
+        """Announce all that was read, for the peer goes by it from now on."""
+        for stream in self._table.live.values():
+            if stream.owed and stream.handed_off and not stream.finished_there:
+                self.dole(stream, 0)
+
+    def dole(self, stream: StreamState, nbytes: int) -> None:
+        """``nbytes`` of ``stream`` were read while room is short."""
+        window = stream.window
+        if self._limit is None:
+            window = self._shares.window(window, self._session_window - self.unread)
+        credit = stream.dole(nbytes, window, min(window, LEAST) // 2)
+        if credit and self._limit is not None:
+            credit = self.tuner.credit(stream, credit)
+        if credit:
+            self._out.control.credit(stream, credit)

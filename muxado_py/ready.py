@@ -4,7 +4,7 @@ Where data comes from and goes to.  Commands of the application and the inbound 
 stream: bytes were written, credit came, it is finished.  The scheduler is told which streams are ready; when
 one's turn has come, :class:`~muxado_py.outbound.Outbound` cuts its frame.
 
-What a stream may wait for: its own credit; that of the session; an acknowledgement of others, before its SYN
+What a stream may wait for: its own credit; its share of the session's; an acknowledgement of others, before its SYN
 may go (yamux); a moment after its SYN or before its FIN, for peers that lose what comes at once (smux).  What
 ends the wait wakes it.
 
@@ -23,6 +23,7 @@ from .control import ControlQueue
 from .errors import ErrorCode
 from .frames import UNLIMITED
 from .scheduler import make_scheduler
+from .shares import Shares
 
 if TYPE_CHECKING:
     from .config import Config
@@ -39,17 +40,21 @@ class Readiness:
 
     __slots__ = (
         "_acknowledges",
-        "_blocked",
         "_events",
         "_holds",
         "_mark_ready",
         "_max_draining",
+        "_shares",
+        "_starving",
         "_table",
         "_traits",
         "_unopened",
         "_wire",
+        "blocked",
         "control",
+        "ease",
         "scheduler",
+        "sent",
         "session_limit",
     )
 
@@ -66,17 +71,64 @@ class Readiness:
         self._mark_ready = self.scheduler.mark_ready
         self.session_limit = UNLIMITED
         """The total payload that a muxado_py peer takes, once it said so."""
-        self._blocked: dict[StreamState, None] = {}  # streams that wait for session credit
+        self.ease = UNLIMITED
+        """Up to this total every stream may use its whole window."""
+        self.sent = 0
+        """Payload bytes cut into frames so far."""
+        self.blocked: dict[StreamState, None] = {}
+        """Streams that have their share of the session: until more of it is free, or they are read."""
+        self._starving: dict[StreamState, None] = {}  # those of them that hold not even their floor
+        self._shares: Shares | None = None  # of the peer's session, once it was told
         # Those whose SYN waits for acknowledgements.
         self._unopened: OrderedDict[StreamState, None] = OrderedDict()
 
+    # The session's room.
+
+    def divide(self, room: int | None, streams: int) -> None:
+        """A muxado_py said how much its session takes unread; ``streams`` can be open in all."""
+        if room:
+            self._shares = Shares(room, streams)
+            self._set_ease()
+
     def credit_session(self, limit: int) -> None:
         """A muxado_py peer takes payload up to this total since the session began."""
-        if limit > self.session_limit or self.session_limit == UNLIMITED:
-            self.session_limit = limit
-            blocked, self._blocked = self._blocked, {}
-            for stream in blocked:
-                self.wake(stream, stream.sendable)
+        if limit <= self.session_limit != UNLIMITED:
+            return
+        self.session_limit = limit
+        self._set_ease()
+        if self._starving:
+            self._wake_all(self._starving)
+        # Each would be looked at; so not before there is something for all of them.
+        if self.blocked and self.sent <= self.ease:
+            self._wake_all(self.blocked)
+
+    def _set_ease(self) -> None:
+        shares = self._shares
+        if self.session_limit != UNLIMITED:
+            self.ease = self.session_limit - (0 if shares is None else shares.ease)
+
+    def left_for(self, stream: StreamState) -> int:
+        """How much of the session's room ``stream`` may use now."""
+        free = max(0, self.session_limit - self.sent)
+        if self._shares is None:
+            return free
+        return self._shares.left(stream.peer_window, stream.peer_window - stream.credit, free)
+
+    def block(self, stream: StreamState) -> None:
+        """``stream`` has something to send and may use no more of the session's room."""
+        self.blocked[stream] = None
+        if self._shares is None or stream.peer_window - stream.credit < self._shares.floor:
+            self._starving[stream] = None
+
+    def unblock(self, stream: StreamState) -> bool:
+        """``stream`` got credit of its own; whether it was blocked."""
+        self._starving.pop(stream, None)
+        return self.blocked.pop(stream, 0) is None
+
+    def _wake_all(self, streams: dict[StreamState, None]) -> None:
+        for stream in tuple(streams):
+            self.unblock(stream)
+            self.wake(stream, stream.sendable)
 
     def open(self, stream: StreamState) -> None:
         """A stream of ours begins: its SYN goes next, with what is written until then."""
@@ -133,8 +185,8 @@ class Readiness:
         """Nothing more of ``stream`` is sent, but for a RST."""
         self.scheduler.remove(stream)
         self._table.forget(stream)
-        if self._blocked:
-            self._blocked.pop(stream, None)
+        if self.blocked:
+            self.unblock(stream)
         self.control.forget(stream)
         if self._acknowledges:
             if stream in self._unopened:

@@ -122,6 +122,18 @@ class Receiving(StreamFields):
         self.edge += credit
         return credit
 
+    def dole(self, nbytes: int, window: int, least: int) -> int:
+        """The same where room is short: no more than ``window`` allows, but in portions of ``least``."""
+        self.consumed += nbytes
+        self.owed += nbytes
+        credit = min(self.owed, window - self.unread - self.allowed)
+        if credit < max(1, least):
+            return 0
+        self.owed -= credit
+        self.allowed += credit
+        self.edge += credit
+        return credit
+
     def read_owing(self, nbytes: int) -> bytes:
         """The next ``nbytes``, which are here; their credit is announced with that of a later read."""
         self.consumed += nbytes

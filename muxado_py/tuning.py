@@ -57,16 +57,23 @@ class Tuner:
     """Grows the receive windows of one session.
 
     :param largest: how large one may become, in bytes.
+    :param widened: told of each stream whose window has grown.
     :param clock: the time in seconds; one that stands still makes no window grow.
     """
 
-    __slots__ = ("_clock", "_share", "_table", "largest", "round_trip")
+    __slots__ = ("_clock", "_share", "_table", "_widened", "largest", "round_trip")
 
     def __init__(
-        self, table: StreamTable, config: Config, largest: int, clock: Callable[[], float]
+        self,
+        table: StreamTable,
+        config: Config,
+        largest: int,
+        widened: Callable[[Receiving], object],
+        clock: Callable[[], float],
     ) -> None:
         self._table = table
         self._share = config.session_window // 2
+        self._widened = widened
         self._clock = clock
         self.largest = largest
         self.round_trip = float("inf")
@@ -98,6 +105,8 @@ class Tuner:
     def _grow(self, stream: Receiving) -> int:
         """Double the window as far as the bounds allow; by how many bytes."""
         more = min(stream.window, self.largest - stream.window, self._share - self._table.grown)
-        stream.grow(more)
-        self._table.grown += more
+        if more > 0:
+            stream.grow(more)
+            self._table.grown += more
+            self._widened(stream)
         return more

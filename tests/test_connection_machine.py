@@ -299,7 +299,7 @@ class Applications(RuleBasedStateMachine):
             assert not side.unsent
             assert not side._table.left_behind
             assert side._table.local_open == 0
-            assert not side._out._blocked
+            assert not side._out.blocked
 
 
 class Yamux(Applications):

@@ -34,6 +34,7 @@ CORE = (
     "events",
     "config",
     "control",
+    "shares",
     "ready",
     "outbound",
     "tuning",

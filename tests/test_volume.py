@@ -136,7 +136,7 @@ async def test_many_streams_stay_inside_the_session_window(tmp_path: Path) -> No
                 tasks.start_soon(stream.send, item)
             far_streams = [await accepted.accept_stream() for _ in streams]
             await anyio.wait_all_tasks_blocked()
-            assert accepted.statistics().unread == MIB
+            assert MIB // 2 < accepted.statistics().unread <= MIB
             # None of them was lost to the bound: the peer waits until it is told to go on.
             async with create_task_group() as reading:
                 for stream in far_streams:

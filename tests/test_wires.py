@@ -146,7 +146,7 @@ async def test_half_close_where_it_is_safe(wire: str) -> None:
 
 async def test_a_slow_reader_stops_its_sender_and_nobody_else(wire: str) -> None:
     """Where there are windows: without them the whole session stops, at its own bound."""
-    bound = 2 * WINDOW
+    bound = 2 * WINDOW if traits(wire).initial_window == UNLIMITED else 16 * WINDOW
     async with pair(wire, session_window=bound) as (dialed, accepted), create_task_group() as tasks:
         near, far = await connected(dialed, accepted)
         tasks.start_soon(near.send, bytes(8 * WINDOW))

@@ -19,12 +19,13 @@ A muxado_py peer is recognized by its first frame: a WNDINC for the id 0x7ffffff
 given out, with the two spare flag bits set.  Go ignores a WNDINC for an id it does not know, the
 Rust crate do too; an RST for it would be ignored here.  Not the SYN and FIN bits: the crate
 looks at those on every type (ngrok/ngrok-rust, ``muxado/src/frame.rs``).  Only after that frame
-are types 4 to 7 sent or understood::
+are types 4 to 8 sent or understood::
 
     4 PRIORITY  body: urgency8 (weight-1)8
     5 PING      flag ACK=1, body: 8 bytes, given back
     6 SETTINGS  id 0, once, body: (key16 value32) ...
     7 CREDIT    id 0, body: limit64, the total payload the sender of this frame takes
+    8 WINDOW    body: window32, what the window of the stream has grown to
 
 The rule.  Lengths and ids are checked on the header.  Only fixed bodies are ever held, at most
 1 KiB of a GOAWAY's debug text with them; DATA goes on in pieces, the rest is skipped in pieces.
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Muxado", "MuxadoDecoder")
 
-RST, DATA, WNDINC, GOAWAY, PRIORITY, PING, SETTINGS, CREDIT = range(0x00, 0x80, 0x10)
+RST, DATA, WNDINC, GOAWAY, PRIORITY, PING, SETTINGS, CREDIT, WINDOW = range(0x00, 0x90, 0x10)
 FIN, SYN, ACK, SPARE = 1, 2, 1, 0x0C
 
 MAX_ID = 0x7FFF_FFFD
@@ -204,6 +205,8 @@ class MuxadoDecoder(BodyDecoder):
             receiver.prioritized(stream_id, body[0], body[1] + 1)
         elif kind == CREDIT:
             receiver.session_credited(_LIMIT.unpack(body)[0])
+        elif kind == WINDOW:
+            receiver.widened(stream_id, _WORD.unpack(body)[0])
         elif kind == SETTINGS:
             receiver.settings(dict(_SETTING.iter_unpack(body)))
         elif flags & ACK:
@@ -222,6 +225,7 @@ _EXTENSION_LENGTHS: dict[int, range] = {
     PING: range(8, 9),
     SETTINGS: range(0, 6 * MAX_SETTINGS + 1, 6),
     CREDIT: range(8, 9),
+    WINDOW: range(4, 5),
 }
 
 
@@ -304,6 +308,10 @@ class Muxado(Wire):
     @staticmethod
     def priority(stream_id: int, urgency: int, weight: int) -> bytes:
         return _HEADER.pack(2 << 8 | PRIORITY, stream_id) + bytes((urgency, weight - 1))
+
+    @staticmethod
+    def window(stream_id: int, window: int) -> bytes:
+        return _HEADER_AND_WORD.pack(4 << 8 | WINDOW, stream_id, window)
 
     @staticmethod
     def session_credit(limit: int) -> bytes:

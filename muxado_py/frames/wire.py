@@ -101,6 +101,8 @@ class Setting:
     """Bytes the receiver of this setting may send on any stream before credit."""
     MAX_STREAMS = 2
     """How many streams it may have open."""
+    SESSION_WINDOW = 3
+    """Bytes of all streams together that may be unread; 2^32-1 stands for more."""
 
 
 class Receiver(Protocol):
@@ -128,6 +130,9 @@ class Receiver(Protocol):
     def consumed(self, stream_id: int, total: int, window: int) -> None:
         """The peer's application has read ``total`` bytes (modulo 2^32) of the stream so far, and
         takes ``window`` bytes beyond them."""
+
+    def widened(self, stream_id: int, window: int) -> None:
+        """A muxado_py peer's window for the stream has grown to ``window``."""
 
     def was_reset(self, stream_id: int, code: int) -> None:
         """The peer ended the stream abruptly."""
@@ -273,6 +278,10 @@ class Wire(ABC):
 
     def priority(self, stream_id: int, urgency: int, weight: int) -> bytes:
         """What the peer is to order its answers on the stream by."""
+        return b""
+
+    def window(self, stream_id: int, window: int) -> bytes:
+        """The receive window of the stream has grown to ``window``, by credit that follows."""
         return b""
 
     def session_credit(self, limit: int) -> bytes:

@@ -137,6 +137,12 @@ ROWS = {
         lambda wire: wire.session_credit(64 * 2**20),
         extended=True,
     ),
+    "a window that has grown": Row(
+        "000004 80 00000003 00080000",
+        [("widened", 3, 2**19)],
+        lambda wire: wire.window(3, 2**19),
+        extended=True,
+    ),
     # Between muxado_py peers a frame of the wrong size is no violation: it may be of another version.
     "priority of another size": Row("000001 40 00000003 07", [("noise",)], None, extended=True),
     "ping of another size": Row("000004 50 00000000 01020304", [("noise",)], None, extended=True),

@@ -85,7 +85,7 @@ def check_nothing_is_left(connection: Connection) -> None:
     assert connection.backlog == table.local_open == table.grown == 0
     for queue in (
         *(table.live, table.waiting, table.left_behind, table.draining, table.stalled),
-        *(table.unacknowledged, table.unaccepted, out._blocked, out._unopened, out.scheduler),
+        *(table.unacknowledged, table.unaccepted, out.blocked, out._unopened, out.scheduler),
     ):
         assert not len(queue), "something is left"
     assert not connection.has_output()

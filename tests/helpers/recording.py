@@ -80,6 +80,9 @@ class Recorder:
     def session_credited(self, limit: int) -> None:
         self._note("session_credited", limit)
 
+    def widened(self, stream_id: int, window: int) -> None:
+        self._note("widened", stream_id, window)
+
     def noise(self) -> None:
         self._note("noise")
 

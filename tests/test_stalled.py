@@ -1,0 +1,156 @@
+"""Streams that nobody reads, beside streams that somebody does, on one session.
+
+Two cores and the wire between them: what is bounded is looked up there, and that those who are read go on
+as if they were alone.  Time plays no part: a *round* is one way there and one back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from muxado_py import Config
+from muxado_py.frames import UNLIMITED, WIRES
+
+from .helpers.pair import Pair
+
+if TYPE_CHECKING:
+    from muxado_py.connection import Connection
+    from muxado_py.state import StreamState
+
+KIB = 1024
+MIB = 1024 * KIB
+WINDOWED = [name for name, wire in WIRES.items() if wire.traits.initial_window != UNLIMITED]
+STALLED = 100
+
+
+def stalled_session(wire: str, *, download: bool) -> tuple[Pair, Connection]:
+    """A session with :data:`STALLED` streams, each written far more than anybody reads; who reads."""
+    pair = Pair(Config(wire=wire, session_window=8 * MIB, max_streams=STALLED + 4))
+    for _ in range(STALLED):
+        near, far = pair.open(b"x")
+        sender, stream = (pair.server, far) if download else (pair.client, near)
+        sender.write(stream, bytes(300 * KIB))
+        pair.run_until_idle()
+    return pair, pair.client if download else pair.server
+
+
+def rounds(pair: Pair, sender: Connection, ends: tuple[StreamState, StreamState], size: int) -> int:
+    """Send ``size`` bytes that are read as they come: how many rounds that takes."""
+    out, into = ends
+    reader = pair.other(sender)
+    sender.write(out, bytes(size))
+    got = done = 0
+    while got < size:
+        for _ in range(2):
+            sender.upkeep.let_go()
+        pair.pump(sender)
+        pair.deliver(sender)
+        while chunk := reader.read(into, 64 * KIB):
+            got += len(chunk)
+        pair.pump(reader)
+        pair.deliver(reader)
+        done += 1
+        assert done < 1000, f"only {got} of {size} bytes came"
+    return done
+
+
+@pytest.mark.parametrize("download", [False, True])
+@pytest.mark.parametrize("wire", WINDOWED)
+def test_a_call_beside_stalled_ones_takes_no_longer(wire: str, download: bool) -> None:
+    pair, reader = stalled_session(wire, download=download)
+    sender = pair.other(reader)
+    assert reader.unread <= 8 * MIB
+    for _ in range(20):
+        near, far = pair.open()
+        ends = (far, near) if download else (near, far)
+        assert rounds(pair, sender, ends, 16_000) == 1
+        assert near.failure is far.failure is None
+        pair.client.close(near)
+        pair.server.close(far)
+        pair.run_until_idle()
+    assert reader.unread <= 8 * MIB
+
+
+SMALL = Config(session_window=192 * KIB, max_streams=10, accept_backlog=10)
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["open", "write", "write", "write", "read", "finish", "close", "reset"]),
+        st.integers(0, 7),  # which stream
+        st.booleans(),  # which end of it acts
+        st.sampled_from([1, 500, 5_000, 80_000]),
+    ),
+    max_size=60,
+)
+
+
+class Others:
+    """Streams beside the one that is watched, whose applications do anything."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        self.ends: list[tuple[StreamState, StreamState]] = []
+
+    def act(self, what: str, which: int, near: bool, size: int) -> None:
+        pair = self.pair
+        if what == "open" and len(self.ends) < 8:
+            self.ends.append(pair.open(b"x"))
+        if not self.ends:
+            return
+        ends = self.ends[which % len(self.ends)]
+        side, stream = (pair.client, ends[0]) if near else (pair.server, ends[1])
+        if what == "read":
+            side.read(stream, size)
+        elif what == "write" and stream.failure is None and not stream.finishing:
+            side.write(stream, bytes(size))
+        elif what == "finish" and stream.failure is None and not stream.finishing:
+            side.finish(stream)
+        elif what in ("close", "reset"):
+            side.close(stream) if what == "close" else side.reset(stream, 7)
+            pair.run_until_idle()
+            if all(one.released for one in ends):
+                self.ends.remove(ends)
+
+    def end(self) -> None:
+        for near, far in self.ends:
+            self.pair.client.reset(near, 7)
+            self.pair.server.reset(far, 7)
+
+
+def check_bounds(pair: Pair) -> None:
+    for side in (pair.client, pair.server):
+        assert 0 <= side.unread <= SMALL.session_window
+        out = side._out
+        assert out.sent <= out.session_limit
+        for stream in out._table:
+            assert stream.credit <= stream.peer_window
+        assert set(out._starving) <= set(out.blocked)
+
+
+@settings(deadline=None, max_examples=60)
+@given(steps=steps)
+def test_who_is_read_goes_on_whatever_the_others_do(
+    steps: list[tuple[str, int, bool, int]],
+) -> None:
+    pair = Pair(SMALL)
+    near, far = pair.open()
+    others = Others(pair)
+    pair.run_until_idle()
+    for step in steps:
+        others.act(*step)
+        pair.run_until_idle()
+        check_bounds(pair)
+        for sender, ends in ((pair.client, (near, far)), (pair.server, (far, near))):
+            assert rounds(pair, sender, ends, 4 * KIB) <= 3
+    others.end()
+    pair.run_until_idle()
+    for side in (pair.client, pair.server):
+        out = side._out
+        assert not side.unread
+        assert not out.blocked
+        assert out.session_limit - out.sent >= SMALL.session_window * 15 // 16
+        assert not pair.other(side)._in.peer.pressed
