@@ -222,9 +222,11 @@ def _life(
                 yield f"called dead: {who}, {verdict.message}; the kernel took bytes {taken:.2f} s before"
         elif record.unread_then:
             yield f"called dead: {who}, {verdict.message}; {record.unread_then} B lay unread in the socket"
-        elif ago < config.heartbeat_timeout - SLACK:
+        elif ago < config.heartbeat_timeout - SLACK - _in_tls(plan):
             yield f"called dead: {who}, {verdict.message}; bytes came {ago:.2f} s before"
-    if plan.paths[1 - side].cut_at is None or config.heartbeat_interval is None or record.paused:
+    if record.session is None or plan.paths[1 - side].cut_at is None:
+        return
+    if config.heartbeat_interval is None or record.paused:
         return
     if not (sockets[1 - side].mute or sockets[1 - side].dark):
         return
@@ -242,6 +244,11 @@ def _life(
     silent = min(over, record.leaving_at or 1e9) - sockets[side].last_arrival
     if silent > allowed:
         yield f"not found out: {who} takes a peer that was silent for {silent:.1f} s for alive"
+
+
+def _in_tls(plan: Plan) -> float:
+    """Seconds that bytes of the peer may have come without making a whole record of TLS."""
+    return 17_000 / min(path.rate for path in plan.paths) if plan.tls else 0.0
 
 
 def _pings(plan: Plan, record: Side, side: int) -> Iterator[str]:

@@ -81,6 +81,7 @@ class Plan:
     paths: tuple[PathPlan, PathPlan]
     foreign: bool
     """Neither side knows the other for a muxado_py."""
+    tls: bool = False
     plain: bool = False
     """The program began with ``asyncio.run``, so that callbacks do not tell what library they run in."""
     patience: float = 60.0
@@ -122,7 +123,9 @@ def draw(seed: int, wire: str | None = None, loop: str | None = None) -> Plan:
     waits = rng.random()
     if waits < 0.7:
         sides[rng.randrange(2)].ending = "wait"
-    return Plan(seed, wire, loop, sides, paths, foreign, plain=rng.random() < 0.3)
+    return Plan(
+        seed, wire, loop, sides, paths, foreign, plain=rng.random() < 0.3, tls=rng.random() < 0.08
+    )
 
 
 def _path(rng: Random) -> PathPlan:
@@ -204,6 +207,9 @@ def _keep_small(sides: tuple[SidePlan, SidePlan], paths: tuple[PathPlan, PathPla
         path.segment = max(path.segment, largest // 60)
         path.receive_buffer = max(path.receive_buffer, largest // 30)
         path.send_buffer = max(path.send_buffer, largest // 30)
+    for side in sides:
+        for half in (*side.opens, *side.handles):
+            half.nowait = half.nowait and side.config.send_buffer > 100
     for half in halves:
         half.piece = max(half.piece, half.sends // 15)
         half.max_bytes = max(half.max_bytes, largest // 40)

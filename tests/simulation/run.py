@@ -18,6 +18,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from anyio import fail_after
 from anyio._backends import _asyncio as anyio_asyncio
 
 from muxado_py import tcp_info
@@ -33,6 +34,7 @@ from .ledger import Ledger
 from .network import connected
 from .oracle import judge
 from .plan import draw
+from .security import tls_contexts
 from .trio_world import TrioSocket, TrioWorld
 
 if TYPE_CHECKING:
@@ -104,8 +106,22 @@ class _Main:
     async def run(self) -> None:
         plan = self._plan.sides[self._side]
         made = await _make(self._plan.loop, self._sock, plan.stream_link)
+        if self._plan.tls and not await self._secure(made):
+            return
         scope = SessionScope(made, plan.config, is_client=self._side == 0)
         await self._app.run(scope, self._entered)
+
+    async def _secure(self, made: Connected) -> bool:
+        """The handshake, as ``connect`` and ``listen`` bound it."""
+        try:
+            with fail_after(60):
+                context = tls_contexts()[self._side]
+                await made.secure(context, server_side=self._side == 1, hostname=None)
+        except OSError as exc:
+            self._ledger.note("ab"[self._side], f"no TLS: {exc!r}")
+            await made.abort()
+            return False
+        return True
 
     def _entered(self, session: Session) -> None:
         driver: Any = session._driver
