@@ -5,10 +5,10 @@ The layout, in the order data flows in::
     arguments, errors                   what is asked of a caller, and what it is told
     frames/       bytes to operations and back, one module for each wire
     fields, sending, receiving, state   one stream
-    table, aging, budgets               all streams
+    table, deadlines, budgets           all streams
     scheduler/    who writes next
     inbound, outbound, connection       the protocol's rules, sans-IO
-    link, pings, timekeeper, driver, stream, session, scope    tasks, timers and cancellation, on anyio
+    link, pings, liveness, timekeeper, driver, stream, session, scope    tasks, timers and cancellation, on anyio
     endpoints     sessions by URL
     integrations/ servers, clients and sockets of the ecosystem
     cli/          the ``muxado`` command

@@ -1,8 +1,9 @@
 """Aging: what may stay for a while and must go after it, without a clock.
 
-What it is.  The core has no clock, yet some things end because nothing happened for long: a stream
-that nobody accepts, one whose peer never finishes.  The session calls ``age`` in regular steps, and
-what was here for two of them is old: it stayed for one to two steps, whatever their length.
+What it is.  Where a moment is enough and need not be the same for all (a stream that is held until its
+peer surely knows it), nobody looks at a clock.  The session calls ``age`` in regular steps, and what was
+here for two of them is old: it stayed for one to two steps, whatever their length.  What has a time-out
+that somebody set has :mod:`~muxado_py.deadlines`.
 
 The rule.  Whatever is added is discarded when its reason is gone; ``age`` only finds what was not.
 
@@ -37,10 +38,6 @@ class Aging(dict[Item, int]):
     def discard(self, item: Item) -> bool:
         """``item`` is gone; whether it was here."""
         return self.pop(item, None) is not None
-
-    def oldest(self) -> Item | None:
-        """What came first of what is here."""
-        return next(iter(self), None)
 
     def age(self) -> list[Item]:
         """A step has passed: take out what was here for a whole one before."""

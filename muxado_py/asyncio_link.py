@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from .connection import Connection
-    from .flight import Flight
+    from .flight import Flight, PathSource
     from .held import Held
     from .vigil import Vigil
 
@@ -60,6 +60,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
     """Drives a connection over an asyncio transport; see :class:`~muxado_py.link.Link`.
 
     :param transport: one that does not read yet, and whose protocol is ``held``.
+    :param path: who knows what the peer's kernel has taken, if anybody does.
     :param flight: what says how much bulk may be on its way, if anything does.
     :param vigil: what says whether to stay awake for what comes next, if anything does.
     """
@@ -71,10 +72,11 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         connection: Connection,
         changed: Callable[[], None],
         *,
+        path: PathSource | None = None,
         flight: Flight | None = None,
         vigil: Vigil | None = None,
     ) -> None:
-        super().__init__(connection, changed)
+        super().__init__(connection, changed, path)
         loop = asyncio.get_running_loop()
         self._transport = transport
         self._held = held
@@ -221,6 +223,9 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
                 self._schedule()
             else:
                 self._note_flush()
+
+    def _held_back(self) -> int:
+        return 0 if self._lost else self._transport.get_write_buffer_size()
 
     def _may_write(self) -> bool:
         """Whether the transport is there, and has taken all that it was given."""

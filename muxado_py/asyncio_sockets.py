@@ -116,13 +116,16 @@ class _AsyncioConnected(Connected):
     def link(
         self, connection: Connection, config: Config, changed: Callable[[], None]
     ) -> AsyncioLink:
-        path = TcpInfo.of(self.raw_socket()) if config.cap_in_flight else None
+        path = TcpInfo.of(self.raw_socket())
         return AsyncioLink(
             self._transport,
             self._held,
             connection,
             changed,
-            flight=Flight(path, perf_counter) if path is not None else None,
+            path=path,
+            flight=Flight(path, perf_counter)
+            if path is not None and config.cap_in_flight
+            else None,
             vigil=Vigil(config.stay_awake) if may_stay_awake() else None,
         )
 

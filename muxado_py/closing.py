@@ -63,6 +63,8 @@ class Closing:
                 stream.retry = _PROCESSED if stream.answered else stream.verdict()
             if not stream.finished_here:
                 self._out.finish(stream)
+                if not stream.finished_here:
+                    self._table.lingering.add(stream)
             elif not (stream.finished_there or drains):
                 self._out.retire(stream)
                 self._out.report_loss(stream)
@@ -92,6 +94,8 @@ class Closing:
         drains = self._drains_closed and not stream.finished_there
         if not stream.finished_here:
             self._out.finish(stream)  # nothing is left to send but the FIN
+            if not stream.finished_here:
+                self._table.lingering.add(stream)
         elif not drains:
             self._out.retire(stream)
         if drains:

@@ -110,7 +110,8 @@ class Config:
 
     stall_timeout: float = 60.0
     """Seconds that bytes may wait for a window after the peer has finished sending, on wires where
-    nobody can ask whether it still reads (yamux, smux2); then the stream ends."""
+    nobody can ask whether it still reads (yamux, smux2); then the stream ends.  Counted from the first look
+    at it, and there is one in each ``probe_interval``."""
 
     max_control_frames: int = 1_024
     """Replies (resets, pongs) queued while the peer does not read; at this many, reading stops."""
@@ -127,10 +128,11 @@ class Config:
 
     heartbeat_timeout: float = 15.0
     """Seconds without a byte from the peer, after an unanswered heartbeat, that end the session.
-    Go's tolerance."""
+    Go's tolerance.  Time in which this side was busy, or stopped, does not count."""
 
     write_timeout: float = 60.0
-    """Seconds in which the transport must take something of what it was given."""
+    """Seconds in which the transport must take something of what it was given, however little; where only
+    the return of ``send`` shows it (no TCP socket of Linux's below), 16 KiB."""
 
     probe_interval: float = 2.0
     """Seconds between zero-window probes of a blocked stream whose peer has finished sending; the
@@ -140,7 +142,8 @@ class Config:
     """Seconds that closing may take to flush what was written and to say goodbye."""
 
     linger_timeout: float = 30.0
-    """Seconds that a closed stream may take to flush; after that it is reset."""
+    """Seconds that a closed stream may take to flush; after that it is reset.  With 0 it may send what its
+    window and the transport take at once."""
 
     connect_timeout: float = 30.0
     """Seconds that ``connect`` (name, TCP and TLS together) and a TLS accept may take."""

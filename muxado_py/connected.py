@@ -18,6 +18,7 @@ from anyio.streams.tls import TLSStream
 
 from .layers import stop_reading_ahead
 from .stream_link import StreamLink
+from .tcp_info import TcpInfo
 
 if TYPE_CHECKING:
     import socket
@@ -103,7 +104,14 @@ class StreamConnected(Connected):
         return data
 
     def link(self, connection: Connection, config: Config, changed: Callable[[], None]) -> Link:
-        return StreamLink(self._stream, connection, changed, early=self._early)
+        return StreamLink(self._stream, connection, changed, early=self._early, path=self._path())
+
+    def _path(self) -> TcpInfo | None:
+        """What the kernel knows, if there is a TCP socket below; a foreign transport may raise anything."""
+        try:
+            return TcpInfo.of(self._stream.extra(SocketAttribute.raw_socket))
+        except Exception:  # noqa: BLE001 - and then it knows nothing
+            return None
 
     async def abort(self) -> None:
         await aclose_forcefully(self._stream)

@@ -29,6 +29,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .closing import Closing
+from .deadlines import Alarm
 from .endings import CLOSED_BY_PEER
 from .errors import (
     ErrorCode,
@@ -60,8 +61,8 @@ class Connection:
     """One end of a session, sans-IO; see the module essay.
 
     :param client: whether this side dialed, which decides the parity of its stream ids.
-    :param clock: the time in seconds, for receive windows that grow; nothing else here looks at it.
-        One that stands still, the default, makes none grow.
+    :param clock: the time in seconds, for receive windows that grow and for
+        :mod:`~muxado_py.deadlines`.  One that stands still, the default, makes none grow.
     """
 
     def __init__(
@@ -70,8 +71,11 @@ class Connection:
         wire = WIRES[config.wire](client=client)
         self._config = config
         self._wire = wire
-        self._table = StreamTable(wire.first_id, wire.first_peer_id, wire.max_id)
         self.events = Events()
+        self.alarm = Alarm(self.events.of_session)
+        self._table = StreamTable(
+            wire.first_id, wire.first_peer_id, wire.max_id, config, clock, self.alarm
+        )
         self._out = Outbound(wire, self._table, self.events, config)
         self._in = Inbound(wire, self._table, self._out, self.events, config, clock)
         self._closing = Closing(wire, self._table, self._out, self._in, self.events)

@@ -250,6 +250,7 @@ class Driver:
         if events.held:
             events.held = False
             self._let_go_soon()
+        self._timekeeper.rouse()
         self.pings.take_events()
         if events.ended is not None and not self.over.is_set():
             logger.debug("%r is over: %s", self, events.ended.message)

@@ -77,7 +77,6 @@ class StreamFields:
         "handed_off",
         "heard",
         "id",
-        "lingers",
         "local",
         "offered",
         "owed",
@@ -193,7 +192,5 @@ class StreamFields:
         """Whether bytes of the peer were thrown away: a RST must say so after our FIN."""
         self.watched = False
         """Whether the application waits for the peer's full close, after its half close."""
-        self.lingers = False
-        """Whether it was closed with something to flush when ``Upkeep`` looked last."""
         self.settled = False
         """Whether it was held for a moment, and let go (see :mod:`~muxado_py.outbound`)."""

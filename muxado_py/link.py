@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .connection import Connection
+    from .flight import PathSource
 
 __all__ = ("GOODBYE_WAIT", "FlushSize", "Link", "LinkFactory", "describe")
 
@@ -71,12 +72,15 @@ class FlushSize:
     sizes that doubled after each of these stood at 32 KiB on 50 Mbit/s, which is 5 ms.  And where the
     loop is busy between two flushes, each has to last for that time as well: a path that waits for us
     takes small flushes as quickly as it takes long ones.
+
+    :param most: bytes, however quick it is.
     """
 
-    __slots__ = ("_flushes", "_held", "_since", "now")
+    __slots__ = ("_flushes", "_held", "_most", "_since", "now")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_FLUSH) -> None:
         self.now = FIRST_FLUSH
+        self._most = most
         self._since: float | None = None  # when the span began
         self._flushes = 0  # in it
         self._held = 0.0  # seconds in which the transport had not yet taken a flush
@@ -104,16 +108,20 @@ class FlushSize:
     def _adapt(self, seconds: float) -> None:
         wanted = FLUSH_TIME * self._flushes + seconds - self._held
         longer = STRIDE if wanted >= STRIDE * self._held else wanted / self._held
-        self.now = int(max(LEAST_FLUSH, min(longer * self.now, MOST_FLUSH)))
+        self.now = int(max(LEAST_FLUSH, min(longer * self.now, self._most)))
 
 
 class Link(TypedAttributeProvider, ABC):
     """Drives ``connection`` over a transport, whose typed attributes are the link's.
 
     :param changed: called after anything that may have left events in the connection.
+    :param path: who knows what the peer's kernel has taken, if anybody does.
     """
 
-    def __init__(self, connection: Connection, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, connection: Connection, changed: Callable[[], None], path: PathSource | None
+    ) -> None:
+        self._path = path
         self._connection = connection
         self._changed = changed
         self._flushed: Event | None = None  # tells whoever waits for a flush
@@ -133,6 +141,21 @@ class Link(TypedAttributeProvider, ABC):
 
     def expect_output(self) -> None:
         """Tasks were woken that may have something to send in the loop's next turn."""
+
+    def taken(self) -> int:
+        """A count of bytes that moves when the transport lets go of what it was given: of what the peer's
+        kernel has acknowledged, where ours tells."""
+        if self._path is not None:
+            return self._path.look().acknowledged
+        return self.bytes_sent - self._held_back()
+
+    def under_way(self) -> int:
+        """Bytes that the kernel took and the peer's has not acknowledged; 0 where nobody knows."""
+        return 0 if self._path is None else self._path.queued()
+
+    @abstractmethod
+    def _held_back(self) -> int:
+        """Bytes of :attr:`bytes_sent` that the transport still has, where it says so."""
 
     @abstractmethod
     def _start(self, tasks: TaskGroup) -> None:

@@ -166,8 +166,14 @@ class Pings:
                 self._times[payload] = seconds
                 answer.set()
 
+    @property
+    def has_left(self) -> bool:
+        """Whether the latest heartbeat is with the transport."""
+        return _HEARTBEAT in self._sent_at
+
     def beat(self) -> bool:
         """Send a heartbeat; False if this peer answers none."""
+        self._sent_at.pop(_HEARTBEAT, None)
         try:
             self._send_ping(_HEARTBEAT)
         except MuxadoError:

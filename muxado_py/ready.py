@@ -200,13 +200,13 @@ class Readiness:
         if self._table.unacknowledged.discard(stream):
             self._open_next()
 
-    def forgive_silence(self) -> None:
-        """A step has passed: finished streams that the peer was not heard on count no longer.
+    def forgive_silence(self, now: float) -> None:
+        """Finished streams that the peer was not heard on for a moment count no longer.
 
         Peers that accept such a stream late never acknowledge it (hashicorp/yamux, ``stream.go``:
         the state is ``streamRemoteClose`` by then).
         """
-        for stream in self._table.unacknowledged.age():
+        for stream in self._table.unacknowledged.expired(now):
             if stream.finished_here:
                 self._open_next()
             else:
@@ -223,6 +223,7 @@ class Readiness:
         """What still comes on ``stream``, which this side has closed, is to be thrown away."""
         draining = self._table.draining
         draining.add(stream)
+        self._table.lingering.discard(stream)
         if len(draining) > self._max_draining:
             self.give_up(draining.oldest() or stream)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import EndOfStream, Event, current_time, move_on_after
 from anyio.lowlevel import checkpoint
 
-from .link import GOODBYE_WAIT, Link, describe
+from .link import GOODBYE_WAIT, FlushSize, Link, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream, TaskGroup
 
     from .connection import Connection
+    from .flight import PathSource
 
 __all__ = ("StreamLink",)
 
@@ -31,10 +32,16 @@ RECEIVE_SIZE = 256 * 1024
 quarter more CPU to receive."""
 
 
+BLIND_FLUSH = 16 * 1024
+"""Bytes that a transport is given at once, at most, where only the return of ``send`` shows that it takes
+something.  In each ``Config.write_timeout`` it must take so many: 273 a second at the default."""
+
+
 class StreamLink(Link):
     """Drives a connection over ``transport``; see :class:`~muxado_py.link.Link`.
 
     :param early: what was received of it already.
+    :param path: who knows what the peer's kernel has taken, if anybody does.
     """
 
     def __init__(
@@ -44,8 +51,11 @@ class StreamLink(Link):
         changed: Callable[[], None],
         *,
         early: bytes = b"",
+        path: PathSource | None = None,
     ) -> None:
-        super().__init__(connection, changed)
+        super().__init__(connection, changed, path)
+        if path is None:
+            self._flush_size = FlushSize(BLIND_FLUSH)
         self._early = early
         self._transport = transport
         self._wake: Event | None = None  # rouses the writer
@@ -125,3 +135,6 @@ class StreamLink(Link):
                 self.writing_since = None
             self.bytes_sent += len(data)
             self._flush_size.taken(len(data), started, perf_counter())
+
+    def _held_back(self) -> int:
+        return 0

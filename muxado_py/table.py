@@ -20,11 +20,13 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from .aging import Aging
+from .deadlines import Deadlines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from .config import Config
+    from .deadlines import Alarm
     from .state import StreamState
 
 __all__ = ("IdLedger", "IdUse", "StreamTable")
@@ -82,6 +84,9 @@ class StreamTable:
 
     :param first_local: the first id this side gives; ids are its parity, in steps of two.
     :param max_id: the highest id that may be given.
+    :param config: for how long streams may stay where they should not.
+    :param clock: the time in seconds.
+    :param alarm: what is told when one of them is due.
     """
 
     __slots__ = (
@@ -93,6 +98,7 @@ class StreamTable:
         "handed_off_id",
         "ledger",
         "left_behind",
+        "lingering",
         "live",
         "local_open",
         "next_id",
@@ -104,20 +110,30 @@ class StreamTable:
         "waiting",
     )
 
-    def __init__(self, first_local: int, first_peer: int, max_id: int) -> None:
+    def __init__(
+        self,
+        first_local: int,
+        first_peer: int,
+        max_id: int,
+        config: Config,
+        clock: Callable[[], float],
+        alarm: Alarm,
+    ) -> None:
         self.live: dict[int, StreamState] = {}
         """Streams that have an id and that the wire may still mention."""
         self.waiting: dict[StreamState, None] = {}
         """Streams of ours whose SYN is not cut yet; a dict for its order."""
         self.left_behind: dict[StreamState, None] = {}
         """Streams the wire is through with, that hold bytes the application has not read."""
-        self.draining: Aging[StreamState] = Aging()
+        self.lingering: Deadlines[StreamState] = Deadlines(config.linger_timeout, clock, alarm)
+        """Streams that are closed here and have bytes or their FIN to send."""
+        self.draining: Deadlines[StreamState] = Deadlines(config.discard_timeout, clock, alarm)
         """Streams we closed whose peer has not finished, on wires that keep them."""
-        self.unacknowledged: Aging[StreamState] = Aging()
+        self.unacknowledged: Deadlines[StreamState] = Deadlines(config.probe_interval, clock, alarm)
         """Streams of ours that the peer was not heard on, on wires that bound their number."""
-        self.stalled: Aging[StreamState] = Aging()
+        self.stalled: Deadlines[StreamState] = Deadlines(config.stall_timeout, clock, alarm)
         """Streams that the peer finished, and takes nothing on, on wires that cannot ask why."""
-        self.unaccepted: Aging[StreamState] = Aging()
+        self.unaccepted: Deadlines[StreamState] = Deadlines(config.accept_timeout, clock, alarm)
         """Streams of the peer that no application took, on wires that bound their time."""
         self.ledger = IdLedger(first_peer)
         self.next_id = first_local
@@ -201,6 +217,8 @@ class StreamTable:
             self.local_open -= 1
         elif known:
             self.peer_live -= 1
+        if self.lingering:
+            self.lingering.discard(stream)
         if self.draining:
             self.draining.discard(stream)
         if self.stalled:
@@ -214,10 +232,6 @@ class StreamTable:
         """The peer sends no more on ``stream``: what its window has grown by is free for others."""
         self.grown -= stream.grown
         stream.grown = 0
-
-    def flushing(self) -> list[StreamState]:
-        """Streams that are closed here and have bytes or their FIN to send."""
-        return [stream for stream in self if stream.released and not stream.finished_here]
 
     def release(self, stream: StreamState) -> None:
         """The application is done with ``stream``."""

@@ -1,10 +1,10 @@
 """Upkeep: what a connection does because time passed, without a clock of its own.
 
-Where it is called from.  The session has the clock; in steps that ``Config`` and the wire name it calls
-these methods, which look at what has been waiting and end or release what waited too long.
+Where it is called from.  The session has the timer: it sleeps until ``next_due`` and calls ``look``, which
+ends or releases what has waited too long.
 
-The rule.  Nothing here looks at the time: :class:`~muxado_py.aging.Aging` tells what was here for a
-whole step.
+The rule.  A time-out takes what it says: each waiting stream has its own
+:mod:`deadline <muxado_py.deadlines>`, and nothing is looked at that nobody waits for.
 
 The trap.  What ends here was not ended by the peer, and most often the peer does not know: each
 method says so on the wire, as far as the wire can.
@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
+from .deadlines import TICK
 from .errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -52,6 +53,15 @@ class Upkeep:
         self._closing = closing
         self._asked = 0  # the id of the stream that was asked about last
         self._most_asked = max(1, int(config.probe_interval * PROBES))
+        self._probe_interval = config.probe_interval
+        self._probe_due = 0.0
+        self._deadlines = (
+            table.lingering,
+            table.draining,
+            table.unacknowledged,
+            table.stalled,
+            table.unaccepted,
+        )
 
     @property
     def holds(self) -> bool:
@@ -62,31 +72,61 @@ class Upkeep:
         """The wire's delay has passed: streams that are held may be sent on again."""
         self._out.let_go()
 
+    @property
+    def next_due(self) -> float:
+        """When to ``look`` next; earlier, if the :class:`~muxado_py.deadlines.Alarm` says so."""
+        return min(self._probe_due, *(one.next_due for one in self._deadlines))
+
+    def look(self, now: float) -> None:
+        """End or release what has waited too long."""
+        if now >= self._probe_due - TICK:
+            self._probe_due = now + self._probe_interval
+            self.look_for_stalled()
+        table = self._table
+        if table.unacknowledged:
+            self._out.forgive_silence(now)
+        if table.lingering:
+            self.reset_lingering(now)
+        if table.unaccepted:
+            self.refuse_unaccepted(now)
+        if table.draining:
+            self.give_up_draining(now)
+        if table.stalled:
+            self.give_up_stalled(now)
+
     def elapsed(self, seconds: float) -> None:
         """Time passed: what a peer may do in bursts fills up again."""
         for budget in self._in.budgets:
             budget.refill(seconds)
 
-    def refuse_unaccepted(self) -> None:
-        """Half of ``Config.accept_timeout`` has passed."""
-        for stream in self._table.unaccepted.age():
+    def refuse_unaccepted(self, now: float) -> None:
+        """Refuse what nobody accepted in ``Config.accept_timeout``."""
+        for stream in self._table.unaccepted.expired(now):
             self._in.refuse(stream, ErrorCode.STREAM_REFUSED)
 
-    def forgive_silence(self) -> None:
-        """A moment has passed: see :meth:`Outbound.forgive_silence`."""
-        self._out.forgive_silence()
+    def forgive_silence(self, now: float) -> None:
+        """See :meth:`Outbound.forgive_silence`."""
+        self._out.forgive_silence(now)
 
-    def reset_flushing(self) -> None:
-        """Half of ``Config.linger_timeout`` has passed: who was flushing then and still is, is reset."""
-        for stream in self._table.flushing():
-            if stream.lingers:
+    def reset_lingering(self, now: float) -> None:
+        """Reset what is closed and was not flushed in ``Config.linger_timeout``."""
+        for stream in self._table.lingering.expired(now):
+            if not stream.finished_here:
                 self._closing.reset(stream, ErrorCode.STREAM_CANCELLED)
-            stream.lingers = True
 
-    def give_up_draining(self) -> None:
-        """Half of ``Config.discard_timeout`` has passed."""
-        for stream in self._table.draining.age():
+    def give_up_draining(self, now: float) -> None:
+        """Give up what was closed here and not finished there in ``Config.discard_timeout``."""
+        for stream in self._table.draining.expired(now):
             self._out.give_up(stream)
+
+    def look_for_stalled(self) -> None:
+        """``Config.probe_interval`` has passed: ask about stalled streams, or begin to count their time."""
+        if not self._table.live:
+            return
+        if self._wire.traits.resets_unknown:
+            self.ask_stalled()
+        else:
+            self.note_stalled()
 
     def ask_stalled(self) -> None:
         """``Config.probe_interval`` has passed: ask about streams that are blocked after the peer's FIN, or
@@ -103,18 +143,19 @@ class Upkeep:
             self._out.control.frame(self._wire.probe(stream_id))
             self._asked = stream_id
 
-    def give_up_stalled(self) -> None:
-        """Half of ``Config.stall_timeout`` has passed; where ``ask_stalled`` can ask, that decides."""
-        if self._wire.traits.resets_unknown:
-            return
+    def note_stalled(self) -> None:
+        """The same where nobody can be asked: their time runs from now on."""
         stalled, still = self._table.stalled, dict.fromkeys(self._stalled())
         for stream in [one for one in stalled if one not in still]:
             stalled.discard(stream)  # what waited was taken back
-        for stream in stalled.age():
-            del still[stream]
-            self._in.give_up_stalled(stream)
         for stream in still:
             stalled.add(stream)
+
+    def give_up_stalled(self, now: float) -> None:
+        """End what was stalled for ``Config.stall_timeout``."""
+        self.note_stalled()
+        for stream in self._table.stalled.expired(now):
+            self._in.give_up_stalled(stream)
 
     def _stalled(self) -> list[StreamState]:
         """Streams that are blocked by their window after the peer's FIN."""

@@ -210,14 +210,14 @@ def test_a_close_flushes_what_was_written(foreign: bool) -> None:
     near, far = pair.open()
     pair.client.write(near, bytes(400_000))
     pair.client.close(near)
-    assert near in pair.client._table.flushing()
+    assert near in pair.client._table.lingering
     got = 0
     for _ in range(10):
         pair.run_until_idle()
         got += len(read_all(pair.server, far))
     assert got == 400_000
     assert far.finished_there
-    assert near not in pair.client._table.flushing()
+    assert near not in pair.client._table.lingering
     pair.server.close(far)
     pair.run_until_idle()
     assert is_idle(pair.client)
@@ -229,7 +229,7 @@ def test_a_closed_stream_whose_syn_is_not_out_lingers_too() -> None:
     stream = pair.client.open(None, None)
     pair.client.write(stream, b"x")
     pair.client.close(stream)
-    assert stream in pair.client._table.flushing()
+    assert stream in pair.client._table.lingering
     pair.run_until_idle()
     far = pair.server.accept()
     assert far is not None
@@ -316,7 +316,7 @@ def test_a_reset_stops_the_flush_of_a_closed_stream() -> None:
     pair.run_until_idle()
     pair.client.reset(near, ErrorCode.STREAM_CANCELLED)
     pair.run_until_idle()
-    assert near not in pair.client._table.flushing()
+    assert near not in pair.client._table.lingering
     assert "STREAM_CANCELLED" in str(far.error())
 
 

@@ -175,10 +175,7 @@ class Exchange:
         upkeep = (self.dialer, self.acceptor)[number % 2].upkeep
         upkeep.let_go()
         if number > 100:
-            upkeep.refuse_unaccepted()
-            upkeep.forgive_silence()
-            upkeep.give_up_draining()
-            upkeep.give_up_stalled()
+            upkeep.look(number * 1.0)
 
     def carry(self, number: int) -> None:
         """Some bytes arrive, in pieces of any size."""

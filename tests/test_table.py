@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from muxado_py import Config
+from muxado_py.deadlines import Alarm
 from muxado_py.table import MAX_GAPS, IdLedger, IdUse, StreamTable
 
 from .helpers.pair import held
@@ -87,8 +89,13 @@ def test_no_id_is_new_twice(order: list[int]) -> None:
 # The table.
 
 
+def make_table(max_id: int) -> StreamTable:
+    """The table of a client."""
+    return StreamTable(3, 2, max_id, Config(), lambda: 0.0, Alarm(lambda: None))
+
+
 def test_ids_are_given_in_the_order_of_the_syns() -> None:
-    table = StreamTable(3, 2, 7)
+    table = make_table(7)
     first, second, third = (local_stream(table) for _ in range(3))
     table.give_id(second)
     table.give_id(first)
@@ -98,7 +105,7 @@ def test_ids_are_given_in_the_order_of_the_syns() -> None:
 
 
 def test_ids_run_out_with_the_last_stream_that_waits() -> None:
-    table = StreamTable(3, 2, 7)
+    table = make_table(7)
     local_stream(table)
     second = local_stream(table)
     assert table.has_ids()
@@ -111,7 +118,7 @@ def test_ids_run_out_with_the_last_stream_that_waits() -> None:
 
 
 def test_streams_are_handed_off_in_the_order_they_came() -> None:
-    table = StreamTable(3, 2, 99)
+    table = make_table(99)
     streams = [peer_stream(table, i) for i in (4, 2, 6)]
     for one in streams:
         table.offer(one)
@@ -123,7 +130,7 @@ def test_streams_are_handed_off_in_the_order_they_came() -> None:
 
 
 def test_the_last_id_is_the_highest_handed_off() -> None:
-    table = StreamTable(3, 2, 99)
+    table = make_table(99)
     for stream_id in (8, 2):
         table.offer(peer_stream(table, stream_id))
     table.hand_off()
@@ -132,7 +139,7 @@ def test_the_last_id_is_the_highest_handed_off() -> None:
 
 
 def test_a_stream_that_ended_is_not_handed_off() -> None:
-    table = StreamTable(3, 2, 99)
+    table = make_table(99)
     first, second = peer_stream(table, 2), peer_stream(table, 4)
     table.offer(first)
     table.offer(second)
@@ -145,14 +152,14 @@ def test_a_stream_that_ended_is_not_handed_off() -> None:
 
 
 def test_a_stream_that_was_never_offered_can_be_withdrawn() -> None:
-    table = StreamTable(3, 2, 99)
+    table = make_table(99)
     stream = peer_stream(table, 2)
     table.withdraw(stream)
     assert (table.backlog_size, table.peer_open) == (0, 0)
 
 
 def test_withdrawn_streams_do_not_pile_up() -> None:
-    table = StreamTable(3, 2, 10**9)
+    table = make_table(10**9)
     before = held(table)
     kept = peer_stream(table, 2)
     table.offer(kept)
@@ -166,7 +173,7 @@ def test_withdrawn_streams_do_not_pile_up() -> None:
 
 
 def test_streams_count_until_the_application_is_done() -> None:
-    table = StreamTable(3, 2, 99)
+    table = make_table(99)
     stream = peer_stream(table, 2)
     table.forget(stream)
     assert (table.peer_open, table.live) == (1, {})
@@ -176,7 +183,7 @@ def test_streams_count_until_the_application_is_done() -> None:
 
 
 def test_ours_count_until_the_wire_is_through() -> None:
-    table = StreamTable(3, 2, 99)
+    table = make_table(99)
     sent, waiting = local_stream(table), local_stream(table)
     table.give_id(sent)
     for one in (sent, sent, waiting, waiting):
@@ -186,7 +193,7 @@ def test_ours_count_until_the_wire_is_through() -> None:
 
 
 def test_unread_bytes_are_left_behind() -> None:
-    table = StreamTable(3, 2, 99)
+    table = make_table(99)
     stream = peer_stream(table, 2)
     stream.append(b"abc")
     table.forget(stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -447,8 +448,69 @@ async def test_a_closed_stream_that_cannot_flush_is_reset_in_the_end() -> None:
         assert session.statistics().live_streams == 1
         reset = await peer.expect("RST", 3)
         assert reset.code == ErrorCode.STREAM_CANCELLED
-        assert 7 <= current_time() - start <= 12
+        assert current_time() - start == pytest.approx(7)
         assert session.statistics().live_streams == 0
+        assert not session.closed
+
+
+async def test_a_stream_that_may_not_linger_is_reset_if_it_cannot_leave_at_once() -> None:
+    config = Config(initial_window=1000, stream_window=1000, linger_timeout=0.0)
+    async with scripted(config) as (session, peer):
+        start = current_time()
+        for number, size in ((3, 1000), (5, 1001)):
+            stream = await session.open_stream()
+            await stream.send(bytes(size))
+            await stream.aclose()
+            first = await peer.expect("DATA", number)
+            assert len(first.body) == 1000
+            if size > 1000:
+                assert (await peer.expect("RST", number)).code == ErrorCode.STREAM_CANCELLED
+        assert current_time() == start
+        assert session.statistics().live_streams == 0
+
+
+@pytest.mark.parametrize("timeout", [0.5, 7.0])
+async def test_a_stream_that_nobody_accepts_is_refused_when_config_says(timeout: float) -> None:
+    config = Config(wire="yamux", accept_timeout=timeout, heartbeat_interval=None)
+    near, far = memory_transports()
+    async with muxado.server(near, config):
+        await far.send(bytes.fromhex("00 01 0001 00000001 00000000"))
+        start = current_time()
+        said = b""
+        while bytes.fromhex("00 01 0008 00000001") not in said:
+            said += await far.receive()
+        assert current_time() - start == pytest.approx(timeout)
+    await far.aclose()
+
+
+@pytest.mark.parametrize("timeout", [0.5, 7.0])
+async def test_a_closed_stream_whose_peer_goes_on_is_given_up_when_config_says(
+    timeout: float,
+) -> None:
+    config = Config(wire="yamux", discard_timeout=timeout, heartbeat_interval=None)
+    near, far = memory_transports()
+    async with muxado.server(near, config) as session:
+        await far.send(bytes.fromhex("00 01 0001 00000001 00000000"))
+        stream = await session.accept_stream()
+        start = current_time()
+        await stream.aclose()
+        said = b""
+        while bytes.fromhex("00 01 0008 00000001") not in said:
+            said += await far.receive()
+        assert current_time() - start == pytest.approx(timeout)
+    await far.aclose()
+
+
+@pytest.mark.parametrize("anyio_backend", [virtual_time.backend("asyncio")])
+async def test_settings_that_a_wire_does_not_use_cost_no_turn_of_the_loop() -> None:
+    config = Config(discard_timeout=0.002, accept_timeout=0.002, stall_timeout=0.002)
+    async with scripted(config) as (session, peer):
+        await peer.say(HELLO)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, virtual_time.JumpingLoop)
+        before = loop.jumps
+        await anyio.sleep(9)  # no heartbeat yet
+        assert loop.jumps - before <= 1 + 9 / config.probe_interval + 1
         assert not session.closed
 
 

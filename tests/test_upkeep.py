@@ -85,17 +85,17 @@ def test_a_stream_on_which_nothing_waits_any_more_is_not_stalled(wire: str) -> N
     settle(pair)
     pair.server.write(far, bytes(WINDOW + 1000))
     settle(pair)
-    pair.server.upkeep.give_up_stalled()
+    pair.server.upkeep.look(0)
     assert pair.server.unwrite(far, 1000) == 1000
-    for _ in range(3):
-        pair.server.upkeep.give_up_stalled()
+    pair.server.upkeep.look(60)
     assert far.failure is None
     # What stalls later has the whole of its time again.
     pair.server.write(far, bytes(1000))
-    pair.server.upkeep.give_up_stalled()
-    pair.server.upkeep.give_up_stalled()
-    assert far.failure is None
-    pair.server.upkeep.give_up_stalled()
+    for pair.now in (62, 121):
+        pair.server.upkeep.look(pair.now)
+        assert far.failure is None
+    pair.now = 122
+    pair.server.upkeep.look(pair.now)
     assert far.failure is not None
 
 

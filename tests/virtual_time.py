@@ -10,6 +10,7 @@ import asyncio
 import selectors
 from typing import TYPE_CHECKING, Any
 
+import trio
 from trio.testing import MockClock
 
 if TYPE_CHECKING:
@@ -36,13 +37,30 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._now = 0.0
-        super().__init__(_JumpingSelector(self._sleep))
+        self.jumps = 0
+        """How often it waited for a timer."""
+        super().__init__(_JumpingSelector(self.jump))
 
     def time(self) -> float:
         return self._now
 
-    def _sleep(self, seconds: float) -> None:
+    def jump(self, seconds: float) -> None:
+        """So much time passes."""
+        self.jumps += 1
         self._now += seconds
+
+
+def be_busy(seconds: float) -> None:
+    """Block the running event loop for so long."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, MockClock)
+        clock.jump(seconds)
+    else:
+        assert isinstance(loop, JumpingLoop)
+        loop.jump(seconds)
 
 
 BACKENDS = ("asyncio", "trio")

@@ -45,8 +45,10 @@ class Pair:
         foreign: bool = False,
     ) -> None:
         config = config or Config()
-        self.client = Connection(config, client=True)
-        self.server = Connection(server_config or config, client=False)
+        self.now = 0.0
+        """Seconds; the test moves it."""
+        self.client = Connection(config, client=True, clock=lambda: self.now)
+        self.server = Connection(server_config or config, client=False, clock=lambda: self.now)
         self.chunk = chunk
         self.wire: dict[Connection, bytearray] = {
             self.client: bytearray(),

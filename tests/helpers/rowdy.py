@@ -172,7 +172,7 @@ class Rowdy:
             connection.stop_accepting()
         elif self._lingering:
             stream = self._lingering.pop(source.randrange(len(self._lingering)))
-            if stream in connection._table.flushing():
+            if stream in connection._table.lingering:
                 connection.reset(stream, ErrorCode.STREAM_CANCELLED)
             else:
                 connection.set_priority(stream, Priority(1))
@@ -190,11 +190,12 @@ class Rowdy:
                 (
                     upkeep.refuse_unaccepted,
                     upkeep.forgive_silence,
+                    upkeep.reset_lingering,
                     upkeep.give_up_draining,
-                    upkeep.ask_stalled,
                     upkeep.give_up_stalled,
+                    upkeep.look,
                 )
-            )()
+            )(self._now + source.choice((0.0, 1e6)))
 
     # The session above.
 
