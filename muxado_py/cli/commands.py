@@ -31,8 +31,8 @@ __all__ = ("muxado",)
 _LEVELS = click.Choice(["critical", "error", "warning", "info", "debug"])
 _LOOPS = click.Choice(["auto", "asyncio", "uvloop", "trio"])
 
-_NOT_ON_TRIO = ("lifespan", "limit_concurrency", "forwarded_allow_ips")
-_ONLY_ASGI = (*_NOT_ON_TRIO, "timeout_keep_alive", "access_log")
+_NOT_ON_TRIO = ("lifespan", "limit_concurrency", "forwarded_allow_ips")  # of an ASGI application
+_ONLY_ASGI = ("lifespan", "timeout_keep_alive")
 
 
 def _logging_options(command: Any) -> Any:
@@ -77,10 +77,25 @@ def muxado() -> None:
     help="What APP is.",
 )
 @click.option("--loop", type=_LOOPS, default="auto", help="auto: uvloop if installed.")
-@click.option("--lifespan", type=click.Choice(["auto", "on", "off"]), default="auto")
+@click.option(
+    "--lifespan",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    help="Whether APP has one. ASGI only, and not with --loop trio.",
+)
 @click.option("--root-path", default="", help="Path under which the application is mounted.")
-@click.option("--limit-concurrency", type=click.IntRange(1), help="Answer 503 beyond this many.")
-@click.option("--timeout-keep-alive", type=DURATION, default="5s")
+@click.option(
+    "--limit-concurrency",
+    type=click.IntRange(1),
+    help="Answer 503 from this many connections or requests on. ASGI: not with --loop trio. "
+    "[default: no limit]",
+)
+@click.option(
+    "--timeout-keep-alive",
+    type=DURATION,
+    default="5s",
+    help="How long a connection may be idle between two requests. ASGI only.",
+)
 @click.option(
     "--timeout-graceful-shutdown",
     type=DURATION,
@@ -90,10 +105,13 @@ def muxado() -> None:
 @click.option(
     "--forwarded-allow-ips",
     help="Peers whose X-Forwarded-For and -Proto to believe. A gateway passes on what its callers "
-    "send, so name its address only if a proxy before it sets them. [default: nobody's]",
+    "send, so name its address only if a proxy before it sets them. A WSGI application does not see "
+    "what others say, an ASGI application does. ASGI: not with --loop trio. [default: nobody's]",
 )
-@click.option("--access-log/--no-access-log", default=True)
-@click.option("--threads", type=click.IntRange(1), default=8, help="Of a WSGI application.")
+@click.option("--access-log/--no-access-log", default=True, help="Whether to log each answer.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=8, help="Requests that run at once. WSGI only."
+)
 @click.option(
     "--max-retries",
     type=click.IntRange(0),
@@ -141,9 +159,14 @@ def serve(
     if interface == "auto":
         interface = serving.detect_interface(application)
     if interface == "wsgi":
-        _reject(context, _ONLY_ASGI, "have no effect on a WSGI application")
-    elif loop == "trio":
-        _reject(context, _NOT_ON_TRIO, "work with --loop asyncio or uvloop only")
+        _reject(
+            context, _ONLY_ASGI, "is for ASGI applications only", "are for ASGI applications only"
+        )
+    else:
+        _reject(context, ("threads",), "is for WSGI applications only", "")
+        if loop == "trio":
+            there = "with --loop asyncio or uvloop only"
+            _reject(context, _NOT_ON_TRIO, f"works {there}", f"work {there}")
     options = serving.ServeOptions(
         url=url,
         dial=connect is not None,
@@ -272,7 +295,7 @@ def demo(json: bool, seconds: float, link: Link | None) -> None:
     running.run(partial(show.demo, as_json=json, seconds=seconds, link=link), loop="asyncio")
 
 
-def _reject(context: click.Context, names: tuple[str, ...], why: str) -> None:
+def _reject(context: click.Context, names: tuple[str, ...], one: str, more: str) -> None:
     """Options that were given and would be ignored are an error, not a surprise."""
     given = [
         f"--{name.replace('_', '-')}"
@@ -280,4 +303,4 @@ def _reject(context: click.Context, names: tuple[str, ...], why: str) -> None:
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     ]
     if given:
-        raise click.UsageError(f"{', '.join(given)} {why}")
+        raise click.UsageError(f"{', '.join(given)} {one if len(given) == 1 else more}")

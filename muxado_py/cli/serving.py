@@ -146,6 +146,9 @@ def _server(app: Any, listener: SessionsListener, options: ServeOptions) -> Call
             listener,
             threads=options.http["threads"],
             url_prefix=options.http["root_path"],
+            forwarded_allow_ips=options.http["forwarded_allow_ips"],
+            access_log=options.http["access_log"],
+            limit_concurrency=options.http["limit_concurrency"],
             graceful_timeout=options.graceful_timeout,
         )
     if options.loop == "trio":

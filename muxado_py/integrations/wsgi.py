@@ -1,15 +1,14 @@
-"""A WSGI application on a listener: ``serve_wsgi``, with waitress behind a private socket.
+"""A WSGI application on a listener: ``serve_wsgi``, with waitress behind a pair of sockets.
 
 What it is.  waitress is the WSGI server that gets the hard parts right (streaming, large uploads,
 a client that goes away) and that runs beside any event loop, because it brings its own threads.  It
-wants a listening socket; it gets an ``AF_UNIX`` one in a directory that only this user can enter,
-and each stream is bridged to one connection of it.
+wants sockets; each stream is bridged to one end of a pair, and waitress gets the other.
 
-Where data comes from and goes to.  stream -> :func:`.bridge` -> Unix socket -> waitress's loop, in
+Where data comes from and goes to.  stream -> :func:`.bridge` -> socket pair -> waitress's loop, in
 a worker thread -> the application, in one of waitress's own.
 
-The rule.  Everything that touches waitress's channels runs in waitress's thread, handed over by its
-trigger.  Its loop ends when its map of sockets is empty; that is how it is stopped.
+The rule.  Who calls, and what was called, the environ says from the addresses of the stream, as
+PEP 3333 wants it; what nobody knows is not in it.
 
 The trap.  waitress buffers 16 MiB of a response before it notices that nobody reads.  Here that is
 ``outbuf_high_watermark``, which is also how late a generator learns that its client is gone.
@@ -17,28 +16,27 @@ The trap.  waitress buffers 16 MiB of a response before it notices that nobody r
 
 from __future__ import annotations
 
-import os
-import socket
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio import to_thread
 
 from ..arguments import check_whole
-from ..bridging import bridge
+from ..bridging import bridge, socket_pair
+from .addresses import client_address, server_address
 from .extras import require
+from .forwarded import ForwardedHeaders, TrustedPeers
 from .loading import load_app
-from .serving import NOTICE_TIME, Connections, check_timeouts
+from .serving import Connections, check_timeouts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from anyio.abc import ByteStream, Listener, TaskStatus
+
+    from ._waitress import Waitress
 
 __all__ = ("serve_wsgi",)
 
 _POLL = 0.05  # seconds between looks for connections that have become idle, while draining
+_PROXY_SETTINGS = {"trusted_proxy", "clear_untrusted_proxy_headers"}
 
 
 async def serve_wsgi(
@@ -47,6 +45,9 @@ async def serve_wsgi(
     *,
     threads: int = 8,
     outbuf_high_watermark: int = 256 * 1024,
+    forwarded_allow_ips: str | None = None,
+    access_log: bool = True,
+    limit_concurrency: int | None = None,
     graceful_timeout: float = 10.0,
     first_byte_timeout: float | None = 10.0,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
@@ -54,23 +55,34 @@ async def serve_wsgi(
 ) -> None:
     """Serve a WSGI application to whoever opens streams; returns when ``listener`` has ended.
 
-    HTTP/1.1, each stream a connection.  Works under asyncio and trio, where there are Unix sockets.
-    The listener is closed at the end.  The application sees ``REMOTE_ADDR`` as ``localhost``.
+    HTTP/1.1, each stream a connection.  Works under asyncio and trio.  The listener is closed at the
+    end.  ``REMOTE_ADDR``, ``REMOTE_PORT``, ``SERVER_NAME`` and ``SERVER_PORT`` are the addresses of the
+    session; where it has none (a Unix socket) the first two are absent and the others ``localhost``
+    and ``80``.
 
     :param app: the application, or its name as ``"module:attribute"``.
     :param listener: usually ``session.net_listener()``; any anyio listener of byte streams works.
     :param threads: how many requests run at once.
     :param outbuf_high_watermark: bytes of a response that may wait for a slow reader before the
         application's thread does.
+    :param forwarded_allow_ips: the peers of the session whose X-Forwarded-For and -Proto to believe, as
+        uvicorn has it: addresses and networks with commas between, or ``*`` for all.  From others all
+        X-Forwarded headers, and Forwarded, are taken out.  Default: nobody.
+    :param access_log: whether each answer is a record of level INFO of the logger ``muxado.access``.
+    :param limit_concurrency: connections, or requests, from which on requests are answered with 503;
+        uvicorn's meaning, so the connection that asks is counted.  None for no limit.
     :param graceful_timeout: seconds that requests in flight have at the end before their streams
         are reset.  A thread that is stuck in the application is left behind.
     :param first_byte_timeout: seconds in which an accepted stream must send its first byte; None
         for no limit.
     :param task_status: started when streams are accepted.
-    :param adjustments: further settings of waitress, under its own names.
-    :raises TypeError: if a time-out or ``threads`` is no number.
+    :param adjustments: further settings of waitress, under its own names; with ``trusted_proxy`` or
+        ``clear_untrusted_proxy_headers`` the forwarded headers are waitress's business.
+    :raises TypeError: if a time-out, ``threads`` or ``limit_concurrency`` is no number.
     :raises ValueError: if one of them is out of its range; the listener stays open then.
     :raises StartupError: if the application cannot be found.
+    :raises ValueError: if waitress has no such setting, or both it and ``forwarded_allow_ips`` are to say
+        who is trusted.
     :raises MissingExtraError: if waitress is not installed.
     :raises SessionError: if the session ended without a goodbye.
 
@@ -79,43 +91,62 @@ async def serve_wsgi(
     """
     check_timeouts(graceful_timeout, first_byte_timeout)
     check_whole("threads", threads, 1, 2**16)
-    waitress = require("waitress", "wsgi")
-    if not hasattr(socket, "AF_UNIX"):
-        raise RuntimeError("serve_wsgi needs Unix sockets, which this platform does not have")
+    if limit_concurrency is not None:
+        check_whole("limit_concurrency", limit_concurrency, 1, 2**31)
+    require("waitress", "wsgi")
+    from ._waitress import Waitress
+
     try:
         settings = {
             "threads": threads,
             "outbuf_high_watermark": outbuf_high_watermark,
-            # The session bounds the streams; poll() because select() ends at 1024 sockets.
-            "connection_limit": 100_000,
-            "asyncore_use_poll": True,
+            "asyncore_use_poll": True,  # select() ends at 1024 sockets
             **adjustments,
         }
-        with tempfile.TemporaryDirectory(prefix="muxado-") as directory:  # mode 0700
-            await _serve(
-                _Waitress(waitress, load_app(app), os.path.join(directory, "wsgi"), settings),
-                listener,
-                graceful_timeout=graceful_timeout,
-                first_byte_timeout=first_byte_timeout,
-                task_status=task_status,
-            )
+        app = _with_forwarded(load_app(app), forwarded_allow_ips, settings)
+        await _serve(
+            Waitress(app, settings, access_log=access_log, limit_concurrency=limit_concurrency),
+            listener,
+            graceful_timeout=graceful_timeout,
+            first_byte_timeout=first_byte_timeout,
+            task_status=task_status,
+        )
     finally:
         with anyio.CancelScope(shield=True):
             await listener.aclose()
 
 
+def _with_forwarded(app: Any, trusted: str | None, settings: dict[str, Any]) -> Any:
+    """``app``, with the forwarded headers either our business or that of waitress."""
+    waitress_does = sorted(_PROXY_SETTINGS & settings.keys())
+    if not waitress_does:
+        settings["clear_untrusted_proxy_headers"] = False
+        return ForwardedHeaders(app, TrustedPeers(trusted or ""))
+    if trusted is not None:
+        raise ValueError(
+            f"forwarded_allow_ips and waitress's own {' and '.join(waitress_does)} both say whose "
+            "forwarded headers to believe; give one of them"
+        )
+    return app
+
+
 async def _serve(
-    server: _Waitress,
+    server: Waitress,
     listener: Listener[ByteStream],
     *,
     graceful_timeout: float,
     first_byte_timeout: float | None,
     task_status: TaskStatus[None],
 ) -> None:
+    from ._waitress import Addresses
+
     failure: Exception | None = None
 
     async def serve_stream(stream: ByteStream) -> None:
-        await bridge(await anyio.connect_unix(server.path), stream, ends_with_a=True)
+        ours, theirs = await socket_pair()
+        attributes = stream.extra_attributes
+        server.connect(theirs, Addresses(client_address(attributes), server_address(attributes)))
+        await bridge(ours, stream, ends_with_a=True)
 
     async def finish() -> None:
         async with anyio.create_task_group() as tasks:
@@ -140,62 +171,8 @@ async def _serve(
         raise failure
 
 
-async def _close_idle(server: _Waitress) -> None:
+async def _close_idle(server: Waitress) -> None:
     """Close connections between requests, for as long as others still work on theirs."""
     while True:
         await anyio.sleep(_POLL)
-        server.call_soon(server.close_idle)
-
-
-class _Waitress:
-    """A waitress server on a Unix socket at ``path``, and its loop in a worker thread."""
-
-    def __init__(self, waitress: Any, app: Any, path: str, settings: dict[str, Any]) -> None:
-        self.path = path
-        self._map: dict[int, Any] = {}
-        listening = socket.socket(socket.AF_UNIX)
-        try:
-            listening.bind(path)
-            self._server = waitress.create_server(
-                app, map=self._map, sockets=[listening], **settings
-            )
-        except BaseException:
-            listening.close()
-            raise
-
-    async def run(self) -> None:
-        """Run waitress's loop until :meth:`stop`.
-
-        Cancellation: none; only ``stop`` ends it.
-        """
-        await to_thread.run_sync(self._server.run, limiter=anyio.CapacityLimiter(1))
-
-    async def stop(self) -> None:
-        """Send the application's threads home, then close what is open; the loop ends with that.
-
-        Cancellation: call it shielded.
-        """
-        await to_thread.run_sync(
-            lambda: self._server.task_dispatcher.shutdown(timeout=NOTICE_TIME),
-            limiter=anyio.CapacityLimiter(1),
-        )
-        self.call_soon(self._close_all)
-
-    def call_soon(self, thunk: Callable[[], None]) -> None:
-        """Have waitress's thread call ``thunk``."""
-        self._server.trigger.pull_trigger(thunk)
-
-    def close_idle(self) -> None:
-        for channel in self._server.active_channels.values():
-            if not (channel.requests or channel.request or channel.total_outbufs_len):
-                channel.will_close = True
-
-    def _close_all(self) -> None:
-        # A thread that is stuck in the application may wake up when the trigger's descriptor
-        # belongs to somebody else.
-        self._server.pull_trigger = lambda: None
-        for channel in list(self._server.active_channels.values()):
-            channel.handle_close()  # wakes a thread that waits to write
-        for dispatcher in list(self._map.values()):
-            dispatcher.close()
-        self._map.clear()
+        server.close_idle()

@@ -86,6 +86,11 @@ def flask_hello() -> str:
     return f"hello {flask.request.args.get('name', '')}, start 1"
 
 
+@flask_app.get("/client")
+def flask_client() -> str:
+    return f"{flask.request.scheme} {flask.request.remote_addr}"
+
+
 @flask_app.get("/stream")
 def flask_stream() -> flask.Response:
     def lines() -> Iterator[str]:

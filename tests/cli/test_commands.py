@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 APP = "tests.cli.apps:starlette_app"
+FLASK = "tests.cli.apps:flask_app"
 NOWHERE = "tcp://127.0.0.1:1"  # tcpmux: nobody listens there
 
 
@@ -62,8 +63,25 @@ def peer(handler: Callable[[muxado.Session], Awaitable[object]] | None = None) -
         (("serve", APP, "--connect", NOWHERE, "--ssl-ca-certs", __file__), "tls:// URL"),
         (("serve", APP, "--connect", NOWHERE, "--loop", "trio", "--lifespan", "off"), "asyncio"),
         (
-            ("serve", "tests.cli.apps:flask_app", "--connect", NOWHERE, "--no-access-log"),
-            "WSGI application",
+            ("serve", FLASK, "--connect", NOWHERE, "--lifespan", "off"),
+            "--lifespan is for ASGI applications only",
+        ),
+        (
+            (
+                "serve",
+                FLASK,
+                "--connect",
+                NOWHERE,
+                "--lifespan",
+                "off",
+                "--timeout-keep-alive",
+                "1",
+            ),
+            "--lifespan, --timeout-keep-alive are for ASGI applications only",
+        ),
+        (
+            ("serve", APP, "--connect", NOWHERE, "--threads", "2"),
+            "--threads is for WSGI applications only",
         ),
         (("serve", APP, "--connect", NOWHERE, "--timeout-keep-alive", "soon"), "write 250ms"),
         (("gateway", "--listen", "tcp://127.0.0.1:0", "--publish", "here"), "127.0.0.1:8080"),

@@ -174,12 +174,15 @@ def test_tls_with_certificates_on_both_sides(tmp_path: Path) -> None:
     ("options", "seen"),
     [((), "http 127.0.0.1"), (("--forwarded-allow-ips", "127.0.0.1"), "https 192.0.2.7")],
 )
+@pytest.mark.parametrize("app", ["starlette_app", "flask_app"])
 def test_a_caller_says_who_it_is_only_to_those_who_believe_it(
-    options: tuple[str, ...], seen: str
+    app: str, options: tuple[str, ...], seen: str
 ) -> None:
     claims = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
-    with tunnel("starlette_app", "--loop", "asyncio", *options) as open_tunnel:
+    with tunnel(app, "--loop", "asyncio", *options) as open_tunnel:
         assert get(open_tunnel.port, "/client", **claims) == (200, seen)
+        client = seen.partition(" ")[2]
+        open_tunnel.agent.wait_for(rf'({client}):\d+ - "GET /client HTTP/1\.1" 200')
 
 
 def test_an_app_that_listens_serves_those_who_dial() -> None:
