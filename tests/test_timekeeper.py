@@ -12,7 +12,7 @@ import pytest
 from anyio import create_task_group, current_time
 
 import muxado_py as muxado
-from muxado_py import Config, ErrorCode, Retry, pings
+from muxado_py import Config, ErrorCode, Retry, pings, stream_link
 
 from . import virtual_time
 from .check_byte_stream import receive_all
@@ -43,6 +43,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Round trips are measured on the finest clock there is; here they belong to the jumping one."""
     monkeypatch.setattr(pings, "perf_counter", current_time)
+    monkeypatch.setattr(stream_link, "perf_counter", current_time)
 
 
 # Is the peer alive?
@@ -170,8 +171,8 @@ async def test_a_busy_link_is_not_declared_dead() -> None:
     """Bulk both ways over a link on which a window takes longer than a heartbeat's time-out."""
     near, far = memory_transports(0)
     async with (
-        muxado.client(Narrow(near, 800)) as dialed,
-        muxado.server(Narrow(far, 800)) as accepted,
+        muxado.client(Narrow(near, 300)) as dialed,
+        muxado.server(Narrow(far, 300)) as accepted,
         create_task_group() as tasks,
     ):
         stream = await dialed.open_stream()
@@ -181,8 +182,8 @@ async def test_a_busy_link_is_not_declared_dead() -> None:
         for one in (stream, far_stream):
             tasks.start_soon(receive_all, one)
         await anyio.sleep(1)
-        # A ping goes before the data; it waits for what has left already (the first flush is 16 KiB, 20 s here),
-        # and not for a window, which takes more than five minutes.
+        # A ping goes before the data; it waits for what has left already (a flush is 4 KiB here, which takes
+        # 14 s), and not for a window, which takes more than a quarter of an hour.
         assert await dialed.ping(120) > TIMEOUT
         await anyio.sleep(60)
         assert not dialed.closed
