@@ -27,16 +27,19 @@ class MissingExtraError(ImportError):
     :ivar extra: the name of the extra, as in ``pip install 'muxado-py[extra]'``.
     """
 
-    def __init__(self, library: str, extra: str) -> None:
+    def __init__(self, library: str, extra: str, otherwise: str = "") -> None:
+        advice = f"Install it with: pip install 'muxado-py[{extra}]'"
         super().__init__(
-            f"{library} is not installed. Install it with: pip install 'muxado-py[{extra}]'",
+            f"{library} is not installed. {', '.join(filter(None, (advice, otherwise)))}",
             name=library,
         )
         self.extra = extra
 
 
-def require(library: str, extra: str) -> ModuleType:
+def require(library: str, extra: str, otherwise: str = "") -> ModuleType:
     """Import ``library``, which the distribution's ``extra`` brings.
+
+    :param otherwise: what else the user can do.
 
     :raises MissingExtraError: if it is not installed.
     """
@@ -45,4 +48,4 @@ def require(library: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as exc:
         if exc.name != library:
             raise
-        raise MissingExtraError(library, extra) from None
+        raise MissingExtraError(library, extra, otherwise) from None

@@ -12,6 +12,9 @@ The rule.  Every failure becomes the httpcore exception that the pool and the us
 *from* ours, so that :func:`retry_verdict` finds it: ``ConnectError`` if the verdict is safe (the
 request was never seen), else ``ReadError`` or ``WriteError``.
 
+The library is never chosen by what is installed: a program whose time-outs and ``except`` clauses are of
+one would break, and only on its error path, when something unrelated brings the other.
+
 The traps.  httpcore's pool raises "from None", which erases the cause; so it is the exception's
 argument as well, as httpcore itself does it.  httpcore's own ``AnyIOStream`` takes a stream without a
 socket for a dead one and opens a new one for each request; ``is_readable`` must be answered from the
@@ -22,7 +25,6 @@ tracing libraries patch.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import inspect
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -57,7 +59,7 @@ def httpx_client(
     *,
     priority: Priority | None = ...,
     retries: int = ...,
-    module: Literal["httpx2"] | None = ...,
+    module: Literal["httpx2"] = ...,
     **client_options: Any,
 ) -> httpx2.AsyncClient: ...
 @overload
@@ -83,15 +85,15 @@ def httpx_client(
     *,
     priority: Priority | None = None,
     retries: int = 0,
-    module: str | ModuleType | None = None,
+    module: str | ModuleType = "httpx2",
     **client_options: Any,
 ) -> Any:
     """An ``AsyncClient`` that sends its requests through ``session``, whatever host they name.
 
     :param priority: of the streams it opens.
     :param retries: how often to try again to *open* a stream, with httpcore's back-off.
-    :param module: ``"httpx2"``, ``"httpx"``, or the imported module; default httpx2 if it is
-        installed, else httpx.  (Type checkers are told httpx2.)
+    :param module: whose client: ``"httpx2"``, ``"httpx"``, or the imported module.  Time-outs must be
+        that library's, and what is raised is: ``httpx2.ReadTimeout`` is no ``httpx.HTTPError``.
     :param client_options: whatever ``AsyncClient`` takes, except ``transport``.  A ``proxy`` is
         spoken to through the session too; ``mounts`` go their own way.
     :raises TypeError: if ``priority`` is no :class:`~muxado_py.Priority`.
@@ -99,12 +101,11 @@ def httpx_client(
     """
     if priority is not None:
         check_priority(priority)
-    if module is None:
-        module = "httpx2" if importlib.util.find_spec("httpx2") else "httpx"
     if isinstance(module, str):
         if module not in ("httpx2", "httpx"):
             raise ValueError(f"module must be 'httpx2', 'httpx' or one of them, got {module!r}")
-        module = require(module, module)
+        other = "httpx" if module == "httpx2" else "httpx2"
+        module = require(module, module, f"or use httpx_client(session, module={other!r})")
     transport_class = _transport_class(module)
     accepted = inspect.signature(module.AsyncHTTPTransport).parameters
     transport_options = {

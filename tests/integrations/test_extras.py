@@ -74,6 +74,17 @@ async def test_a_missing_extra_is_named_with_the_command(
     assert f"pip install 'muxado-py[{extra}]'" in str(missing.value)
 
 
+@pytest.mark.anyio
+async def test_the_client_is_not_taken_from_what_happens_to_be_installed(
+    session_pair: SessionPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "httpx2", None)  # while httpx is there
+    async with session_pair() as (session, _):
+        with pytest.raises(MissingExtraError, match=r"httpx2.*module='httpx'") as missing:
+            httpx_client(session)
+    assert missing.value.name == "httpx2"
+
+
 def test_what_a_library_itself_misses_is_not_blamed_on_the_extra(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
