@@ -101,7 +101,18 @@ KNOWS = {
     "events": {"errors", "state"},
     "config": {"frames", "scheduler"},
     "integrations": {"arguments", "errors", "config", "scheduler", "stream", "bridging", "session"},
-    "cli": {"errors", "config", "scheduler", "bridging", "endpoints", "integrations", ""},
+    "cli": {
+        "errors",
+        "config",
+        "scheduler",
+        "layers",
+        "accepting",
+        "copying",
+        "bridging",
+        "endpoints",
+        "integrations",
+        "",
+    },
 }
 """What the lowest and the highest may use; for the others the order above is enough."""
 

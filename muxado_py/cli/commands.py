@@ -202,6 +202,13 @@ def serve(
     default="10s",
     help="What callers get to finish.",
 )
+@click.option(
+    "--timeout-request-head",
+    type=DURATION,
+    default="60s",
+    help="What callers get to send the head of their first request; in another protocol, until the first "
+    "byte of either side. Then they are closed.",
+)
 @click.option("--loop", type=_LOOPS, default="auto", help="auto: uvloop if installed.")
 @wire_option
 @tls_options
@@ -211,6 +218,7 @@ def gateway(
     publish: tuple[Address, ...],
     limit_concurrency: int,
     timeout_graceful_shutdown: float,
+    timeout_request_head: float,
     loop: str,
     wire: str,
     ssl_certfile: str | None,
@@ -239,6 +247,7 @@ def gateway(
         wire=wire,
         limit=limit_concurrency,
         graceful_timeout=timeout_graceful_shutdown,
+        head_timeout=timeout_request_head,
     )
     running.run(command, loop=loop)
 

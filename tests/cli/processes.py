@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import subprocess
 import sys
 import threading
@@ -54,6 +55,14 @@ class Running:
             assert len(found) >= times, f"waited for {pattern!r} in:\n{self._said}"
             said: str = found[times - 1]
             return said
+
+    def limit_descriptors(self, number: int) -> None:
+        """It may have so many open, from here on."""
+        resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, (number, number))
+
+    def descriptors(self) -> int:
+        """How many it has open."""
+        return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
 
     def stdout_line(self) -> str:
         """The next line of its stdout."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import socket
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import pytest
+from anyio import to_thread
 
 import muxado_py as muxado
 from muxado_py.cli.gateway import gateway
@@ -33,7 +35,10 @@ class Running(NamedTuple):
 
 @asynccontextmanager
 async def running(
-    limit: int = 100, graceful_timeout: float = 5.0, wire: str = "muxado"
+    limit: int = 100,
+    graceful_timeout: float = 5.0,
+    wire: str = "muxado",
+    head_timeout: float = 60.0,
 ) -> AsyncIterator[Running]:
     """A gateway; leaving the block stops it."""
     stop = anyio.Event()
@@ -47,6 +52,7 @@ async def running(
                 ssl_context=None,
                 limit=limit,
                 graceful_timeout=graceful_timeout,
+                head_timeout=head_timeout,
                 wire=wire,
             )
         )
@@ -292,6 +298,223 @@ async def test_stopping_cuts_callers_that_do_not_finish() -> None:
         gate.stop.set()
         with pytest.raises(anyio.BrokenResourceError):
             await caller.receive()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+async def serve_once(stream: muxado.Stream) -> None:
+    """Answers one request, and closes; as a server does whose keep-alive time is over."""
+    await stream.receive()
+    await stream.send(OK)
+
+
+async def never_read(stream: muxado.Stream) -> None:
+    await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("first", [b"POST / HTTP/1.1\r\n\r\n", b"\0"])
+async def test_an_upload_that_is_not_read_is_not_kept_in_memory(first: bytes) -> None:
+    def upload(port: int) -> int:
+        """As fast as it goes, from the first byte on: no receive of the gateway may have to wait."""
+        taken = 0
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=1) as caller,
+            suppress(TimeoutError),
+        ):
+            data = first
+            while taken < 64 << 20:
+                data += bytes((1 << 20) - len(data))
+                sent = caller.send(data)
+                taken, data = taken + sent, data[sent:]
+        return taken
+
+    async with running() as gate, agent(gate.url, never_read):
+        # What kernels hold on loopback is some 8 MiB, with what they let the buffers grow to.
+        assert await to_thread.run_sync(upload, gate.port) < 32 << 20
+
+
+async def test_a_caller_whose_server_has_closed_gives_its_place_back() -> None:
+    async with running(limit=3) as gate, agent(gate.url, serve_once):
+        forgotten = [await anyio.connect_tcp("127.0.0.1", gate.port) for _ in range(3)]
+        for caller in forgotten:
+            await caller.send(REQUEST)
+            assert await everything(caller) == OK  # and does not close
+        while not (await ask(gate.port)).startswith(b"HTTP/1.1 200 "):
+            pass
+        for caller in forgotten:
+            await caller.aclose()
+
+
+async def test_streams_of_agents_are_refused_and_nothing_of_them_is_kept() -> None:
+    async with running() as gate, agent(gate.url, serve_once) as session:
+        for _ in range(3):
+            stream = await session.open_stream()
+            await stream.send(b"x")
+            with pytest.raises(muxado.StreamRefusedError) as refused:
+                await stream.receive()
+            assert refused.value.retry.safe
+
+
+@pytest.mark.parametrize("said", [b"", b"G", b"GET / HT", b"PING"])
+async def test_who_says_too_little_is_closed_after_a_while(said: bytes) -> None:
+    async with (
+        running(head_timeout=1) as gate,
+        agent(gate.url, never_read),
+        await anyio.connect_tcp("127.0.0.1", gate.port) as caller,
+    ):
+        if said:
+            await caller.send(said)
+        assert await everything(caller) == b""
+
+
+async def test_a_request_whose_head_does_not_end_is_a_408() -> None:
+    async with running(head_timeout=1) as gate, agent(gate.url, never_read):
+        answer = await ask(gate.port, b"GET / HTTP/1.1\r\nHost: ap")
+        assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+
+
+async def test_a_request_in_pieces_arrives_whole_and_its_agent_is_asked_only_then() -> None:
+    accepted: list[bytes] = []
+
+    async def handle(stream: muxado.Stream) -> None:
+        accepted.append(await stream.receive())
+        await stream.send(OK)
+
+    async with (
+        running() as gate,
+        agent(gate.url, handle),
+        await anyio.connect_tcp("127.0.0.1", gate.port) as caller,
+    ):
+        for piece in (b"GET / HTTP/1.1\r\n", b"Host: app\r\n", b"\r\n"):
+            await caller.send(piece)
+            await anyio.sleep(0.05)
+        assert await everything(caller) == OK
+        assert accepted == [REQUEST]
+
+
+async def test_who_opens_ahead_is_served_when_it_speaks() -> None:
+    """Although its agent has ended the stream on which nothing was said, or the agent itself has."""
+
+    async def handle(stream: muxado.Stream) -> None:
+        with anyio.move_on_after(0.1):
+            await stream.receive()
+            await stream.send(OK)
+            return
+        silent.set()
+        stream.reset()
+
+    async with running() as gate, agent(gate.url, handle):
+        silent = anyio.Event()
+        async with await anyio.connect_tcp("127.0.0.1", gate.port) as caller:
+            await silent.wait()
+            await caller.send(REQUEST)
+            assert await everything(caller) == OK
+        async with agent(gate.url, never_read):
+            caller = await anyio.connect_tcp("127.0.0.1", gate.port)
+            await anyio.sleep(0.5)  # it has a stream of the newer agent
+        async with caller:
+            await caller.send(REQUEST)
+            assert await everything(caller) == OK
+
+
+async def test_callers_that_say_nothing_make_room() -> None:
+    async with running(limit=3) as gate, agent(gate.url, serve_once):
+        silent = [await anyio.connect_tcp("127.0.0.1", gate.port) for _ in range(3)]
+        await silent[1].send(b"G")
+        while not (await ask(gate.port)).startswith(b"HTTP/1.1 200 "):
+            pass  # they have been there for a moment only
+        assert await everything(silent[0]) == b""  # the first that came is the first that goes
+        for caller in silent:
+            await caller.aclose()
+
+
+@pytest.mark.parametrize("request_", [REQUEST, b"\0 is no HTTP"])
+async def test_what_an_agent_refused_goes_to_the_next(request_: bytes) -> None:
+    async with (
+        running() as gate,
+        agent(gate.url, saying(b"")),
+        agent(gate.url, saying(b"not this one")) as newest,
+    ):
+        newest.stop_accepting()
+        async with await anyio.connect_tcp("127.0.0.1", gate.port) as caller:
+            await caller.send(request_)
+            await caller.send_eof()
+            assert await everything(caller) == request_
+
+
+async def test_what_every_agent_refused_was_not_executed() -> None:
+    async with running() as gate, agent(gate.url, never_read) as only:
+        only.stop_accepting()
+        answer = await ask(gate.port)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"may have" not in answer
+        long = b"POST / HTTP/1.1\r\nContent-Length: 300000\r\n\r\n" + bytes(300_000)
+        answer = await ask(gate.port, long)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"may have" not in answer
+
+
+async def test_ending_an_agent_gracefully_cuts_no_caller_while_another_is_there() -> None:
+    """Callers come as fast as they can while newest agents come and drain."""
+
+    async def call_on(over: anyio.Event) -> None:
+        while not over.is_set():
+            assert await ask(gate.port) == OK
+
+    async with running() as gate, agent(gate.url, serve_once):
+        over = anyio.Event()
+        async with anyio.create_task_group() as callers:
+            for _ in range(4):
+                callers.start_soon(call_on, over)
+            for _ in range(8):
+                async with agent(gate.url, serve_once) as newest:
+                    await anyio.sleep(0.05)
+                    await newest.drain()
+            over.set()
+
+
+async def test_a_caller_that_is_cut_has_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def greet_and_reset(stream: muxado.Stream) -> None:
+        await stream.send(b"hello")
+        await stream.receive()
+        stream.reset()
+
+    async with (
+        running() as gate,
+        agent(gate.url, greet_and_reset),
+        await anyio.connect_tcp("127.0.0.1", gate.port) as caller,
+    ):
+        assert await caller.receive() == b"hello"
+        await caller.send(b"x")
+        with pytest.raises(anyio.BrokenResourceError):
+            await caller.receive()
+    assert "a caller was cut off: the peer reset stream 2: STREAM_CANCELLED(6)" in caplog.text
+
+
+async def test_stopping_does_not_wait_for_who_says_nothing() -> None:
+    async with (
+        running(graceful_timeout=3600) as gate,
+        agent(gate.url, never_read),
+        await anyio.connect_tcp("127.0.0.1", gate.port) as silent,
+        await anyio.connect_tcp("127.0.0.1", gate.port) as hesitant,
+    ):
+        await hesitant.send(b"GET / HTTP/1.1\r\n")
+        await anyio.sleep(0.5)
+        gate.stop.set()
+        assert await everything(silent) == b""
+        assert (await everything(hesitant)).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_no_agent_closes_another_protocol_at_once_and_tells_http_late() -> None:
+    async with running() as gate:
+        async with await anyio.connect_tcp("127.0.0.1", gate.port) as redis:
+            await redis.send(b"*1\r\n$4\r\nPING\r\n")
+            assert await everything(redis) == b""
+        async with await anyio.connect_tcp("127.0.0.1", gate.port) as late:
+            await anyio.sleep(0.5)
+            await late.send(b"VERSION-CONTROL / HTTP/1.1\r\n\r\n")
+            assert (await everything(late)).startswith(b"HTTP/1.1 503 ")
 
 
 async def test_an_address_in_use_does_not_start() -> None:

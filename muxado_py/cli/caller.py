@@ -1,0 +1,102 @@
+"""Caller: one connection to a published address, and what it said until it was answered.
+
+What it is.  The caller's side of what the gateway copies.  It remembers the first bytes, because an agent that
+did not take them may be replaced by another, and because an answer of the gateway's own depends on them.
+
+The rule.  A caller is *settled* once its request's head is whole, its protocol is another, or it was answered.
+One that is not is only waiting: it costs a descriptor, and may have to make room.
+
+The trap.  Copying ends both sides; how this one ends depends on more than it knows.  So closing it does
+nothing, and the gateway closes the connection afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anyio import EndOfStream
+from anyio.abc import ByteStream
+from anyio.lowlevel import checkpoint
+
+from .heads import MOST_KEPT, Head, head_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ("Caller", "UnansweredError")
+
+
+class UnansweredError(Exception):
+    """The agent ended where an answer was due; the gateway will give one."""
+
+
+class Caller(ByteStream):
+    """A caller's connection, remembered.
+
+    :param settled: called once it is settled.
+    """
+
+    def __init__(self, connection: ByteStream, settled: Callable[[], None]) -> None:
+        self.connection = connection
+        self.said = bytearray()
+        """The first bytes it said, until it is answered."""
+        self.is_kept = True
+        """Whether ``said`` is all that it said."""
+        self.is_answered = False
+        self.head = Head.NOTHING
+        self.has_ended = False
+        """Whether it has half closed."""
+        self._again = b""  # of ``said``, what a new agent was not sent yet
+        self._settled = settled
+
+    def rewind(self, sent: int) -> None:
+        """Receive what it said once more, but for the first ``sent`` bytes."""
+        self._again = bytes(self.said[sent:])
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        if self._again:
+            await checkpoint()
+            data, self._again = self._again[:max_bytes], self._again[max_bytes:]
+            return data
+        return await self.hear()
+
+    async def hear(self) -> bytes:
+        """What it says next."""
+        if self.has_ended:
+            raise EndOfStream
+        try:
+            data = await self.connection.receive()
+        except EndOfStream:
+            self.has_ended = True
+            raise
+        if not self.is_answered:
+            self._remember(data)
+        return data
+
+    def _remember(self, data: bytes) -> None:
+        room = MOST_KEPT - len(self.said)
+        self.said += data[:room]
+        self.is_kept = self.is_kept and len(data) <= room
+        if not self.head.is_settled:
+            self.head = head_of(self.said)
+            if self.head.is_settled:
+                self._settled()
+
+    async def send(self, item: bytes) -> None:
+        if not self.is_answered:
+            self.is_answered = True
+            self.said.clear()
+            self._settled()
+        await self.connection.send(item)
+
+    async def send_eof(self) -> None:
+        if self.head.is_http and not self.is_answered:
+            raise UnansweredError("the agent ended without an answer")
+        await self.connection.send_eof()
+
+    async def aclose(self) -> None:
+        pass
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return self.connection.extra_attributes

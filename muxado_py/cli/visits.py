@@ -1,0 +1,180 @@
+"""Visits: how one caller comes to an agent, and what it hears if it does not.
+
+What it is.  The natural way of one caller: it is listened to for a moment, gets a stream, its bytes are copied,
+and its connection is ended as the stream ended.
+
+When a caller gets its stream.  With the whole head of its HTTP/1 request; at once if it speaks another
+protocol; and after a quarter of a second if it says nothing, because in some protocols the server
+speaks first.  If nobody speaks on that stream, it is no loss: an agent may end it, and a request that comes
+later gets a new one.
+
+The rules.  A stream that ended before a byte was answered, and whose verdict is safe, is not the end of the
+caller: the next agent gets what it said.  No caller is cut without a line in the log that says why.
+
+The trap.  An answer that has begun cannot be mended: it is cut off in a way that shows.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from anyio import EndOfStream, create_task_group, move_on_after
+
+import muxado_py as muxado
+
+from ..bridging import abort, close
+from ..copying import Copying
+from .answers import MAY_BE_EXECUTED, NOT_EXECUTED, answer
+from .caller import UnansweredError
+from .heads import Head
+from .running import reason
+
+if TYPE_CHECKING:
+    from .agents import Agent, Agents
+    from .caller import Caller
+
+__all__ = ("QUIET", "listen_to", "refuse", "visit")
+
+logger = logging.getLogger("muxado.cli")
+
+QUIET = 0.25
+"""Seconds without a word after which a caller may be one that waits for the server's."""
+
+PATIENCE = 2.0
+"""Seconds in which a caller that gets no stream may show that it speaks HTTP, and hear why."""
+
+
+async def visit(caller: Caller, agents: Agents) -> None:
+    """Lead ``caller`` to an agent, and end its connection afterwards.
+
+    Cancellation: what it was given is cut off; its connection is left to whoever cancelled.
+    """
+    try:
+        await listen_to(caller, QUIET)
+        stream, greeting = None, b""
+        if caller.head is Head.NOTHING and not caller.has_ended:
+            stream, greeting = await _wait_beside(caller, agents)
+        await _deliver(caller, agents, stream, greeting)
+    except ConnectionRefusedError as exc:
+        await refuse(caller, str(exc))
+
+
+async def listen_to(caller: Caller, seconds: float) -> None:
+    """Hear ``caller`` until the kind of its head is known; if that is a request's, until it is whole.
+
+    :param seconds: how long it may be silent about its kind.
+    """
+    with suppress(EndOfStream):
+        with move_on_after(seconds):
+            while caller.head in (Head.NOTHING, Head.UNCERTAIN):
+                await caller.hear()
+        while caller.head is Head.PART:
+            await caller.hear()
+
+
+async def refuse(caller: Caller, text: str) -> None:
+    """No stream is to be had: say so to whom understands it."""
+    with move_on_after(PATIENCE), suppress(EndOfStream):
+        while caller.head in (Head.NOTHING, Head.UNCERTAIN):
+            await caller.hear()
+    if caller.head.is_http:
+        await answer(caller.connection, bytes(caller.said), 503, text)
+    else:
+        await close(caller.connection)
+
+
+async def _wait_beside(caller: Caller, agents: Agents) -> tuple[muxado.Stream | None, bytes]:
+    """Wait until ``caller`` or an agent speaks.
+
+    :returns: the stream to go on with, if it is that of the silence, and what the agent said.
+
+    :raises ConnectionRefusedError: if no agent takes a stream.
+    """
+    stream, _ = await agents.dial()
+    greeting, ended = b"", False
+
+    async def hear_agent() -> None:
+        nonlocal greeting, ended
+        try:
+            greeting = await stream.receive()
+        except EndOfStream:  # it has nothing to say, and the caller is to know
+            pass
+        except Exception as exc:  # noqa: BLE001 - of whatever type
+            logger.debug("a stream on which nothing was said has ended: %r", exc)
+            ended = True
+            return
+        tasks.cancel_scope.cancel()
+
+    try:
+        async with create_task_group() as tasks:
+            tasks.start_soon(hear_agent)
+            with suppress(EndOfStream):
+                await caller.hear()
+            tasks.cancel_scope.cancel()
+    except BaseException:
+        stream.reset()
+        raise
+    if greeting or not (ended or caller.head not in (Head.NOTHING, Head.OTHER)):
+        return stream, greeting
+    stream.reset()  # a request goes with a stream of its own, in one frame
+    await listen_to(caller, QUIET)
+    return None, b""
+
+
+async def _deliver(
+    caller: Caller, agents: Agents, stream: muxado.Stream | None, greeting: bytes
+) -> None:
+    """Copy between ``caller`` and a stream, and another if that was not taken.
+
+    :raises ConnectionRefusedError: if no agent takes one.
+    """
+    tried: list[Agent] = []
+    while True:
+        if stream is None:
+            stream, agent = await agents.dial(tried)
+            tried.append(agent)
+        copying = Copying(stream, caller, ends_with_a=caller.head.is_http)
+        try:
+            # With the SYN, if it can be: an agent that ends knows then what it was asked.
+            caller.rewind(stream.send_nowait(bytes(caller.said)))
+            if greeting:
+                await caller.send(greeting)
+            await copying.run()
+        except BaseException:
+            stream.reset()
+            raise
+        if copying.failed is not stream or not _may_try_again(caller, copying.failure):
+            await _end(caller, stream, copying)
+            return
+        logger.info("an agent took no request, asking another: %r", copying.failure)
+        stream = None
+
+
+def _is_safe(exc: Exception | None) -> bool:
+    return isinstance(exc, muxado.MuxadoError) and exc.retry.safe
+
+
+def _may_try_again(caller: Caller, exc: Exception | None) -> bool:
+    return _is_safe(exc) and caller.is_kept and not caller.is_answered
+
+
+async def _end(caller: Caller, stream: muxado.Stream, copying: Copying) -> None:
+    """End the connection of ``caller`` as the copying ended."""
+    connection, exc = caller.connection, copying.failure
+    if exc is None:
+        stream.close()
+        await close(connection)
+        return
+    stream.reset()
+    if copying.failed is caller and not isinstance(exc, UnansweredError):
+        logger.debug("a caller is gone: %r", exc)
+        await abort(connection)
+    elif caller.head.is_http and not caller.is_answered:
+        status, text = (503, NOT_EXECUTED) if _is_safe(exc) else (502, MAY_BE_EXECUTED)
+        logger.warning("a caller got %d: %s", status, reason(exc))
+        await answer(connection, bytes(caller.said), status, text)
+    else:
+        logger.warning("a caller was cut off: %s", reason(exc))
+        await abort(connection)

@@ -1,0 +1,64 @@
+"""The gateway as a process, and callers that take all it has."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .processes import running
+from .test_end_to_end import get
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .processes import Running
+
+
+class Tunnel:
+    def __init__(self, gateway: Running, url: str, port: int) -> None:
+        self.gateway, self.url, self.port = gateway, url, port
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+
+
+@pytest.fixture(params=["asyncio", "uvloop", "trio"])
+def tunnel(request: pytest.FixtureRequest) -> Iterator[Tunnel]:
+    """A gateway for 16 callers, and an agent."""
+    loop = ("--loop", request.param)
+    gate = ("gateway", "--listen", "tcp://127.0.0.1:0", "--publish", "127.0.0.1:0")
+    with running(*gate, *loop, "--limit-concurrency", "16") as gateway:
+        url = gateway.wait_for(r"agents connect to (\S+)")
+        port = int(gateway.wait_for(r"callers connect to \S+:(\d+)"))
+        with running("serve", "tests.cli.apps:starlette_app", "--connect", url):
+            gateway.wait_for(r"agent \S+ connected")
+            yield Tunnel(gateway, url, port)
+            assert gateway.end() == 0
+
+
+def test_callers_take_hardly_more_descriptors_than_the_limit_and_leave_none(tunnel: Tunnel) -> None:
+    """Silent ones, which the next caller may take the place of."""
+    before = tunnel.gateway.descriptors()
+    with ExitStack() as callers:
+        for _ in range(100):
+            callers.enter_context(tunnel.connect())
+            assert tunnel.gateway.descriptors() <= before + 16 + 16
+    assert get(tunnel.port) == (200, "hello , start 1")
+    while tunnel.gateway.descriptors() > before:
+        pass
+
+
+def test_a_gateway_without_a_descriptor_goes_on(tunnel: Tunnel) -> None:
+    before = tunnel.gateway.descriptors()
+    tunnel.gateway.limit_descriptors(before + 8)
+    with ExitStack() as callers:
+        served = callers.enter_context(tunnel.connect())
+        served.sendall(b"GET / HTTP/1.1\r\nHost: app\r\n\r\n")
+        assert served.recv(15) == b"HTTP/1.1 200 OK"
+        for _ in range(40):
+            callers.enter_context(tunnel.connect())
+        tunnel.gateway.wait_for("cannot accept a connection: (.*Too many open files)")
+    assert get(tunnel.port) == (200, "hello , start 1")
