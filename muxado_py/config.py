@@ -88,6 +88,12 @@ class Config:
     """Streams the peer may have open, each counted until this side's handler is done with it, so
     that opening and resetting wins nothing (CVE-2023-44487)."""
 
+    max_open_streams: int | None = None
+    """Streams that this side has open at once; at one more ``open_stream`` raises ``StreamLimitError``.
+    None: what the wire's known peers bear without ending the session, those of the peer counted too:
+    512 on yamux and 511 towards a muxado that is no muxado_py (both for Rust's, Go's take more).  A muxado_py
+    on the muxado wire says its own limit (``max_streams``), which holds as well."""
+
     accept_backlog: int = 1_000
     """Streams that wait for ``accept_stream``.  As many as may be open: a burst arrives in one read,
     before any handler has had a turn, and what waits is bounded by ``max_streams`` anyway."""
@@ -136,7 +142,9 @@ class Config:
 
     probe_interval: float = 2.0
     """Seconds between zero-window probes of a blocked stream whose peer has finished sending; the
-    only way to learn that a Go peer closed it.  Longer where there are many: 64 a second are sent."""
+    only way to learn that a Go peer closed it.  Longer where there are many: 64 a second are sent.  On
+    ``smux1``, where a FIN is a full close unless ``half_close`` says otherwise, and nothing holds a sender
+    back, one that goes on sending for two to three of these after the peer's FIN is told so."""
 
     close_timeout: float = 5.0
     """Seconds that closing may take to flush what was written and to say goodbye."""
@@ -178,7 +186,7 @@ class Config:
         make_scheduler(self.scheduler)
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if value is None and name in ("heartbeat_interval", "notsent_lowat"):
+            if value is None and name in _MAY_BE_NONE:
                 continue
             whole = isinstance(low, int)
             fits = isinstance(value, int) or (isinstance(value, float) and not whole)
@@ -228,6 +236,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "send_buffer": (1, MAX_WINDOW),
     "max_frame": (KIB, 2**24 - 1),
     "max_streams": (0, 2**30),
+    "max_open_streams": (0, 2**30),
     "accept_backlog": (1, 2**30),
     "accept_timeout": (0.001, 86_400.0),
     "discard_limit": (0, 2**62),
@@ -247,6 +256,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "notsent_lowat": (1, MAX_WINDOW),
     "stay_awake": (0.0, 0.1),
 }
+_MAY_BE_NONE = ("max_open_streams", "heartbeat_interval", "notsent_lowat")
 _FLAGS = tuple(field.name for field in fields(Config) if isinstance(field.default, bool))
 assert set(_RANGES) < {field.name for field in fields(Config)}
 

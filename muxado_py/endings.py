@@ -116,10 +116,30 @@ class Endings:
         if limit is not None and self._table.local_open >= limit:
             text = f"the peer's limit of open streams, {limit}, is reached; close some first"
             return Failure(StreamLimitError, text, ErrorCode.STREAM_REFUSED, True)
+        too_many = self._too_many()
+        if too_many is not None:
+            return Failure(StreamLimitError, too_many, ErrorCode.STREAM_REFUSED, False)
         if not self._table.has_ids():
             text = "the stream ids of this session are used up; open a new session"
             return Failure(StreamLimitError, text, ErrorCode.STREAMS_EXHAUSTED, False)
         return None
+
+    def _too_many(self) -> str | None:
+        """Which limit of this side's stands against one more stream, in words."""
+        table, most = self._table, self._config.max_open_streams
+        if most is not None:
+            if table.local_open < most:
+                return None
+            return f"Config.max_open_streams, {most}, is reached; close some streams first"
+        most = self._traits.most_streams
+        if most is None or self.peer.is_muxado_py is not False:
+            return None
+        if table.local_open + table.peer_live < most:
+            return None
+        return (
+            f"{most} streams are open in all, and there are peers that end the session at one more; "
+            "close some first, or set Config(max_open_streams=...) if yours takes more"
+        )
 
     def end_stream(self, stream: StreamState, failure: Failure, *, refused: bool = False) -> None:
         """``stream`` is over for the wire; what arrived before stays readable."""

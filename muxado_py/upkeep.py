@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from .deadlines import TICK
 from .errors import ErrorCode
+from .frames import UNLIMITED
 
 if TYPE_CHECKING:
     from .closing import Closing
@@ -52,6 +53,13 @@ class Upkeep:
         self._in = inbound
         self._closing = closing
         self._asked = 0  # the id of the stream that was asked about last
+        traits = wire.traits
+        # Whether a FIN ends both directions, and no window stops who does not know it.
+        self._runs_on = (
+            traits.initial_window == UNLIMITED and not traits.half_close and not config.half_close
+        )
+        # What was sent after the peer's FIN, when this was looked at, and how often it had become more.
+        self._sending_on: dict[StreamState, tuple[int, int]] = {}
         self._most_asked = max(1, int(config.probe_interval * PROBES))
         self._probe_interval = config.probe_interval
         self._probe_due = 0.0
@@ -82,6 +90,7 @@ class Upkeep:
         if now >= self._probe_due - TICK:
             self._probe_due = now + self._probe_interval
             self.look_for_stalled()
+            self.give_up_unread()
         table = self._table
         if table.unacknowledged:
             self._out.forgive_silence(now)
@@ -156,6 +165,22 @@ class Upkeep:
         self.note_stalled()
         for stream in self._table.stalled.expired(now):
             self._in.give_up_stalled(stream)
+
+    def give_up_unread(self) -> None:
+        """``Config.probe_interval`` has passed: who was sending then to a peer that had closed the stream, and
+        still is, would go on for ever where no window stops it."""
+        if not self._runs_on:
+            return
+        before, self._sending_on = self._sending_on, {}
+        for stream in tuple(self._table.live.values()):
+            if stream.finished_there and not stream.finished_here:
+                sent = stream.granted - stream.credit
+                last, times = before.get(stream, (sent, 0))
+                times = times + 1 if sent > last else 0
+                if times == 2:
+                    self._in.give_up_stalled(stream)
+                else:
+                    self._sending_on[stream] = sent, times
 
     def _stalled(self) -> list[StreamState]:
         """Streams that are blocked by their window after the peer's FIN."""

@@ -53,8 +53,8 @@ PEERS = {
     "muxado, foreign": Peer("muxado", foreign=True),
     "yamux": Peer("yamux"),
     "yamux, forgetful": Peer("yamux", forgetful=True),
-    "smux1": Peer("smux1", frozenset(Retry) - {Retry.REFUSED}),
-    "smux2": Peer("smux2", frozenset(Retry) - {Retry.REFUSED}),
+    "smux1": Peer("smux1"),
+    "smux2": Peer("smux2"),
     "muxado1": Peer("muxado1"),
     "yamux, lazy": Peer("yamux", frozenset(Retry) - {Retry.REFUSED}, lazy=True),
 }

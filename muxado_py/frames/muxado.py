@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import ErrorCode
 from .decoding import BodyDecoder
-from .wire import Wire
+from .wire import Traits, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -235,6 +235,9 @@ class Muxado(Wire):
     name: ClassVar[str] = "muxado"
     max_id: ClassVar[int] = MAX_ID
     max_payload: ClassVar[int] = 2**24 - 1
+    traits: ClassVar[Traits] = Traits(
+        most_streams=511,  # the Rust crate's limit is one more, and to reach it is its end
+    )
 
     def __init__(self, *, client: bool) -> None:
         # Go's counters start at 1 and 0 and are raised by two before the first use.

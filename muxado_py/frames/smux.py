@@ -11,9 +11,13 @@ The format (xtaci/smux v1.5.58, ``frame.go`` and ``recvLoop`` in ``session.go``)
     +-----+-----+-------+--------+-----------
     0 SYN    1 FIN    2 PSH  payload    3 NOP    4 UPD (version 2)  consumed32 window32
 
-Everything that smux lacks is an attribute below: no acknowledgement, no reset, no code, no goodbye, and
-no answer to a NOP.  Version 1 has no windows either.  Version 2 has totals: a sender may be ``window``
+Everything that smux lacks is an attribute below: no acknowledgement, no reset, no goodbye, and no answer
+to a NOP.  Version 1 has no windows either.  Version 2 has totals: a sender may be ``window``
 bytes ahead of ``consumed``, modulo 2^32, and the first UPD may *shrink* the 262144 it began with.
+
+What a muxado_py adds: where it refuses a stream it says so by a NOP that has the stream's id, right before
+the FIN.  Everybody else's NOPs have the id 0, and Go looks at none (``recvLoop``); another muxado_py takes it
+for what it is, where a FIN alone would read as an empty answer.
 
 The rule.  Nothing is negotiated, and a Go peer that meets the wrong version stops reading without a
 word (``notifyProtoError``): each header's version is checked, and the message says what to configure.
@@ -118,7 +122,10 @@ class SmuxDecoder(BodyDecoder):
             total, window = _TOTALS.unpack_from(data, pos)
             receiver.consumed(stream_id, total, window)
         elif command == NOP:
-            receiver.noise()
+            if stream_id:
+                receiver.was_reset(stream_id, ErrorCode.STREAM_REFUSED)
+            else:
+                receiver.noise()
         elif command == FIN:
             receiver.finished(stream_id)
         elif stream_id:
@@ -139,7 +146,8 @@ class _Smux(Wire):
 
     version: ClassVar[int]
     max_id: ClassVar[int] = MAX_ID
-    max_payload: ClassVar[int] = 0xFFFF
+    max_payload: ClassVar[int] = 32 * 1024 - 8
+    """With the header no more than what Go sends by default, and all that the Rust crate smux takes."""
 
     def __init__(self, *, client: bool) -> None:
         # Go's counters start at 1 and 0 and are raised by two before the first use.  A client that
@@ -186,7 +194,9 @@ class _Smux(Wire):
 
     @classmethod
     def reset(cls, stream_id: int, code: int) -> bytes:
-        return cls._header(FIN, stream_id)
+        refusal = code in (ErrorCode.STREAM_REFUSED, ErrorCode.ACCEPT_QUEUE_FULL)
+        marked = cls._header(NOP, stream_id) if refusal else b""
+        return marked + cls._header(FIN, stream_id)
 
     @classmethod
     def keep_alive(cls) -> bytes:
@@ -210,7 +220,6 @@ class Smux1(_Smux):
         half_close=False,
         finish_delay=_DELAY,
         has_reset=False,
-        reset_codes=False,
         resets_unknown=False,
         recognizes=False,
         keeps_alive=True,

@@ -75,6 +75,9 @@ class Traits:
     """The reset says why; else one that comes before an acknowledgement is a refusal."""
     resets_unknown: bool = True
     """DATA for a stream that is over is answered with a reset; else it is dropped in silence."""
+    most_streams: int | None = None
+    """How many streams, of both sides together, its known peers that are no muxado_py bear: at one more
+    they end the session."""
     drains_closed: bool = False
     """A stream that this side closed stays known until the peer has finished too: what still comes is
     thrown away and credited, because a reset would destroy what the peer has not read, or because

@@ -170,6 +170,7 @@ class Yamux(Wire):
         initial_window=INITIAL_WINDOW,
         largest_window=LARGEST_WINDOW,
         max_unacknowledged=256,
+        most_streams=512,  # rust-yamux's max_num_streams
         fin_with_data=False,
         reset_codes=False,
         resets_unknown=False,

@@ -54,7 +54,7 @@ ROWS = {
         "V 01 0000 03000000", [("finished", 3)], lambda wire: wire.reset(3, 6)
     ),
     "keep alive (Go)": Row("V 03 0000 00000000", [("noise",)], lambda wire: wire.keep_alive()),
-    "keep alive with a stream's id": Row("V 03 0000 03000000", [("noise",)]),
+    "refusal (muxado_py)": Row("V 03 0000 03000000", [("was_reset", 3, ErrorCode.STREAM_REFUSED)]),
 }
 
 UPDATES = {

@@ -193,6 +193,8 @@ async def test_s_07_an_overflow_of_the_backlog_is_finished_and_nobody_waits(wire
     async with played(config(wire, accept_backlog=1)) as (session, peer):
         start = current_time()
         await peer.say(said(wire, "V 00 0000 03000000", "V 00 0000 05000000"))
+        # The first tells a muxado_py why; Go looks at no NOP.
+        assert await peer.next() == said(wire, "V 03 0000 05000000")
         assert await peer.next() == said(wire, "V 01 0000 05000000")
         assert current_time() - start >= 0.001
         await peer.say(said(wire, "V 02 0200 05000000 6e6f", "V 02 0200 03000000 6f6b"))
@@ -206,6 +208,28 @@ def test_s_07_an_opener_gets_no_signal_and_no_verdict(wire: str) -> None:
     peer, stream = opened(wire)
     peer.connection.receive_eof()
     assert stream.retry is Retry.UNKNOWN
+
+
+@both
+def test_s_07_a_refusal_of_a_muxado_py_is_no_empty_answer(wire: str) -> None:
+    """The FIN alone would read as an application's answer of no bytes."""
+    peer, stream = opened(wire)
+    peer.connection.write(stream, b"?")
+    peer.say("V 03 0000 03000000")
+    assert not stream.finished_there
+    assert isinstance(stream.error(), muxado.StreamRefusedError)
+    assert stream.retry is Retry.REFUSED
+    peer.say("V 01 0000 03000000")
+    assert (peer.frames(), peer.connection.live_streams, peer.ended) == ([], 0, False)
+
+
+@both
+def test_s_07_a_refusal_of_what_was_answered_is_no_promise(wire: str) -> None:
+    peer, stream = opened(wire)
+    peer.say("V 02 0200 03000000 6f6b", "V 03 0000 03000000")
+    assert read_all(peer.connection, stream) == b"ok"
+    assert isinstance(stream.error(), muxado.StreamResetError)
+    assert stream.retry is Retry.PROCESSED
 
 
 @both
@@ -418,6 +442,72 @@ async def test_s_13_a_blocked_writer_fails_some_time_after_the_peers_fin() -> No
             assert info.value.retry is Retry.UNKNOWN
             assert session.statistics().live_streams == 0
             tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("half_close", [False, True])
+async def test_s_13_without_windows_a_writer_is_told_of_a_full_close(half_close: bool) -> None:
+    """Nothing else would ever stop it.  Where FINs may be half closes it goes on."""
+    changes = {"half_close": half_close, "write_timeout": 1e4, "probe_interval": 2.0}
+    async with played(config("smux1", **changes), client=True) as (session, peer):
+        stream = await session.open_stream()
+        async with create_task_group() as tasks:
+
+            async def take() -> None:
+                while True:
+                    await peer.transport.receive()
+                    await sleep(0.01)
+
+            tasks.start_soon(take)
+            await peer.say("01 01 0000 03000000")
+            with pytest.raises(EndOfStream):
+                await stream.receive()
+            start = current_time()
+
+            async def send_for_a_minute() -> None:
+                while current_time() - start < 60:
+                    await stream.send(bytes(20_000))
+
+            if half_close:
+                await send_for_a_minute()
+            else:
+                with pytest.raises(muxado.StreamResetError, match="reads nothing any more"):
+                    await send_for_a_minute()
+                # Three looks, each of which may come a step late by the last digit of this clock.
+                assert 4 <= current_time() - start <= 12.5
+                assert session.statistics().live_streams == 0
+            tasks.cancel_scope.cancel()
+            stream.reset()
+
+
+@pytest.mark.anyio
+async def test_s_13_a_late_answer_is_no_endless_one() -> None:
+    """What is written at once, or in two pieces, however late, is sent."""
+    async with played(config("smux1", probe_interval=2.0), client=True) as (session, peer):
+        stream = await session.open_stream()
+        await peer.say("01 01 0000 03000000")
+        await sleep(7)
+        await stream.send(b"one")
+        await sleep(3)
+        await stream.send(b"two")
+        await sleep(30)
+        await stream.aclose()
+        frames = [await peer.next() for _ in range(4)]
+        assert frames == [
+            "01 00 0000 03000000",
+            "01 02 0300 03000000 6f6e65",
+            "01 02 0300 03000000 74776f",
+            "01 01 0000 03000000",
+        ]
+
+
+@both
+def test_no_frame_is_longer_than_the_rust_crate_takes(wire: str) -> None:
+    """smux 0.2.0 ends the session at more than 32 KiB, header and all."""
+    peer, stream = opened(wire)
+    peer.connection.write(stream, bytes(200_000))
+    bodies = [len(frame.split()[-1]) // 2 for frame in peer.frames()]
+    assert (max(bodies), sum(bodies)) == (32_768 - 8, 200_000)
 
 
 @pytest.mark.anyio
