@@ -76,6 +76,7 @@ class Closing:
         """Abort both directions; a stream whose SYN has not gone leaves no trace on the wire."""
         self._table.release(stream)
         alive = stream.id in self._table.live
+        self._out.drop_unsent(stream)
         stream.fail(_RESET_HERE)
         if self._has_reset or not alive:
             self._out.retire(stream)

@@ -80,6 +80,13 @@ class Config:
     back.  With 64 KiB a lone sender of such blocks had to be woken for each and a half, and one stream was
     a sixth slower on loopback."""
 
+    session_send_buffer: int = 32 * MIB
+    """Bytes of all streams together that wait unsent.  ``send_buffer`` is what a stream may have while a
+    quarter of this is in use; beyond that it shrinks, to an equal part of a half of this for each stream that
+    may be open, 8 KiB with the defaults of both sides and 4 KiB at least.  So 1,000 streams whose peers do
+    not read hold 32 MiB instead of 128, and another can still send.  Of what ``send`` waits with,
+    at most one item for each stream comes on top."""
+
     max_frame: int = 64 * KIB
     """The largest DATA frame sent.  Beside other streams it is 16 KiB or, on a fast transport, a quarter
     of what is handed over at once, which is at most 64 KiB."""
@@ -234,6 +241,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_stream_window": (0, MAX_WINDOW),
     "session_window": (64 * KIB, 2**62),
     "send_buffer": (1, MAX_WINDOW),
+    "session_send_buffer": (KIB, 2**62),
     "max_frame": (KIB, 2**24 - 1),
     "max_streams": (0, 2**30),
     "max_open_streams": (0, 2**30),

@@ -84,7 +84,10 @@ class Connection:
         self._out.control.frame(wire.hello())
         # The commands and questions of every message and stream, without a step between.
         self.has_output = self._out.has_output
+        self.outgoing = self._out
+        """How much may wait on one stream: its ``share``, and its ``low_water`` when there is room again."""
         self.write = self._out.write
+        self.unwrite = self._out.unwrite
         self.read = self._in.read
         self.finish = self._out.finish
         self.close = self._closing.close
@@ -220,10 +223,10 @@ class Connection:
         stream = self._in.peer.new_stream(None, priority or DEFAULT_PRIORITY)
         if stream_type is not None:
             stream.stream_type = stream_type
-            if not self._wire.traits.types_in_syn:
-                stream.write(stream_type.to_bytes(4, "big"))
         self._table.open_local(stream)
         self._out.open(stream)
+        if stream_type is not None and not self._wire.traits.types_in_syn:
+            self._out.write(stream, stream_type.to_bytes(4, "big"))
         return stream
 
     def accept(self) -> StreamState | None:
@@ -232,14 +235,6 @@ class Connection:
         if stream is not None and self._in.speaks_at_hand_off and stream.id in self._table.live:
             self._in.handed_off(stream)
         return stream
-
-    def unwrite(self, stream: StreamState, nbytes: int) -> int:
-        """Take back up to ``nbytes`` of what was written last and is in no frame yet."""
-        taken = stream.unwrite(nbytes)
-        if stream.due_fin:
-            # What held the FIN up is gone, and with it what would have woken the stream.
-            self._out.wake(stream, 0)
-        return taken
 
     def set_priority(self, stream: StreamState, priority: Priority) -> None:
         """From the next frame on; a muxado_py peer is told, for what it sends."""

@@ -56,6 +56,7 @@ class Driver:
         self.config = config
         self.due, self.give_way, self.new_waiter, now = turns_here()
         self.connection = Connection(config, client=is_client, clock=now)
+        self.outgoing = self.connection.outgoing
         self.link = make_link(self.connection, config, self.changed)
         self.pings = Pings(config, self.connection, self.changed)
         self._timekeeper = Timekeeper(

@@ -143,6 +143,7 @@ class Endings:
 
     def end_stream(self, stream: StreamState, failure: Failure, *, refused: bool = False) -> None:
         """``stream`` is over for the wire; what arrived before stays readable."""
+        self._out.drop_unsent(stream)
         stream.fail(failure, refused=refused)
         self._out.retire(stream)
         if not stream.local and not stream.handed_off:

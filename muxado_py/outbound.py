@@ -51,7 +51,6 @@ class Outbound(Readiness):
         "_budget",
         "_data_header",
         "_goodbyes",
-        "_low_water",
         "_max_frame",
         "_most_plain",
         "_pieces",
@@ -62,7 +61,6 @@ class Outbound(Readiness):
 
     def __init__(self, wire: Wire, table: StreamTable, events: Events, config: Config) -> None:
         super().__init__(wire, table, events, config)
-        self._low_water = config.send_buffer // 2
         self._max_frame = min(config.max_frame, wire.max_payload)
         # The longest piece that goes as it is, without a thought of what else waits.
         self._plain = self._most_plain = 0 if self._holds else min(SHARED_FRAME, self._max_frame)
@@ -108,6 +106,8 @@ class Outbound(Readiness):
             self._shared = max(budget // SHARES, min(SHARED_FRAME, budget), LEAST_FRAME)
             self._plain = min(self._most_plain, self._shared)
         self.scheduler.serve(self._cut, budget)
+        if self.share < self._most:
+            self._share_out()
         if self._goodbyes and self._may_say_goodbye:
             out.extend(self._goodbyes)
             self._goodbyes.clear()
@@ -130,7 +130,7 @@ class Outbound(Readiness):
         out.append(self._data_header(stream.id, nbytes, False))
         stream.take(nbytes, out)
         self.sent += nbytes
-        if stream.writer_waits and stream.unsent <= self._low_water:
+        if stream.writer_waits and stream.unsent <= self.low_water:
             stream.writer_waits = False
             self._events.writers(stream)
         return nbytes, stream.unsent > 0 and stream.credit > 0
@@ -179,7 +179,7 @@ class Outbound(Readiness):
             more = more and stream.id not in self.control.held
         if fin:
             self._finish(stream)
-        if stream.writer_waits and stream.unsent <= self._low_water:
+        if stream.writer_waits and stream.unsent <= self.low_water:
             stream.writer_waits = False
             self._events.writers(stream)
         return nbytes, more

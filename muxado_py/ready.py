@@ -23,7 +23,7 @@ from .control import ControlQueue
 from .errors import ErrorCode
 from .frames import UNLIMITED
 from .scheduler import make_scheduler
-from .shares import Shares
+from .shares import ASSUMED_STREAMS, Shares
 
 if TYPE_CHECKING:
     from .config import Config
@@ -40,10 +40,13 @@ class Readiness:
 
     __slots__ = (
         "_acknowledges",
+        "_buffer",
         "_events",
         "_holds",
+        "_look_at",
         "_mark_ready",
         "_max_draining",
+        "_most",
         "_shares",
         "_starving",
         "_table",
@@ -53,9 +56,12 @@ class Readiness:
         "blocked",
         "control",
         "ease",
+        "low_water",
         "scheduler",
         "sent",
         "session_limit",
+        "share",
+        "written",
     )
 
     def __init__(self, wire: Wire, table: StreamTable, events: Events, config: Config) -> None:
@@ -79,6 +85,14 @@ class Readiness:
         """Streams that have their share of the session: until more of it is free, or they are read."""
         self._starving: dict[StreamState, None] = {}  # those of them that hold not even their floor
         self._shares: Shares | None = None  # of the peer's session, once it was told
+        self.written = 0
+        """Payload bytes that streams were given to send, less those that were taken back."""
+        self._most = self.share = config.send_buffer
+        """How much of that may wait on one stream."""
+        self.low_water = self.share // 2
+        """And how much when there is room again."""
+        self._buffer = Shares(config.session_send_buffer, config.max_streams + ASSUMED_STREAMS)
+        self._look_at = 0  # how much must have been written when ``share`` may be another
         # Those whose SYN waits for acknowledgements.
         self._unopened: OrderedDict[StreamState, None] = OrderedDict()
 
@@ -86,6 +100,7 @@ class Readiness:
 
     def divide(self, room: int | None, streams: int) -> None:
         """A muxado_py said how much its session takes unread; ``streams`` can be open in all."""
+        self._buffer = Shares(self._buffer.room, streams)
         if room:
             self._shares = Shares(room, streams)
             self._set_ease()
@@ -135,12 +150,37 @@ class Readiness:
         self._mark_ready(stream, 0)
 
     def write(self, stream: StreamState, data: bytes) -> None:
-        """Queue ``data``; the caller looks at ``stream.unsent`` to know when to stop."""
+        """Queue ``data``; the caller looks at ``stream.unsent``, and at ``share``, to know when to stop."""
         stream.write(data)
+        size = len(data)
+        self.written = written = self.written + size
+        if written > self._look_at:
+            self._share_out()
         if self._holds:
-            self.wake(stream, len(data))
+            self.wake(stream, size)
         elif stream.credit > 0 or stream.id is None:
-            self._mark_ready(stream, len(data))
+            self._mark_ready(stream, size)
+
+    def _share_out(self) -> None:
+        """How much may wait on one stream, where so much waits on all."""
+        buffer = self._buffer
+        self.share = buffer.window(self._most, buffer.room - self.written + self.sent)
+        self.low_water = self.share // 2
+        self._look_at = self.written + buffer.room // 64
+
+    def unwrite(self, stream: StreamState, nbytes: int) -> int:
+        """Take back up to ``nbytes`` of what was written last and is in no frame yet."""
+        taken = stream.unwrite(nbytes)
+        self.written -= taken
+        if stream.due_fin:
+            # What held the FIN up is gone, and with it what would have woken the stream.
+            self.wake(stream, 0)
+        return taken
+
+    def drop_unsent(self, stream: StreamState) -> None:
+        """Nothing that waits on ``stream`` will be sent."""
+        self.written -= stream.unsent
+        stream.drop_unsent()
 
     def wake(self, stream: StreamState, nbytes: int) -> None:
         """``stream`` has ``nbytes`` more to send than before, of bytes or of credit, or a FIN."""

@@ -40,11 +40,10 @@ class StreamState(Sending, Receiving):
         return Retry.REFUSED if refused and not self.heard else Retry.UNKNOWN
 
     def fail(self, failure: Failure, *, refused: bool = False) -> None:
-        """End both directions, unless an earlier failure stands; unsent bytes are lost."""
+        """End both directions, unless an earlier failure stands."""
         if self.failure is None:
             self.failure = failure
             self.retry = self.verdict(refused=refused)
-        self.drop_unsent()
 
     def error(self) -> Exception:
         """A new exception for the failure that stands."""

@@ -165,8 +165,8 @@ class Stream(ByteStream):
     # Sending.
 
     async def send(self, item: bytes | bytearray | memoryview) -> None:
-        """Send bytes; waits only while more than ``Config.send_buffer`` is unsent, and then until no
-        more than half of it is.
+        """Send bytes; waits only while more than ``Config.send_buffer`` is unsent, or its share of
+        ``Config.session_send_buffer`` where that is short, and then until no more than half of it is.
 
         :param item: any length; ``bytes`` are kept without a copy.
         :raises TypeError: if ``item`` is nothing that has bytes.
@@ -192,7 +192,7 @@ class Stream(ByteStream):
         if data:
             driver.connection.write(state, data)
             driver.rouse()
-        if state.unsent > driver.config.send_buffer:
+        if state.unsent > driver.outgoing.share:
             await self._until_room(len(data))
 
     async def _until_room(self, written: int) -> None:
@@ -200,7 +200,7 @@ class Stream(ByteStream):
         state, driver = self._state, self._driver
         self._sending = True
         try:
-            while state.unsent > driver.config.send_buffer // 2:
+            while state.unsent > driver.outgoing.low_water:
                 state.writer_waits = True
                 waiter = driver.new_waiter()
                 callback, state.writer = state.writer, waiter
@@ -228,7 +228,7 @@ class Stream(ByteStream):
         self._check_sendable()
         state = self._state
         whole = data if type(data) is bytes else view_of(data)
-        room = self._driver.config.send_buffer - state.unsent
+        room = self._driver.outgoing.share - state.unsent
         taken = min(len(whole), max(0, room))
         if taken:
             # Slicing bytes whole gives the same object; others are copied, for they may change.

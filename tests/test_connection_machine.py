@@ -91,6 +91,7 @@ class Applications(RuleBasedStateMachine):
         )
         if traits.initial_window is None:
             config = replace(config, initial_window=window, stream_window=window * 3)
+        self.send_buffer = config.send_buffer
         self.pair = Pair(config, chunk=chunk, foreign=foreign and traits.recognizes)
         self.sides = (self.pair.client, self.pair.server)
         self.accepted: dict[Connection, set[int]] = {side: set() for side in self.sides}
@@ -244,6 +245,9 @@ class Applications(RuleBasedStateMachine):
             assert end.state.unsent >= 0
         for side in getattr(self, "sides", ()):
             assert side.unread >= 0
+            out = side._out
+            assert out.written - out.sent == sum(stream.unsent for stream in side._table)
+            assert 0 <= out.low_water <= out.share <= self.send_buffer
             assert side.peer_streams >= 0
             assert side.backlog <= 3
 

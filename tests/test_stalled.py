@@ -126,6 +126,7 @@ def check_bounds(pair: Pair) -> None:
         assert 0 <= side.unread <= SMALL.session_window
         out = side._out
         assert out.sent <= out.session_limit
+        assert out.written - out.sent == sum(stream.unsent for stream in out._table)
         for stream in out._table:
             assert stream.credit <= stream.peer_window
         assert set(out._starving) <= set(out.blocked)
@@ -154,3 +155,24 @@ def test_who_is_read_goes_on_whatever_the_others_do(
         assert not out.blocked
         assert out.session_limit - out.sent >= SMALL.session_window * 15 // 16
         assert not pair.other(side)._in.peer.pressed
+
+
+@pytest.mark.parametrize("wire", sorted(WIRES))
+def test_what_waits_to_be_sent_is_bounded_and_who_comes_late_can_send(wire: str) -> None:
+    """Nobody takes anything: each of many streams is given as much as ``send`` would take before it waits."""
+    config = Config(wire=wire, session_send_buffer=2 * MIB, max_streams=56)
+    pair = Pair(config)
+    side = pair.client
+    for _ in range(200):
+        stream = side.open(None, None)
+        while stream.unsent < side.outgoing.share:
+            side.write(stream, bytes(min(1024, side.outgoing.share - stream.unsent)))
+    waiting = sum(stream.unsent for stream in side._table)
+    assert MIB < waiting <= 2 * MIB
+    late = side.open(None, None)
+    assert late.unsent < side.outgoing.share >= 4 * KIB
+    for stream in list(side._table):
+        side.reset(stream, 7)
+    side.write(side.open(None, None), b"x")
+    side.data_to_send(2**20)
+    assert side.outgoing.share == config.send_buffer

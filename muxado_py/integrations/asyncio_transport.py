@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ("MuxTransport", "NowaitStream", "open_connection")
 
-_READ_SIZE = 256 * 1024  # what asyncio's own transport asks of recv()
+_READ_SIZE = 64 * 1024
+"""What a protocol is given at once.  asyncio's transport asks recv() for 256 KiB; a protocol that then pauses
+holds all of it, outside of the session's bound, and there may be a thousand."""
 
 _STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
@@ -114,6 +116,8 @@ class MuxTransport(transports._FlowControlMixin):
         self._lost = asyncio.Event()
         self._read_scheduled = True
         self._write_scheduled = False
+        # The stream has a buffer, of which ``Config`` is the bound; what waits here comes on top.
+        self.set_write_buffer_limits(high=0)
         self.set_protocol(protocol)
         stream.set_callbacks(self._on_readable, self._on_writable)
         self._soon(self._protocol.connection_made, self)
