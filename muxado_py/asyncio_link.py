@@ -25,16 +25,15 @@ session loudly, so it is raised in the task that runs the link.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from anyio import Event
 
-from .attributes import socket_attributes, tls_attributes
 from .blocks import Blocks
 from .flight import WAIT
 from .link import Link, describe
+from .tls_transport import salvaged
 from .turns import callback_context
 
 if TYPE_CHECKING:
@@ -52,14 +51,12 @@ __all__ = ("AsyncioLink",)
 MUCH = 64 * 1024
 """Bytes from which on a copy costs more than a list of pieces for the transport."""
 
-SALVAGE = 64 * 1024
-"""Bytes to ask for at a time, behind a failed write."""
-
 
 class AsyncioLink(Link, asyncio.BufferedProtocol):
     """Drives a connection over an asyncio transport; see :class:`~muxado_py.link.Link`.
 
     :param transport: one that does not read yet, and whose protocol is ``held``.
+    :param attributes: what the transport tells of itself.
     :param path: who knows what the peer's kernel has taken, if anybody does.
     :param flight: what says how much bulk may be on its way, if anything does.
     :param vigil: what says whether to stay awake for what comes next, if anything does.
@@ -71,6 +68,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         held: Held,
         connection: Connection,
         changed: Callable[[], None],
+        attributes: Mapping[Any, Callable[[], Any]],
         *,
         path: PathSource | None = None,
         flight: Flight | None = None,
@@ -80,6 +78,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         loop = asyncio.get_running_loop()
         self._transport = transport
         self._held = held
+        self._attributes = attributes
         self._time = loop.time
         self._call_soon = loop.call_soon
         self._call_later = loop.call_later
@@ -105,9 +104,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        raw = self._transport.get_extra_info("socket")
-        ssl_object = self._transport.get_extra_info("ssl_object")
-        return socket_attributes(raw) | (tls_attributes(ssl_object) if ssl_object else {})
+        return self._attributes
 
     def _start(self, tasks: TaskGroup) -> None:
         self._tasks = tasks
@@ -155,7 +152,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         self._receive_end("")
-        return not self._secure  # TLS has no half close; TCP's other direction is ours to end
+        return True  # the other direction is ours to end
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
@@ -171,10 +168,8 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
 
     def _salvage(self) -> None:
         """After a failed write: asyncio reads no more, but the peer's goodbye may lie before its end."""
-        with suppress(OSError), self._transport.get_extra_info("socket").dup() as raw:
-            raw.setblocking(False)
-            while data := raw.recv(SALVAGE):
-                self._take(data)
+        for data in salvaged(self._transport.get_extra_info("socket")):
+            self._take(data)
 
     # Writing.
 

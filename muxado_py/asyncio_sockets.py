@@ -31,12 +31,13 @@ from anyio.lowlevel import checkpoint
 
 from .accepting import Accepting
 from .asyncio_link import AsyncioLink
+from .attributes import socket_attributes, tls_attributes
 from .connected import Connected
 from .flight import Flight
 from .held import Held
-from .link import GOODBYE_WAIT
 from .stream_sockets import Sockets
 from .tcp_info import TcpInfo
+from .tls_transport import TLSTransport
 from .vigil import Vigil, may_stay_awake
 
 if TYPE_CHECKING:
@@ -53,75 +54,51 @@ __all__ = ("AsyncioSockets",)
 EYEBALLS_DELAY = 0.25
 """Seconds until the next address is tried beside the one before (RFC 8305, section 5)."""
 
-NO_LIMIT = 2.0**20
-"""Seconds; whoever asks for a handshake bounds it."""
-
 
 class _AsyncioConnected(Connected):
     def __init__(self, transport: asyncio.Transport, held: Held) -> None:
         self._transport = transport
         self._held = held
+        self._raw: socket.socket = transport.get_extra_info("socket")
+        self._attributes = socket_attributes(self._raw)
 
     def raw_socket(self) -> socket.socket:
-        raw: socket.socket = self._transport.get_extra_info("socket")
-        return raw
+        return self._raw
 
     async def secure(
         self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None
     ) -> None:
-        held = Held(secure=True)
-        loop = asyncio.get_running_loop()
-
-        async def handshake() -> asyncio.Transport | None:
-            if self._transport.is_closing():  # start_tls would wait for ever
-                return None
-            return await loop.start_tls(
-                self._transport,
-                held,
-                context,
-                server_side=server_side,
-                server_hostname=hostname,
-                ssl_handshake_timeout=NO_LIMIT,
-                ssl_shutdown_timeout=GOODBYE_WAIT,
-            )
-
-        self._transport.set_write_buffer_limits(high=1)
-        task = loop.create_task(handshake())
-        # The next turn schedules the beginning of the handshake and of reading, and then this: what
-        # was read already comes behind the one and before anything of the other.
-        loop.call_soon(loop.call_soon, self._replay)
-        secured = await task
-        if secured is None:
+        if self._transport.is_closing():
             raise ConnectionResetError("it ended during the TLS handshake")
-        secured.pause_reading()
+        held = Held()
+        secured = TLSTransport(
+            self._transport, held, context, server_side=server_side, hostname=hostname
+        )
+        try:
+            await secured.handshake(self._held.early, ended=self._held.ended)
+        except OSError:
+            if (
+                server_side
+            ):  # a dialer has read all that there is, and its alert goes before its end
+                await secured.refuse()
+            raise
         held.transport = self._transport = secured
+        self._attributes |= tls_attributes(secured.get_extra_info("ssl_object"))
         self._held = held
 
     async def look_ahead(self) -> bytes:
         return await self._held.more()
 
-    def _replay(self) -> None:
-        """Give the protocol of the handshake what its predecessor was given."""
-        if self._transport.is_closing():
-            return
-        protocol = cast("asyncio.BufferedProtocol", self._transport.get_protocol())
-        early = b"".join(self._held.early)
-        while early:
-            buffer = memoryview(protocol.get_buffer(len(early)))
-            size = min(len(early), len(buffer))
-            buffer[:size] = early[:size]
-            protocol.buffer_updated(size)
-            early = early[size:]
-
     def link(
         self, connection: Connection, config: Config, changed: Callable[[], None]
     ) -> AsyncioLink:
-        path = TcpInfo.of(self.raw_socket())
+        path = TcpInfo.of(self._raw)
         return AsyncioLink(
             self._transport,
             self._held,
             connection,
             changed,
+            self._attributes,
             path=path,
             flight=Flight(path, perf_counter)
             if path is not None and config.cap_in_flight

@@ -1,15 +1,19 @@
-"""Attributes: what a transport of asyncio tells of itself, under anyio's names.
+"""Attributes: what a transport tells of itself, under anyio's names, also when it is over.
 
 Where data comes from and goes to.  ``Session.extra_attributes`` shows them; an application that asks a
 stream of anyio's for its peer's address or certificate asks a session in the same words.
 
 The rule.  The keys and the forms of the values are those of anyio's own ``SocketStream`` and ``TLSStream``.
 
-The trap.  A socket whose peer is gone already has no addresses, and raises.
+They are asked for when a connection is made, and
+remembered: what can be asked of a session can be asked after its end.
+
+The trap.  A socket whose peer is gone already has no addresses, and raises; uvloop's has nothing at all.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,24 +25,41 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-__all__ = ("socket_attributes", "tls_attributes")
+    from anyio import TypedAttributeProvider
+
+__all__ = ("remembered", "socket_attributes", "tls_attributes")
+
+
+def remembered(provider: TypedAttributeProvider) -> dict[Any, Callable[[], Any]]:
+    """What ``provider`` tells of itself now; what it cannot tell is left out."""
+    attributes: dict[Any, Callable[[], Any]] = {}
+    with suppress(Exception):  # whatever a foreign transport, or one that is gone, may raise
+        for attribute, ask in provider.extra_attributes.items():
+            with suppress(Exception):
+                attributes[attribute] = partial(_same, ask())
+    return attributes
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def socket_attributes(raw: socket.socket) -> dict[Any, Callable[[], Any]]:
     """What anyio's socket streams tell of themselves."""
-    try:
-        local, remote = _address(raw.getsockname()), _address(raw.getpeername())
-    except OSError:  # it is disconnected already
-        return {}
+    family = raw.family
     attributes: dict[Any, Callable[[], Any]] = {
-        SocketAttribute.family: lambda: raw.family,
+        SocketAttribute.family: lambda: family,
         SocketAttribute.raw_socket: lambda: raw,
-        SocketAttribute.local_address: lambda: local,
-        SocketAttribute.remote_address: lambda: remote,
     }
-    if isinstance(local, tuple) and isinstance(remote, tuple):
-        attributes[SocketAttribute.local_port] = lambda: local[1]
-        attributes[SocketAttribute.remote_port] = lambda: remote[1]
+    for side, port, ask in (
+        (SocketAttribute.local_address, SocketAttribute.local_port, raw.getsockname),
+        (SocketAttribute.remote_address, SocketAttribute.remote_port, raw.getpeername),
+    ):
+        with suppress(OSError):  # it is disconnected already
+            address = _address(ask())
+            attributes[side] = partial(_same, address)
+            if isinstance(address, tuple):
+                attributes[port] = partial(_same, address[1])
     return attributes
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from anyio import BrokenResourceError, EndOfStream, aclose_forcefully
 from anyio.abc import SocketAttribute
-from anyio.streams.tls import TLSStream
 
 from .layers import stop_reading_ahead
 from .stream_link import StreamLink
 from .tcp_info import TcpInfo
+from .tls_stream import TLSByteStream
 
 if TYPE_CHECKING:
     import socket
@@ -87,16 +87,12 @@ class StreamConnected(Connected):
     async def secure(
         self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None
     ) -> None:
+        secured = TLSByteStream(self._stream, context, server_side=server_side, hostname=hostname)
         try:
-            self._stream = await TLSStream.wrap(
-                self._stream,
-                server_side=server_side,
-                hostname=hostname,
-                ssl_context=context,
-                standard_compatible=False,
-            )
+            await secured.handshake()
         except (BrokenResourceError, EndOfStream) as exc:
             raise ConnectionResetError("it ended during the TLS handshake") from exc
+        self._stream = secured
 
     async def look_ahead(self) -> bytes:
         data = await self._stream.receive()

@@ -8,8 +8,8 @@ transport's protocol; ``auto`` looks at it before.
 
 The rule.  Nothing is lost and little is kept: reading is paused at once, and again whenever something came.
 
-The trap.  Event loops differ in what they do unasked.  uvloop begins to read whatever it is told, TLS may
-read with its handshake, and an end that was scheduled before the link took over still comes here.
+The trap.  Event loops differ in what they do unasked.  uvloop begins to read whatever it is told,
+and an end that was scheduled before the link took over still comes here.
 """
 
 from __future__ import annotations
@@ -24,24 +24,27 @@ from .turns import wake
 __all__ = ("Held",)
 
 
-class Held(asyncio.Protocol):
+ROOM = 16 * 1024
+"""Bytes to read at a time: the first bytes of a session are few."""
+
+
+class Held(asyncio.BufferedProtocol):
     """A connection between its making and its session: nothing of it is lost.
 
-    :param secure: whether it is TLS, which has no half close.
     :ivar transport: to stop reading as soon as something came.
     :ivar early: what came before the session was there.  uvloop begins to read whatever it is told,
-        and TLS may read it with its handshake.
+        and a listener may look for its wire.
     :ivar lost: how the connection ended, if it did.
     :ivar successor: the link, once there is one: an end that was scheduled before comes here still.
     """
 
-    def __init__(self, *, secure: bool = False) -> None:
+    def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.early: list[bytes] = []
         self.ended = False
         self.lost: tuple[Exception | None] | None = None
         self.successor: asyncio.BaseProtocol | None = None
-        self._secure = secure
+        self._room = memoryview(b"")
         self._looked_at = 0  # how many of ``early``
         self._waiter: asyncio.Future[None] | None = None
 
@@ -49,8 +52,12 @@ class Held(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self.transport.pause_reading()
 
-    def data_received(self, data: bytes) -> None:
-        self.early.append(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        self._room = memoryview(bytearray(ROOM))
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.early.append(bytes(self._room[:nbytes]))
         if self.transport is not None:
             self.transport.pause_reading()
         self._wake()
@@ -58,7 +65,7 @@ class Held(asyncio.Protocol):
     def eof_received(self) -> bool:
         self.ended = True
         self._wake()
-        return not self._secure
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = (exc,)

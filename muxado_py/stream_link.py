@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import EndOfStream, Event, current_time, move_on_after
 from anyio.lowlevel import checkpoint
 
+from .attributes import remembered
 from .link import GOODBYE_WAIT, FlushSize, Link, describe
 
 if TYPE_CHECKING:
@@ -58,13 +59,14 @@ class StreamLink(Link):
             self._flush_size = FlushSize(BLIND_FLUSH)
         self._early = early
         self._transport = transport
+        self._attributes = remembered(transport)
         self._wake: Event | None = None  # rouses the writer
         self._expecting = False  # whether it is roused behind tasks that write at once
         self._resume: Event | None = None  # rouses the reader
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return self._transport.extra_attributes
+        return self._attributes
 
     def rouse(self) -> None:
         if self._wake is not None and self._connection.has_output():

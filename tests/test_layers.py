@@ -56,10 +56,13 @@ SESSION = (
     "tcp_info",
     "vigil",
     "link",
-    "stream_link",
     "attributes",
+    "stream_link",
     "blocks",
     "held",
+    "tls",
+    "tls_stream",
+    "tls_transport",
     "asyncio_link",
     "layers",
     "connected",
@@ -226,7 +229,7 @@ def test_the_core_waits_for_nothing_and_opens_nothing() -> None:
 
 
 LOOPS = {
-    "asyncio": {*ECOSYSTEM, "turns", "held", "asyncio_link", "asyncio_sockets"},
+    "asyncio": {*ECOSYSTEM, "turns", "held", "tls_transport", "asyncio_link", "asyncio_sockets"},
     "trio": {"trio_turns"},
     "socket": {*ECOSYSTEM, "bridging", "endpoints", "asyncio_sockets", "tcp_info"},
 }
