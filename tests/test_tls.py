@@ -28,12 +28,17 @@ if TYPE_CHECKING:
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 
+def own_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Which this test may change."""
+    return tls_contexts.__wrapped__()
+
+
 # The codec.
 
 
 def codecs(version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> tuple[TLSCodec, TLSCodec]:
     """Two that have agreed."""
-    near_ssl, far_ssl = tls_contexts()
+    near_ssl, far_ssl = own_contexts()
     near_ssl.maximum_version = version
     near = TLSCodec(near_ssl, server_side=False, hostname="localhost")
     far = TLSCodec(far_ssl, server_side=True, hostname=None)
@@ -146,7 +151,7 @@ async def dialed(port: int, context: ssl.SSLContext) -> Connected:
 @pytest.mark.anyio
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_the_first_bytes_may_come_with_the_handshake(version: ssl.TLSVersion) -> None:
-    near_ssl, far_ssl = tls_contexts()
+    near_ssl, far_ssl = own_contexts()
     far_ssl.maximum_version = version
     peer = Peer(far_ssl)
     said = bytes(range(256)) * 400
@@ -250,7 +255,7 @@ async def logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
 
 def demanding() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """A server that wants a certificate, and a client that has none."""
-    near_ssl, far_ssl = tls_contexts()
+    near_ssl, far_ssl = own_contexts()
     far_ssl.verify_mode = ssl.CERT_REQUIRED
     return near_ssl, far_ssl
 
