@@ -8,7 +8,7 @@ The layout, in the order data flows in::
     table, deadlines, budgets           all streams
     scheduler/    who writes next
     inbound, outbound, connection       the protocol's rules, sans-IO
-    link, pings, liveness, timekeeper, driver, stream, session, scope    tasks, timers and cancellation, on anyio
+    link, parting, pings, liveness, timekeeper, driver, stream, session, scope    tasks, timers and cancellation, on anyio
     endpoints     sessions by URL
     integrations/ servers, clients and sockets of the ecosystem
     cli/          the ``muxado`` command
@@ -36,6 +36,7 @@ from .errors import (
     StreamRefusedError,
     StreamResetError,
     TransportError,
+    UndeliveredError,
 )
 from .integrations import (
     MissingExtraError,
@@ -75,6 +76,7 @@ __all__ = (
     "StreamRefusedError",
     "StreamResetError",
     "TransportError",
+    "UndeliveredError",
     "bridge",
     "client",
     "connect",

@@ -37,6 +37,7 @@ from .tls_transport import salvaged
 from .turns import callback_context
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping
 
     from anyio.abc import TaskGroup
@@ -90,6 +91,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self._reading = True
         self._scheduled = 1  # flushes that the loop is to call; at first the one of _start
         self._flushing = 0  # bytes of the flush under way
+        self._held_pieces: list[bytes | memoryview] | None = None  # it, once the transport waits
         self._flush_began = 0.0
         self._flight = flight
         self._full = False  # whether the last flush left more to send than it took
@@ -123,12 +125,34 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             self._transport.resume_reading()
         self._call_soon(self._flush)  # whatever has come until now
 
+    async def send_end(self) -> bool:
+        if self._transport.is_closing() or not self._transport.can_write_eof():
+            return False
+        self._mute = True  # a heartbeat that is due meanwhile would be a mistake
+        self._transport.write_eof()
+        return True
+
     async def _close_transport(self) -> None:
         self._transport.close()
         try:
             await self._closed.wait()
         finally:
-            self._transport.abort()
+            await self._abort_transport()
+
+    async def _abort_transport(self) -> None:
+        self._leave_behind(self._transport.get_write_buffer_size())
+        self._transport.abort()
+
+    def _leave_behind(self, nbytes: int) -> None:
+        """The transport will not take the last ``nbytes`` of what it holds."""
+        if self._held_pieces and nbytes:
+            frames = b"".join(self._held_pieces)
+            self.left = frames, max(0, len(frames) - nbytes)
+        self._held_pieces = None
+
+    def _raw_socket(self) -> socket.socket | None:
+        raw: socket.socket | None = self._transport.get_extra_info("socket")
+        return raw
 
     # Reading.
 
@@ -145,8 +169,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             self._receive(data, self._time())
         except BaseException as exc:  # noqa: BLE001 - a mistake of ours, whatever it is
             self._mistake(exc)
-        connection = self._connection
-        if not connection.may_read() and connection.events.ended is None and not self._lost:
+        if not (self.should_read() or self._lost):
             self._reading = False
             self._transport.pause_reading()
 
@@ -157,6 +180,8 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         self._closed.set()
+        self._count_missing()
+        self._leave_behind(self._flushing)
         self.writing_since = None
         if exc is not None and not self._secure:
             self._salvage()
@@ -192,8 +217,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self._call_soon(self._flush, pressing)
 
     def _go_on_reading(self) -> None:
-        connection = self._connection
-        if connection.may_read() or connection.events.ended is not None:
+        if self.should_read():
             self._reading = True
             if not self._transport.is_closing():
                 self._transport.resume_reading()
@@ -224,7 +248,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
 
     def _may_write(self) -> bool:
         """Whether the transport is there, and has taken all that it was given."""
-        return self.writing_since is None and not self._lost
+        return self.writing_since is None and not (self._lost or self._mute)
 
     def _ask_again(self) -> None:
         self._scheduled += 1
@@ -261,6 +285,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         else:
             self._transport.write(b"".join(pieces))
         if self.writing_since is not None:
+            self._held_pieces = pieces
             return
         now = perf_counter()
         self._flush_size.taken(size, self._flush_began, now)
@@ -287,6 +312,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         """It has let go of all of it."""
         if self.writing_since is not None:
             self.writing_since = None
+            self._held_pieces = None
             self._flush_size.taken(self._flushing, self._flush_began, perf_counter())
             # Not here: asyncio reports the end twice if a write in this callback fails
             # (python/cpython#156512).

@@ -41,6 +41,7 @@ from .errors import (
 from .events import Events
 from .frames import HEAD, WIRES, mistaken
 from .inbound import Inbound
+from .losses import payload_of
 from .outbound import Outbound
 from .scheduler import DEFAULT_PRIORITY, check_priority
 from .table import StreamTable
@@ -137,6 +138,11 @@ class Connection:
         )
 
     @property
+    def payload_sent(self) -> int:
+        """Bytes of streams that were cut into frames so far."""
+        return self._out.sent
+
+    @property
     def live_streams(self) -> int:
         """Streams that one side has not finished, or that wait for their SYN to go.
 
@@ -187,9 +193,12 @@ class Connection:
 
         :param cause: what the transport said, if it failed.
         """
+        self._in.decode_rest()
         foreseen = self.events.go_away is not None
         if self._wire.traits.silent_end and not (cause or self._in.midway):
-            foreseen = foreseen or all(stream.released for stream in self._table)
+            foreseen = foreseen or all(
+                stream.released or stream.waits_whole for stream in self._table
+            )
         if foreseen:
             self._in.end(CLOSED_BY_PEER)
             return
@@ -203,6 +212,16 @@ class Connection:
                 True,
             )
         )
+
+    # What an end has cost.
+
+    def lost(self, *, unsaid: bool) -> list[tuple[int | None, int]]:
+        """Streams with what was in no frame when the session ended; see :meth:`Losses.count`."""
+        return self._in.losses.count(unsaid=unsaid)
+
+    def payload_of(self, frames: bytes, skip: int) -> dict[int, int]:
+        """What of ``frames`` of ours, from there on, is whose; see :func:`.losses.payload_of`."""
+        return payload_of(self._wire, frames, skip)
 
     # C. Commands: streams.
 
@@ -264,6 +283,9 @@ class Connection:
         for stream in self._table:
             if not stream.local and not stream.handed_off and stream.id is not None:
                 self._in.refuse(stream, ErrorCode.STREAM_REFUSED)
+        for stream in self._table.waiting_for_accept():  # what a goodbye left
+            self._table.withdraw(stream)
+            self._in.drop_unread(stream)
 
     def announce_go_away(self) -> None:
         """The first half of a drain: open and take no more, but refuse nothing that is on its way."""

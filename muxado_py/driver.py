@@ -5,7 +5,8 @@ sessions and streams act on the core directly.  After each act of either kind ``
 core's events: whoever waits is woken, and the link if there is something for it.
 
 How it ends.  Whatever the reason, the core's ``ended`` is set once, and ``over`` with it.  The link
-then says what is left to say within a deadline and closes the transport; ``closed`` is set last.
+then says what is left to say within a deadline and closes the transport; ``closed`` is set last.  What that has
+to keep is in :mod:`~muxado_py.parting`.
 
 The rule.  Its tasks raise nothing into the application's task group: a session that fails shows it
 where the application uses it.
@@ -20,11 +21,13 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from anyio import CancelScope, Event, create_task_group, sleep
+from anyio import CancelScope, Event, create_task_group, current_time, sleep
 from anyio.abc import SocketAttribute
 
 from .connection import CLOSED_HERE, Connection
+from .delivery import undelivered
 from .errors import ErrorCode, Retry, StreamClosedError
+from .parting import GOODBYE_WAIT
 from .pings import Pings
 from .timekeeper import Timekeeper
 from .turns import callback_context, turns_here, wake
@@ -71,6 +74,7 @@ class Driver:
         self.events = self.connection.events
         self.rouse = self.link.rouse
         self._accepting = True
+        self._tells = True  # whether whoever closes the session is told what it lost
         self._acceptors: dict[Waiter, None] = {}  # who waits for a stream in accept
         self._takers: list[Callable[[StreamState], None]] = []  # who is given every stream
         self._letting_go = False  # a task waits to let held streams go
@@ -186,6 +190,46 @@ class Driver:
         while self._tasks is None:
             await self._running.wait()
         return self._tasks
+
+    async def close(self, flush_by: float, close_by: float) -> None:
+        """End the session by the contract of :mod:`~muxado_py.parting`.
+
+        :param flush_by: until when what was written may be cut into frames.
+        :param close_by: until when all of it may take.
+        :raises UndeliveredError: if bytes were lost; the first time, unless somebody gave up.
+
+        Cancellation: gives up.
+        """
+        parting = self.link.parting
+        parting.deadline = min(parting.deadline, close_by)
+        if not self.over.is_set():
+            self.link.begin_parting()
+            try:
+                with CancelScope(deadline=flush_by):
+                    await self.wait_until(self.is_flushed)
+            except BaseException:
+                self.give_up(GOODBYE_WAIT)
+                raise
+            finally:
+                self.end(CLOSED_HERE)
+        try:
+            await self.closed.wait()
+        except BaseException:
+            self.give_up(0.0)
+            raise
+        self._tell()
+
+    def give_up(self, seconds: float) -> None:
+        """Whoever closes the session does not care for what it held; ``seconds`` for the goodbye."""
+        parting = self.link.parting
+        parting.deadline = min(parting.deadline, current_time() + seconds)
+        self._tells = False
+
+    def _tell(self) -> None:
+        tells, self._tells = self._tells, False
+        error = undelivered(self.connection, self.link) if tells else None
+        if error is not None:
+            raise error
 
     def end(self, failure: Failure) -> None:
         """The session is over for a reason that the core does not know."""

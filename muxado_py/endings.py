@@ -32,6 +32,7 @@ from .errors import (
 )
 from .events import GoAway
 from .frames import UNLIMITED
+from .losses import Losses
 from .peer import Peer
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ class Endings:
         """Whether this side said that it is going away: it opens and takes no more streams."""
         self.last_id = wire.max_id
         """The last id of our latest GOAWAY."""
+        self.losses = Losses()
+        """What was written and in no frame when the session ended."""
+        self._opened_by_then = -1  # the highest id of the peer's when it said GOAWAY
+        self._quiet = False  # whether it said so a step ago, and no stream was left
         self.peer = Peer(wire, table, outbound, config, clock)
         self._pings, self._noise, self._early_resets, self._provoked = self.budgets = tuple(
             Budget(config.control_budget, config.control_rate) for _ in range(4)
@@ -141,12 +146,17 @@ class Endings:
             "close some first, or set Config(max_open_streams=...) if yours takes more"
         )
 
-    def end_stream(self, stream: StreamState, failure: Failure, *, refused: bool = False) -> None:
-        """``stream`` is over for the wire; what arrived before stays readable."""
+    def end_stream(
+        self, stream: StreamState, failure: Failure, *, refused: bool = False, kept: bool = False
+    ) -> None:
+        """``stream`` is over for the wire; what arrived before stays readable.
+
+        :param kept: whether it may still be accepted.
+        """
         self._out.drop_unsent(stream)
         stream.fail(failure, refused=refused)
         self._out.retire(stream)
-        if not stream.local and not stream.handed_off:
+        if not (stream.local or stream.handed_off or kept):
             self._table.withdraw(stream)
         if stream.released:
             self.drop_unread(stream)
@@ -235,6 +245,8 @@ class Endings:
         """The peer takes no new streams."""
         if self._events.go_away is not None and not self._noise.spend():
             return self.violated(ErrorCode.ENHANCE_YOUR_CALM, "too many GOAWAYs")
+        if self._events.go_away is None:
+            self._opened_by_then = self._table.ledger.highest
         self._events.go_away = GoAway(last_id, code, debug)
         text = escaped(debug.decode("utf-8", "replace")) or "no reason given"
         failure = Failure(GoneAwayError, f"the peer is going away: {text}", code, True)
@@ -268,6 +280,22 @@ class Endings:
             self._out.go_away(self._table.handed_off_id, ErrorCode.NO_ERROR, b"")
             self.end(CLOSED_BY_PEER)
 
+    def answer_goodbye(self) -> None:
+        """``Config.probe_interval`` has passed: where ``close_if_idle`` says nothing, say it late.
+
+        Some peers wait for a GOAWAY in answer to theirs before they close; one that has opened a stream
+        since is none of them.
+        """
+        table = self._table
+        gone = self._events.go_away is not None and self._events.ended is None
+        if not gone or table.live or table.ledger.highest != self._opened_by_then:
+            self._quiet = False
+        elif self._quiet:
+            self._out.go_away(table.handed_off_id, ErrorCode.NO_ERROR, b"")
+            self.end(CLOSED_BY_PEER)
+        else:
+            self._quiet = True
+
     def violated(self, code: int, message: str) -> None:
         """The peer broke the protocol, or an abuse has no smaller remedy: GOAWAY, and the end."""
         if self._events.ended is None:
@@ -281,8 +309,11 @@ class Endings:
             self._events.ended = failure
             self._events.of_session()
             for stream in self._table:
+                self.losses.note(stream)
                 self._cut_off(stream)
-                self.end_stream(stream, failure)
+                # What came whole before a goodbye is not undone by it, accepted or not.
+                kept = failure is CLOSED_BY_PEER and stream.waits_whole
+                self.end_stream(stream, failure, kept=kept)
 
     def _cut_off(self, stream: StreamState) -> None:
         """Let a peer to whom the end of the transport ends every stream know of one that is cut off.

@@ -33,7 +33,7 @@ from .arguments import check_function, check_text
 from .asyncio_sockets import AsyncioSockets
 from .auto import recognize
 from .config import AUTO, config_or_default
-from .errors import SessionError, escaped
+from .errors import SessionError, UndeliveredError, escaped
 from .handlers import contain
 from .scope import SessionScope
 from .stream_sockets import StreamSockets
@@ -198,6 +198,8 @@ class SessionListener:
             try:
                 async with scope as session:
                     await contain(handler, session)
+            except UndeliveredError as exc:
+                logger.warning("a session of %s ended: %s", self.url, exc)
             except Exception:
                 # A mistake, for how sessions end is told to their handlers; of this session alone.
                 logger.exception("a session of %s failed", self.url)

@@ -32,6 +32,7 @@ us to it.
         ├── StreamLimitError (ConnectionRefusedError)  open refused: too many streams, or ids used up
         ├── TransportError (ConnectionResetError)      the transport ended without a goodbye
         ├── PeerTimeoutError (TimeoutError)            the peer fell silent
+        ├── UndeliveredError                           closed before all that was sent could arrive
         └── ProtocolError                              somebody broke the protocol
 """
 
@@ -60,6 +61,7 @@ __all__ = (
     "StreamRefusedError",
     "StreamResetError",
     "TransportError",
+    "UndeliveredError",
     "check_code",
     "code_name",
     "escaped",
@@ -202,6 +204,38 @@ class TransportError(SessionError, ConnectionResetError):
 
 class PeerTimeoutError(SessionError, TimeoutError):
     """The peer answered no heartbeat, or the transport took no byte, for too long."""
+
+
+class UndeliveredError(SessionError):
+    """The session is closed, and bytes that ``send`` took did not arrive.
+
+    Raised by what closes a session: ``aclose``, ``drain``, the end of its block; once.
+
+    :ivar nbytes: how many bytes of streams were not given to the transport, or not taken by it.
+    :ivar streams: of how many streams they are.
+    :ivar unacknowledged: how many bytes more the peer's kernel had not acknowledged, frames and all; 0
+        where nobody can tell.  They may arrive all the same.
+    """
+
+    nbytes: int
+    streams: int
+    unacknowledged: int
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        nbytes: int = 0,
+        streams: int = 0,
+        unacknowledged: int = 0,
+        code: int = ErrorCode.WRITE_TIMEOUT,
+        retry: Retry = Retry.UNKNOWN,
+        remote: bool = True,
+    ) -> None:
+        super().__init__(message, code=code, retry=retry, remote=remote)
+        self.nbytes = nbytes
+        self.streams = streams
+        self.unacknowledged = unacknowledged
 
 
 class ProtocolError(SessionError):

@@ -84,6 +84,7 @@ class StreamFields:
         "peer_window",
         "place",
         "priority",
+        "raised",
         "reader",
         "released",
         "retry",
@@ -186,6 +187,8 @@ class StreamFields:
         """Why it ended before both directions were through, once it did."""
         self.retry = _UNKNOWN
         """The verdict that belongs to ``failure``."""
+        self.raised = False
+        """Whether a call of the application has raised it."""
         self.discarded = 0
         """Bytes of the peer that came after this side closed it."""
         self.unread_lost = False

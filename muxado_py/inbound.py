@@ -71,6 +71,12 @@ class Inbound(Arrivals):
             self._events.noted = True  # whoever reads the transport may go on
             self._decoder.feed(b"")
 
+    def decode_rest(self) -> None:
+        """The transport has ended: what came during a pause is here already, so no bound keeps it out."""
+        while self.paused and self._events.ended is None:
+            self.paused = False
+            self._decoder.feed(b"")
+
     # Data.
 
     def data(self, stream_id: int, chunk: bytes | memoryview, pending: int) -> None:

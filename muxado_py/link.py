@@ -14,8 +14,10 @@ their cancellation cannot cut a frame in two.  Reading waits for nobody but the 
 while the peer leaves our replies lying.  Little is handed over at a time, because what was handed
 over can no longer be prioritized: about what the transport takes in a millisecond.
 
-The trap.  Closing a socket with unread bytes makes TCP throw our last ones away, so the peer's end is
-awaited for a moment, unless the peer said goodbye and has nothing more to send.
+How it ends is told in :mod:`~muxado_py.parting`, which is the contract of both links.
+
+The trap.  Closing a socket with unread bytes makes TCP throw our last ones away.  So a link that has paused
+goes on reading once the session is over, though nobody wants what comes: :meth:`Link.should_read`.
 """
 
 from __future__ import annotations
@@ -24,12 +26,24 @@ import logging
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
-from anyio import Event, TypedAttributeProvider, create_task_group, current_time, move_on_after
+from anyio import (
+    CancelScope,
+    Event,
+    TypedAttributeProvider,
+    create_task_group,
+    current_time,
+    move_on_after,
+)
+from anyio.abc import SocketAttribute
 
+from .connection import CLOSED_HERE
 from .endings import CLOSED_BY_PEER
 from .errors import escaped
+from .kernel_queue import KernelQueue
+from .parting import GOODBYE_WAIT, part, part_in_fault
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from anyio.abc import TaskGroup
@@ -38,7 +52,7 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .flight import PathSource
 
-__all__ = ("GOODBYE_WAIT", "FlushSize", "Link", "LinkFactory", "describe")
+__all__ = ("FlushSize", "Link", "LinkFactory", "describe")
 
 logger = logging.getLogger("muxado.link")
 
@@ -60,9 +74,6 @@ STRIDE = 4
 REFILL_STEP = 0.01
 """Seconds that go by before the core's budgets are refilled: a token or two, not worth a look at
 each of them for every read."""
-
-GOODBYE_WAIT = 0.25
-"""Seconds for the last exchange of an ending session, each step; Go's budget."""
 
 
 class FlushSize:
@@ -125,7 +136,16 @@ class Link(TypedAttributeProvider, ABC):
         self._connection = connection
         self._changed = changed
         self._flushed: Event | None = None  # tells whoever waits for a flush
-        self._input_over = Event()
+        self.input_over = Event()
+        """See :class:`.parting.Leaving`."""
+        self.parting = CancelScope()
+        """What is left to do once the session is over; whoever closes it sets the deadline."""
+        self.left: tuple[bytes, int] | None = None
+        """Frames that the transport did not take, and how many of their bytes it did."""
+        self.missing = 0
+        """How many bytes more its kernel was not told to have arrived, when it was closed."""
+        self._kernel: KernelQueue | None = None
+        self._mute = False  # whether nobody writes any more
         self._flush_size = FlushSize()
         self._refilled = current_time()
         self.bytes_sent = 0
@@ -162,19 +182,60 @@ class Link(TypedAttributeProvider, ABC):
         """Begin to carry bytes; what fails in ``tasks`` fails :meth:`run`."""
 
     @abstractmethod
+    async def send_end(self) -> bool:
+        """See :class:`.parting.Leaving`."""
+
+    @abstractmethod
     async def _close_transport(self) -> None:
         """Close the transport; the caller bounds it in time."""
 
-    async def _next_flush(self) -> None:
-        """Wait until the transport has taken the next of what there is, or until the end."""
-        if self._flushed is None:
-            self._flushed = Event()
-        await self._flushed.wait()
+    @abstractmethod
+    async def _abort_transport(self) -> None:
+        """Close it without waiting for anything."""
+
+    def should_read(self) -> bool:
+        """Whether reading goes on.  Behind the end it does, whatever made it pause."""
+        return self._connection.may_read() or self._connection.events.ended is not None
+
+    async def flushed(self) -> None:
+        """See :class:`.parting.Leaving`."""
+        while not self._mute and (self._connection.has_output() or self.writing_since is not None):
+            if self._flushed is None:
+                self._flushed = Event()
+            await self._flushed.wait()
+        self._mark()
+
+    def _mark(self) -> None:
+        if self._kernel is not None and not self._mute and self.writing_since is None:
+            self._kernel.mark(self._connection.payload_sent)
 
     def _note_flush(self) -> None:
         if self._flushed is not None:
             self._flushed.set()
             self._flushed = None
+
+    def begin_parting(self) -> None:
+        """This side is about to close the session."""
+        self._kernel = KernelQueue.of(self._raw_socket())
+        if not self._connection.unsent:
+            self._mark()
+
+    def unacknowledged(self) -> int | None:
+        """See :class:`.parting.Leaving`."""
+        return None if self._kernel is None else self._kernel.waiting()
+
+    def _raw_socket(self) -> socket.socket | None:
+        try:
+            raw: socket.socket | None = self.extra(SocketAttribute.raw_socket, None)
+        except Exception:  # noqa: BLE001 - of one that is gone already
+            return None
+        return raw
+
+    def _count_missing(self) -> None:
+        """While the socket is there: what a close of ours may lose with it."""
+        if self._kernel is not None and self._connection.events.ended is CLOSED_HERE:
+            self.missing = self._kernel.missing(self._connection.payload_sent)
+            self._kernel = None
 
     async def run(self, over: Event, close_timeout: float) -> None:
         """Carry bytes until ``over`` is set; then say what is left to say and close the transport.
@@ -186,12 +247,10 @@ class Link(TypedAttributeProvider, ABC):
                 self._start(tasks)
                 await over.wait()
                 self._note_flush()
-                with move_on_after(min(close_timeout, 4 * GOODBYE_WAIT)):
-                    while self._connection.has_output() or self.writing_since is not None:
-                        await self._next_flush()
-                if self._connection.events.ended is not CLOSED_BY_PEER:
-                    with move_on_after(GOODBYE_WAIT):
-                        await self._input_over.wait()
+                deadline = current_time() + close_timeout
+                self.parting.deadline = min(self.parting.deadline, deadline)
+                with self.parting:
+                    await self._part()
                 await self._close()
                 tasks.cancel_scope.cancel()
         except BaseException:
@@ -199,12 +258,32 @@ class Link(TypedAttributeProvider, ABC):
             await self._close()
             raise
 
+    async def _part(self) -> None:
+        connection = self._connection
+        ended_here = connection.events.ended is CLOSED_HERE
+        owed = ended_here or connection.events.ended is CLOSED_BY_PEER
+        if not owed or (self.input_over.is_set() and not ended_here):
+            await part_in_fault(self)
+            return
+        if self._kernel is None:
+            self._kernel = KernelQueue.of(self._raw_socket())
+        await part(
+            self,
+            ended_here=ended_here,
+            knows=connection.is_muxado_py is True,
+            answers=connection.traits.answers_end,
+        )
+
     async def _close(self) -> None:
-        with move_on_after(GOODBYE_WAIT):
-            try:
+        self._count_missing()
+        try:
+            if self.parting.cancel_called:
+                await self._abort_transport()
+                return
+            with move_on_after(GOODBYE_WAIT):
                 await self._close_transport()
-            except Exception as exc:  # noqa: BLE001 - a foreign transport may raise anything here, and it is over
-                logger.debug("closing the transport failed: %r", exc)
+        except Exception as exc:  # noqa: BLE001 - a foreign transport may raise anything here, and it is over
+            logger.debug("closing the transport failed: %r", exc)
 
     # What the subclasses tell the core.
 
@@ -221,13 +300,14 @@ class Link(TypedAttributeProvider, ABC):
 
     def _receive_end(self, cause: str) -> None:
         """The transport has nothing more to give; ``cause`` says why if it failed."""
-        if not self._input_over.is_set():
+        if not self.input_over.is_set():
             self._connection.receive_eof(cause)
-            self._input_over.set()
+            self.input_over.set()
             self._changed()
 
     def _drop_output(self) -> None:
         """Nobody writes from here on; what is queued must not be waited for."""
+        self._mute = True
         self._connection.data_to_send(0)
         self._changed()
         self._note_flush()

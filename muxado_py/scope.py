@@ -4,8 +4,8 @@ What it is.  ``async with client(transport) as session`` starts the session's ta
 its own and ends them when the block is left, whatever left it.
 
 The rules.  The application's own exception comes out as itself, not in the group that a task group
-wraps around it.  Leaving is bounded in time: ``Config.close_timeout`` to flush, a quarter of a second
-if the block was cancelled.
+wraps around it, and wins over an :exc:`UndeliveredError`, which becomes a note on it.  Leaving is
+bounded in time: ``Config.close_timeout``, or a quarter of a second if the block was cancelled.
 
 The trap.  Closing must run shielded, or a cancelled block would leave the transport open and the
 tasks' group would wait for tasks that nobody told to end.
@@ -20,7 +20,8 @@ from anyio import create_task_group, get_cancelled_exc_class, move_on_after
 from .auto import recognize
 from .config import AUTO, config_or_default
 from .connected import StreamConnected
-from .link import GOODBYE_WAIT
+from .errors import UndeliveredError
+from .parting import GOODBYE_WAIT
 from .session import Session
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ __all__ = ("SessionScope", "client", "server")
 class SessionScope:
     """The async context manager that runs a session: ``async with client(transport) as session``.
 
-    Leaving it closes the session, as ``Session.aclose`` does; leaving it by a cancellation gives the
-    flush a quarter of a second.
+    Leaving it closes the session, as ``Session.aclose`` does, and raises what that raises, unless an
+    exception is leaving it already; leaving it by a cancellation gives the flush a quarter of a second.
     """
 
     def __init__(self, connected: Connected, config: Config | None, *, is_client: bool) -> None:
@@ -67,13 +68,30 @@ class SessionScope:
         traceback: TracebackType | None,
     ) -> bool | None:
         assert self._session is not None
-        assert self._tasks is not None
         cancelled = isinstance(exc, get_cancelled_exc_class())
+        lost: UndeliveredError | None = None
         try:
             with move_on_after(GOODBYE_WAIT if cancelled else None, shield=True):
                 await self._session.aclose()
+        except UndeliveredError as error:
+            lost = error
         except Exception as mistake:  # noqa: BLE001 - of ours; the tasks end all the same, and raise it
             exc_type, exc, traceback = type(mistake), mistake, mistake.__traceback__
+        suppressed = await self._end_tasks(exc_type, exc, traceback)
+        if lost is None:
+            return suppressed
+        if exc is None:
+            raise lost
+        exc.add_note(str(lost))
+        return suppressed
+
+    async def _end_tasks(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        assert self._tasks is not None
         try:
             return await self._tasks.__aexit__(exc_type, exc, traceback)
         except BaseExceptionGroup as group:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anyio import TypedAttributeProvider, move_on_after
+from anyio import CancelScope, TypedAttributeProvider, current_time, move_on_after
 from anyio.abc import SocketAttribute
 
 from .arguments import check_seconds, check_whole, octets
@@ -34,8 +34,8 @@ from .errors import (
     check_code,
     code_name,
 )
-from .link import GOODBYE_WAIT
 from .listener import NetListener
+from .parting import GOODBYE_WAIT
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -97,7 +97,11 @@ class Session(TypedAttributeProvider):
 
     @property
     def closed(self) -> bool:
-        """Whether the session is over; no stream can be opened or accepted any more."""
+        """Whether the session is over: no stream can be opened any more, and none comes.
+
+        Its transport may not be closed yet, see :meth:`wait`; and streams that had come whole before the
+        peer's goodbye can still be accepted.
+        """
         return self._driver.over.is_set()
 
     @property
@@ -172,7 +176,8 @@ class Session(TypedAttributeProvider):
 
         Once it returned, the stream is ours: the peer is never told that it was refused.
 
-        :raises SessionError: if the session is over; streams that still wait are gone with it.
+        :raises SessionError: if the session is over.  Streams whose last byte had come before a goodbye
+            of the peer are given first, until this side closes the session; others are gone with it.
         :raises ~anyio.ClosedResourceError: if the listener of the session was closed.
 
         Cancellation: no stream is lost; the next call gets it.
@@ -294,30 +299,37 @@ class Session(TypedAttributeProvider):
         self._driver.connection.go_away(code, debug)
         if code != ErrorCode.NO_ERROR:
             message = f"you ended the session, {code_name(code)}"
+            self._driver.give_up(GOODBYE_WAIT)
             self._driver.end(Failure(SessionClosedError, message, code, False))
         self._driver.changed()
 
-    async def drain(self, deadline: float = 30.0) -> None:
+    async def drain(self, timeout: float = 30.0) -> None:
         """End gracefully: no new streams, finish the open ones, close.
 
         The peer is told in two steps, a round trip apart, so that no stream that was on its way is
         refused by surprise; what still waits for ``accept_stream`` after that is refused.
 
-        :param deadline: seconds for all of it; streams still open then are cut off.
+        :param timeout: seconds for all of it, the close included.  The last quarter of it, but no more
+            than ``Config.close_timeout``, is kept for the close: streams still open then are cut off.
+        :raises UndeliveredError: if bytes that ``send`` took did not arrive by then.
 
         Cancellation: the session is closed at once.
         """
-        check_seconds("deadline", deadline)
+        check_seconds("timeout", timeout)
+        close_by = current_time() + timeout
+        cut_off_at = close_by - min(self.config.close_timeout, timeout / 4)
         try:
-            with move_on_after(deadline):
+            with CancelScope(deadline=cut_off_at):
                 if not self.closed:
                     self._driver.connection.announce_go_away()
                     self._driver.changed()
                     await self._wait_round_trip()
                     self.go_away()
                 await self._driver.wait_until(self._driver.is_idle)
-        finally:
-            await self.aclose()
+        except BaseException:
+            self.abort()
+            raise
+        await self._close_by(close_by)
 
     async def _wait_round_trip(self) -> None:
         if self._driver.pings.can_ask:
@@ -329,24 +341,34 @@ class Session(TypedAttributeProvider):
             await self._driver.over.wait()
 
     async def aclose(self) -> None:
-        """Flush what was sent, say goodbye, close the transport; streams still open end.
+        """Flush what was sent, say goodbye, await the peer's end, close the transport.
 
-        Takes at most ``Config.close_timeout`` seconds, and less than one more for the goodbye.
+        Streams still open end.  All of it is bounded by ``Config.close_timeout`` seconds, and a quarter
+        of a second more for the goodbye; with a peer that takes what it is sent, and ends when we
+        do, it is over as soon as that has happened.  See :mod:`muxado_py.parting`.
+
+        :raises UndeliveredError: if bytes that ``send`` took did not arrive by then; or if the session
+            had ended before, and with it streams with such bytes that have not raised an error.
 
         Cancellation: the rest of the flush is given up; the session is closed all the same.
         """
-        if not self.closed:
-            self.go_away()
-            try:
-                with move_on_after(self.config.close_timeout):
-                    await self._driver.wait_until(self._driver.is_flushed)
-            finally:
-                self._driver.end(CLOSED_HERE)
-        await self._driver.closed.wait()
+        await self._close_by(current_time() + self.config.close_timeout + GOODBYE_WAIT)
+
+    async def _close_by(self, time: float) -> None:
+        now = current_time()
+        flush_by = min(now + self.config.close_timeout, time - min(GOODBYE_WAIT, (time - now) / 2))
+        self._take_no_more()
+        await self._driver.close(flush_by, time)
+
+    def _take_no_more(self) -> None:
+        self.go_away()
+        if self.closed:
+            self._driver.connection.stop_accepting()  # nor what had come whole before its end
 
     def abort(self) -> None:
         """Close without waiting: nothing more is flushed; a goodbye is still tried."""
-        self.go_away()
+        self._take_no_more()
+        self._driver.give_up(GOODBYE_WAIT)
         self._driver.end(CLOSED_HERE)
 
     async def wait(self) -> None:

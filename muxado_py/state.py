@@ -26,6 +26,11 @@ class StreamState(Sending, Receiving):
 
     __slots__ = ()
 
+    @property
+    def waits_whole(self) -> bool:
+        """Whether all that the peer had to say is here, and no application has accepted it."""
+        return self.offered and self.finished_there and not (self.handed_off or self.released)
+
     def verdict(self, *, refused: bool = False) -> Retry:
         """May the caller send again, if this stream ends in error now?
 
@@ -47,6 +52,7 @@ class StreamState(Sending, Receiving):
 
     def error(self) -> Exception:
         """A new exception for the failure that stands."""
+        self.raised = True
         failure = self.failure or _CLOSED
         return failure.error(self.retry)
 

@@ -4,19 +4,21 @@ Two tasks.  The reader gives the core what ``receive`` returned, the writer give
 core wants sent.  TLS streams, pipes, transports of tests and everything on trio are carried so.
 
 The trap.  A transport that ends need not end both directions at once.  When a write fails, the reader
-is given a moment to find the goodbye that may lie before the end.
+goes on until it finds the end, for a goodbye may lie before it, as long as anything comes.
 """
 
 from __future__ import annotations
 
+import logging
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from anyio import EndOfStream, Event, current_time, move_on_after
+from anyio import EndOfStream, Event, aclose_forcefully, current_time, move_on_after
 from anyio.lowlevel import checkpoint
 
 from .attributes import remembered
-from .link import GOODBYE_WAIT, FlushSize, Link, describe
+from .link import FlushSize, Link, describe
+from .parting import GOODBYE_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from .flight import PathSource
 
 __all__ = ("StreamLink",)
+
+logger = logging.getLogger("muxado.link")
 
 RECEIVE_SIZE = 256 * 1024
 """Bytes asked for at once, as much as a flush brings.  With 64 KiB, sixteen bulk streams on trio took a
@@ -72,7 +76,7 @@ class StreamLink(Link):
         if self._wake is not None and self._connection.has_output():
             self._wake.set()
             self._wake = None
-        if self._resume is not None and self._connection.may_read():
+        if self._resume is not None and self.should_read():
             self._resume.set()
             self._resume = None
 
@@ -89,8 +93,20 @@ class StreamLink(Link):
     async def _close_transport(self) -> None:
         await self._transport.aclose()
 
+    async def _abort_transport(self) -> None:
+        await aclose_forcefully(self._transport)
+
+    async def send_end(self) -> bool:
+        if self._mute:
+            return False
+        try:
+            await self._transport.send_eof()
+        except Exception as exc:  # noqa: BLE001 - as below; it may have none, too
+            logger.debug("no end of what is sent: %r", exc)
+            return False
+        return True
+
     async def _read(self) -> None:
-        connection = self._connection
         cause = ""
         early, self._early = self._early, b""
         while True:
@@ -103,7 +119,7 @@ class StreamLink(Link):
                 break
             early = b""
             self._receive(data, current_time())
-            while not connection.may_read() and connection.events.ended is None:
+            while not self.should_read():
                 self._resume = Event()
                 await self._resume.wait()
         self._receive_end(cause)
@@ -128,11 +144,14 @@ class StreamLink(Link):
             try:
                 await self._transport.send(data)
             except Exception as exc:  # noqa: BLE001 - as above
-                with move_on_after(GOODBYE_WAIT):
-                    await self._input_over.wait()
+                self.left = data, 0
+                await self._rest_of_input()
                 connection.receive_eof(describe(exc))
                 self._drop_output()
                 return
+            except BaseException:  # it was given up
+                self.left = data, 0
+                raise
             finally:
                 self.writing_since = None
             self.bytes_sent += len(data)
@@ -140,3 +159,14 @@ class StreamLink(Link):
 
     def _held_back(self) -> int:
         return 0
+
+    async def _rest_of_input(self) -> None:
+        """Nothing can be written any more: wait for the end of what is read, as long as something comes."""
+        before = -1
+        while not self.input_over.is_set():
+            waited_in_vain = before == self.bytes_received and self.should_read()
+            if waited_in_vain:
+                return
+            before = self.bytes_received
+            with move_on_after(GOODBYE_WAIT):
+                await self.input_over.wait()

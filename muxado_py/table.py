@@ -207,6 +207,10 @@ class StreamTable:
                 # Withdrawn streams are skipped when their turn comes; they must not pile up.
                 self._backlog = deque(one for one in self._backlog if not one.released)
 
+    def waiting_for_accept(self) -> list[StreamState]:
+        """Streams that would be handed off next."""
+        return [stream for stream in self._backlog if not stream.released]
+
     def forget(self, stream: StreamState) -> None:
         """The wire has no more to say of ``stream``."""
         if stream.id is not None:

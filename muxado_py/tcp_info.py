@@ -1,7 +1,7 @@
 """TcpInfo: what Linux knows of a TCP connection's path.
 
 Where data comes from and goes to.  ``getsockopt(TCP_INFO)`` and ``ioctl(SIOCOUTQ)``; 0.5 and 0.3 us a call.
-The :mod:`~muxado_py.flight` reads them.
+The :mod:`~muxado_py.flight` reads them, and :mod:`~muxado_py.kernel_queue`.
 
 The rule.  The figures and their places are those of ``struct tcp_info`` in ``linux/tcp.h``, which only
 grows at its end.  ``tcpi_delivery_rate`` is not used: while an application sends less than the
@@ -20,12 +20,15 @@ if sys.platform == "linux":
     import fcntl
     import termios
 
-__all__ = ("TcpInfo",)
+__all__ = ("TcpInfo", "is_unix")
 
+_STATE = 0  # tcpi_state
 _ROUND_TRIP = 68  # tcpi_rtt, microseconds
 _ACKNOWLEDGED = 120  # tcpi_bytes_acked
 _LEAST_ROUND_TRIP = 148  # tcpi_min_rtt, microseconds
 _LENGTH = 152  # since Linux 4.6
+
+_TCP_CLOSE = 7
 
 CLOSED = PathFigures(0.0, 0.0, 0)
 """Of a socket that is closed, which its TLS transport tells only a turn later."""
@@ -53,18 +56,38 @@ class TcpInfo:
         assert sys.platform == "linux"
         try:
             info = self._raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LENGTH)
-        except OSError:
+        except (OSError, ValueError):  # it has no number any more
             return CLOSED
         [now] = struct.unpack_from("=I", info, _ROUND_TRIP)
         [least] = struct.unpack_from("=I", info, _LEAST_ROUND_TRIP)
         [acknowledged] = struct.unpack_from("=Q", info, _ACKNOWLEDGED)
         return PathFigures(now / 1e6, least / 1e6, acknowledged)
 
+    def is_open(self) -> bool:
+        """Whether it is still a socket, that can be asked."""
+        return self._state() is not None
+
+    def is_connected(self) -> bool:
+        """Whether it is still a connection: neither closed here nor reset."""
+        return self._state() not in (None, _TCP_CLOSE)
+
+    def _state(self) -> int | None:
+        assert sys.platform == "linux"
+        try:
+            return self._raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _STATE + 1)[_STATE]
+        except (OSError, ValueError):  # it has no number any more
+            return None
+
     def queued(self) -> int:
         """See :meth:`.PathSource.queued`."""
         assert sys.platform == "linux"
         try:
             answer = fcntl.ioctl(self._raw.fileno(), termios.TIOCOUTQ, bytes(4))
-        except (OSError, ValueError):  # it has no number any more
+        except (OSError, ValueError):  # as above
             return 0
         return int.from_bytes(answer, sys.byteorder)
+
+
+def is_unix(raw: socket.socket) -> bool:
+    """Whether it leads to a process on this machine, by its kernel alone."""
+    return raw.family == getattr(socket, "AF_UNIX", None)

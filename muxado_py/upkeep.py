@@ -91,6 +91,7 @@ class Upkeep:
             self._probe_due = now + self._probe_interval
             self.look_for_stalled()
             self.give_up_unread()
+            self._in.answer_goodbye()
         table = self._table
         if table.unacknowledged:
             self._out.forgive_silence(now)

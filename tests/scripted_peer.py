@@ -5,7 +5,7 @@ It speaks like a Go or Rust program unless it is made to begin like a muxado_py.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -68,11 +68,15 @@ class ScriptedPeer:
         assert taken == nbytes
 
     async def to_the_end(self) -> list[Frame]:
-        """Every frame until the transport ends, from the first; the last must be whole."""
+        """Every frame until the transport ends, from the first; the last must be whole.
+
+        Then this end of it ends, too, as that of every program does.
+        """
         try:
             while True:
                 await self.next()
         except EndOfStream:
+            await self.transport.send_eof()
             return whole(self.wire)
 
 
@@ -87,7 +91,8 @@ async def scripted(
         try:
             yield session, ScriptedPeer(far)
         finally:
-            # What is left to say goes nowhere from here on.
+            # What is left to say goes nowhere from here on, and nobody minds.
+            session.abort()
             await anyio.aclose_forcefully(far)
 
 
@@ -97,7 +102,9 @@ async def keeping(peer: ScriptedPeer) -> AsyncIterator[None]:
     async with create_task_group() as tasks:
 
         async def take() -> None:
-            await peer.to_the_end()
+            with suppress(EndOfStream):
+                while True:
+                    await peer.next()
 
         tasks.start_soon(take)
         yield

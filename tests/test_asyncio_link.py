@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -67,11 +67,13 @@ async def dialed_by_socket(
 
 
 async def read_to_end(peer: socket.socket) -> bytes:
-    """What the session says until it closes."""
+    """What the session says until it closes; then this side does, too."""
     loop = asyncio.get_running_loop()
     said = b""
     while chunk := await loop.sock_recv(peer, 65536):
         said += chunk
+    with suppress(OSError):  # if it was over before
+        peer.shutdown(socket.SHUT_WR)
     return said
 
 
@@ -257,6 +259,7 @@ async def test_half_a_connection_is_the_end_but_what_was_sent_still_goes() -> No
 async def test_a_close_is_over_when_the_transport_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not when its time is, which is half a minute here."""
     monkeypatch.setattr("muxado_py.link.GOODBYE_WAIT", 30.0)
+    monkeypatch.setattr("muxado_py.parting.GOODBYE_WAIT", 30.0)
     async with sessions_by_url() as (dialed, accepted):
         with fail_after(10):
             await dialed.aclose()

@@ -26,6 +26,7 @@ TREE: list[tuple[type[MuxadoError], tuple[type[Exception], ...]]] = [
     (muxado.StreamLimitError, (muxado.SessionError, BROKEN, ConnectionRefusedError)),
     (muxado.TransportError, (muxado.SessionError, BROKEN, ConnectionResetError)),
     (muxado.PeerTimeoutError, (muxado.SessionError, BROKEN, TimeoutError)),
+    (muxado.UndeliveredError, (muxado.SessionError, BROKEN, ConnectionError)),
     (muxado.ProtocolError, (muxado.SessionError, BROKEN, ConnectionError)),
 ]
 

@@ -177,6 +177,7 @@ async def test_a_peer_that_takes_little_is_not_dead() -> None:
         await anyio.sleep(400)
         assert not dialed.closed
         tasks.cancel_scope.cancel()
+        dialed.abort()  # what is under way would take minutes
 
 
 # Pings.

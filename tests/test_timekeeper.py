@@ -188,6 +188,9 @@ async def test_a_busy_link_is_not_declared_dead() -> None:
         await anyio.sleep(60)
         assert not dialed.closed
         assert not accepted.closed
+        tasks.cancel_scope.cancel()
+        dialed.abort()  # what is under way would take minutes
+        accepted.abort()
 
 
 async def _send_all(stream: muxado.Stream, item: bytes) -> None:
@@ -415,7 +418,7 @@ async def test_a_drain_waits_a_moment_where_nobody_answers_pings() -> None:
         assert (await peer.expect("GOAWAY")).last_id == 4
         assert current_time() - start == pytest.approx(0.25, abs=0.1)
         await peer.to_the_end()
-        assert current_time() - start == pytest.approx(30, abs=2)
+        assert current_time() - start == pytest.approx(25, abs=1)  # the rest is for the close
 
 
 async def test_a_drain_ends_at_its_deadline_even_if_nobody_answers_the_ping() -> None:

@@ -225,6 +225,7 @@ class Smux1(_Smux):
         keeps_alive=True,
         early_goaway=False,
         silent_end=True,
+        answers_end=False,
     )
 
 

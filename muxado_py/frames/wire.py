@@ -93,6 +93,8 @@ class Traits:
     """Peers send a frame in every interval, unasked and unanswered, and expect the same."""
     early_goaway: bool = True
     """A GOAWAY leaves the streams that are open alone; else it is sent when the last is done."""
+    answers_end: bool = True
+    """Peers end their side of the transport when we have ended ours."""
     silent_end: bool = False
     """Peers end a session by closing the transport, without a goodbye."""
 

@@ -67,4 +67,5 @@ async def played(
         try:
             yield session, Played(far, config.wire)
         finally:
+            session.abort()  # what is left to say goes nowhere from here on
             await anyio.aclose_forcefully(far)

@@ -475,8 +475,8 @@ class HalfClosing(Around):
 
 
 @pytest.mark.anyio
-async def test_x_29_the_transport_is_never_half_closed() -> None:
-    """Go takes that for the end of everything: GOAWAY(15), and it closes."""
+async def test_x_29_the_transport_is_half_closed_only_behind_the_goodbye() -> None:
+    """Go takes that for the end of everything: GOAWAY(15), and it closes.  It has a moment before."""
     near, far = memory_transports(64)
     transport, peer = HalfClosing(near), ScriptedPeer(far)
     async with muxado.client(transport) as session, create_task_group() as tasks:
@@ -485,10 +485,12 @@ async def test_x_29_the_transport_is_never_half_closed() -> None:
         await stream.send_eof()
         await peer.expect("DATA", 3)
         tasks.start_soon(session.aclose)
+        await peer.expect("PAD")
+        assert not transport.half_closed
         frames = await peer.to_the_end()
     await anyio.aclose_forcefully(far)
     assert [frame.kind for frame in frames[-2:]] == ["GOAWAY", "PAD"]
-    assert not transport.half_closed
+    assert transport.half_closed
     go = client()
     mine = go.connection.open(None, None)
     go.sent()

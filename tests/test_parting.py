@@ -1,0 +1,348 @@
+"""How a session ends: what was sent arrives, or whoever closes is told; on a virtual clock."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from anyio import create_task_group, current_time
+
+import muxado_py as muxado
+from muxado_py.parting import GOODBYE_WAIT
+
+from . import virtual_time
+from .frames_seen import HELLO, PAD, data, goaway, wndinc
+from .scripted_peer import ScriptedPeer, scripted
+from .transports import Around, Recorder, Stuck, memory_transports
+
+if TYPE_CHECKING:
+    from anyio.abc import ByteStream
+
+pytestmark = pytest.mark.anyio
+
+WINDOW = 256 * 1024
+CONFIG = muxado.Config(heartbeat_interval=None)
+
+
+@pytest.fixture(params=virtual_time.BACKENDS)
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    return virtual_time.backend(request.param)
+
+
+async def lost_by(session: muxado.Session) -> muxado.UndeliveredError:
+    """What its close says."""
+    with pytest.raises(muxado.UndeliveredError) as info:
+        await session.aclose()
+    return info.value
+
+
+# What could not be delivered.
+
+
+async def test_what_the_peer_gave_no_credit_for_is_told() -> None:
+    async with scripted(CONFIG) as (session, _):
+        for nbytes in (WINDOW + 7, 100, WINDOW + 30_000):
+            stream = await session.open_stream()
+            await stream.send(bytes(nbytes))
+            await stream.aclose()
+        start = current_time()
+        error = await lost_by(session)
+        assert (error.nbytes, error.streams, error.unacknowledged) == (30_007, 2, 0)
+        assert "30,007 bytes of 2 streams" in str(error)
+        assert current_time() - start == pytest.approx(5 + GOODBYE_WAIT, abs=0.3)
+
+
+async def test_what_the_transport_did_not_take_is_told() -> None:
+    near, far = memory_transports(0)
+    stuck = Stuck(near)
+    async with muxado.client(stuck, CONFIG) as session:
+        assert await far.receive() == HELLO
+        stuck.hold()
+        for word in (b"never", b"sent"):
+            stream = await session.open_stream()
+            await stream.send(word)
+            await stream.aclose()
+        error = await lost_by(session)
+        assert (error.nbytes, error.streams) == (9, 2)
+    await far.aclose()
+
+
+async def test_the_transport_has_all_the_time_there_is_for_the_last_flush() -> None:
+    near, far = memory_transports(0)
+    stuck = Stuck(near)
+
+    async def release() -> None:
+        await anyio.sleep(4)
+        stuck.release()
+        peer = ScriptedPeer(far)
+        frames = await peer.to_the_end()
+        assert next(one.body for one in frames if one.kind == "DATA") == b"late"
+
+    async with create_task_group() as tasks, muxado.client(stuck, CONFIG) as session:
+        assert await far.receive() == HELLO
+        stuck.hold()
+        stream = await session.open_stream()
+        await stream.send(b"late")
+        await stream.aclose()
+        tasks.start_soon(release)
+    await far.aclose()
+
+
+async def test_a_block_is_left_by_what_was_lost() -> None:
+    near, far = memory_transports()
+    with pytest.raises(muxado.UndeliveredError) as info:
+        async with muxado.client(near, CONFIG) as session:
+            stream = await session.open_stream()
+            await stream.send(bytes(WINDOW + 1))
+    assert (info.value.nbytes, info.value.streams) == (1, 1)
+    await far.aclose()
+
+
+async def test_the_applications_own_exception_wins() -> None:
+    near, far = memory_transports()
+    with pytest.raises(KeyError) as info:
+        async with muxado.client(near, CONFIG) as session:
+            stream = await session.open_stream()
+            await stream.send(bytes(WINDOW + 1))
+            raise KeyError("mine")
+    assert "1 bytes of 1 streams" in info.value.__notes__[0]
+    await far.aclose()
+
+
+async def test_it_is_told_once() -> None:
+    async with scripted(CONFIG) as (session, _):
+        stream = await session.open_stream()
+        await stream.send(bytes(WINDOW + 1))
+        await lost_by(session)
+        await session.aclose()
+        await session.drain(1)
+
+
+async def test_a_drain_tells_it_too_and_takes_what_it_says() -> None:
+    async with scripted(CONFIG) as (session, peer):
+        stream = await session.open_stream()
+        await stream.send(bytes(WINDOW + 1))
+        await peer.take(3, WINDOW)
+        start = current_time()
+        with pytest.raises(muxado.UndeliveredError):
+            await session.drain(timeout=2.0)
+        assert 1.5 <= current_time() - start <= 2.0
+
+
+async def test_an_abort_says_nothing() -> None:
+    near, far = memory_transports()
+    async with muxado.client(near, CONFIG) as session:
+        stream = await session.open_stream()
+        await stream.send(bytes(WINDOW + 1))
+        session.abort()
+        await session.aclose()
+    await far.aclose()
+
+
+async def test_a_reset_is_no_loss() -> None:
+    async with scripted(CONFIG) as (session, _):
+        stream = await session.open_stream()
+        await stream.send(bytes(WINDOW + 1))
+        stream.reset()
+        await session.aclose()
+
+
+async def test_a_cancelled_block_has_its_quarter_second() -> None:
+    near, far = memory_transports()
+    start = current_time()
+    with anyio.move_on_after(1):
+        async with muxado.client(near, CONFIG) as session:
+            stream = await session.open_stream()
+            await stream.send(bytes(WINDOW + 1))
+            await anyio.sleep(math.inf)
+    assert current_time() - start <= 1 + 3 * GOODBYE_WAIT
+    await far.aclose()
+
+
+# An end that was not ours.
+
+
+async def test_bytes_of_a_closed_stream_that_a_lost_transport_took_along_are_told() -> None:
+    near, far = memory_transports()
+    with pytest.raises(muxado.UndeliveredError, match="ended without a goodbye") as info:
+        async with muxado.client(near, CONFIG) as session:
+            stream = await session.open_stream()
+            await stream.send(bytes(WINDOW + 5))
+            await stream.aclose()
+            await anyio.sleep(1)
+            await far.aclose()
+            await anyio.sleep(1)
+            assert session.closed
+    assert (info.value.nbytes, info.value.streams) == (5, 1)
+
+
+async def test_a_stream_that_has_said_so_is_not_told_twice() -> None:
+    near, far = memory_transports()
+    async with muxado.client(near, CONFIG) as session:
+        stream = await session.open_stream()
+        await stream.send(bytes(WINDOW + 5))
+        await anyio.sleep(1)
+        await far.aclose()
+        await anyio.sleep(1)
+        with pytest.raises(muxado.TransportError):
+            await stream.send(b"more")
+
+
+# Who is waited for.
+
+
+async def test_the_end_of_a_muxado_py_is_awaited() -> None:
+    async with scripted(CONFIG) as (session, peer), create_task_group() as tasks:
+        await peer.say(HELLO)
+        stream = await session.open_stream()
+        await stream.send(b"x")
+        await peer.take(3, 1)
+        start = current_time()
+        tasks.start_soon(session.aclose)
+        await anyio.sleep(3)  # busy
+        await peer.say(wndinc(3, 1))
+        assert not (await peer.to_the_end())[-1].body  # it can still write, and reads to the end
+        await session.wait()
+        assert current_time() - start == pytest.approx(3, abs=0.1)
+
+
+async def test_a_foreign_peer_has_a_moment_before_the_end() -> None:
+    near, far = memory_transports()
+    recorder = Ending(near)
+    async with muxado.client(recorder, CONFIG) as session:
+        await far.send(data(2, b"x", syn=True))
+        await session.accept_stream()
+        start = current_time()
+        await session.aclose()
+        assert recorder.ended_at is not None
+        assert recorder.ended_at - start == pytest.approx(GOODBYE_WAIT, abs=0.1)
+    await far.aclose()
+
+
+class Ending(Around):
+    """Knows when it was told that nothing more comes."""
+
+    ended_at: float | None = None
+
+    async def send_eof(self) -> None:
+        self.ended_at = current_time()
+        await super().send_eof()
+
+
+class Endless(Recorder):
+    """Has no half close."""
+
+    async def send_eof(self) -> None:
+        raise NotImplementedError
+
+
+async def test_a_transport_without_half_close_is_not_waited_for_long() -> None:
+    near, far = memory_transports()
+    start = current_time()
+    async with muxado.client(Endless(near), CONFIG):
+        await far.send(HELLO)
+    assert current_time() - start <= 3 * GOODBYE_WAIT
+    await far.aclose()
+
+
+async def test_a_goodbye_of_the_peers_is_answered_at_once() -> None:
+    async with scripted(CONFIG) as (session, peer):
+        start = current_time()
+        await peer.say(HELLO, goaway(0), PAD)
+        frames = await peer.to_the_end()
+        assert [one.kind for one in frames][-2:] == ["GOAWAY", "PAD"]
+        await session.wait()
+        assert current_time() - start < 0.1
+
+
+# Reading on.
+
+
+async def test_a_session_that_closes_while_it_has_paused_reads_on() -> None:
+    near, far = memory_transports(0)
+    config = muxado.Config(wire="smux1", session_window=65536, heartbeat_interval=None)
+    async with muxado.server(near, config) as session:
+        peer = muxado.client(far, muxado.Config(wire="smux1", heartbeat_interval=None))
+        async with peer as dialed:
+            stream = await dialed.open_stream()
+            with anyio.move_on_after(1):
+                while True:
+                    await stream.send(bytes(65536))
+            await session.accept_stream()
+            before = session.statistics().bytes_received
+            async with create_task_group() as tasks:
+                tasks.start_soon(session.aclose)
+                await anyio.sleep(0.2)
+                assert session.statistics().bytes_received > before
+            dialed.abort()
+
+
+async def test_what_lay_undecoded_when_the_transport_ended_is_not_lost() -> None:
+    """smux1 pauses in the middle of a read; the end comes while it does."""
+    near, far = memory_transports()
+    config = muxado.Config(wire="smux1", session_window=65536, heartbeat_interval=None)
+    async with muxado.server(Greedy(near), config) as session:
+        async with muxado.client(far, muxado.Config(wire="smux1")) as dialed:
+            stream = await dialed.open_stream()
+            await stream.send(bytes(100_000))
+            await stream.aclose()
+        await anyio.sleep(1)
+        accepted = await session.accept_stream()
+        got = 0
+        async for chunk in accepted:
+            got += len(chunk)
+        assert got == 100_000
+
+
+class Greedy(Around):
+    """Gives all that lies in the connection with one read, and fails in the next."""
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        item = await self._inner.receive(max_bytes)
+        while True:
+            with anyio.move_on_after(0.5):
+                try:
+                    item += await self._inner.receive(max_bytes)
+                    continue
+                except anyio.EndOfStream:
+                    pass
+            return item
+
+
+async def test_a_failed_write_waits_for_all_that_still_comes() -> None:
+    near, far = memory_transports()
+    failing = Deaf(near)
+    async with muxado.client(failing, CONFIG) as session, create_task_group() as tasks:
+        stream = await session.open_stream()
+        await stream.send(b"x")
+        await anyio.sleep(0.1)
+        failing.broken = True
+
+        async def answer(far: ByteStream) -> None:
+            await far.send(HELLO)
+            for _ in range(10):
+                await anyio.sleep(0.2)  # more than GOODBYE_WAIT in all
+                await far.send(data(3, b"answer"))
+            await far.send(goaway(3) + PAD)
+            await far.aclose()
+
+        tasks.start_soon(answer, far)
+        await stream.send(b"y")
+        got = b""
+        with pytest.raises(muxado.SessionClosedError):
+            while True:
+                got += await stream.receive()
+        assert got == 10 * b"answer"
+
+
+class Deaf(Around):
+    """Fails to write, on demand."""
+
+    broken = False
+
+    async def send(self, item: bytes) -> None:
+        if self.broken:
+            raise OSError(32, "Broken pipe")
+        await self._inner.send(item)
