@@ -1,0 +1,23 @@
+"""Commands that run in the tests' own process configure logging; what they did ends with the test."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Put the loggers back: records of later tests have to reach pytest's handlers again."""
+    loggers = [logging.getLogger(name) for name in ("muxado", "uvicorn", "anycorn", "waitress")]
+    before = [(one, one.handlers[:], one.propagate, one.level) for one in loggers]
+    yield
+    for one, handlers, propagate, level in before:
+        one.handlers[:] = handlers
+        one.propagate = propagate
+        one.setLevel(level)
