@@ -57,7 +57,7 @@ class Driver:
 
     def __init__(self, make_link: LinkFactory, config: Config, *, is_client: bool) -> None:
         self.config = config
-        self.due, self.give_way, self.new_waiter, now = turns_here()
+        self.due, self.give_way, self.new_waiter, now, self.check_here = turns_here()
         self.connection = Connection(config, client=is_client, clock=now)
         self.outgoing = self.connection.outgoing
         self.link = make_link(self.connection, config, self.changed)
@@ -77,6 +77,7 @@ class Driver:
         self._tells = True  # whether whoever closes the session is told what it lost
         self._acceptors: dict[Waiter, None] = {}  # who waits for a stream in accept
         self._takers: list[Callable[[StreamState], None]] = []  # who is given every stream
+        self._refusals: dict[Callable[[StreamState], None], Exception] = {}  # why one takes no more
         self._letting_go = False  # a task waits to let held streams go
         self._awaited: list[tuple[Callable[[], bool], Event]] = []  # see wait_until
         self._running = Event()
@@ -112,17 +113,20 @@ class Driver:
 
         Streams go past whoever waits in ``accept``, and to the latest ``take`` if there are several.
 
-        :raises: what ``accept`` raises, once no stream can come.
+        :raises: what ``accept`` raises, once no stream can come; and what ``take`` raises, which never
+            reaches the tasks that drive the session.
         """
         await self.checkpoint()
         self._takers.append(take)
         try:
             self._hand_out(take)
             self.changed()
-            while True:
+            while take in self._takers:
                 await self._more_streams()
+            raise self._refusals.pop(take)
         finally:
-            self._takers.remove(take)
+            if take in self._takers:
+                self._takers.remove(take)
             self._wake_acceptors()  # what comes is theirs again
 
     def _hand_out(self, take: Callable[[StreamState], None], woken: int = 0) -> int:
@@ -132,7 +136,14 @@ class Driver:
         :returns: the same, after this.
         """
         while (state := self.connection.accept()) is not None:
-            take(state)
+            try:
+                take(state)
+            except Exception as exc:  # noqa: BLE001 - raised where hand_out was called
+                self._takers.remove(take)
+                self._refusals[take] = exc
+                self.connection.reset(state, ErrorCode.INTERNAL_ERROR)
+                self._wake_acceptors()
+                break
             woken += 1
             if woken == AT_ONCE:
                 woken = 0
@@ -141,6 +152,7 @@ class Driver:
 
     async def _more_streams(self) -> None:
         """Wait until a stream may have come; raises once none can come."""
+        self.check_here()
         self.check()
         if not self._accepting:
             raise StreamClosedError(

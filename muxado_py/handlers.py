@@ -71,7 +71,10 @@ class Handlers:
         self._idle: list[_Seat] = []  # the last that came goes first
 
     def take(self, state: StreamState) -> None:
-        """Handle a stream; raises nothing and does not wait."""
+        """Handle a stream, without waiting.
+
+        :raises RuntimeError: what the task group raises whose block has been left.
+        """
         stream = Stream(self._driver, state)
         if self._idle:
             seat = self._idle.pop()

@@ -67,6 +67,9 @@ class NetListener(Listener[Stream]):
         it to be done.  Streams go to ``serve`` and past whoever waits in :meth:`accept`.
 
         :param task_group: where the handlers run; default one of its own, which this waits for.
+        :raises TypeError: if ``handler`` is no function.
+        :raises RuntimeError: what a ``task_group`` raises that has ended, when the next stream comes; that
+            stream is reset, and the session goes on.
         :raises SessionError: if the session ended otherwise than by a goodbye; handlers in a task group of
             its own are cancelled.
 

@@ -75,6 +75,11 @@ class Session(TypedAttributeProvider):
     Either side opens streams with :meth:`open_stream` and takes the peer's with
     :meth:`accept_stream`, or as a dialer and a listener with :meth:`net_dial` and
     :meth:`net_listener`.
+
+    It belongs to the event loop, and so to the thread, that it was made in, and its streams with it.  Calls
+    from elsewhere raise a :exc:`RuntimeError`, as far as a look costs nothing: all that may wait do, the first
+    time; the calls of a stream that never wait, and those made while the session's own loop is at work, may
+    not.
     """
 
     def __init__(self, make_link: LinkFactory, config: Config, *, is_client: bool) -> None:
@@ -271,10 +276,12 @@ class Session(TypedAttributeProvider):
         """
         if timeout is not None:
             check_seconds("timeout", timeout)
+        self._driver.check_here()
         return await self._driver.pings.ping(timeout)
 
     def stop_accepting(self) -> None:
         """Refuse the streams that wait for ``accept_stream`` and those that come."""
+        self._driver.check_here()
         self._driver.stop_accepting()
 
     def go_away(self, code: int = ErrorCode.NO_ERROR, debug: bytes = b"") -> None:
@@ -296,6 +303,7 @@ class Session(TypedAttributeProvider):
         debug = octets(debug)
         if self.closed:
             return
+        self._driver.check_here()
         self._driver.connection.go_away(code, debug)
         if code != ErrorCode.NO_ERROR:
             message = f"you ended the session, {code_name(code)}"
@@ -316,6 +324,7 @@ class Session(TypedAttributeProvider):
         Cancellation: the session is closed at once.
         """
         check_seconds("timeout", timeout)
+        self._driver.check_here()
         close_by = current_time() + timeout
         cut_off_at = close_by - min(self.config.close_timeout, timeout / 4)
         try:
@@ -379,6 +388,7 @@ class Session(TypedAttributeProvider):
 
         Cancellation: safe.
         """
+        self._driver.check_here()
         await self._driver.closed.wait()
         try:
             self._driver.check()

@@ -14,14 +14,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import (
+    Abort,
+    current_task,
+    current_trio_token,
+    reschedule,
+    wait_task_rescheduled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from trio.lowlevel import Task
 
-__all__ = ("TrioWaiter", "looking")
+__all__ = ("TrioWaiter", "checking", "looking", "waiters")
 
 
 class TrioWaiter:
@@ -52,20 +58,53 @@ class TrioWaiter:
             reschedule(self._task)
 
 
-def looking(patience: int) -> Callable[[], bool] | None:
+def checking(elsewhere: str) -> Callable[[], None]:
+    """A function that raises a RuntimeError with this text under another run of trio, or none."""
+    token = current_trio_token()
+
+    def check_here() -> None:
+        try:
+            here = current_trio_token() is token
+        except RuntimeError:
+            here = False
+        if not here:
+            raise RuntimeError(elsewhere)
+
+    return check_here
+
+
+def waiters(check_here: Callable[[], None]) -> Callable[[], TrioWaiter]:
+    """A task of another run would wait for ever."""
+
+    def new_waiter() -> TrioWaiter:
+        check_here()
+        return TrioWaiter()
+
+    return new_waiter
+
+
+def looking(patience: int, check_here: Callable[[], None]) -> Callable[[], bool] | None:
     """``due`` by trio's own record of the task, if it is as it was."""
     status = getattr(current_task(), "_cancel_status", None)
     if not hasattr(status, "effectively_cancelled"):
         return None
     left = patience
+    latest = 0  # the task that looked last, by its id
 
     def due() -> bool:
-        nonlocal left
+        nonlocal left, latest
         left -= 1
         if not left:
             left = patience
+            latest = 0
             return True
-        task: Any = current_task()
+        try:
+            task: Any = current_task()
+        except RuntimeError:
+            task = None
+        if id(task) != latest:
+            check_here()
+            latest = id(task)
         cancelled: bool = task._cancel_status.effectively_cancelled
         return cancelled
 

@@ -19,6 +19,9 @@ private to it, so :func:`_scopes` makes sure that they are what they were, and w
 call asks anyio itself.  On asyncio that look took 0.7 us, six times in an open-echo-close that takes both
 sides 26, and takes 0.25 now.
 
+A session that is used in another thread, or under another loop, says so where that costs little: when it looks
+at another task than before, when it has to wait, and in the calls of a session that are rare.
+
 The trap.  A waiter is woken once, by :func:`wake`; a future that was cancelled meanwhile must not be
 given a result.
 """
@@ -101,6 +104,14 @@ class Turns(NamedTuple):
     new_waiter: Callable[[], Awaited]
     time: Callable[[], float]
     """What ``anyio.current_time`` gives."""
+    check_here: Callable[[], None]
+    """Raises a RuntimeError in another thread, or under another event loop."""
+
+
+ELSEWHERE = (
+    "a session belongs to the event loop that it was made in, and this is another thread or loop: call it "
+    "there, with anyio.from_thread or anyio.to_thread say"
+)
 
 
 def event_loop() -> asyncio.AbstractEventLoop | None:
@@ -134,18 +145,33 @@ def turns_here() -> Turns:
     due: Callable[[], bool] | None
     new_waiter: Callable[[], Awaited]
     if loop is not None:
-        due, new_waiter, time = _looking(loop), loop.create_future, loop.time
+        check_here = _checking(loop)
+        due, new_waiter, time = _looking(loop, check_here), loop.create_future, loop.time
     else:
-        from .trio_turns import TrioWaiter, looking  # where trio runs it can be imported
+        from .trio_turns import checking, looking, waiters  # where trio runs it can be imported
 
-        due, new_waiter, time = looking(PATIENCE), TrioWaiter, backend.current_time
+        check_here = checking(ELSEWHERE)
+        due, time = looking(PATIENCE, check_here), backend.current_time
+        new_waiter = waiters(check_here)
     if due is None:
         asking = _asking(backend.checkpoint_if_cancelled, backend.checkpoint)
-        return Turns(*asking, new_waiter, time)
-    return Turns(due, backend.checkpoint, new_waiter, time)
+        return Turns(*asking, new_waiter, time, check_here)
+    return Turns(due, backend.checkpoint, new_waiter, time, check_here)
 
 
-def _looking(loop: asyncio.AbstractEventLoop) -> Callable[[], bool] | None:
+def _checking(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+    running = asyncio._get_running_loop
+
+    def check_here() -> None:
+        if running() is not loop:
+            raise RuntimeError(ELSEWHERE)
+
+    return check_here
+
+
+def _looking(
+    loop: asyncio.AbstractEventLoop, check_here: Callable[[], None]
+) -> Callable[[], bool] | None:
     """``due`` by anyio's own records of tasks and scopes, if they are as they were."""
     states = _scopes()
     if states is None:
@@ -166,7 +192,8 @@ def _looking(loop: asyncio.AbstractEventLoop) -> Callable[[], bool] | None:
             state = None  # nor are the scopes of one that is over kept for long
             return True
         task = find(loop)
-        if latest() is not task or state is None:
+        if task is None or latest() is not task or state is None:
+            check_here()
             latest = ref(task)
             state = states.get(latest)
             if state is None:  # a task of asyncio's that has entered no scope yet

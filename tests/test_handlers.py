@@ -468,3 +468,41 @@ async def test_what_a_handler_closed_is_flushed_however_the_handler_ends(
             tasks.cancel_scope.cancel()
             with CancelScope(shield=True):
                 assert len(await receive_all(stream)) == window + 1000
+
+
+async def test_a_task_group_that_has_ended_is_the_trouble_of_who_gave_it(
+    session_pair: SessionPair,
+) -> None:
+    """Not of the session, nor of its other streams."""
+    async with session_pair() as (dialed, accepted), anyio.create_task_group() as outer:
+        other = await dialed.open_stream()
+        await other.send(b"x")
+        served = await accepted.accept_stream()
+        told: list[BaseException] = []
+
+        async def serve(inner: anyio.abc.TaskGroup) -> None:
+            try:
+                await accepted.net_listener().serve(answer, inner)
+            except RuntimeError as exc:
+                told.append(exc)
+
+        async def answer(stream: muxado.Stream) -> None:
+            await stream.send(b"ok")
+
+        async with anyio.create_task_group() as inner:
+            outer.start_soon(serve, inner)
+            await anyio.wait_all_tasks_blocked()
+        lost = await dialed.open_stream()
+        await lost.send(b"x")
+        with anyio.fail_after(10):
+            with pytest.raises(muxado.StreamResetError):
+                await lost.receive()
+            await other.send(b"y")
+            assert await served.receive() + await served.receive() == b"xy"
+            while not told:
+                await anyio.lowlevel.checkpoint()
+            again = await dialed.open_stream()  # whoever accepts gets it
+            await again.send(b"z")
+            third = await accepted.accept_stream()
+            assert await third.receive() == b"z"
+            await third.aclose()

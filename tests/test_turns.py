@@ -114,7 +114,7 @@ def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """As long as anyio is what it was, and after."""
     if request.param == "asking":
         monkeypatch.setattr(muxado_py.turns, "_scopes", lambda: None)
-        monkeypatch.setattr(muxado_py.trio_turns, "looking", lambda patience: None)
+        monkeypatch.setattr(muxado_py.trio_turns, "looking", lambda patience, check_here: None)
 
 
 @pytest.mark.usefixtures("_either_way")
