@@ -35,6 +35,10 @@ __all__ = ("HEARTBEAT_TYPE", "Arrivals")
 HEARTBEAT_TYPE = 0xFFFF_FFFF
 """The type of the streams that carry Go's heartbeats (ngrok/muxado-go, ``heartbeat.go``)."""
 
+MOST_HEARTBEATS = 4
+"""Streams of heartbeats in all: one of either side, and some that ended and of which the other does not know.
+They count in no other limit, so they need one."""
+
 
 class Arrivals(Endings):
     """How the inbound side of a connection takes streams."""
@@ -69,12 +73,15 @@ class Arrivals(Endings):
             self._out.control.hold(stream_id)
         # Heartbeats wait for no application, and some peers end a session that refuses theirs.
         beats = stream_type == HEARTBEAT_TYPE
-        most = self._max_streams
-        if not (self.accepting or beats) or table.peer_open >= most + beats:
+        if beats and len(table.heartbeats) >= MOST_HEARTBEATS:
+            return self._reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
+        # One more where it may yet turn out to carry heartbeats.
+        most = self._max_streams + (beats or (self._typed and not table.heartbeats))
+        if not beats and (not self.accepting or table.peer_open >= most):
             return self._reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
         # As many again may be closed here and wait for a peer that does not read to be told.
         untold = table.peer_live + len(self._out.control.finishes)
-        if untold >= 2 * most + beats and untold - len(table.draining) >= 2 * most + beats:
+        if untold >= 2 * most and untold - len(table.draining) >= 2 * most:
             return self._reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
         if table.backlog_size >= self._config.accept_backlog and not beats:
             return self._reply_reset(stream_id, ErrorCode.ACCEPT_QUEUE_FULL)
@@ -129,6 +136,7 @@ class Arrivals(Endings):
     def _take_heartbeats(self, stream: StreamState) -> None:
         """Taken for good, as by an application: a GOAWAY with a lower last id would end them."""
         assert stream.id is not None
+        self._table.take_heartbeats(stream)
         stream.handed_off = True
         self._table.handed_off_id = max(self._table.handed_off_id, stream.id)
         self._events.heartbeats.append(stream)
@@ -150,9 +158,12 @@ class Arrivals(Endings):
     def typed(self, stream: StreamState, stream_type: int) -> None:
         """A stream that was taken without its type has it now."""
         stream.stream_type = stream_type
-        if stream_type == HEARTBEAT_TYPE:
+        beats = stream_type == HEARTBEAT_TYPE
+        if beats and len(self._table.heartbeats) < MOST_HEARTBEATS:
             self._take_heartbeats(stream)
             self._events.readers(stream)
+        elif beats or self._table.peer_open > self._max_streams:
+            self.refuse(stream, ErrorCode.STREAM_REFUSED)
         elif self._table.backlog_size >= self._config.accept_backlog:
             self.refuse(stream, ErrorCode.ACCEPT_QUEUE_FULL)
         else:

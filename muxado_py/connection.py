@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .arrivals import HEARTBEAT_TYPE
 from .closing import Closing
 from .deadlines import Alarm
 from .endings import CLOSED_BY_PEER
@@ -134,7 +135,8 @@ class Connection:
     def unsent(self) -> bool:
         """Whether anything written, or a FIN, has not been cut into a frame yet."""
         return self._out.has_output() or any(
-            stream.unsent or stream.due_fin for stream in self._table
+            (stream.unsent or stream.due_fin) and stream not in self._table.heartbeats
+            for stream in self._table
         )
 
     @property
@@ -146,10 +148,12 @@ class Connection:
     def live_streams(self) -> int:
         """Streams that one side has not finished, or that wait for their SYN to go.
 
-        Not those that are closed here and only wait for a peer that need not finish.
+        Not those that are closed here and only wait for a peer that need not finish, and none that carry
+        heartbeats; these count nowhere.
         """
         table = self._table
-        return len(table.live) + len(table.waiting) - len(table.draining)
+        known = len(table.live) + len(table.waiting)
+        return known - len(table.draining) - len(table.heartbeats)
 
     @property
     def unread(self) -> int:
@@ -196,8 +200,9 @@ class Connection:
         self._in.decode_rest()
         foreseen = self.events.go_away is not None
         if self._wire.traits.silent_end and not (cause or self._in.midway):
+            beats = self._table.heartbeats
             foreseen = foreseen or all(
-                stream.released or stream.waits_whole for stream in self._table
+                one.released or one.waits_whole or one in beats for one in self._table
             )
         if foreseen:
             self._in.end(CLOSED_BY_PEER)
@@ -247,6 +252,32 @@ class Connection:
         if stream_type is not None and not self._wire.traits.types_in_syn:
             self._out.write(stream, stream_type.to_bytes(4, "big"))
         return stream
+
+    def open_heartbeats(self) -> StreamState:
+        """A new stream of ours that carries Go's heartbeats; it counts nowhere, and GOAWAYs do not stop it.
+
+        :raises StreamLimitError: if the ids are used up.
+        :raises SessionError: if the session is over.
+        """
+        failure = self._in.why_no_heartbeats()
+        if failure is not None:
+            raise failure.error(Retry.NEVER_SENT)
+        stream = self._in.peer.new_stream(None, DEFAULT_PRIORITY)
+        stream.stream_type = HEARTBEAT_TYPE
+        self._table.open_local(stream)
+        self._table.take_heartbeats(stream)
+        self._out.open(stream)
+        if not self._wire.traits.types_in_syn:
+            self._out.write(stream, HEARTBEAT_TYPE.to_bytes(4, "big"))
+        return stream
+
+    def end_heartbeats(self, stream: StreamState, code: int | None = None) -> None:
+        """Close a stream that carries heartbeats, of either side, or reset it with ``code``."""
+        self._table.end_heartbeats(stream)
+        if code is None:
+            self.close(stream)
+        else:
+            self.reset(stream, code)
 
     def accept(self) -> StreamState | None:
         """The next stream of the peer, handed off for good; None if none waits."""

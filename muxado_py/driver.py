@@ -189,9 +189,7 @@ class Driver:
 
     def is_idle(self) -> bool:
         """Whether no stream is open, for the wire or for a handler of ours, but for heartbeats."""
-        ours, theirs = self.pings.streams
-        connection = self.connection
-        return connection.live_streams <= ours + theirs and connection.peer_streams <= theirs
+        return self.connection.live_streams == 0 and self.connection.peer_streams == 0
 
     def is_flushed(self) -> bool:
         """Whether all that was sent, and can be, was cut into frames."""

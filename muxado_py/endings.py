@@ -129,6 +129,17 @@ class Endings:
             return Failure(StreamLimitError, text, ErrorCode.STREAMS_EXHAUSTED, False)
         return None
 
+    def why_no_heartbeats(self) -> Failure | None:
+        """The same for a stream that is to carry heartbeats.
+
+        A GOAWAY of either side does not matter: a peer that takes no streams any more refuses it, and is
+        alive.
+        """
+        if self._events.ended is not None or self._table.has_ids():
+            return self._events.ended
+        text = "the stream ids of this session are used up"
+        return Failure(StreamLimitError, text, ErrorCode.STREAMS_EXHAUSTED, False)
+
     def _too_many(self) -> str | None:
         """Which limit of this side's stands against one more stream, in words."""
         table, most = self._table, self._config.max_open_streams
@@ -251,7 +262,9 @@ class Endings:
         text = escaped(debug.decode("utf-8", "replace")) or "no reason given"
         failure = Failure(GoneAwayError, f"the peer is going away: {text}", code, True)
         for stream in self._table:
-            if stream.local and stream.id is None:
+            if stream in self._table.heartbeats:
+                pass
+            elif stream.local and stream.id is None:
                 self.end_stream(stream, failure)
             elif stream.local and self.peer.is_muxado_py and (stream.id or 0) > last_id:
                 refused = Failure(
@@ -276,7 +289,7 @@ class Endings:
         """
         if self._events.go_away is None or not self._traits.early_goaway:
             return
-        if not self._table.live and not self._events.ended:
+        if len(self._table.live) <= len(self._table.heartbeats) and not self._events.ended:
             self._out.go_away(self._table.handed_off_id, ErrorCode.NO_ERROR, b"")
             self.end(CLOSED_BY_PEER)
 

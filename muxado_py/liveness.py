@@ -51,6 +51,7 @@ class Heartbeat:
         self._heard = link.bytes_received
         self._asked: Patience | None = None  # since the heartbeat that is unanswered
         self._taken = 0  # what the link had let go of at the last look
+        self._behind = False  # whether the heartbeat was not delivered yet at the last look
         self._delivered_at = NEVER  # what it has let go of when the heartbeat is delivered
 
     async def look(self, due: float, now: float) -> float:
@@ -108,6 +109,7 @@ class Heartbeat:
             self._asked = Patience(now)
             self._taken = self._link.taken()
             self._delivered_at = NEVER
+            self._behind = False
         elif self._is_taken():
             self._asked.happened(now)
         left = self._timeout - self._asked.seconds(now)
@@ -122,7 +124,8 @@ class Heartbeat:
         self._taken = taken
         if self._delivered_at == NEVER and self._pings.has_left and link.writing_since is None:
             self._delivered_at = taken + link.under_way()
-        return taken != before and before < self._delivered_at
+        behind, self._behind = self._behind, taken < self._delivered_at
+        return taken != before and (behind or self._behind)
 
     async def _is_deaf(self) -> bool:
         """Whether nothing of the peer lies in our socket either."""

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 from anyio import Event, move_on_after
 from anyio.lowlevel import checkpoint
 
-from .arrivals import HEARTBEAT_TYPE
 from .errors import ErrorCode, MuxadoError, PeerTimeoutError, Retry
 from .turns import Callback
 
@@ -60,7 +59,6 @@ class Pings:
         self._known = Event()  # the peer's first frame came
         self._knows = False  # the same, cheaper to ask
         self._heartbeat: StreamState | None = None  # our stream to a foreign peer's echo
-        self._echoes: dict[StreamState, None] = {}  # the streams of its heartbeats
         self.round_trip: float | None = None
         """Seconds of the latest answered ping or heartbeat."""
 
@@ -119,16 +117,10 @@ class Pings:
         """Go's heartbeat: four bytes on a stream of their own, that come back."""
         connection = self._connection
         if self._heartbeat is None or self._heartbeat.failure is not None:
-            self._heartbeat = connection.open(None, HEARTBEAT_TYPE)
+            self._heartbeat = connection.open_heartbeats()
             self._heartbeat.reader = Callback(partial(self._take_echo, self._heartbeat))
         connection.write(self._heartbeat, payload[-4:])
         self._sent_at[payload] = perf_counter()
-
-    @property
-    def streams(self) -> tuple[int, int]:
-        """How many streams carry nothing but heartbeats: ours, and the peer's."""
-        own = self._heartbeat is not None and self._heartbeat.failure is None
-        return int(own), len(self._echoes)
 
     def take_events(self) -> None:
         """The core noted something about pings, heartbeats or the peer's first frame."""
@@ -146,7 +138,6 @@ class Pings:
         if events.heartbeats:
             for stream in events.heartbeats:
                 stream.reader = Callback(partial(self._echo, stream))
-                self._echoes[stream] = None
                 self._echo(stream)  # the first beat may have come with the type
             events.heartbeats.clear()
         if events.ended is not None:
@@ -185,11 +176,10 @@ class Pings:
         connection = self._connection
         data = connection.read(stream, 65536)
         if stream.failure is not None or stream.finished_there:
-            self._echoes.pop(stream, None)
-            connection.close(stream)
+            connection.end_heartbeats(stream)
         elif stream.unsent + len(data) > self._config.send_buffer:
             # Beats are four bytes each; this peer does not take them back.
-            connection.reset(stream, ErrorCode.ENHANCE_YOUR_CALM)
+            connection.end_heartbeats(stream, ErrorCode.ENHANCE_YOUR_CALM)
         elif data:
             connection.write(stream, data)
 
@@ -199,4 +189,4 @@ class Pings:
         while stream.unread >= 4:
             self._answered(_HEARTBEAT[:4] + connection.read(stream, 4))
         if stream.finished_there and stream.failure is None:
-            connection.close(stream)
+            connection.end_heartbeats(stream)

@@ -250,6 +250,8 @@ class Session(TypedAttributeProvider):
         Cancellation: safe; ask again whenever you like.
         """
         driver = self._driver
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         seconds = self._config.recognize_timeout if timeout is None else timeout
         await driver.checkpoint()
         with move_on_after(seconds):

@@ -96,6 +96,7 @@ class StreamTable:
         "draining",
         "grown",
         "handed_off_id",
+        "heartbeats",
         "ledger",
         "left_behind",
         "lingering",
@@ -123,6 +124,9 @@ class StreamTable:
         """Streams that have an id and that the wire may still mention."""
         self.waiting: dict[StreamState, None] = {}
         """Streams of ours whose SYN is not cut yet; a dict for its order."""
+        self.heartbeats: dict[StreamState, None] = {}
+        """Streams in ``live`` or ``waiting``, of either side, that carry heartbeats: no application has them,
+        and they count nowhere else."""
         self.left_behind: dict[StreamState, None] = {}
         """Streams the wire is through with, that hold bytes the application has not read."""
         self.lingering: Deadlines[StreamState] = Deadlines(config.linger_timeout, clock, alarm)
@@ -211,8 +215,29 @@ class StreamTable:
         """Streams that would be handed off next."""
         return [stream for stream in self._backlog if not stream.released]
 
+    def take_heartbeats(self, stream: StreamState) -> None:
+        """``stream`` carries heartbeats: nothing else may depend on how many of these there are."""
+        self.heartbeats[stream] = None
+        if stream.local:
+            self.local_open -= 1
+        else:
+            self.peer_live -= 1
+            self.peer_open -= 1
+
+    def end_heartbeats(self, stream: StreamState) -> None:
+        """``stream`` is over, or about to be, and counts like any other until it is."""
+        if self.heartbeats.pop(stream, 0) is not None:
+            return
+        if stream.local:
+            self.local_open += 1
+        else:
+            self.peer_live += 1
+            self.peer_open += 1
+
     def forget(self, stream: StreamState) -> None:
         """The wire has no more to say of ``stream``."""
+        if self.heartbeats:
+            self.end_heartbeats(stream)
         if stream.id is not None:
             known = self.live.pop(stream.id, None) is stream
         elif known := stream in self.waiting:

@@ -203,10 +203,24 @@ def test_streams_that_are_closed_here_and_that_the_peer_does_not_hear_of(
 
 
 def test_typed_streams_without_their_type_count_and_end() -> None:
+    """One more than ``max_streams``, for it may yet carry heartbeats; if not, it is refused."""
     peer = Script(Config(typed_streams=True))
     most = flood(peer, syns(b"\0\0\0"))
-    assert peer.connection.peer_streams == 1000
+    assert peer.connection.peer_streams == 1001
     assert most < 2000 * KIB
+
+
+@pytest.mark.parametrize("beats", [True, False])
+def test_a_typed_stream_above_the_limit_may_only_carry_heartbeats(beats: bool) -> None:
+    peer = Script(Config(typed_streams=True, max_streams=1))
+    peer.feed("000004 12 00000003 00000007")
+    peer.feed("000000 12 00000005")
+    peer.feed("000000 12 00000007")
+    assert [one.split()[2:] for one in peer.sent()] == [["00000007", "00000005"]]
+    peer.feed("000004 10 00000005" + ("ffffffff" if beats else "00000007"))
+    refused = [one.split()[2:] for one in peer.sent()]
+    assert refused == ([] if beats else [["00000005", "00000005"]])
+    assert peer.connection.peer_streams == peer.connection.live_streams == 1
 
 
 def test_the_backlog_holds_for_typed_streams_that_tell_their_type_late() -> None:
@@ -562,11 +576,12 @@ def test_the_end_is_said_once() -> None:
 # Heartbeats.
 
 
-def test_heartbeat_streams_count_as_streams() -> None:
+def test_heartbeat_streams_count_nowhere_and_are_few() -> None:
     peer = Script(Config(typed_streams=True, max_streams=50))
     flood(peer, syns(b"\xff\xff\xff\xff"))
-    assert peer.connection.peer_streams == 50
-    assert peer.connection.backlog == 0
+    assert len(peer.connection._table.live) == 4
+    connection = peer.connection
+    assert (connection.peer_streams, connection.live_streams, connection.backlog) == (0, 0, 0)
 
 
 @pytest.mark.anyio

@@ -342,12 +342,69 @@ async def test_a_heartbeat_stream_that_ends_is_opened_anew(end: bytes) -> None:
         assert not session.closed
 
 
-async def test_a_peer_that_goes_away_gets_no_new_heartbeat_stream() -> None:
-    async with scripted(TYPED) as (session, peer):
-        await peer.say(data(2, b"\0\0\0\1", syn=True), goaway(0))
-        await anyio.sleep(100)
+@pytest.mark.parametrize("who", ["nobody", "ours", "theirs"])
+@pytest.mark.parametrize("answer", ["silence", "echo", "refusal"])
+async def test_a_goaway_does_not_stop_heartbeats(who: str, answer: str) -> None:
+    """A peer that takes no streams any more refuses the one of our heartbeats, and is alive."""
+    async with scripted(TYPED) as (session, peer), create_task_group() as tasks:
+        await peer.say(data(2, b"\0\0\0\1x", syn=True))
+        stream = await session.accept_stream()
+        assert await stream.receive() == b"x"
+        if who == "theirs":
+            await peer.say(goaway(99))
+        elif who == "ours":
+            session.go_away()
+
+        async def answering() -> None:
+            while True:
+                frame = await peer.next()
+                if frame.kind != "DATA" or answer == "silence":
+                    continue
+                if answer == "refusal":
+                    await peer.say(rst(frame.stream, ErrorCode.STREAM_REFUSED))
+                elif beat := frame.body.removeprefix(HEARTBEAT):
+                    await peer.say(data(frame.stream, beat))
+
+        tasks.start_soon(answering)
+        start = current_time()
+        if answer == "silence":
+            with pytest.raises(muxado.PeerTimeoutError, match="silent for"):
+                await stream.receive()
+            assert current_time() - start == pytest.approx(INTERVAL + TIMEOUT)
+        else:
+            await anyio.sleep(300)
+            assert not session.closed
+            assert session.statistics().live_streams == 1
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("is_client", [True, False])
+@pytest.mark.parametrize("wire", ["muxado", "muxado1"])
+async def test_heartbeat_streams_do_not_hold_a_session_whose_peer_went_away(
+    wire: str, is_client: bool
+) -> None:
+    new = wire == "muxado"
+    near, far = memory_transports()
+    make = muxado.client if is_client else muxado.server
+    async with make(near, Config(wire=wire, typed_streams=new, max_streams=1)) as session:
+        first = 2 if is_client else 3
+        if new:
+            await far.send(data(first, b"\xff\xff\xff\xffbeat", syn=True))
+            await far.send(data(first + 2, b"\0\0\0\7work", syn=True))
+        else:
+            for stream_id, kind in ((first, "fffffeff"), (first + 2, "00000007")):
+                await far.send(bytes.fromhex(f"0008 06 01 {stream_id:08x} 7fffffff {kind}"))
+        stream = await session.accept_stream()
+        statistics = session.statistics()
+        assert (statistics.live_streams, statistics.peer_streams) == (1, 1)
+        await far.send(goaway(0) if new else bytes.fromhex("0008 00 06 00000000 00000000 00000000"))
+        await settled()
         assert not session.closed
-        assert session.statistics().live_streams == 1
+        await stream.aclose()
+        await settled()
+        assert session.closed
+        await session.wait()  # and that is no error
+    await far.aclose()
 
 
 async def test_the_peers_heartbeats_come_back_and_reach_no_application() -> None:
@@ -389,7 +446,7 @@ async def test_a_drain_does_not_wait_for_heartbeats() -> None:
         tasks.start_soon(echo)
         await peer.say(data(2, HEARTBEAT, syn=True))
         await anyio.sleep(INTERVAL + 2)
-        assert session.statistics().live_streams == 2
+        assert session.statistics()[:3] == (0, 0, 0), "heartbeats count nowhere"
         start = current_time()
         await session.drain(1000)
         assert current_time() - start < 2
