@@ -356,14 +356,15 @@ async def test_a_goaway_does_not_stop_heartbeats(who: str, answer: str) -> None:
             session.go_away()
 
         async def answering() -> None:
-            while True:
-                frame = await peer.next()
-                if frame.kind != "DATA" or answer == "silence":
-                    continue
-                if answer == "refusal":
-                    await peer.say(rst(frame.stream, ErrorCode.STREAM_REFUSED))
-                elif beat := frame.body.removeprefix(HEARTBEAT):
-                    await peer.say(data(frame.stream, beat))
+            with suppress(anyio.EndOfStream):
+                while True:
+                    frame = await peer.next()
+                    if frame.kind != "DATA" or answer == "silence":
+                        continue
+                    if answer == "refusal":
+                        await peer.say(rst(frame.stream, ErrorCode.STREAM_REFUSED))
+                    elif beat := frame.body.removeprefix(HEARTBEAT):
+                        await peer.say(data(frame.stream, beat))
 
         tasks.start_soon(answering)
         start = current_time()
