@@ -164,8 +164,8 @@ class Config:
     """Seconds that ``connect`` (name, TCP and TLS together) and a TLS accept may take."""
 
     recognize_timeout: float = 35.0
-    """Seconds in which a dialer must show its wire to a side with ``wire="auto"``.  A yamux of Go that
-    has nothing to say sends its first ping after 30."""
+    """Seconds in which a dialer must show its wire to a side with ``wire="auto"``.  hashicorp's
+    yamux that has nothing to say sends its first ping after 30; other yamux programs ping at once."""
 
     notsent_lowat: int | None = 16 * KIB
     """Bytes the kernel may hold unsent (TCP_NOTSENT_LOWAT) before the transport counts as not

@@ -308,6 +308,7 @@ class Session(TypedAttributeProvider):
         self._driver.check_here()
         self._driver.connection.go_away(code, debug)
         if code != ErrorCode.NO_ERROR:
+            self._driver.give_up(GOODBYE_WAIT)
             message = f"you ended the session, {code_name(code)}"
             self._driver.give_up(GOODBYE_WAIT)
             self._driver.end(Failure(SessionClosedError, message, code, False))
