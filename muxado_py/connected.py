@@ -16,7 +16,7 @@ from anyio import BrokenResourceError, EndOfStream, aclose_forcefully
 from anyio.abc import SocketAttribute
 
 from .layers import stop_reading_ahead
-from .stream_link import StreamLink
+from .stream_link import StreamLink, checked
 from .tcp_info import TcpInfo
 from .tls_stream import TLSByteStream
 
@@ -95,7 +95,7 @@ class StreamConnected(Connected):
         self._stream = secured
 
     async def look_ahead(self) -> bytes:
-        data = await self._stream.receive()
+        data = checked(await self._stream.receive())
         self._early += data
         return data
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .flight import PathSource
 
-__all__ = ("StreamLink",)
+__all__ = ("StreamLink", "checked")
 
 logger = logging.getLogger("muxado.link")
 
@@ -40,6 +40,23 @@ quarter more CPU to receive."""
 BLIND_FLUSH = 16 * 1024
 """Bytes that a transport is given at once, at most, where only the return of ``send`` shows that it takes
 something.  In each ``Config.write_timeout`` it must take so many: 273 a second at the default."""
+
+
+def checked(data: object) -> bytes:
+    """What ``receive`` of a transport returned, if it may.
+
+    A transport that does not know its end from anyio returns nothing, again and again, as sockets do.
+
+    :raises ~anyio.EndOfStream: if it is empty.
+    :raises TypeError: if it is not bytes at all.
+    """
+    if type(data) is not bytes:
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"its receive() returned {data!r:.80}, expected bytes")
+        data = bytes(data)  # it may be changed when the transport receives again
+    if not data:
+        raise EndOfStream
+    return data
 
 
 class StreamLink(Link):
@@ -111,7 +128,7 @@ class StreamLink(Link):
         early, self._early = self._early, b""
         while True:
             try:
-                data = early or await self._transport.receive(RECEIVE_SIZE)
+                data = early or checked(await self._transport.receive(RECEIVE_SIZE))
             except EndOfStream:
                 break
             except Exception as exc:  # noqa: BLE001 - whatever the transport raises, it is the end of it
