@@ -14,6 +14,8 @@ left alone, asyncio lets it keep 64 KiB that no priority can overtake any more.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from itertools import chain, zip_longest
 from time import perf_counter
@@ -53,6 +55,10 @@ __all__ = ("AsyncioSockets",)
 
 EYEBALLS_DELAY = 0.25
 """Seconds until the next address is tried beside the one before (RFC 8305, section 5)."""
+
+
+QUEUE_DELAY = 0.01
+"""Seconds until a Unix socket is tried again whose listener has a full queue."""
 
 
 class _AsyncioConnected(Connected):
@@ -142,7 +148,7 @@ async def _connected(make: Callable[..., Any], sock: socket.socket) -> Connected
 
 async def _race(host: str, port: int) -> socket.socket:
     """A socket connected to the first address of ``host`` that answers."""
-    found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await _found(host, port)
     inet6 = [one for one in found if one[0] == socket.AF_INET6]
     others = [one for one in found if one[0] != socket.AF_INET6]
     winners: list[socket.socket] = []
@@ -173,11 +179,26 @@ async def _race(host: str, port: int) -> socket.socket:
             late.close()
 
 
+async def _found(host: str, port: int) -> list[Any]:
+    if "%" in host:  # uvloop's loses the zone; a number asks nobody and does not wait
+        flags = socket.AI_NUMERICHOST
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return [*await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
 async def _connect(family: int, address: Any) -> socket.socket:
+    """Not by the loop: uvloop's loses the zone of an address, and asyncio's takes a full queue for success."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, address)
+        # A Unix socket's listener tells nobody when its queue has room.
+        while (error := sock.connect_ex(address)) == errno.EAGAIN:  # noqa: ASYNC110
+            await anyio.sleep(QUEUE_DELAY)
+        if error == errno.EINPROGRESS:
+            await anyio.wait_writable(sock)
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
     except BaseException:
         sock.close()
         raise

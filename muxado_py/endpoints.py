@@ -17,19 +17,18 @@ import logging
 import socket
 import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from anyio import (
     ClosedResourceError,
     create_task_group,
     create_tcp_listener,
-    create_unix_listener,
     fail_after,
 )
-from anyio.abc import SocketAttribute
+from anyio.abc import SocketAttribute, SocketListener
 
-from .arguments import check_function, check_text
+from .addresses import parse_url
+from .arguments import check_function
 from .asyncio_sockets import AsyncioSockets
 from .auto import recognize
 from .config import AUTO, config_or_default
@@ -38,62 +37,25 @@ from .handlers import contain
 from .scope import SessionScope
 from .stream_sockets import StreamSockets
 from .turns import event_loop
+from .unix_paths import UnixPath
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from anyio.abc import Listener, SocketStream, TaskGroup
 
+    from .addresses import Address
     from .config import Config
     from .connected import Connected
     from .session import Session
     from .stream_sockets import Sockets
 
-__all__ = ("Address", "SessionListener", "connect", "listen", "parse_url")
+__all__ = ("SessionListener", "connect", "listen")
 
 logger = logging.getLogger("muxado.endpoints")
 
 # Not every system has it.
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-
-
-class Address(NamedTuple):
-    """A parsed URL."""
-
-    scheme: str
-    host: str
-    """The host, or the path of a Unix socket."""
-    port: int
-
-    def __str__(self) -> str:
-        if self.scheme == "unix":
-            return f"unix://{self.host}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
-
-
-def parse_url(url: str) -> Address:
-    """``tcp://host:port``, ``tls://host:port`` or ``unix:///path`` in parts.
-
-    :raises TypeError: if ``url`` is no str.
-    :raises ValueError: with what came and what was expected.
-    """
-    check_text("url", url)
-    expected = "expected tcp://host:port, tls://host:port or unix:///path"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as exc:
-        raise ValueError(f"{url!r}: {exc}; {expected}") from None
-    if parts.scheme == "unix":
-        path = parts.netloc + parts.path
-        if path:
-            return Address("unix", path, 0)
-    elif parts.scheme in ("tcp", "tls") and parts.hostname and port is not None:
-        needless = parts.path.strip("/") or parts.query or parts.fragment or parts.username
-        if not needless:
-            return Address(parts.scheme, parts.hostname, port)
-    raise ValueError(f"{url!r} is no address of a session; {expected}")
 
 
 @asynccontextmanager
@@ -141,7 +103,8 @@ async def _dial(address: Address, config: Config, ssl_context: ssl.SSLContext | 
         _prepare(connected, config)
         if address.scheme == "tls":
             context = ssl_context or ssl.create_default_context()
-            await connected.secure(context, server_side=False, hostname=address.host)
+            host, _, _ = address.host.partition("%")  # no certificate names a zone
+            await connected.secure(context, server_side=False, hostname=host)
     except BaseException as exc:
         await connected.abort()
         if isinstance(exc, ConnectionError):
@@ -161,11 +124,13 @@ class SessionListener:
         address: Address,
         config: Config,
         ssl_context: ssl.SSLContext | None,
+        path: UnixPath | None,
     ) -> None:
         self._sockets = _sockets()
         self._listener: Listener[Any] = self._sockets.listening(bound)
         self._config = config
         self._ssl_context = ssl_context
+        self._path = path
         if address.scheme != "unix":
             address = address._replace(port=int(bound.extra(SocketAttribute.local_port)))
         self.url = str(address)
@@ -235,8 +200,12 @@ class SessionListener:
     async def aclose(self) -> None:
         """Take no more connections; sessions that run go on, and ``serve`` waits for its own.
 
+        The path of a Unix socket is removed.
+
         Cancellation: the listener is closed all the same.
         """
+        if self._path is not None:
+            self._path.remove()
         await self._listener.aclose()
 
 
@@ -256,7 +225,8 @@ async def listen(
     :param url: as for :func:`connect`; port 0 takes a free one, see ``SessionListener.url``.
     :param ssl_context: required for ``tls://``, with the server's certificate loaded.
     :raises ValueError: if the URL is not of that form, or the context is missing or needless.
-    :raises OSError: if the address cannot be listened on.
+    :raises OSError: if the address cannot be listened on: it is in use, say.  A Unix path that a killed process
+        left behind is taken over.
 
     Cancellation: the listener is closed.
     """
@@ -269,12 +239,13 @@ async def listen(
             if ssl_context is None
             else f"an ssl_context needs a tls:// URL, got {url!r}"
         )
-    if address.scheme == "unix":
-        listener: Listener[Any] = await create_unix_listener(address.host)
+    path = UnixPath(address.host) if address.scheme == "unix" else None
+    if path is not None:
+        listener: Listener[Any] = await SocketListener.from_socket(path.socket)
     else:
         listener = await create_tcp_listener(local_host=address.host, local_port=address.port)
     async with listener:
-        sessions = SessionListener(listener, address, config, ssl_context)
+        sessions = SessionListener(listener, address, config, ssl_context, path)
         try:
             yield sessions
         finally:

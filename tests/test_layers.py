@@ -86,6 +86,8 @@ SESSION = (
     "session",
     "auto",
     "scope",
+    "addresses",
+    "unix_paths",
     "endpoints",
 )
 """Tasks, timers and cancellation; each may use those before it, and the core."""
@@ -116,6 +118,7 @@ KNOWS = {
         "accepting",
         "copying",
         "bridging",
+        "addresses",
         "endpoints",
         "integrations",
         "",
@@ -235,7 +238,7 @@ def test_the_core_waits_for_nothing_and_opens_nothing() -> None:
 LOOPS = {
     "asyncio": {*ECOSYSTEM, "turns", "held", "tls_transport", "asyncio_link", "asyncio_sockets"},
     "trio": {"trio_turns"},
-    "socket": {*ECOSYSTEM, "bridging", "endpoints", "asyncio_sockets", "tcp_info"},
+    "socket": {*ECOSYSTEM, "bridging", "endpoints", "unix_paths", "asyncio_sockets", "tcp_info"},
 }
 """Who may know an event loop, and who a socket."""
 
