@@ -345,7 +345,6 @@ class SideApp:
         except (MuxadoError, BusyResourceError) as exc:
             half.read_end = half.read_end or type(exc).__name__
             half.read_error = exc
-            half.error = half.error or exc
         finally:
             read.set()
 

@@ -50,7 +50,7 @@ class Half:
     opened_here: bool
     stream: Stream | None = None
     error: BaseException | None = None
-    """Why there is none, or what its first failed call said."""
+    """Why there is none, or what the first call that sends and failed said."""
     sent: int = 0
     """Bytes that ``send`` returned for."""
     sent_most: int = 0

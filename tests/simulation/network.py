@@ -49,6 +49,8 @@ class PathPlan:
     """Nobody can ask the kernel, as on systems other than Linux."""
     cut_at: int | None = None
     """After so many bytes."""
+    cut_after: float | None = None
+    """Or after so many seconds."""
     cut_kind: str = "reset"
     """``reset``: both ends get a RST.  ``mute``: the rest is lost, though acknowledged.  ``dark``: the
     rest is lost in both directions, and nothing is acknowledged."""
@@ -284,10 +286,11 @@ class SimSocket:
         if not self.dark:
             self._clock.later(arrives + self.plan.delay, self._acknowledged, len(whole))
         if len(segment) < len(whole) and not (self.dark or self.mute):
-            self.log(f"the path is cut behind byte {cut_at}: {self.plan.cut_kind}")
-            self._cut(arrives)
+            self.cut_path(arrives)
 
-    def _cut(self, arrives: float) -> None:
+    def cut_path(self, arrives: float) -> None:
+        """What is on its way still arrives."""
+        self.log(f"the path is cut behind byte {self._carried}: {self.plan.cut_kind}")
         if self.plan.cut_kind == "reset":
             self._clock.later(arrives, self.cut)
         elif self.plan.cut_kind == "mute":
@@ -367,6 +370,9 @@ def connected(clock: Clock, plans: tuple[PathPlan, PathPlan]) -> tuple[SimSocket
     """The two ends of a connection; each plan is of what the end sends."""
     near, far = (SimSocket(name, clock, plan) for name, plan in zip("ab", plans, strict=True))
     near.peer, far.peer = far, near
+    for one in (near, far):
+        if one.plan.cut_after is not None:
+            clock.later(one.plan.cut_after, one.cut_path, 0.0)
     return near, far
 
 

@@ -147,9 +147,10 @@ def _end(call: Call) -> float:
 def _verdicts(ledger: Ledger) -> Iterator[str]:
     """Who is told that it may send again was not seen."""
     for here, there in _pairs(ledger):
-        retry = getattr(here.error, "retry", None)
-        if retry is not None and retry.safe:
-            yield f"safe, and seen: {here.name} was told {here.error!r} ({retry.value}), {there.name} has the stream"
+        for error in (here.error, here.read_error):
+            retry = getattr(error, "retry", None)
+            if retry is not None and retry.safe:
+                yield f"safe, and seen: {here.name} was told {error!r} ({retry.value}), {there.name} has it"
 
 
 # One side.
@@ -224,9 +225,7 @@ def _life(
             yield f"called dead: {who}, {verdict.message}; {record.unread_then} B lay unread in the socket"
         elif ago < config.heartbeat_timeout - SLACK - _in_tls(plan):
             yield f"called dead: {who}, {verdict.message}; bytes came {ago:.2f} s before"
-    if record.session is None or plan.paths[1 - side].cut_at is None:
-        return
-    if config.heartbeat_interval is None or record.paused:
+    if record.session is None or config.heartbeat_interval is None or record.paused:
         return
     if not (sockets[1 - side].mute or sockets[1 - side].dark):
         return

@@ -92,7 +92,7 @@ class Plan:
     @property
     def is_whole(self) -> bool:
         """Whether the network loses nothing."""
-        return all(path.cut_at is None for path in self.paths)
+        return all(path.cut_at is None and path.cut_after is None for path in self.paths)
 
     @property
     def slowness(self) -> float:
@@ -119,13 +119,57 @@ def draw(seed: int, wire: str | None = None, loop: str | None = None) -> Plan:
     sides = _side(rng, shared), _side(rng, shared)
     if rng.random() < 0.06 and wire in ("muxado", "muxado1", "yamux"):
         sides[rng.randrange(2)].rogue = True
-    _keep_small(sides, paths)
-    waits = rng.random()
-    if waits < 0.7:
+    if rng.random() < 0.7:
         sides[rng.randrange(2)].ending = "wait"
+    focus = rng.random()
+    if focus < 0.2:
+        _close_under_load(rng, sides, paths)
+    elif focus < 0.23 and (typed or wire != "muxado"):
+        _go_away_and_die(rng, sides, paths[rng.randrange(2)])
+    _keep_small(sides, paths)
     return Plan(
         seed, wire, loop, sides, paths, foreign, plain=rng.random() < 0.3, tls=rng.random() < 0.08
     )
+
+
+def _close_under_load(
+    rng: Random, sides: tuple[SidePlan, SidePlan], paths: tuple[PathPlan, PathPlan]
+) -> None:
+    """One side sends and goes, as one does; the other is busy, and reads all."""
+    number = rng.randrange(2)
+    leaver, reader, path = sides[number], sides[1 - number], paths[number]
+    leaver.opens = leaver.opens or [leaver.handles[0]]
+    path.receive_buffer = min(path.receive_buffer, rng.choice([512, 8192, 8192, 65536]))
+    leaver.ending, leaver.ends_at, leaver.rests = (
+        rng.choice(["leave", "aclose", "drain"]),
+        None,
+        0.0,
+    )
+    reader.ending, reader.ends_at = "wait", None
+    reader.spells = [
+        (rng.choice([0.0, 0.002, path.delay, 0.1]), 1, rng.choice([0.0, 0.3, 0.6, 1.5, 3.0]))
+    ]
+    for one in (*leaver.opens, *leaver.handles, *reader.opens, *reader.handles):
+        one.sends = rng.choice([one.sends, 20_000, 60_000, 150_000])
+        one.stop_at, one.read_pause, one.meddles, one.send_pause = None, 0.0, False, 0.0
+        one.end = one.end if one.end == "eof" else "close"
+    for one in (*leaver.opens, *leaver.handles):
+        one.start, one.read_at, one.nowait = 0.0, 0.0, False
+    reader.pings = [rng.choice([0.01, 0.1, 0.3, 1.0])]  # what makes it write when it wakes
+    for one in (*reader.opens, *reader.handles):
+        one.sends = rng.choice([0, 0, one.sends])
+        one.end = "late close"
+
+
+def _go_away_and_die(rng: Random, sides: tuple[SidePlan, SidePlan], path: PathPlan) -> None:
+    """One side goes away while streams are open, and then one of them is not heard of any more."""
+    for one in sides:
+        one.ending, one.ends_at = "wait", None
+        for half in (*one.opens, *one.handles):
+            half.end, half.stop_at, half.meddles = "late close", None, False
+    leaver = rng.choice(sides)
+    leaver.ending, leaver.ends_at = "go away", rng.choice([0.1, 0.5])
+    path.cut_after, path.cut_kind = rng.choice([0.3, 1.0, 5.0]), rng.choice(["mute", "dark"])
 
 
 def _path(rng: Random) -> PathPlan:
