@@ -154,7 +154,7 @@ class Writing:
         since = self._link.writing_since
         if since is None:
             self._since = None
-            return now + self._timeout
+            return now + self._timeout / LOOKS  # or the first look at a flush would be the last
         if since != self._since:
             self._since = since
             self._stuck = Patience(since)

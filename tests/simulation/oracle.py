@@ -109,6 +109,8 @@ def _is_promised(plan: Plan, ledger: Ledger, sender: Half, reader: Half) -> bool
         return False  # whose peers need not end when we do, and nobody can ask
     if not plan.is_whole or sender.rogue or reader.rogue or reader.meddled or sender.meddled:
         return False
+    if here.verdict_at is None or sender.finished_at >= here.verdict_at:
+        return False  # it was closed when nobody could be told any more
     if here.left_by not in POLITE or here.leave_error is not None:
         return False
     if there.left_by != "wait" and (there.ending_at or 0.0) <= (here.verdict_at or 0.0):
@@ -219,6 +221,8 @@ def _life(
         ago = record.verdict_at - record.last_arrival_then
         if "transport" in verdict.message:
             taken = record.verdict_at - record.last_taken_then
+            if _is_too_slow_to_see(plan, side):
+                return
             if taken < config.write_timeout - SLACK:
                 yield f"called dead: {who}, {verdict.message}; the kernel took bytes {taken:.2f} s before"
         elif record.unread_then:
@@ -243,6 +247,12 @@ def _life(
     silent = min(over, record.leaving_at or 1e9) - sockets[side].last_arrival
     if silent > allowed:
         yield f"not found out: {who} takes a peer that was silent for {silent:.1f} s for alive"
+
+
+def _is_too_slow_to_see(plan: Plan, side: int) -> bool:
+    """Whether nobody can ask the kernel, and it lets go of less in the time than a sender is told of."""
+    path, config = plan.paths[side], plan.sides[side].config
+    return path.blind and path.rate * config.write_timeout < 32_000 + path.send_buffer
 
 
 def _in_tls(plan: Plan) -> float:
