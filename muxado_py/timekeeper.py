@@ -67,7 +67,7 @@ class Timekeeper:
     async def run(self) -> None:
         """Look around until cancelled."""
         now = self._now()
-        beat, write = await self._heartbeat.look(now, now), now + self._write_timeout
+        beat, write = await self._heartbeat.look(now, now), await self._writing.look(now, now)
         sign = now + self._interval if self._keeps_alive and self._interval is not None else NEVER
         upkeep, alarm = self._connection.upkeep, self._connection.alarm
         while True:

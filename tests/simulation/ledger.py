@@ -83,7 +83,8 @@ class Side:
     """Why the session says that it is over."""
     verdict_at: float | None = None
     unread_then: int = 0
-    """Bytes in the kernel at that moment, when the last came, and when the kernel last took some."""
+    unread_since_then: float = 0.0
+    """Bytes in the kernel at that moment, since when, when the last came, and when it last took some."""
     last_arrival_then: float = 0.0
     last_taken_then: float = 0.0
     left_by: str = ""

@@ -89,6 +89,8 @@ class SimSocket:
         self.mute = False
         self.on_change: Callable[[], None] = _nothing
         self.last_arrival = 0.0
+        self.unread_since = 0.0
+        """When the first of what is there came."""
         self.last_taken = 0.0
         """When the kernel last took a byte of the application, or freed room for one."""
         self.log: Callable[[str], None] = _ignore
@@ -309,6 +311,8 @@ class SimSocket:
                 )
             self._reset_peer()
             return
+        if not self.inbox:
+            self.unread_since = self._clock.now
         self.inbox += segment
         self.last_arrival = self._clock.now
         self.on_change()

@@ -105,8 +105,8 @@ def _is_promised(plan: Plan, ledger: Ledger, sender: Half, reader: Half) -> bool
         return False
     if reader.read_end in ("", "here") or reader.finish == "reset":
         return False
-    if plan.paths[0].blind and plan.wire.startswith("smux"):
-        return False  # whose peers need not end when we do, and nobody can ask
+    if plan.paths[0].blind and (plan.wire != "muxado" or plan.foreign):
+        return False  # nobody can ask the kernel, and only a muxado_py's end is awaited then
     if not plan.is_whole or sender.rogue or reader.rogue or reader.meddled or sender.meddled:
         return False
     if here.verdict_at is None or sender.finished_at >= here.verdict_at:
@@ -223,11 +223,12 @@ def _life(
             taken = record.verdict_at - record.last_taken_then
             if _is_too_slow_to_see(plan, side):
                 return
-            if taken < config.write_timeout - SLACK:
+            # Nobody sees what it takes of a flush before the first look at that.
+            if taken < config.write_timeout * 3 / 4 - SLACK:
                 yield f"called dead: {who}, {verdict.message}; the kernel took bytes {taken:.2f} s before"
-        elif record.unread_then:
+        elif record.unread_then and record.verdict_at - record.unread_since_then > SLACK / 2:
             yield f"called dead: {who}, {verdict.message}; {record.unread_then} B lay unread in the socket"
-        elif ago < config.heartbeat_timeout - SLACK - _in_tls(plan):
+        elif SLACK / 2 < ago < config.heartbeat_timeout - SLACK - _in_tls(plan):
             yield f"called dead: {who}, {verdict.message}; bytes came {ago:.2f} s before"
     if record.session is None or config.heartbeat_interval is None or record.paused:
         return
@@ -244,7 +245,9 @@ def _life(
         + 1
     )
     over = record.verdict_at if record.verdict_at is not None else 1e9
-    silent = min(over, record.leaving_at or 1e9) - sockets[side].last_arrival
+    # Who takes bytes is not dead, however silent.
+    taken = sockets[side].last_taken if record.verdict is None else record.last_taken_then
+    silent = min(over, record.leaving_at or 1e9) - max(sockets[side].last_arrival, taken)
     if silent > allowed:
         yield f"not found out: {who} takes a peer that was silent for {silent:.1f} s for alive"
 
@@ -252,12 +255,12 @@ def _life(
 def _is_too_slow_to_see(plan: Plan, side: int) -> bool:
     """Whether nobody can ask the kernel, and it lets go of less in the time than a sender is told of."""
     path, config = plan.paths[side], plan.sides[side].config
-    return path.blind and path.rate * config.write_timeout < 32_000 + path.send_buffer
+    return path.blind and plan.rate(side) * config.write_timeout < 32_000 + path.send_buffer
 
 
 def _in_tls(plan: Plan) -> float:
     """Seconds that bytes of the peer may have come without making a whole record of TLS."""
-    return 17_000 / min(path.rate for path in plan.paths) if plan.tls else 0.0
+    return 17_000 / min(plan.rate(0), plan.rate(1)) if plan.tls else 0.0
 
 
 def _pings(plan: Plan, record: Side, side: int) -> Iterator[str]:

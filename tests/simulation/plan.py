@@ -94,11 +94,18 @@ class Plan:
         """Whether the network loses nothing."""
         return all(path.cut_at is None and path.cut_after is None for path in self.paths)
 
+    def rate(self, side: int) -> float:
+        """Bytes per second that a side can send, by its path and the buffers of the kernels."""
+        path = self.paths[side]
+        round_trip = self.paths[0].delay + self.paths[1].delay
+        window = min(path.receive_buffer, path.send_buffer)
+        return min(path.rate, window / (round_trip + 1e-6))
+
     @property
     def slowness(self) -> float:
         """Seconds that everything may take that has nothing to do with the sessions."""
         volume = sum(one.sends for side in self.sides for one in (*side.opens, *side.handles))
-        rate = min(path.rate for path in self.paths)
+        rate = min(self.rate(0), self.rate(1))
         stalls = sum(length for path in self.paths for _, length in path.stalls)
         spells = sum(spell[2] for side in self.sides for spell in side.spells)
         return stalls + spells + (volume + 300_000) / rate + 20 * max(p.delay for p in self.paths)

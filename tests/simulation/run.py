@@ -141,6 +141,7 @@ class _Main:
         record.verdict = failure
         record.verdict_at = self._ledger.clock.now
         record.unread_then = len(sock.inbox)
+        record.unread_since_then = sock.unread_since
         record.last_arrival_then = sock.last_arrival
         record.last_taken_then = sock.last_taken
         self._ledger.note("ab"[self._side], f"session over: {failure.message}")
