@@ -96,6 +96,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self._flight = flight
         self._full = False  # whether the last flush left more to send than it took
         self._capped: asyncio.TimerHandle | None = None  # asks again how much may be on its way
+        self._pressing = False  # whether the application wrote something meanwhile
         self._vigil = vigil
         self._awake = False  # whether the loop is kept from sleeping
         self._secure = transport.get_extra_info("ssl_object") is not None
@@ -201,20 +202,26 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
     def rouse(self) -> None:
         if self._scheduled:
             pass
-        elif self._capped is not None:
-            self._schedule(pressing=True)
-        elif self.writing_since is None and self._connection.has_output():
+        elif self._capped is not None or (
+            self.writing_since is None and self._connection.has_output()
+        ):
             self._schedule()
         if not self._reading:
             self._go_on_reading()
+
+    def wrote(self) -> None:
+        if self._capped is not None:
+            self._pressing = True
+        if not self._scheduled and self.writing_since is None and self._connection.has_output():
+            self._schedule()
 
     def expect_output(self) -> None:
         if self.writing_since is None:
             self._schedule()
 
-    def _schedule(self, pressing: bool = False) -> None:
+    def _schedule(self) -> None:
         self._scheduled += 1
-        self._call_soon(self._flush, pressing)
+        self._call_soon(self._flush)
 
     def _go_on_reading(self) -> None:
         if self.should_read():
@@ -222,15 +229,14 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             if not self._transport.is_closing():
                 self._transport.resume_reading()
 
-    def _flush(self, pressing: bool = False) -> None:
-        """:param pressing: whether it waits for room on the path, and something happened meanwhile."""
+    def _flush(self) -> None:
         if self._capped is not None:
             self._capped.cancel()
             self._capped = None
         connection = self._connection
         if connection.has_output() and self._may_write():
             try:
-                capped = self._hand_over(pressing)
+                capped = self._hand_over()
             except BaseException as exc:  # noqa: BLE001 - as above
                 self._mistake(exc)
                 return
@@ -254,8 +260,9 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self._scheduled += 1
         self._flush()
 
-    def _hand_over(self, pressing: bool) -> bool:
+    def _hand_over(self) -> bool:
         """Give the transport what is due; whether the path has no room for all of it."""
+        pressing, self._pressing = self._pressing, False
         wanted = budget = self._flush_size.now
         if self._flight is not None and (self._full or self._flight.cap):
             wanted = min(wanted, self._flight.portion)

@@ -72,7 +72,8 @@ class Driver:
         self.closed = Event()
         """Set when the transport is closed, too."""
         self.events = self.connection.events
-        self.rouse = self.link.rouse
+        self.wrote = self.link.wrote
+        self._rouse = self.link.rouse
         self._accepting = True
         self._tells = True  # whether whoever closes the session is told what it lost
         self._acceptors: dict[Waiter, None] = {}  # who waits for a stream in accept
@@ -260,7 +261,7 @@ class Driver:
         for done, event in self._awaited:
             if self.over.is_set() or done():
                 event.set()
-        self.rouse()
+        self._rouse()
 
     def _take(self, events: Events) -> None:
         woken = 0

@@ -159,6 +159,10 @@ class Link(TypedAttributeProvider, ABC):
     def rouse(self) -> None:
         """Something may have changed: output waits, or input is welcome again."""
 
+    @abstractmethod
+    def wrote(self) -> None:
+        """The application wrote something, which may be urgent."""
+
     def expect_output(self) -> None:
         """Tasks were woken that may have something to send in the loop's next turn."""
 

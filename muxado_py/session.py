@@ -163,7 +163,7 @@ class Session(TypedAttributeProvider):
         if stream_type is not None or self._config.typed_streams:
             self._check_type(stream_type)
         state = driver.connection.open(priority, stream_type)
-        driver.rouse()  # its SYN goes when this turn ends, in one frame with what is sent until then
+        driver.wrote()  # its SYN goes when this turn ends, in one frame with what is sent until then
         return Stream(driver, state)
 
     def _check_type(self, stream_type: int | None) -> None:

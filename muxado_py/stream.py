@@ -191,7 +191,7 @@ class Stream(ByteStream):
             self._check_sendable()
         if data:
             driver.connection.write(state, data)
-            driver.rouse()
+            driver.wrote()
         if state.unsent > driver.outgoing.share:
             await self._until_room(len(data))
 
@@ -233,7 +233,7 @@ class Stream(ByteStream):
         if taken:
             # Slicing bytes whole gives the same object; others are copied, for they may change.
             self._driver.connection.write(state, bytes(whole[:taken]))
-            self._driver.rouse()
+            self._driver.wrote()
         if taken < len(whole):
             state.writer_waits = True
         return taken

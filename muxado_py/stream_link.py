@@ -97,6 +97,11 @@ class StreamLink(Link):
             self._resume.set()
             self._resume = None
 
+    def wrote(self) -> None:
+        if self._wake is not None and self._connection.has_output():
+            self._wake.set()
+            self._wake = None
+
     def expect_output(self) -> None:
         if self._wake is not None:
             self._expecting = True

@@ -333,6 +333,23 @@ async def test_bulk_waits_for_room_on_the_path_and_what_is_urgent_does_not() -> 
                 said += await loop.sock_recv(peer, 65536)
 
 
+async def test_what_comes_in_lets_no_bulk_over_the_cap() -> None:
+    """Only what the application writes presses; a reply of ours needs no room."""
+    async with sessions_by_url() as (session, accepted), create_task_group() as tasks:
+        assert await accepted.ping() >= 0
+        gate = link_of(session)._flight = Gate()
+        bulk = await session.open_stream()
+        tasks.start_soon(bulk.send, BULK)
+        await gate.asked.wait()
+        assert await accepted.ping() >= 0  # what bulk itself pressed is over
+        gate.reserve = True
+        before = session.statistics().bytes_sent
+        for _ in range(20):
+            assert await accepted.ping() >= 0  # and its answer
+        assert session.statistics().bytes_sent - before == 20 * 16
+        gate.open = True
+
+
 async def test_control_frames_do_not_wait_for_room_on_the_path() -> None:
     async with sessions_by_url() as (session, _), create_task_group() as tasks:
         assert await session.ping() >= 0
