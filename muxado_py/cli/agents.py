@@ -59,7 +59,7 @@ class Agents:
         """
         session.stop_accepting()
         agent = Agent(session)
-        cause = "it closed the session"
+        level, cause = logging.INFO, "it closed the session"
         self._agents.append(agent)
         try:
             async with anyio.create_task_group() as tasks:
@@ -67,14 +67,18 @@ class Agents:
                 try:
                     await session.wait()
                 except muxado.SessionError as exc:
-                    cause = reason(exc)
+                    level, cause = logging.WARNING, reason(exc)
                 tasks.cancel_scope.cancel()
         finally:
             self._agents.remove(agent)
         if agent.announced:
-            logger.warning("agent %s is gone: %s (%d left)", agent.name, cause, self._announced)
-        else:
+            logger.log(level, "agent %s is gone: %s (%d left)", agent.name, cause, self._announced)
+        elif session.statistics().bytes_received:
             logger.info("%s left before it answered: %s", agent.name, cause)
+        else:
+            logger.info(
+                "%s left without a word: %s; an agent of another --wire does so", agent.name, cause
+            )
 
     async def _announce(self, agent: Agent) -> None:
         # Whatever comes of the ping, it ends no earlier than the peer's first frame.

@@ -1,23 +1,15 @@
 """Sessions that come and go, and the one listener that an app is served on.
 
 What it is.  :class:`SessionsListener` gives a server the streams of every session attached to it,
-so that one server, with one lifespan, outlives any of them.  :func:`keep_connected` is the dialing
-side: it connects, attaches, and connects again.
+so that one server, with one lifespan, outlives any of them.
 
 Where data comes from and goes to.  Each session keeps its own accept queue; the listener only lends
 every session the handler of the server.  So a stream is accepted when a handler takes it and not
 before, and a stream that nobody took is refused by its session, with a verdict that is safe.
-
-The rule.  A lost session is an event in the log and not an error; only the end of all attempts is.
-
-The trap.  A wrong authority file looks like any other failure to connect, but waiting does not mend
-it: before the first success it ends the command.
 """
 
 from __future__ import annotations
 
-import logging
-import ssl
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -27,23 +19,13 @@ from anyio.abc import Listener, SocketAttribute
 import muxado_py as muxado
 
 from ..errors import escaped
-from .running import ConnectionLost, NotStarted, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from anyio.abc import TaskGroup
 
-    from .backoff import Backoff
-
-__all__ = ("SessionsListener", "keep_connected", "peer_name")
-
-logger = logging.getLogger("muxado.cli")
-
-LASTING = 5.0
-"""Seconds after which a session counts as a good one, and the back-off begins again."""
-
-CONNECT_ERRORS = (OSError, muxado.MuxadoError, anyio.BrokenResourceError, anyio.EndOfStream)
+__all__ = ("SessionsListener", "peer_name")
 
 
 class SessionsListener(Listener[muxado.Stream]):
@@ -123,54 +105,12 @@ class SessionsListener(Listener[muxado.Stream]):
         await anyio.lowlevel.checkpoint()
 
 
-async def keep_connected(
-    url: str,
-    attach: Callable[[muxado.Session], Awaitable[None]],
-    *,
-    config: muxado.Config,
-    ssl_context: ssl.SSLContext | None,
-    backoff: Backoff,
-    max_retries: int | None,
-) -> None:
-    """Dial ``url``, give the session to ``attach`` until it is over, dial again; never returns.
-
-    :param max_retries: failures in a row that are retried; None for no end.
-    :raises NotStarted: if it gave up before it was ever connected.
-    :raises ConnectionLost: if it gave up later.
-
-    Cancellation: the session is closed with a short goodbye.
-    """
-    ever_connected = False
-    while True:
-        since: float | None = None
-        try:
-            async with muxado.connect(url, config=config, ssl_context=ssl_context) as session:
-                ever_connected, since = True, anyio.current_time()
-                logger.info("connected to %s", url)
-                await attach(session)
-            cause = "the other side closed the session"
-        except CONNECT_ERRORS as exc:
-            if isinstance(exc, ssl.SSLCertVerificationError) and not ever_connected:
-                raise NotStarted(
-                    f"{url} shows a certificate that is not trusted: {exc.verify_message}. "
-                    "Name its authority with --ssl-ca-certs."
-                ) from exc
-            cause = reason(exc)
-        if since is not None and anyio.current_time() - since >= LASTING:
-            backoff.reset()
-        event = "cannot connect to" if since is None else "lost the connection to"
-        delay = backoff.failed()
-        if max_retries is not None and backoff.failures > max_retries:
-            ended = ConnectionLost if ever_connected else NotStarted
-            raise ended(f"{event} {url}: {cause}. Gave up after {backoff.failures} attempt(s).")
-        logger.warning("%s %s: %s; trying again in %.1f s", event, url, cause, delay)
-        await anyio.sleep(delay)
-
-
 def peer_name(session: muxado.Session) -> str:
     """Who is at the other end, for the log."""
     address = session.extra_attributes.get(SocketAttribute.remote_address)
     if address is None:
         return "an unnamed peer"
     host, port = address()
-    return escaped(f"{host}:{port}") if port else "a local peer"
+    if not port:
+        return "a local peer"
+    return escaped(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")

@@ -18,7 +18,7 @@ import click
 
 import muxado_py as muxado
 
-from .links import CONNECT_ERRORS
+from .dialing import CONNECT_ERRORS
 from .running import ConnectionLost, NotStarted, reason
 
 if TYPE_CHECKING:

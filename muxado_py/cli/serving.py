@@ -30,7 +30,8 @@ from ..integrations.extras import MissingExtraError, require
 from ..integrations.loading import StartupError, load_app
 from ..integrations.wsgi import serve_wsgi
 from .backoff import Backoff
-from .links import SessionsListener, keep_connected, peer_name
+from .dialing import keep_connected
+from .links import SessionsListener, peer_name
 from .running import NotStarted, reason
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ async def serve(app: Any, options: ServeOptions, stop: anyio.Event) -> None:
                 raise NotStarted(str(exc)) from exc
             logger.info("serving %s application", options.interface.upper())
             if options.dial:
-                sessions.start_soon(_dial, listener, options)
+                sessions.start_soon(_dial, listener, options, stop)
             else:
                 await sessions.start(_listen, listener, options)
             await stop.wait()
@@ -202,10 +203,11 @@ def _anycorn_config(http: dict[str, Any]) -> Any:
     return config
 
 
-async def _dial(listener: SessionsListener, options: ServeOptions) -> None:
+async def _dial(listener: SessionsListener, options: ServeOptions, stop: anyio.Event) -> None:
     await keep_connected(
         options.url,
         listener.attach,
+        stop=stop,
         config=muxado.Config(wire=options.wire),
         ssl_context=options.ssl_context,
         backoff=Backoff(),

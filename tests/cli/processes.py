@@ -56,6 +56,12 @@ class Running:
             said: str = found[times - 1]
             return said
 
+    def said(self) -> str:
+        """All that it said, once it has ended."""
+        self.wait()
+        self._reader.join(PATIENCE)
+        return self._said
+
     def limit_descriptors(self, number: int) -> None:
         """It may have so many open, from here on."""
         resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, (number, number))

@@ -134,7 +134,9 @@ def test_the_agent_comes_back_when_the_gateway_does_with_the_same_lifespan() -> 
                 second.wait_for("agent (.*) connected")
                 assert get(port) == (200, "hello , start 1")
                 assert agent.end() == 0
-                second.wait_for(r"agent \S+ is gone: it closed the session")
+                agent.wait_for("INFO    (no longer connected)")
+                assert "WARNING" not in agent.said().split("SIGTERM")[1]  # it lost nothing
+                second.wait_for(r"INFO    agent \S+ is gone: it closed the session")
                 assert get(port)[0] == 503
 
 

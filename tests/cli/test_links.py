@@ -1,17 +1,15 @@
-"""One listener over many sessions, and the side that dials again."""
+"""One listener over many sessions."""
 
 from __future__ import annotations
 
-import logging
+import re
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
 import muxado_py as muxado
-from muxado_py.cli.backoff import Backoff
-from muxado_py.cli.links import SessionsListener, keep_connected
-from muxado_py.cli.running import ConnectionLost, NotStarted
+from muxado_py.cli.links import SessionsListener, peer_name
 
 if TYPE_CHECKING:
     from tests.conftest import SessionPair
@@ -86,45 +84,16 @@ async def test_draining_tells_the_peers_and_closes_the_sessions(session_pair: Se
             tasks.cancel_scope.cancel()
 
 
-async def test_it_dials_again_until_it_may_not(caplog: pytest.LogCaptureFixture) -> None:
-    """Two sessions, each closed at once, are two failures: none of them lasted."""
-    caplog.set_level(logging.INFO, "muxado.cli")
-
-    async def leave(session: muxado.Session) -> None:
-        await session.aclose()
-
+@pytest.mark.parametrize(
+    ("host", "name"), [("127.0.0.1", r"127\.0\.0\.1:\d+"), ("[::1]", r"\[::1\]:\d+")]
+)
+async def test_a_peer_is_named_as_in_a_url(host: str, name: str) -> None:
     with anyio.fail_after(20):
         async with (
-            muxado.listen("tcp://127.0.0.1:0") as listener,
+            muxado.listen(f"tcp://{host}:0") as listener,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(listener.serve, muxado.Session.wait)
-            with pytest.raises(ConnectionLost, match=r"Gave up after 2 attempt"):
-                await keep_connected(
-                    listener.url,
-                    leave,
-                    config=muxado.Config(),
-                    ssl_context=None,
-                    backoff=Backoff(first=0.01),
-                    max_retries=1,
-                )
+            async with muxado.connect(listener.url) as session:
+                assert re.fullmatch(name, peer_name(session))
             tasks.cancel_scope.cancel()
-    assert caplog.text.count("connected to tcp://") == 2
-    assert caplog.text.count("trying again in") == 1
-
-
-async def test_what_was_never_connected_has_not_started() -> None:
-    async def attach(session: muxado.Session) -> None:
-        raise AssertionError("nobody is there")
-
-    with pytest.raises(
-        NotStarted, match=r"cannot connect to tcp://127\.0\.0\.1:1: Connection refused"
-    ):
-        await keep_connected(
-            "tcp://127.0.0.1:1",
-            attach,
-            config=muxado.Config(),
-            ssl_context=None,
-            backoff=Backoff(first=0.01),
-            max_retries=2,
-        )
