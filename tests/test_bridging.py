@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from anyio import to_thread
+from anyio import create_task_group, to_thread
+from anyio.abc import ByteStream
 from anyio.streams.buffered import BufferedByteStream
 from anyio.streams.stapled import StapledByteStream
 from anyio.streams.tls import TLSListener, TLSStream
@@ -26,7 +27,7 @@ from .transports import memory_transports
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from anyio.abc import ByteStream, SocketStream
+    from anyio.abc import SocketStream
 
     from .conftest import SessionPair
 
@@ -630,3 +631,42 @@ async def test_who_never_says_goodbye_in_tls_does_not_keep_the_bridge(
         await theirs.aclose()
         with anyio.fail_after(10):
             await bridge(inner, stream)
+
+
+class Endless(ByteStream):
+    """A side that has always as much as it is asked for, or takes nothing, and notes what was in hands."""
+
+    def __init__(self, in_hands: list[int], *, sends: bool) -> None:
+        self._in_hands = in_hands
+        self._sends = sends
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        if not self._sends:
+            await anyio.sleep_forever()
+        return bytes(max_bytes)
+
+    async def send(self, item: bytes) -> None:
+        self._in_hands.append(len(item))
+        await anyio.sleep_forever()
+
+    async def send_eof(self) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("bridges", "most"), [(20, 20 * 64 * 1024), (500, 8 * 2**20)])
+async def test_what_bridges_have_in_hands_is_bounded_for_all_of_them(
+    bridges: int, most: int
+) -> None:
+    in_hands: list[int] = []
+    async with create_task_group() as tasks:
+        for _ in range(bridges):
+            source, sink = (Endless(in_hands, sends=sends) for sends in (True, False))
+            tasks.start_soon(muxado.bridge, source, sink)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert len(in_hands) == bridges
+    assert sum(in_hands) <= most
+    assert max(in_hands) <= 64 * 1024

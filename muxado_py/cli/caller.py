@@ -58,14 +58,14 @@ class Caller(ByteStream):
             await checkpoint()
             data, self._again = self._again[:max_bytes], self._again[max_bytes:]
             return data
-        return await self.hear()
+        return await self.hear(max_bytes)
 
-    async def hear(self) -> bytes:
+    async def hear(self, max_bytes: int = 65536) -> bytes:
         """What it says next."""
         if self.has_ended:
             raise EndOfStream
         try:
-            data = await self.connection.receive()
+            data = await self.connection.receive(max_bytes)
         except EndOfStream:
             self.has_ended = True
             raise
