@@ -33,7 +33,7 @@ from anyio.lowlevel import checkpoint
 
 from .accepting import Accepting
 from .asyncio_link import AsyncioLink
-from .attributes import socket_attributes, tls_attributes
+from .attributes import peer_of, socket_attributes, tls_attributes
 from .connected import Connected
 from .flight import Flight
 from .held import Held
@@ -70,6 +70,10 @@ class _AsyncioConnected(Connected):
 
     def raw_socket(self) -> socket.socket:
         return self._raw
+
+    @property
+    def peer(self) -> str:
+        return peer_of(self._attributes)
 
     async def secure(
         self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None

@@ -23,11 +23,11 @@ from anyio.streams.tls import TLSAttribute
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from anyio import TypedAttributeProvider
 
-__all__ = ("remembered", "socket_attributes", "tls_attributes")
+__all__ = ("peer_of", "remembered", "socket_attributes", "tls_attributes")
 
 
 def remembered(provider: TypedAttributeProvider) -> dict[Any, Callable[[], Any]]:
@@ -38,6 +38,15 @@ def remembered(provider: TypedAttributeProvider) -> dict[Any, Callable[[], Any]]
             with suppress(Exception):
                 attributes[attribute] = partial(_same, ask())
     return attributes
+
+
+def peer_of(attributes: Mapping[Any, Callable[[], Any]]) -> str:
+    """The peer's address, for a log; a peer that has none is local."""
+    address = attributes.get(SocketAttribute.remote_address, lambda: None)()
+    if not isinstance(address, tuple) or not address[1]:
+        return "a local peer"
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _same(value: Any) -> Any:

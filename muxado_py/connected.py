@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from anyio import BrokenResourceError, EndOfStream, aclose_forcefully
 from anyio.abc import SocketAttribute
 
+from .attributes import peer_of, remembered
 from .layers import stop_reading_ahead
 from .stream_link import StreamLink, checked
 from .tcp_info import TcpInfo
@@ -40,6 +41,11 @@ class Connected(ABC):
     @abstractmethod
     def raw_socket(self) -> socket.socket:
         """For socket options."""
+
+    @property
+    @abstractmethod
+    def peer(self) -> str:
+        """Who is at the other end, for a log."""
 
     @abstractmethod
     async def secure(
@@ -83,6 +89,10 @@ class StreamConnected(Connected):
     def raw_socket(self) -> socket.socket:
         raw: socket.socket = self._stream.extra(SocketAttribute.raw_socket)
         return raw
+
+    @property
+    def peer(self) -> str:
+        return peer_of(remembered(self._stream))
 
     async def secure(
         self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None

@@ -155,10 +155,15 @@ class SessionListener:
         check_function("handler", handler)
 
         async def run(accepted: object) -> None:
+            peer = "an unknown peer"  # it was gone before it could be asked
             try:
-                scope = await self._session(accepted)
+                connected = await self._sockets.accepted(accepted)
+                peer = connected.peer
+                scope = await self._session(connected)
             except Exception as exc:  # noqa: BLE001 - this connection's trouble, and nobody else's
-                logger.warning("a connection to %s failed: %s", self.url, _reason(exc))
+                logger.warning(
+                    "a connection from %s to %s failed: %s", peer, self.url, _reason(exc)
+                )
                 return
             try:
                 async with scope as session:
@@ -178,15 +183,14 @@ class SessionListener:
             except* ClosedResourceError:
                 pass
 
-    async def _session(self, accepted: object) -> SessionScope:
+    async def _session(self, connected: Connected) -> SessionScope:
         config = self._config
-        connected = await self._connect(accepted)
+        await self._secure(connected)
         if config.wire == AUTO:
             config = await recognize(connected, config)
         return SessionScope(connected, config, is_client=False)
 
-    async def _connect(self, accepted: object) -> Connected:
-        connected = await self._sockets.accepted(accepted)
+    async def _secure(self, connected: Connected) -> None:
         try:
             _prepare(connected, self._config)
             if self._ssl_context is not None:
@@ -195,7 +199,6 @@ class SessionListener:
         except BaseException:
             await connected.abort()
             raise
-        return connected
 
     async def aclose(self) -> None:
         """Take no more connections; sessions that run go on, and ``serve`` waits for its own.

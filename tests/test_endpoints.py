@@ -498,7 +498,30 @@ async def test_a_handshake_that_fails_when_the_listener_is_closed_hurts_nobody_e
                     await expect_an_echo(session)
             await expect_an_echo(session)
         tasks.cancel_scope.cancel()
-    assert f"a connection to {listener.url} failed: " in caplog.text
+    assert f" to {listener.url} failed: " in caplog.text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+async def test_a_connection_that_fails_is_logged_with_its_peer(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, far_ssl = tls_contexts()
+    async with (
+        muxado.listen(f"tls://{host}:0", ssl_context=far_ssl) as listener,
+        create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, echo)
+        port = int(listener.url.rsplit(":", 1)[1])
+        async with await anyio.connect_tcp(host.strip("[]"), port) as rude:
+            own = rude.extra(SocketAttribute.local_port)
+            await rude.send(b"GET / HTTP/1.1\r\n\r\n")
+            with fail_after(10), suppress(anyio.BrokenResourceError):
+                await receive_all(rude)
+        with fail_after(10):
+            while "failed" not in caplog.text:  # noqa: ASYNC110 - a log wakes nobody
+                await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+    assert f"a connection from {host}:{own} to {listener.url} failed: http request" in caplog.text
 
 
 # Transports that end.
