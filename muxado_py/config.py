@@ -154,7 +154,8 @@ class Config:
     back, one that goes on sending for two to three of these after the peer's FIN is told so."""
 
     close_timeout: float = 5.0
-    """Seconds that closing may take to flush what was written and to say goodbye."""
+    """Seconds that closing may take to flush what was written, to say goodbye and to await the peer's end;
+    what did not arrive by then is an :exc:`~muxado_py.UndeliveredError`.  See :mod:`muxado_py.parting`."""
 
     linger_timeout: float = 30.0
     """Seconds that a closed stream may take to flush; after that it is reset.  With 0 it may send what its

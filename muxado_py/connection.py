@@ -202,7 +202,8 @@ class Connection:
         if self._wire.traits.silent_end and not (cause or self._in.midway):
             beats = self._table.heartbeats
             foreseen = foreseen or all(
-                one.released or one.waits_whole or one in beats for one in self._table
+                one.released or (one.waits and one.finished_there) or one in beats
+                for one in self._table
             )
         if foreseen:
             self._in.end(CLOSED_BY_PEER)

@@ -324,8 +324,8 @@ class Endings:
             for stream in self._table:
                 self.losses.note(stream)
                 self._cut_off(stream)
-                # What came whole before a goodbye is not undone by it, accepted or not.
-                kept = failure is CLOSED_BY_PEER and stream.waits_whole
+                # What came before the peer's end is not undone by it, accepted or not.
+                kept = failure.remote and stream.waits
                 self.end_stream(stream, failure, kept=kept)
 
     def _cut_off(self, stream: StreamState) -> None:

@@ -104,8 +104,8 @@ class Session(TypedAttributeProvider):
     def closed(self) -> bool:
         """Whether the session is over: no stream can be opened any more, and none comes.
 
-        Its transport may not be closed yet, see :meth:`wait`; and streams that had come whole before the
-        peer's goodbye can still be accepted.
+        Its transport may not be closed yet, see :meth:`wait`; and streams that had come before the
+        peer ended it can still be accepted.
         """
         return self._driver.over.is_set()
 
@@ -181,8 +181,8 @@ class Session(TypedAttributeProvider):
 
         Once it returned, the stream is ours: the peer is never told that it was refused.
 
-        :raises SessionError: if the session is over.  Streams whose last byte had come before a goodbye
-            of the peer are given first, until this side closes the session; others are gone with it.
+        :raises SessionError: if the session is over.  Streams that had come before the peer or
+            the transport ended it are given first, with their bytes, until this side closes the session.
         :raises ~anyio.ClosedResourceError: if the listener of the session was closed.
 
         Cancellation: no stream is lost; the next call gets it.

@@ -27,9 +27,9 @@ class StreamState(Sending, Receiving):
     __slots__ = ()
 
     @property
-    def waits_whole(self) -> bool:
-        """Whether all that the peer had to say is here, and no application has accepted it."""
-        return self.offered and self.finished_there and not (self.handed_off or self.released)
+    def waits(self) -> bool:
+        """Whether it came from the peer and no application has accepted it yet."""
+        return self.offered and not (self.handed_off or self.released)
 
     def verdict(self, *, refused: bool = False) -> Retry:
         """May the caller send again, if this stream ends in error now?

@@ -346,3 +346,67 @@ class Deaf(Around):
         if self.broken:
             raise OSError(32, "Broken pipe")
         await self._inner.send(item)
+
+
+# What came before the end.
+
+
+async def test_streams_that_came_before_a_goodbye_are_accepted_behind_it() -> None:
+    async with scripted(CONFIG, is_client=False) as (session, peer):
+        await peer.say(HELLO, *(data(2 * n + 3, b"job %d" % n, syn=True) for n in range(5)))
+        await peer.say(*(data(2 * n + 3, fin=True) for n in range(4)), goaway(0), PAD)
+        await peer.transport.send_eof()
+        await session.wait()
+        assert session.closed
+        for n in range(4):
+            stream = await session.accept_stream()
+            assert await stream.receive() == b"job %d" % n
+            with pytest.raises(anyio.EndOfStream):
+                await stream.receive()
+            with pytest.raises(muxado.SessionClosedError):
+                await stream.send(b"too late")
+        cut_off = await session.accept_stream()
+        assert await cut_off.receive() == b"job 4"
+        with pytest.raises(muxado.SessionClosedError):
+            await cut_off.receive()
+        with pytest.raises(muxado.SessionClosedError):
+            await session.accept_stream()
+
+
+async def test_serve_takes_what_came_before_a_goodbye_too() -> None:
+    got = []
+    async with scripted(CONFIG, is_client=False) as (session, peer):
+        await peer.say(HELLO, data(3, b"job", syn=True), data(3, fin=True), goaway(0), PAD)
+        await peer.transport.send_eof()
+        await session.wait()
+
+        async def handle(stream: muxado.Stream) -> None:
+            got.append(await stream.receive())
+
+        await session.net_listener().serve(handle)
+    assert got == [b"job"]
+
+
+async def test_a_close_of_ours_drops_what_nobody_has_accepted() -> None:
+    async with scripted(CONFIG, is_client=False) as (session, peer):
+        await peer.say(HELLO, data(3, b"job", syn=True), data(3, fin=True), goaway(0), PAD)
+        await peer.transport.send_eof()
+        await session.wait()
+        assert session.statistics().unread == 3
+        await session.aclose()
+        assert session.statistics().unread == session.statistics().backlog == 0
+        with pytest.raises(muxado.SessionClosedError):
+            await session.accept_stream()
+
+
+async def test_on_smux_the_end_is_the_goodbye_of_what_came_whole() -> None:
+    near, far = memory_transports()
+    config = muxado.Config(wire="smux2", heartbeat_interval=None)
+    async with muxado.server(far, config) as accepted:
+        async with muxado.client(near, config) as dialed:
+            stream = await dialed.open_stream()
+            await stream.send(b"job")
+            await stream.aclose()
+        await accepted.wait()
+        taken = await accepted.accept_stream()
+        assert await taken.receive() == b"job"

@@ -790,3 +790,38 @@ def test_y_30_a_larger_window_is_announced_with_the_syn_and_with_the_ack() -> No
     peer.feed("00 00 0002 00000001 00100000" + "00" * size)
     assert stream.failure is None
     assert len(read_all(peer.connection, stream)) == size
+
+
+GOAWAY = "00 03 0000 00000000 00000000"
+
+
+@pytest.mark.anyio
+async def test_a_goaway_is_answered_when_no_stream_is_left() -> None:
+    """tokio-yamux waits ten seconds for it; hashicorp's goes on, and may have opened a stream meanwhile."""
+    async with played(CONFIG) as (session, peer):
+        await peer.say("00 01 0001 00000001 00000000")
+        stream = await session.accept_stream()
+        assert await peer.next() == ACK_1
+        await peer.say(GOAWAY)
+        await sleep(10)
+        await stream.aclose()
+        await peer.say(FIN_1)
+        start = current_time()
+        await session.wait()
+        assert 2 * CONFIG.probe_interval - 1 <= current_time() - start <= 3 * CONFIG.probe_interval
+        assert (await peer.to_the_end())[-1] == GOAWAY
+        with pytest.raises(muxado.SessionClosedError):
+            await session.open_stream()
+
+
+@pytest.mark.anyio
+async def test_a_goaway_of_a_peer_that_goes_on_opening_streams_is_not_answered() -> None:
+    async with played(CONFIG) as (session, peer):
+        await peer.say(GOAWAY)
+        await sleep(CONFIG.probe_interval / 2)
+        await peer.say("00 01 0001 00000001 00000000" + FIN_1)
+        await (await session.accept_stream()).aclose()
+        await sleep(100)
+        assert not session.closed
+        await peer.say("00 01 0001 00000003 00000000")
+        await session.accept_stream()

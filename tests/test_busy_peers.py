@@ -1,0 +1,107 @@
+"""Closes with real sockets, whose peers are busy: a thread with a loop of its own, that is blocked for a while."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+import muxado_py as muxado
+
+from .by_url import SCHEMES
+from .transports import tls_contexts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+BUSY = 0.7
+"""Seconds; more than :data:`muxado_py.parting.GOODBYE_WAIT`."""
+
+
+class BusyPeer(threading.Thread):
+    """Reads one byte of the first stream of each session, is busy, and then reads the rest.
+
+    :ivar got: how many bytes each stream brought, and how it ended.
+    """
+
+    def __init__(
+        self, backend: tuple[str, dict[str, Any]], url: str, config: muxado.Config
+    ) -> None:
+        super().__init__()
+        self.got: list[tuple[int, str]] = []
+        self.url = ""
+        self._backend = backend
+        self._at = url
+        self._config = config
+        self._listening = threading.Event()
+        self._busy = False
+
+    def __enter__(self) -> BusyPeer:
+        self.start()
+        assert self._listening.wait(30)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.join(30)
+
+    def run(self) -> None:
+        name, options = self._backend
+        anyio.run(self._main, backend=name, backend_options=options)
+
+    async def _main(self) -> None:
+        context = tls_contexts()[1] if self._at.startswith("tls") else None
+        with anyio.CancelScope() as scope:
+            async with muxado.listen(
+                self._at, config=self._config, ssl_context=context
+            ) as listener:
+                self.url = listener.url
+                self._listening.set()
+
+                async def one(session: muxado.Session) -> None:
+                    await session.net_listener().serve(self._read)
+                    scope.cancel()
+
+                await listener.serve(one)
+
+    async def _read(self, stream: muxado.Stream) -> None:
+        count = len(await stream.receive(1))
+        if not self._busy:
+            self._busy = True
+            time.sleep(BUSY)  # noqa: ASYNC251 - that is the point
+        try:
+            while True:
+                count += len(await stream.receive())
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it is told below
+            self.got.append((count, type(exc).__name__))
+
+
+@pytest.mark.parametrize("wire", ["muxado", "yamux"])
+@pytest.mark.parametrize("sizes", [(150_000,), (9_500,) * 16], ids=["one", "sixteen"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_what_was_sent_arrives_at_a_busy_peer(
+    anyio_backend: tuple[str, dict[str, Any]],
+    scheme: str,
+    sizes: tuple[int, ...],
+    wire: str,
+    tmp_path: Path,
+) -> None:
+    """Its receive window is shut when we close, and what it says when it wakes would meet a closed socket."""
+    url = f"unix://{tmp_path}/socket" if scheme == "unix" else f"{scheme}://127.0.0.1:0"
+    context = tls_contexts()[0] if scheme == "tls" else None
+    config = muxado.Config(wire=wire)
+    with BusyPeer(anyio_backend, url, config) as peer:
+        async with muxado.connect(peer.url, config=config, ssl_context=context) as session:
+            streams = [await session.open_stream() for _ in sizes]
+            for stream in streams:
+                await stream.send(b"x")
+            await anyio.sleep(0.1)  # until it is busy
+            for stream, nbytes in zip(streams, sizes, strict=True):
+                await stream.send(bytes(nbytes))
+                await stream.aclose()
+        await anyio.to_thread.run_sync(peer.join)
+    assert peer.got == [(nbytes + 1, "EndOfStream") for nbytes in sizes]
