@@ -366,6 +366,35 @@ class Stream(ByteStream):
                 f"a stream cannot be reset with {code_name(code)}: the peer takes that code for a "
                 "promise that no application saw the stream; use STREAM_CANCELLED or a code of yours"
             )
+        self._abort(code)
+
+    def refuse(self) -> None:
+        """End a stream of the peer's that nobody here has looked at: it may send all of it again elsewhere.
+
+        For a server that stops, or has too much to do, and received nothing of it yet.
+
+        :raises ValueError: if bytes of it were received here or sent on it, or this side opened it.
+        :raises NotImplementedError: unless the peer is a muxado_py on the muxado wire: only that believes it of
+            an accepted stream.
+        """
+        state = self._state
+        if (
+            state.local
+            or state.consumed
+            or state.unsent
+            or state.finishing
+            or state.credit != state.granted
+        ):
+            raise ValueError(
+                "only an accepted stream that was not used yet can be refused; reset it"
+            )
+        if not self._driver.connection.is_muxado_py:
+            raise NotImplementedError(
+                "this peer believes no refusal of an accepted stream; reset it"
+            )
+        self._abort(ErrorCode.STREAM_REFUSED)
+
+    def _abort(self, code: int) -> None:
         self._driver.connection.reset(self._state, code)
         self._driver.changed()
         self._wake_all()

@@ -532,3 +532,38 @@ async def test_a_session_that_holds_too_much_resets_the_stream_that_holds_most()
         assert (await peer.expect("RST", 2)).code == ErrorCode.ENHANCE_YOUR_CALM
         far = [await session.accept_stream()]
         assert await receive_exactly(far[0], 110_000) == bytes(110_000)
+
+
+async def test_only_what_nobody_looked_at_can_be_refused(session_pair: SessionPair) -> None:
+    async with session_pair() as (dialed, accepted):
+        ours = await dialed.open_stream()
+        await ours.send(b"question")
+        theirs = await accepted.accept_stream()
+        with pytest.raises(ValueError, match="not used yet"):
+            ours.refuse()
+        theirs.refuse()
+        with pytest.raises(muxado.StreamRefusedError) as refused:
+            await ours.receive()
+        assert refused.value.retry is muxado.Retry.REFUSED
+        with pytest.raises(muxado.StreamClosedError):
+            await theirs.receive()
+
+        for use in ("receive", "send"):
+            ours = await dialed.open_stream()
+            await ours.send(b"question")
+            theirs = await accepted.accept_stream()
+            await (theirs.receive() if use == "receive" else theirs.send(b"answer"))
+            with pytest.raises(ValueError, match="not used yet"):
+                theirs.refuse()
+
+
+async def test_a_peer_that_would_not_believe_a_refusal_is_not_told_one(
+    session_pair: SessionPair,
+) -> None:
+    async with session_pair(muxado.Config(wire="yamux")) as (dialed, accepted):
+        ours = await dialed.open_stream()
+        await ours.send(b"question")
+        theirs = await accepted.accept_stream()
+        with pytest.raises(NotImplementedError, match="reset it"):
+            theirs.refuse()
+        assert await theirs.receive() == b"question"  # nothing has changed

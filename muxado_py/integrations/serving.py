@@ -6,7 +6,8 @@ all of them end.
 
 How it ends.  The listener ends, or serving is cancelled.  Then, under a shield: the listener is
 closed, so that its session refuses what nobody accepted (the peer may send that again); streams
-on which nothing was ever said are reset; the server is told to finish; what still runs after
+on which nothing was ever said are refused likewise, and where the wire cannot say that, a request that is
+on its way gets :data:`NOTICE_TIME` to arrive; the server is told to finish; what still runs after
 ``graceful_timeout`` seconds is reset, and what does not notice *that* is cancelled.
 
 The rule.  Reset first, cancel later: an application blocked in a send learns that its client is
@@ -38,7 +39,8 @@ __all__ = ("NOTICE_TIME", "Connections", "check_timeouts")
 logger = logging.getLogger("muxado.server")
 
 NOTICE_TIME = 1.0
-"""Seconds that a handler has to notice that its stream was reset, before it is cancelled."""
+"""Seconds that a handler has to notice that its stream was reset, before it is cancelled; and those in which
+what was sent in good faith arrives."""
 
 
 def check_timeouts(graceful_timeout: float, first_byte_timeout: float | None) -> None:
@@ -50,6 +52,14 @@ def check_timeouts(graceful_timeout: float, first_byte_timeout: float | None) ->
     check_seconds("graceful_timeout", graceful_timeout)
     if first_byte_timeout is not None:
         check_seconds("first_byte_timeout", first_byte_timeout)
+
+
+READING_TIME = 0.2
+"""Seconds in which a server that is to finish reads what has arrived; an upload that it does not read must not
+hold it for longer."""
+
+READING_STEP = 0.02
+"""Seconds between two looks whether it has."""
 
 
 class Connections:
@@ -72,8 +82,9 @@ class Connections:
         self._graceful_timeout = graceful_timeout
         self._first_byte_timeout = first_byte_timeout
         self._live: dict[ByteStream, anyio.CancelScope] = {}
-        self._silent: set[ByteStream] = set()
+        self._silent: dict[Stream, anyio.CancelScope] = {}
         self._none_live = anyio.Event()
+        self._none_silent = anyio.Event()
 
     async def serve(
         self,
@@ -111,6 +122,7 @@ class Connections:
                 with anyio.CancelScope(shield=True):
                     await listener.aclose()
                     handlers.start_soon(self._drain)
+                    await self._end_silence()
                     await shut_down()
         if failure is not None:
             raise failure
@@ -146,21 +158,52 @@ class Connections:
             return True
         readable = anyio.Event()
         stream.set_callbacks(readable.set, None)
-        self._silent.add(stream)
         try:
-            with anyio.move_on_after(self._first_byte_timeout):
+            with anyio.move_on_after(self._first_byte_timeout) as scope:
+                self._silent[stream] = scope
                 await readable.wait()
                 return True
         finally:
-            self._silent.discard(stream)
+            del self._silent[stream]
             stream.set_callbacks(None, None)
-        logger.debug("%r said nothing for %s s", stream, self._first_byte_timeout)
+            if not self._silent:
+                self._none_silent.set()
+        logger.debug("%r said nothing in time", stream)
         return False
+
+    async def _end_silence(self) -> None:
+        """Leave no stream that has said nothing, and none whose first request the server has not read.
+
+        A server that is told to finish closes the connections on which it has no request.
+        """
+        at_last = anyio.current_time() + min(NOTICE_TIME, self._graceful_timeout)
+        for stream, scope in self._silent.items():
+            if stream.is_readable:
+                continue
+            try:
+                stream.refuse()
+            except NotImplementedError:
+                scope.deadline = min(scope.deadline, at_last)
+            else:
+                scope.cancel()
+        while self._silent:
+            self._none_silent = anyio.Event()
+            await self._none_silent.wait()
+        await self._first_requests_read()
+
+    async def _first_requests_read(self) -> None:
+        """Wait until the server has taken what has arrived, and a moment longer, in which it looks at it."""
+        with anyio.move_on_after(READING_TIME):
+            while self._has_unread():  # noqa: ASYNC110 - no server tells what it has read
+                await anyio.sleep(READING_STEP)
+            if self._live:
+                await anyio.sleep(READING_STEP)
+
+    def _has_unread(self) -> bool:
+        return any(isinstance(stream, Stream) and stream.is_readable for stream in self._live)
 
     async def _drain(self) -> None:
         with anyio.CancelScope(shield=True):
-            for stream in self._silent:
-                self._live[stream].cancel()
             with anyio.move_on_after(self._graceful_timeout):
                 await self.drained()
             if self._live:

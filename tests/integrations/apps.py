@@ -34,6 +34,7 @@ class CountingListener(Listener["Stream"]):
     def __init__(self, session: Session) -> None:
         self._listener = session.net_listener()
         self.accepted: list[Stream] = []
+        self.has_accepted = anyio.Event()
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -44,6 +45,7 @@ class CountingListener(Listener["Stream"]):
     ) -> None:
         async def counted(stream: Stream) -> None:
             self.accepted.append(stream)
+            self.has_accepted.set()
             await handler(stream)
 
         await self._listener.serve(counted, task_group)

@@ -14,10 +14,10 @@ import uvicorn
 from anyio.streams.tls import TLSListener
 
 import muxado_py as muxado
-from muxado_py.integrations import StartupError, httpx_client, serve_asgi
+from muxado_py.integrations import StartupError, httpx_client, serve_asgi, serve_wsgi
 
 from ..transports import memory_transports
-from .apps import CHUNK, AsgiApp, serving
+from .apps import CHUNK, AsgiApp, CountingListener, WsgiApp, serving
 
 if TYPE_CHECKING:
     import ssl
@@ -198,7 +198,6 @@ async def test_a_request_in_flight_is_answered_when_serving_is_cancelled(
         async def release() -> None:
             await app.entered.wait()
             serving_scope.cancel()
-            await anyio.wait_all_tasks_blocked()
             late = await accepted.net_dial("app", 80)
             with pytest.raises(muxado.StreamRefusedError):
                 await late.receive()
@@ -273,6 +272,7 @@ async def test_a_silent_stream_does_not_delay_the_end(
 ) -> None:
     app = AsgiApp()
     async with session_pair() as (dialed, accepted):
+        listener = CountingListener(dialed)
         silent = await accepted.net_dial("app", 80)
         with anyio.fail_after(10):
             async with anyio.create_task_group() as tasks:
@@ -280,7 +280,7 @@ async def test_a_silent_stream_does_not_delay_the_end(
                 async def serve(*, task_status: anyio.abc.TaskStatus[None]) -> None:
                     await serve_asgi(
                         app.asgi,
-                        dialed.net_listener(),
+                        listener,
                         server=server,  # type: ignore[arg-type]
                         graceful_timeout=60,
                         first_byte_timeout=None,
@@ -288,11 +288,41 @@ async def test_a_silent_stream_does_not_delay_the_end(
                     )
 
                 await tasks.start(serve)
-                await accepted.ping()
-                await anyio.wait_all_tasks_blocked()
+                await listener.has_accepted.wait()
                 tasks.cancel_scope.cancel()
-        with pytest.raises(muxado.StreamResetError):
+        with pytest.raises(muxado.StreamRefusedError) as refused:
             await silent.receive()
+        assert refused.value.retry is muxado.Retry.REFUSED  # another server may have it
+
+
+@pytest.mark.parametrize("serve", [serve_asgi, serve_wsgi])
+@pytest.mark.parametrize("wire", ["muxado", "muxado1", "yamux", "smux2"])
+async def test_a_request_on_its_way_when_serving_ends_is_refused_safely_or_answered(
+    session_pair: SessionPair, server: str, wire: Any, serve: Any
+) -> None:
+    options = {"server": server} if serve is serve_asgi else {}
+    app: Any = AsgiApp().asgi if serve is serve_asgi else WsgiApp()
+    async with (
+        session_pair(muxado.Config(wire=wire)) as (dialed, accepted),
+        anyio.create_task_group() as tasks,
+    ):
+        listener = CountingListener(dialed)
+        await tasks.start(partial(serve, app, listener, **options))
+        stream = await accepted.net_dial("app", 80)
+        await listener.has_accepted.wait()
+        tasks.cancel_scope.cancel()
+        refused: muxado.StreamRefusedError | None = None
+        with anyio.CancelScope(shield=True):
+            try:
+                await stream.send(b"GET / HTTP/1.1\r\nhost: app\r\nconnection: close\r\n\r\n")
+                answer = await read_to_the_end(stream)
+            except muxado.StreamRefusedError as exc:
+                refused = exc
+    if refused is None:
+        assert answer.endswith(b"hello")
+    else:
+        assert wire == "muxado"  # others do not believe a refusal
+        assert refused.retry is muxado.Retry.REFUSED
 
 
 async def failing_lifespan(scope: Any, receive: Any, send: Any) -> None:
