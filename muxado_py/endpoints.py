@@ -36,6 +36,7 @@ from .errors import SessionError, UndeliveredError, escaped
 from .handlers import contain
 from .scope import SessionScope
 from .stream_sockets import StreamSockets
+from .tcp_info import least_unsent
 from .turns import event_loop
 from .unix_paths import UnixPath
 
@@ -280,4 +281,5 @@ def _prepare(connected: Connected, config: Config) -> None:
         return
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if config.notsent_lowat is not None and _NOTSENT_LOWAT is not None:
-        raw.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, config.notsent_lowat)
+        mark = max(config.notsent_lowat, least_unsent(raw))
+        raw.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, mark)

@@ -17,6 +17,8 @@ timed by an event loop.  When the round trip has swollen for two steps while mor
 what is on its way is held to 1.2 times the rate of the last steps times the shortest round trip.
 The fifth is what finds out that the path became faster: the rate grows by as much in each step.
 
+All figures here are cubic's.  Under BBR the cap is let go more often, on a busy machine.
+
 The trap.  The queue may be somebody else's, or the path longer than it was.  A cap would then give way
 to others until nothing is left, for each step measures less than the one before.  So a cap that does not
 make the round trip short again, or under which the rate falls, is let go, for longer each time.  And

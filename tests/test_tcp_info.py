@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 import sys
+from typing import Any
 
 import pytest
 
-from muxado_py.tcp_info import TcpInfo
+from muxado_py.tcp_info import TcpInfo, least_unsent
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a path")
 
@@ -34,6 +35,38 @@ def test_figures_of_a_connection() -> None:
             assert figures.acknowledged - before + info.queued() == len(SENT)
             assert 0 < figures.least_round_trip < 10
             assert 0 < figures.round_trip < 10
+
+
+class Controlled:
+    """A socket of some congestion control; few users may have any they like."""
+
+    family = socket.AF_INET
+
+    def __init__(self, name: bytes) -> None:
+        self._name = name
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        assert (level, option, size) == (socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        return self._name.ljust(size, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [(b"bbr", 256 * 1024), (b"bbr3", 256 * 1024), (b"cubic", 0), (b"reno", 0)],
+)
+def test_bbr_needs_something_unsent(name: bytes, least: int) -> None:
+    raw: Any = Controlled(name)
+    assert least_unsent(raw) == least
+
+
+def test_a_socket_says_what_controls_it() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as near,
+    ):
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")  # anybody may
+        assert least_unsent(near) == 0
+    assert least_unsent(near) == 0  # closed
 
 
 def test_what_was_handed_over_and_nobody_reads_is_queued() -> None:
