@@ -73,7 +73,8 @@ class Config:
     for who comes first, 128 full windows of 256 KiB; when half of it is used, windows shrink.  A muxado_py
     peer is told, and waits, from the second round trip on.  With others the windows shrink as they are read,
     and the stream that holds most is reset when the sum goes over; the same with a muxado_py before that.
-    On ``smux1``, which has no windows, nothing is read until the application has read."""
+    On ``smux1``, which has no windows, nothing is read until the application has read, or until a stream
+    that it does not read is ended (``full_timeout``)."""
 
     send_buffer: int = 128 * KIB
     """Bytes per stream that ``send`` takes before it waits.  What waits here can still be overtaken and taken
@@ -125,6 +126,11 @@ class Config:
     """Seconds that bytes may wait for a window after the peer has finished sending, on wires where
     nobody can ask whether it still reads (yamux, smux2); then the stream ends.  Counted from the first look
     at it, and there is one in each ``probe_interval``."""
+
+    full_timeout: float = 10.0
+    """Seconds that a stream may go unread on a session without windows (``smux1``) before it pays for a
+    full ``session_window``: it is ended, so that the others, which wait meanwhile, go on.  Long enough for a
+    reader that is only slow.  A stream that is the only one may take longer."""
 
     max_control_frames: int = 1_024
     """Replies (resets, pongs) queued while the peer does not read; at this many, reading stops."""
@@ -252,6 +258,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "discard_limit": (0, 2**62),
     "discard_timeout": (0.001, 86_400.0),
     "stall_timeout": (0.001, 86_400.0),
+    "full_timeout": (0.001, 86_400.0),
     "max_control_frames": (16, 2**20),
     "control_budget": (16, 2**30),
     "control_rate": (1.0, 1e9),

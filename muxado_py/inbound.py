@@ -19,8 +19,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .arrivals import Arrivals
-from .errors import ErrorCode
+from .errors import ErrorCode, Failure, StreamResetError
 from .frames import UNLIMITED
+from .overflow import Overflow
 from .scheduler import Priority
 from .sending import MAX_WINDOW
 
@@ -54,6 +55,7 @@ class Inbound(Arrivals):
     ) -> None:
         super().__init__(wire, table, outbound, events, config, clock)
         self._session_window = config.session_window
+        self._overflowing = Overflow(table, config.full_timeout)
         self._max_tiny = max(1024, config.stream_window // 4)
         self._decoder = wire.decoder(self)
         self.receive = self._decoder.feed
@@ -171,16 +173,35 @@ class Inbound(Arrivals):
 
         Without windows the peer is stopped by not being read; else the stream that holds most pays.
         """
-        if self._traits.initial_window == UNLIMITED:
-            self.paused = True
+        if self._traits.initial_window != UNLIMITED:
+            self._end_unread(self._overflowing.most())
             return
-        table = self._table
-        stream = max((*table.live.values(), *table.left_behind), key=lambda one: one.unread)
-        self._provoked_reset(
-            stream,
-            ErrorCode.ENHANCE_YOUR_CALM,
-            f"it held most of the session's {self._config.session_window} unread bytes",
+        while self.peer.unread > self._session_window:
+            stuck = self._overflowing.most_stuck()
+            if stuck is None:
+                self.paused = True
+                break
+            self._end_unread(stuck)
+
+    def look_for_stuck(self, now: float) -> None:
+        """``Config.probe_interval`` has passed, on a wire without windows."""
+        self._overflowing.look(now)
+        while self._is_full and (stuck := self._overflowing.most_stuck()) is not None:
+            self._end_unread(stuck)
+        self.go_on()
+
+    def _end_unread(self, stream: StreamState) -> None:
+        """``stream`` pays for all; that its application does not read is no fault of the peer."""
+        assert stream.id is not None
+        if stream.id in self._live:
+            self._reply_reset(stream.id, ErrorCode.ENHANCE_YOUR_CALM)
+        text = (
+            f"stream {stream.id} was reset: it held most of the session's {self._session_window} "
+            "unread bytes; read it, or raise session_window"
         )
+        stream.finished_there = False
+        failure = Failure(StreamResetError, text, ErrorCode.ENHANCE_YOUR_CALM, False)
+        self.end_stream(stream, failure)
         self.drop_unread(stream)
 
     def read(self, stream: StreamState, nbytes: int) -> bytes:

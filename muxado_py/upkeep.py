@@ -91,6 +91,8 @@ class Upkeep:
             self._probe_due = now + self._probe_interval
             self.look_for_stalled()
             self.give_up_unread()
+            if self._wire.traits.initial_window == UNLIMITED:
+                self._in.look_for_stuck(now)
             self._in.answer_goodbye()
         table = self._table
         if table.unacknowledged:

@@ -43,6 +43,7 @@ CORE = (
     "losses",
     "endings",
     "arrivals",
+    "overflow",
     "inbound",
     "closing",
     "upkeep",

@@ -176,3 +176,68 @@ def test_what_waits_to_be_sent_is_bounded_and_who_comes_late_can_send(wire: str)
     side.write(side.open(None, None), b"x")
     side.data_to_send(2**20)
     assert side.outgoing.share == config.send_buffer
+
+
+def test_without_windows_the_others_wait_once_for_those_that_are_not_read() -> None:
+    config = Config(wire="smux1", session_window=2 * MIB)
+    pair = Pair(config)
+    near, far = pair.open(b"x")
+    stalled = [pair.open(b"x") for _ in range(20)]
+    pair.server.read(far, 9)
+    for one, _ in stalled:
+        pair.client.write(one, bytes(300 * KIB))
+    pair.run_until_idle()
+    assert not pair.server.may_read()
+    pair.client.write(near, b"call")
+    for now in (0.0, config.full_timeout * 0.9):
+        pair.server.upkeep.look(now)
+        pair.run_until_idle()
+        assert not pair.server.may_read()
+        assert not pair.server.read(far, 9)
+    pair.server.upkeep.look(config.full_timeout + config.probe_interval)
+    pair.run_until_idle()
+    assert pair.server.read(far, 9) == b"call"
+    # What they still send makes nobody wait a second time.
+    for one, _ in stalled:
+        if one.failure is None:
+            pair.client.write(one, bytes(300 * KIB))
+    pair.client.write(near, b"again")
+    pair.run_until_idle()
+    assert pair.server.may_read()
+    assert pair.server.read(far, 9) == b"again"
+    assert pair.server.unread <= 2 * MIB
+    ended = [other for _, other in stalled if other.failure]
+    assert 0 < len(ended) < len(stalled)
+    assert "it held most of the session's" in str(ended[0].error())
+
+
+def test_what_is_read_slowly_shrinks_and_is_not_reset() -> None:
+    """A peer that knows no bound for the session: who reads at all comes to hold little."""
+    config = Config(wire="yamux", session_window=8 * MIB, max_streams=60)
+    pair = Pair(config)
+    slow = [pair.open(b"x") for _ in range(60)]  # 15 MiB of windows
+    for number in range(40):
+        for near, far in slow:
+            if near.unsent < 64 * KIB:
+                pair.client.write(near, bytes(64 * KIB))
+            pair.run_until_idle()
+            pair.server.read(far, 48 * KIB if number < 30 else 1024)
+    assert pair.server.unread <= 8 * MIB
+    assert not any(near.failure or far.failure for near, far in slow)
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_side_that_takes_no_streams_holds_nothing_of_them(foreign: bool) -> None:
+    pair = Pair(Config(), Config(max_streams=0), foreign=foreign)
+    streams = [pair.client.open(None, None) for _ in range(250)]
+    for stream in streams:
+        pair.client.write(stream, bytes(300_000))
+    pair.run_until_idle()
+    assert all(stream.failure and stream.retry.safe for stream in streams)
+    assert pair.server.unread == pair.server.peer_streams == pair.server.live_streams == 0
+    near = pair.server.open(None, None)
+    pair.server.write(near, b"call")
+    pair.run_until_idle()
+    far = pair.client.accept()
+    assert far is not None
+    assert pair.client.read(far, 9) == b"call"
