@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -128,6 +129,27 @@ async def test_a_call_that_was_refused_is_sent_again(session_pair: SessionPair) 
             tasks.start_soon(names["serve"], accepted)
             assert await names["call_twice_at_most"](dialed, b"question") == b"QUESTION"
             tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "anyio_backend", [("asyncio", {}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
+)
+async def test_a_server_of_asyncios_protocols_takes_streams(session_pair: SessionPair) -> None:
+    class Upper(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(data.upper())
+            self.transport.close()
+
+    names = executed("docs/how-to.md")
+    async with session_pair() as (dialed, accepted), anyio.create_task_group() as tasks:
+        tasks.start_soon(names["serve_protocols"], accepted, Upper)
+        stream = await dialed.open_stream()
+        await stream.send(b"question")
+        assert b"".join([piece async for piece in stream]) == b"QUESTION"
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("wire", ["muxado", "yamux", "smux2"])
