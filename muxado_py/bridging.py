@@ -28,12 +28,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream, UNIXSocketStream
+from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
 from .accepting import serve_listener
 from .copying import LINGER, Copying
 from .layers import layers_of, stop_reading_ahead
+from .plain_sockets import PlainSocket
 from .scheduler import check_priority
 from .stream import Stream
 
@@ -117,19 +118,10 @@ async def abort(stream: AnyByteStream) -> None:
         await anyio.aclose_forcefully(below)
 
 
-async def socket_pair() -> tuple[ByteStream, socket.socket]:
-    """Two ends of a connection inside this process: a stream to bridge, and a blocking socket.
-
-    Cancellation: nothing is left open.
-    """
+def socket_pair() -> tuple[PlainSocket, socket.socket]:
+    """Two ends of a connection inside this process: a stream to bridge, and a blocking socket."""
     ours, theirs = socket.socketpair()
-    try:
-        kind = UNIXSocketStream if ours.family == socket.AF_UNIX else SocketStream
-        return await kind.from_socket(ours), theirs
-    except BaseException:
-        ours.close()
-        theirs.close()
-        raise
+    return PlainSocket(ours), theirs
 
 
 class Dialer(Protocol):

@@ -16,7 +16,7 @@ from anyio import BrokenResourceError, EndOfStream, aclose_forcefully
 from anyio.abc import SocketAttribute
 
 from .attributes import peer_of, remembered
-from .layers import stop_reading_ahead
+from .layers import pause_reading
 from .stream_link import StreamLink, checked
 from .tcp_info import TcpInfo
 from .tls_stream import TLSByteStream
@@ -82,7 +82,7 @@ class StreamConnected(Connected):
     """An anyio byte stream as a :class:`Connected`."""
 
     def __init__(self, stream: ByteStream) -> None:
-        stop_reading_ahead(stream)  # a session that pauses must hold its peer back
+        pause_reading(stream)  # a session that pauses must hold its peer back
         self._stream = stream
         self._early = b""
 

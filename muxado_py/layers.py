@@ -8,7 +8,8 @@ The rule.  A wrapper holds what it wraps in an attribute, as all of anyio's do; 
 
 The trap.  On asyncio and uvloop anyio's ``SocketStream`` reads from the moment it is made, and pauses only
 once a ``receive()`` had to wait.  What a fast sender sends until then is kept without bound: a peer whose bytes
-never stop is never told to wait.
+never stop is never told to wait.  A connection that was just accepted has been read for a turn or two already;
+where that matters, it is accepted by :mod:`~muxado_py.plain_sockets`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import AnyByteStream
 
-__all__ = ("layers_of", "stop_reading_ahead")
+__all__ = ("layers_of", "pause_reading", "stop_reading_ahead")
 
 
 def layers_of(stream: AnyByteStream) -> Iterator[AsyncResource]:
@@ -47,13 +48,42 @@ def _attributes(layer: object) -> list[Any]:
     return values
 
 
-def stop_reading_ahead(stream: AnyByteStream) -> None:
-    """Let the kernel hold back who sends to ``stream``, whatever wraps its socket.
+def pause_reading(stream: AnyByteStream) -> None:
+    """Let the kernel hold back who sends to ``stream`` until the next ``receive()``, whatever wraps its socket.
 
-    The next ``receive()`` reads again.  Does nothing where nothing is read ahead: on trio, for Unix sockets.
+    Does nothing where nothing is read ahead: on trio, for Unix sockets.
     """
-    for layer in layers_of(stream):
-        transport = getattr(layer, "_transport", None) if isinstance(layer, SocketStream) else None
-        if transport is not None:
-            with suppress(Exception):  # it is closed, or about to be
-                transport.pause_reading()
+    for transport in _transports(stream):
+        with suppress(Exception):  # it is closed, or about to be
+            transport.pause_reading()
+
+
+def stop_reading_ahead(stream: AnyByteStream) -> None:
+    """The same, and from here on no ``receive()`` reads more than the loop does at once (256 KiB)."""
+    pause_reading(stream)
+    for transport in _transports(stream):
+        with suppress(Exception):
+            protocol = transport.get_protocol()
+            if not isinstance(protocol, _OneRead):
+                transport.set_protocol(_OneRead(protocol, transport))
+
+
+def _transports(stream: AnyByteStream) -> list[Any]:
+    sockets = [layer for layer in layers_of(stream) if isinstance(layer, SocketStream)]
+    found = [getattr(layer, "_transport", None) for layer in sockets]
+    return [transport for transport in found if transport is not None]
+
+
+class _OneRead:
+    """The protocol of a transport, which pauses it after each read; libuv reads up to 32 times in a turn."""
+
+    def __init__(self, protocol: Any, transport: Any) -> None:
+        self._protocol = protocol
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._protocol.data_received(data)
+        self._transport.pause_reading()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._protocol, name)

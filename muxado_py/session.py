@@ -219,7 +219,7 @@ class Session(TypedAttributeProvider):
 
         Cancellation: nothing is left open.
         """
-        inner, outer = await socket_pair()
+        inner, outer = socket_pair()
         try:
             tasks = await self._driver.tasks()
             stream = await self.net_dial(*address, priority=priority, stream_type=stream_type)

@@ -71,6 +71,7 @@ SESSION = (
     "layers",
     "connected",
     "accepting",
+    "plain_sockets",
     "stream_sockets",
     "asyncio_sockets",
     "pings",
@@ -115,8 +116,8 @@ KNOWS = {
         "errors",
         "config",
         "scheduler",
-        "layers",
         "accepting",
+        "plain_sockets",
         "copying",
         "bridging",
         "addresses",
@@ -239,7 +240,15 @@ def test_the_core_waits_for_nothing_and_opens_nothing() -> None:
 LOOPS = {
     "asyncio": {*ECOSYSTEM, "turns", "held", "tls_transport", "asyncio_link", "asyncio_sockets"},
     "trio": {"trio_turns"},
-    "socket": {*ECOSYSTEM, "bridging", "endpoints", "unix_paths", "asyncio_sockets", "tcp_info"},
+    "socket": {
+        *ECOSYSTEM,
+        "bridging",
+        "endpoints",
+        "unix_paths",
+        "plain_sockets",
+        "asyncio_sockets",
+        "tcp_info",
+    },
 }
 """Who may know an event loop, and who a socket."""
 

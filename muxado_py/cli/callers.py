@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..bridging import abort, close
-from ..layers import stop_reading_ahead
 from .answers import answer
 from .caller import Caller
 from .heads import Head
@@ -57,7 +56,6 @@ class Callers:
 
         Cancellation: its connection is aborted.
         """
-        stop_reading_ahead(connection)
         try:
             if self._served < self._limit or self._make_room():
                 await self._serve(connection)

@@ -5,8 +5,9 @@ What it is.  Two kinds of peers meet here.  *Agents* dial in, open a session and
 byte for byte, to a stream of an agent's session (:mod:`.visits`).  So whatever runs over TCP passes: HTTP,
 websockets, gRPC.
 
-The rules.  A slow side holds no memory but the stream's window and one read of 64 KiB, and what a caller began
-with: the copying reads from a side only what the other has taken.  No want of descriptors ends the gateway.
+The rules.  A slow side holds no memory but the stream's window and one read of 64 KiB, and at most as much of
+what a caller began with: the copying reads from a side only what the other has taken, and nothing reads ahead.
+No want of descriptors ends the gateway.
 
 The trap.  Whoever stops it waits for its callers: those that only wait are let go at once.
 """
@@ -15,14 +16,14 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
 import muxado_py as muxado
 
-from ..accepting import serve_listener
+from ..accepting import Accepting
+from ..plain_sockets import PlainSocket, accept_plain
 from .agents import Agents
 from .callers import Callers
 from .running import NotStarted, reason
@@ -73,27 +74,25 @@ async def gateway(
             )
         except OSError as exc:
             raise NotStarted(f"cannot listen on {url}: {reason(exc)}") from exc
-        doors = []
+        doors: list[Accepting[PlainSocket]] = []
         for address in published:
             try:
-                door = await anyio.create_tcp_listener(
+                bound = await anyio.create_tcp_listener(
                     local_host=address.host, local_port=address.port
                 )
             except OSError as exc:
                 raise NotStarted(f"cannot publish on {address}: {reason(exc)}") from exc
-            doors.append(await stack.enter_async_context(door))
+            doors.append(await stack.enter_async_context(Accepting(bound, accept_plain)))
         tasks = await stack.enter_async_context(anyio.create_task_group())
         tasks.start_soon(listener.serve, agents.serve)
         ports = [door.extra(anyio.abc.SocketAttribute.local_port) for door in doors]
         logger.info("agents connect to %s", listener.url)
         for address, port in zip(published, ports, strict=True):
             logger.info("callers connect to %s", address._replace(port=port))
-        async with anyio.create_task_group() as accepting:
-            for door in doors:
-                accepting.start_soon(partial(serve_listener, door, callers.handle, tasks))
-            task_status.started((listener.url, ports))
-            await stop.wait()
-            accepting.cancel_scope.cancel()
+        for door in doors:
+            tasks.start_soon(door.serve, callers.handle, tasks)
+        task_status.started((listener.url, ports))
+        await stop.wait()
         for door in doors:
             await door.aclose()
         callers.stop()

@@ -143,7 +143,7 @@ async def _serve(
     failure: Exception | None = None
 
     async def serve_stream(stream: ByteStream) -> None:
-        ours, theirs = await socket_pair()
+        ours, theirs = socket_pair()
         attributes = stream.extra_attributes
         server.connect(theirs, Addresses(client_address(attributes), server_address(attributes)))
         await bridge(ours, stream, ends_with_a=True)
