@@ -105,7 +105,11 @@ async def test_echo_both_ways(wire: str) -> None:
 
 
 async def test_a_thousand_streams_at_once(wire: str) -> None:
-    async with pair(wire) as (dialed, accepted), create_task_group() as serving:
+    """Both ends bear them; of others one does not know, and opens fewer."""
+    async with (
+        pair(wire, max_open_streams=1000) as (dialed, accepted),
+        create_task_group() as serving,
+    ):
         serving.start_soon(echo, accepted)
         async with create_task_group() as calling:
             for number in range(1000):
