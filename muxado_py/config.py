@@ -1,9 +1,13 @@
 """Config: every number that bounds or tunes a session, with its unit, its default and the reason.
 
-What it is.  One frozen value, given to a session when it is made and never changed after.  The
-bounds here are the only ones: each queue in the package is held to one of these fields.
+What it is.  One frozen value, given to a session when it is made and never changed after.  Whatever a
+peer or an application can make grow is held to one of these fields.
 
-The rule.  A new queue or buffer anywhere needs a field here with one line of reasoning.
+The rule.  A new queue or buffer that they can fill needs a field here with one line of reasoning.  A bound that
+is small, and that nobody has a reason to change, is a constant beside what it bounds instead.  These are:
+``blocks.MOST`` (4 MiB of blocks that a connection lends to its readers), ``handlers.MOST_IDLE`` (tasks that wait
+for the next stream), ``table.MAX_GAPS`` (ranges of ids that a peer skipped), ``arrivals.MOST_HEARTBEATS``,
+``upkeep.PROBES`` (a rate, a quarter of ``control_rate``) and ``lane.MOST`` (streams in the scheduler's short cut).
 
 The trap.  The muxado wire does not negotiate ``initial_window`` with a foreign peer: a Go or Rust
 program configured otherwise must be matched here, or one side overruns the other.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ("IdLedger", "IdUse", "StreamTable")
 
 MAX_GAPS = 1024
+"""Ranges of ids that a peer skipped; more are forgotten, and a SYN in one of those is refused."""
 
 
 class IdUse(Enum):
