@@ -228,7 +228,8 @@ def _life(
                 yield f"called dead: {who}, {verdict.message}; the kernel took bytes {taken:.2f} s before"
         elif record.unread_then and record.verdict_at - record.unread_since_then > SLACK / 2:
             yield f"called dead: {who}, {verdict.message}; {record.unread_then} B lay unread in the socket"
-        elif SLACK / 2 < ago < config.heartbeat_timeout - SLACK - _in_tls(plan):
+        elif not plan.tls and SLACK / 2 < ago < config.heartbeat_timeout - SLACK:
+            # Of TLS a part of a record says nothing yet.
             yield f"called dead: {who}, {verdict.message}; bytes came {ago:.2f} s before"
     if record.session is None or config.heartbeat_interval is None or record.paused:
         return
@@ -256,11 +257,6 @@ def _is_too_slow_to_see(plan: Plan, side: int) -> bool:
     """Whether nobody can ask the kernel, and it lets go of less in the time than a sender is told of."""
     path, config = plan.paths[side], plan.sides[side].config
     return path.blind and plan.rate(side) * config.write_timeout < 32_000 + path.send_buffer
-
-
-def _in_tls(plan: Plan) -> float:
-    """Seconds that bytes of the peer may have come without making a whole record of TLS."""
-    return 17_000 / min(plan.rate(0), plan.rate(1)) if plan.tls else 0.0
 
 
 def _pings(plan: Plan, record: Side, side: int) -> Iterator[str]:
