@@ -1,11 +1,33 @@
-"""The simulator of ``tests/simulation``: that it replays, and a short run of it."""
+"""The simulator of ``tests/simulation``: that it replays, finds what it should, and a short run of it."""
 
 from __future__ import annotations
 
+import logging
+import time
+from typing import TYPE_CHECKING
+
 import pytest
 
+from .simulation.faults import FAULTS, Fault, find
 from .simulation.plan import LOOPS, WIRES
-from .simulation.run import run_seed
+from .simulation.run import run_many, run_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FIXED = 40
+"""Seeds that are the same in every run, for each wire and loop."""
+
+FRESH = 8.0
+"""Seconds of processor time for seeds that nobody has seen."""
+
+
+@pytest.fixture(autouse=True)
+def no_logs() -> Iterator[None]:
+    """What a session says of a broken peer is of no interest here."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -20,3 +42,25 @@ def _traced(seed: int, wire: str, loop: str) -> list[tuple[float, str]]:
     """When what happened, without the addresses of objects."""
     result = run_seed(seed, wire, loop)
     return [(when, f"{who} {what.split(':')[0]}") for when, who, what in result.ledger.trace]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_mistake_that_is_put_back_is_found(fault: Fault) -> None:
+    assert find(fault) is not None
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("wire", WIRES)
+def test_fixed_seeds_find_nothing(wire: str, loop: str) -> None:
+    found = {seed: run_seed(seed, wire, loop).findings for seed in range(FIXED)}
+    assert not any(found.values()), {seed: lines for seed, lines in found.items() if lines}
+
+
+def test_fresh_seeds_find_nothing() -> None:
+    first = time.time_ns() // 1_000_000
+    tally = run_many(iter(range(first, first + 1_000_000)), FRESH)
+    replays = [
+        f"python -m tests.simulation --seed {seed} --wire {wire} --loop {loop}: {lines}"
+        for seed, wire, loop, lines in tally.found
+    ]
+    assert not replays, "\n".join(replays)

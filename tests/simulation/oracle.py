@@ -105,7 +105,7 @@ def _is_promised(plan: Plan, ledger: Ledger, sender: Half, reader: Half) -> bool
         return False
     if reader.read_end in ("", "here") or reader.finish == "reset":
         return False
-    if plan.paths[0].blind and (plan.wire != "muxado" or plan.foreign):
+    if plan.paths[0].blind and not here.knows_peer:
         return False  # nobody can ask the kernel, and only a muxado_py's end is awaited then
     if not plan.is_whole or sender.rogue or reader.rogue or reader.meddled or sender.meddled:
         return False
@@ -240,7 +240,7 @@ def _life(
     spells = sum(spell[2] for one in plan.sides for spell in one.spells)
     allowed = (
         2 * config.heartbeat_interval
-        + config.heartbeat_timeout
+        + config.heartbeat_timeout * 5 / 4  # it looks four times in that
         + config.probe_interval
         + spells
         + 1
