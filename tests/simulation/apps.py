@@ -155,9 +155,11 @@ class SideApp:
             await self._until_all_read()
 
     async def _until_all_read(self) -> None:
-        """What came before the end can still be read."""
+        """What came before the end can still be accepted and read."""
         with move_on_after(self._plan.patience):
-            while not all(half.done for half in self._record.halves):  # noqa: ASYNC110 - the time is free
+            while not (
+                self._record.accept_error and all(half.done for half in self._record.halves)
+            ):  # noqa: ASYNC110 - the time is free
                 await sleep(0.05)
 
     async def _closing(self, what: str, awaited: Awaitable[None]) -> None:
@@ -316,7 +318,7 @@ class SideApp:
                 await read.wait()
                 half.finished_at = self._ledger.clock.now
             elif plan.end == "reset":
-                self._say(half, "reset")
+                self._say_reset(half)
                 half.read_end = half.read_end or "here"
                 stream.reset()
             if plan.end == "error":
@@ -332,9 +334,9 @@ class SideApp:
             half.read_end = half.read_end or "here"
             self._ledger.note(half.name, "closes")
 
-    def _say(self, half: Half, finish: str) -> None:
-        half.finish = half.finish if half.finish in ("close", "reset") else finish
-        self._ledger.note(half.name, f"{finish}s")
+    def _say_reset(self, half: Half) -> None:
+        half.finish = "reset"  # also behind a close, whose flush it stops
+        self._ledger.note(half.name, "resets")
 
     async def _read(self, half: Half, stream: Stream, plan: HalfPlan, read: Event) -> None:
         try:
@@ -375,6 +377,6 @@ class SideApp:
             self._ledger.note(half.name, "closes, having read enough")
             await stream.aclose()
         elif how == "reset":
-            self._say(half, "reset")
+            self._say_reset(half)
             stream.reset()
         return False

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from muxado_py import PeerTimeoutError, SessionClosedError
 
-from .ledger import content
+from .ledger import Half, content
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .ledger import Call, Half, Ledger, Side
+    from .ledger import Call, Ledger, Side
     from .network import SimSocket
     from .plan import Plan
 
@@ -40,6 +40,7 @@ def judge(
         findings += _of_direction(plan, ledger, there, here)
         findings += _both_wait(plan, here, there)
     findings += _verdicts(ledger)
+    findings += _never_accepted(plan, ledger)
     return findings
 
 
@@ -120,6 +121,21 @@ def _is_promised(plan: Plan, ledger: Ledger, sender: Half, reader: Half) -> bool
     if here.verdict is None or here.verdict.kind is not SessionClosedError:
         return False
     return not _gave_up(plan, ledger, sender)
+
+
+def _never_accepted(plan: Plan, ledger: Ledger) -> Iterator[str]:
+    """A stream that was sent whole is accepted, if the other side accepts until it is told the end."""
+    paired = {id(half) for pair in _pairs(ledger) for half in pair}
+    for side in (0, 1):
+        here, there = ledger.sides[side], ledger.sides[1 - side]
+        if there.left_by != "wait" or there.accept_error is None or here.left_by == "go away":
+            continue
+        for half in here.halves:
+            as_if_read = Half(0, 1 - side, False, read_end="eof")
+            if not half.opened_here or id(half) in paired or half.stream is None:
+                continue
+            if half.stream.id is not None and _is_promised(plan, ledger, half, as_if_read):
+                yield f"never accepted: {half.name} sent {half.sent} B, {half.finish}, and all was well"
 
 
 def _both_wait(plan: Plan, here: Half, there: Half) -> Iterator[str]:
