@@ -130,7 +130,10 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         if self._transport.is_closing() or not self._transport.can_write_eof():
             return False
         self._mute = True  # a heartbeat that is due meanwhile would be a mistake
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:  # it was reset, and asyncio has not noticed yet
+            return False
         return True
 
     async def _close_transport(self) -> None:

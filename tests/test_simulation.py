@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from muxado_py import Config
+
 from .simulation.faults import FAULTS, Fault, find
-from .simulation.plan import LOOPS, WIRES
-from .simulation.run import run_many, run_seed
+from .simulation.network import PathPlan
+from .simulation.plan import LOOPS, WIRES, HalfPlan, Plan, SidePlan
+from .simulation.run import run_many, run_plan, run_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,3 +67,18 @@ def test_fresh_seeds_find_nothing() -> None:
         for seed, wire, loop, lines in tally.found
     ]
     assert not replays, "\n".join(replays)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_peer_that_gave_up_is_no_mistake_of_who_was_busy(wire: str, loop: str) -> None:
+    """What it writes when it wakes is answered with a reset, before it could end what it sends."""
+    path = PathPlan(receive_buffer=5000)
+    config = Config(wire=wire, close_timeout=2.0)
+    for size in range(0, 20_000, 1000):
+        leaver = SidePlan(config, opens=[HalfPlan(sends=size, end="none")], handles=[HalfPlan()])
+        leaver.ending, leaver.ends_at = "error", 0.5
+        busy = SidePlan(config, handles=[HalfPlan(sends=size)], spells=[(0.3, 1, 3.0)])
+        busy.ends_at = 2.0
+        plan = Plan(0, wire, loop, (leaver, busy), (path, PathPlan()), foreign=False)
+        assert run_plan(plan).findings == []

@@ -157,10 +157,12 @@ class SideApp:
     async def _until_all_read(self) -> None:
         """What came before the end can still be accepted and read."""
         with move_on_after(self._plan.patience):
-            while not (
-                self._record.accept_error and all(half.done for half in self._record.halves)
-            ):  # noqa: ASYNC110 - the time is free
+            while not self._is_done():  # noqa: ASYNC110 - the time is free
                 await sleep(0.05)
+
+    def _is_done(self) -> bool:
+        record = self._record
+        return record.accept_error is not None and all(half.done for half in record.halves)
 
     async def _closing(self, what: str, awaited: Awaitable[None]) -> None:
         try:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from .network import SimSocket
     from .plan import Plan
 
-__all__ = ("Result", "Tally", "run_many", "run_seed")
+__all__ = ("Result", "Tally", "run_many", "run_plan", "run_seed")
 
 
 @dataclass
@@ -60,10 +60,14 @@ class Result:
 
 def run_seed(seed: int, wire: str | None = None, loop: str | None = None) -> Result:
     """Run one seed; it does the same each time."""
-    plan = draw(seed, wire, loop)
+    return run_plan(draw(seed, wire, loop))
+
+
+def run_plan(plan: Plan) -> Result:
+    """Run a plan that somebody made."""
     clock = Clock()
     ledger = Ledger(clock)
-    rng = Random(f"world {seed}")
+    rng = Random(f"world {plan.seed}")
     sockets = connected(clock, plan.paths)
     for one in sockets:
         one.log = partial(ledger.note, f"socket {one.name}")
