@@ -47,6 +47,8 @@ class Agents:
 
     def __init__(self) -> None:
         self._agents: list[Agent] = []  # the newest last
+        self.speak_http = False
+        """Whether the last answer was one of HTTP/1, where nobody waits for the server's first word."""
 
     @property
     def _announced(self) -> int:
@@ -86,6 +88,7 @@ class Agents:
             await agent.session.ping(math.inf)
         if agent.session.is_muxado_py is not None:
             agent.announced = True
+            self.speak_http = False  # it may be another application
             logger.info("agent %s connected (%d in all)", agent.name, self._announced)
 
     async def dial(self, tried: Collection[Agent] = ()) -> tuple[muxado.Stream, Agent]:

@@ -33,7 +33,7 @@ class UnansweredError(Exception):
 class Caller(ByteStream):
     """A caller's connection, remembered.
 
-    :param settled: called once it is settled.
+    :param settled: called once it is settled, and when it is answered.
     """
 
     def __init__(self, connection: ByteStream, settled: Callable[[], None]) -> None:
@@ -43,6 +43,7 @@ class Caller(ByteStream):
         self.is_kept = True
         """Whether ``said`` is all that it said."""
         self.is_answered = False
+        self.is_answered_in_http = False
         self.head = Head.NOTHING
         self.has_ended = False
         """Whether it has half closed."""
@@ -85,6 +86,7 @@ class Caller(ByteStream):
     async def send(self, item: bytes) -> None:
         if not self.is_answered:
             self.is_answered = True
+            self.is_answered_in_http = item.startswith(b"HTTP/1.")
             self.said.clear()
             self._settled()
         await self.connection.send(item)

@@ -74,7 +74,7 @@ class Callers:
 
     async def _serve(self, connection: ByteStream) -> None:
         waiting = self._waiting[connection] = _Waiting(self._patience)
-        caller = Caller(connection, lambda: self._settled(connection))
+        caller = Caller(connection, lambda: self._settled(caller))
         self._served += 1
         try:
             with waiting.scope:
@@ -88,8 +88,10 @@ class Callers:
                 self._idle.set()
                 self._idle = anyio.Event()
 
-    def _settled(self, connection: ByteStream) -> None:
-        waiting = self._waiting.pop(connection, None)
+    def _settled(self, caller: Caller) -> None:
+        if caller.is_answered:
+            self._agents.speak_http = caller.is_answered_in_http
+        waiting = self._waiting.pop(caller.connection, None)
         if waiting is not None:
             waiting.scope.deadline = float("inf")
 

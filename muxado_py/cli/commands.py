@@ -232,6 +232,10 @@ def gateway(
     The agent that connected last serves. Whoever can connect to --listen becomes an agent: where
     that is not only you, use tls:// with --ssl-ca-certs and give your agents certificates.
 
+    A caller gets its stream with the head of its HTTP request, or at once in another protocol. One
+    that says nothing gets it after 0.25 seconds, for servers that speak first; not where the last
+    answer was HTTP.
+
     A muxado_py agent that freezes is found out after 25 seconds of silence; until then its callers
     wait.
     """

@@ -6,7 +6,8 @@ and its connection is ended as the stream ended.
 When a caller gets its stream.  With the whole head of its HTTP/1 request; at once if it speaks another
 protocol; and after a quarter of a second if it says nothing, because in some protocols the server
 speaks first.  If nobody speaks on that stream, it is no loss: an agent may end it, and a request that comes
-later gets a new one.
+later gets a new one.  Where the last answer was one of HTTP/1, silent callers get none: it would take room from
+those that speak.
 
 The rules.  A stream that ended before a byte was answered, and whose verdict is safe, is not the end of the
 caller: the next agent gets what it said.  No caller is cut without a line in the log that says why.
@@ -17,6 +18,7 @@ The trap.  An answer that has begun cannot be mended: it is cut off in a way tha
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -52,8 +54,11 @@ async def visit(caller: Caller, agents: Agents) -> None:
     Cancellation: what it was given is cut off; its connection is left to whoever cancelled.
     """
     try:
-        await listen_to(caller, QUIET)
+        await listen_to(caller, math.inf if agents.speak_http else QUIET)
         stream, greeting = None, b""
+        if caller.head is Head.NOTHING and caller.has_ended and agents.speak_http:
+            await close(caller.connection)  # it was opened ahead, and is not needed
+            return
         if caller.head is Head.NOTHING and not caller.has_ended:
             stream, greeting = await _wait_beside(caller, agents)
         await _deliver(caller, agents, stream, greeting)

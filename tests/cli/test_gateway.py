@@ -418,6 +418,35 @@ async def test_who_opens_ahead_is_served_when_it_speaks() -> None:
             assert await everything(caller) == OK
 
 
+async def test_where_http_is_spoken_a_silent_caller_gets_no_stream() -> None:
+    served = 0
+
+    async def handle(stream: muxado.Stream) -> None:
+        nonlocal served
+        served += 1
+        await serve_once(stream)
+
+    async with running() as gate, agent(gate.url, handle):
+        assert await ask(gate.port) == OK
+        async with await anyio.connect_tcp("127.0.0.1", gate.port) as silent:
+            await silent.send(b"G")
+            await anyio.sleep(0.6)
+            assert served == 1
+            await silent.send(REQUEST[1:])
+            assert await everything(silent) == OK
+        async with await anyio.connect_tcp("127.0.0.1", gate.port) as unneeded:
+            await unneeded.send_eof()
+            assert await everything(unneeded) == b""
+        assert served == 2
+
+
+async def test_a_stray_request_changes_nothing_where_the_server_speaks_first() -> None:
+    async with running() as gate, agent(gate.url, saying(b"220 ")):
+        assert await greeting(gate.port) == b"220"
+        async with await anyio.connect_tcp("127.0.0.1", gate.port) as silent:
+            assert await silent.receive() == b"220 "
+
+
 async def test_callers_that_say_nothing_make_room() -> None:
     async with running(limit=3) as gate, agent(gate.url, serve_once):
         silent = [await anyio.connect_tcp("127.0.0.1", gate.port) for _ in range(3)]
