@@ -152,7 +152,8 @@ async def test_what_overflows_the_backlog_of_python_ends_and_never_reaches_its_a
             assert all(ending["error"] != "EOF" for ending in endings)
         if "codes" in far.peer.can:
             assert {ending["code"] for ending in endings} == {ErrorCode.ACCEPT_QUEUE_FULL}
-        heard = [await (await session.accept_stream()).receive() for _ in range(2)]
+        streams = [await session.accept_stream() for _ in range(2)]
+        heard = [await stream.receive() for stream in streams]
         assert heard == [b"0", b"1"]
         await round_trip(await opened_by_peer(session, peer), peer)
 

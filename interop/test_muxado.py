@@ -392,7 +392,8 @@ async def test_we_answer_the_heartbeat_of_go(far: Far) -> None:
         for _ in range(3):
             assert (await peer.do("beat"))["answered"]
         await peer.do("open", type=7)
-        assert (await session.accept_stream()).stream_type == 7
+        async with await session.accept_stream() as stream:
+            assert stream.stream_type == 7
 
 
 async def test_a_frozen_go_is_found_out_by_our_heartbeat(far: Far) -> None:

@@ -18,6 +18,7 @@ shielded from it; ``end`` is what ends them, and that is bounded in time.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ class Driver:
 
     def __init__(self, make_link: LinkFactory, config: Config, *, is_client: bool) -> None:
         self.config = config
-        self.due, self.give_way, self.new_waiter, now, self.check_here = turns_here()
+        self.due, self.give_way, self.new_waiter, now, self.check_here, self._soon = turns_here()
         self.connection = Connection(config, client=is_client, clock=now)
         self.outgoing = self.connection.outgoing
         self.link = make_link(self.connection, config, self.changed)
@@ -170,6 +171,19 @@ class Driver:
         acceptors, self._acceptors = self._acceptors, {}
         for waiter in acceptors:
             wake(waiter)
+
+    def dropped(self, state: StreamState) -> None:
+        """Nobody has this stream any more, which is over and was not closed.
+
+        The garbage collector says so, in whatever thread and in the middle of whatever: it is closed later.
+        """
+        with suppress(RuntimeError):  # there is no later in a loop that has ended
+            self._soon(partial(self._end_dropped, state))
+
+    def _end_dropped(self, state: StreamState) -> None:
+        if not (state.released or self.over.is_set()):
+            self.connection.close(state)
+            self.changed()
 
     def stop_accepting(self) -> None:
         """Refuse the streams that wait for ``accept`` and those that come."""

@@ -15,6 +15,7 @@ already taken.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from anyio import BusyResourceError, EndOfStream, WouldBlock
@@ -40,6 +41,9 @@ class Stream(ByteStream):
 
     An ``anyio.abc.ByteStream``.  One task may send while another receives; two tasks in the same
     direction raise :exc:`~anyio.BusyResourceError`.  Every error of the stream carries ``retry``.
+
+    One that is dropped while it is open is a :exc:`ResourceWarning`, and holds its slot, on both sides, until the
+    session is over; one that had ended by itself gives it back.
     """
 
     __slots__ = ("_driver", "_sending", "_state")
@@ -48,6 +52,25 @@ class Stream(ByteStream):
         self._driver = driver
         self._state = state
         self._sending = False
+
+    def __del__(self) -> None:
+        if not self._state.released:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Nobody has this stream any more, and nobody ended it: it holds its slot for ever.
+
+        One that is over by itself gives it back.  Of one that is open nobody knows whether what was sent is
+        the whole, and what lies unsent was taken: neither a FIN nor a reset would be right.
+        """
+        state, driver = self._state, self._driver
+        if driver.over.is_set():
+            return
+        if state.failure is not None or (state.finished_here and state.finished_there):
+            driver.dropped(state)
+        else:
+            text = f"{self!r} was dropped unclosed: close or reset it, or use it in an async with block"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
         return f"<muxado_py.Stream {self.id}>"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from trio.lowlevel import Task
 
-__all__ = ("TrioWaiter", "checking", "looking", "waiters")
+__all__ = ("TrioWaiter", "checking", "looking", "run_soon", "waiters")
 
 
 class TrioWaiter:
@@ -71,6 +71,11 @@ def checking(elsewhere: str) -> Callable[[], None]:
             raise RuntimeError(elsewhere)
 
     return check_here
+
+
+def run_soon() -> Callable[[Callable[[], object]], None]:
+    """A function that has another called in the run's next turn."""
+    return current_trio_token().run_sync_soon
 
 
 def waiters(check_here: Callable[[], None]) -> Callable[[], TrioWaiter]:

@@ -106,6 +106,8 @@ class Turns(NamedTuple):
     """What ``anyio.current_time`` gives."""
     check_here: Callable[[], None]
     """Raises a RuntimeError in another thread, or under another event loop."""
+    soon: Callable[[Callable[[], object]], object]
+    """Has a function called in the loop's next turn; from any thread, and at any moment."""
 
 
 ELSEWHERE = (
@@ -144,19 +146,25 @@ def turns_here() -> Turns:
     backend = current_token().backend_class
     due: Callable[[], bool] | None
     new_waiter: Callable[[], Awaited]
+    soon: Callable[[Callable[[], object]], object]
     if loop is not None:
-        check_here = _checking(loop)
+        check_here, soon = _checking(loop), loop.call_soon_threadsafe
         due, new_waiter, time = _looking(loop, check_here), loop.create_future, loop.time
     else:
-        from .trio_turns import checking, looking, waiters  # where trio runs it can be imported
+        from .trio_turns import (  # where trio runs it can be imported
+            checking,
+            looking,
+            run_soon,
+            waiters,
+        )
 
-        check_here = checking(ELSEWHERE)
+        check_here, soon = checking(ELSEWHERE), run_soon()
         due, time = looking(PATIENCE, check_here), backend.current_time
         new_waiter = waiters(check_here)
     if due is None:
         asking = _asking(backend.checkpoint_if_cancelled, backend.checkpoint)
-        return Turns(*asking, new_waiter, time, check_here)
-    return Turns(due, backend.checkpoint, new_waiter, time, check_here)
+        return Turns(*asking, new_waiter, time, check_here, soon)
+    return Turns(due, backend.checkpoint, new_waiter, time, check_here, soon)
 
 
 def _checking(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:

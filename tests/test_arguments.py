@@ -261,7 +261,8 @@ async def test_a_code_other_than_0_ends_the_session_on_both_sides(
     async with session_pair(muxado.Config(wire=wire)) as (dialed, accepted):
         stream = await dialed.open_stream()
         await stream.send(b"x")
-        await (await accepted.accept_stream()).receive()
+        kept = await accepted.accept_stream()
+        await kept.receive()
         with fail_after(10):
             async with create_task_group() as tasks:
                 tasks.start_soon(accept_in_vain, accepted)

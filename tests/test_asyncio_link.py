@@ -152,7 +152,8 @@ async def test_what_is_sent_in_one_turn_leaves_in_one_write() -> None:
             for stream in streams:
                 tasks.start_soon(stream.send, b"x")
         for _ in streams:
-            assert await (await accepted.accept_stream()).receive() == b"x"
+            kept = await accepted.accept_stream()
+            assert await kept.receive() == b"x"
         link._write = write
         # One call in PATIENCE gives way first.
         given_way = -(-len(streams) // PATIENCE)
@@ -166,7 +167,7 @@ async def test_what_is_sent_at_once_travels_with_the_syn() -> None:
         stream = await session.open_stream()
         await stream.send(b"hello")
         assert await loop.sock_recv(peer, 65536) == data(2, b"hello", syn=True)
-        await session.open_stream()
+        _far = await session.open_stream()
         assert await loop.sock_recv(peer, 65536) == data(4, b"", syn=True)
 
 

@@ -460,7 +460,8 @@ async def test_an_inner_cancellation_stays_inside() -> None:
             assert scope.cancelled_caught
         stream = await session.open_stream()
         await stream.send(b"x")
-        assert await (await accepted.accept_stream()).receive() == b"x"
+        kept = await accepted.accept_stream()
+        assert await kept.receive() == b"x"
 
 
 class TestEndpoints:

@@ -261,7 +261,7 @@ async def test_closing_waits_a_moment_for_the_peers_last_bytes() -> None:
     # A socket that is closed with unread bytes makes TCP throw away what it was given last.
     async with scripted() as (session, peer), create_task_group() as tasks:
         await peer.say(data(2, b"x", syn=True))
-        await session.accept_stream()
+        _far = await session.accept_stream()
         tasks.start_soon(session.aclose)
         await peer.expect("GOAWAY")
         await peer.say(data(2, b"still here"))

@@ -213,7 +213,7 @@ async def test_a_foreign_peer_has_a_moment_before_the_end() -> None:
     recorder = Ending(near)
     async with muxado.client(recorder, CONFIG) as session:
         await far.send(data(2, b"x", syn=True))
-        await session.accept_stream()
+        _far = await session.accept_stream()
         start = current_time()
         await session.aclose()
         assert recorder.ended_at is not None

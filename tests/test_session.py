@@ -61,6 +61,8 @@ async def test_either_side_opens_and_the_other_accepts(session_pair: SessionPair
             accepted = await other.accept_stream()
             assert await accepted.receive() == b"hello"
             assert accepted.id == stream.id
+            await stream.aclose()
+            await accepted.aclose()
 
 
 async def test_a_stream_is_offered_before_anything_is_sent_on_it(session_pair: SessionPair) -> None:
@@ -73,17 +75,16 @@ async def test_a_stream_is_offered_before_anything_is_sent_on_it(session_pair: S
 
 async def test_two_tasks_may_accept(session_pair: SessionPair) -> None:
     async with session_pair() as (dialed, accepted):
-        ids = []
+        taken = []
 
         async def accept() -> None:
-            ids.append((await accepted.accept_stream()).id)
+            taken.append(await accepted.accept_stream())
 
         async with create_task_group() as tasks:
             for _ in range(3):
                 tasks.start_soon(accept)
-            for _ in range(3):
-                await dialed.open_stream()
-        assert sorted(map(str, ids)) == ["3", "5", "7"]
+            _streams = [await dialed.open_stream() for _ in range(3)]
+        assert sorted(str(stream.id) for stream in taken) == ["3", "5", "7"]
 
 
 async def test_a_priority_shows_on_both_sides(session_pair: SessionPair) -> None:
@@ -134,7 +135,7 @@ async def test_a_mistake_of_ours_in_the_end_is_raised_and_hangs_nothing(
 
 async def test_a_priority_given_before_the_peer_is_known_arrives(session_pair: SessionPair) -> None:
     async with session_pair() as (dialed, accepted):
-        await dialed.open_stream(priority=Priority(0, 7))
+        _stream = await dialed.open_stream(priority=Priority(0, 7))
         far = await accepted.accept_stream()
         await accepted.ping()
         assert far.priority == Priority(0, 7)
@@ -190,7 +191,7 @@ async def test_the_peers_stream_limit_stops_an_open(session_pair: SessionPair) -
             await stream.aclose()
             await (await accepted.accept_stream()).aclose()
         await dialed.ping()
-        await dialed.open_stream()
+        await (await dialed.open_stream()).aclose()
 
 
 async def test_a_limit_the_dialer_did_not_know_of_refuses_the_stream(
@@ -210,7 +211,7 @@ async def test_a_full_backlog_refuses_the_stream(session_pair: SessionPair) -> N
         with pytest.raises(muxado.StreamRefusedError) as info:
             await streams[1].receive()
         assert (info.value.retry, info.value.code) == (Retry.REFUSED, ErrorCode.ACCEPT_QUEUE_FULL)
-        await accepted.accept_stream()
+        _far = await accepted.accept_stream()
         assert await dialed.ping() >= 0
 
 
@@ -486,8 +487,7 @@ async def test_every_call_of_a_session_is_a_checkpoint(
 ) -> None:
     async with session_pair() as (dialed, accepted):
         await dialed.ping()
-        for _ in range(2):
-            await accepted.open_stream()
+        _streams = [await accepted.open_stream() for _ in range(2)]
         await dialed.ping()
         if over:
             await dialed.aclose()
@@ -779,7 +779,7 @@ async def test_a_drain_waits_for_a_handler_that_is_not_done() -> None:
 async def test_a_drain_cuts_off_at_its_deadline(session_pair: SessionPair) -> None:
     async with session_pair() as (dialed, accepted):
         stream = await dialed.open_stream()
-        await accepted.accept_stream()
+        _far = await accepted.accept_stream()
         with fail_after(20):
             await accepted.drain(0.05)
         with pytest.raises(muxado.SessionClosedError) as info:
@@ -824,7 +824,7 @@ async def test_a_broken_scheduler_is_heard_of() -> None:
     async with muxado.server(far) as accepted:
         with fail_after(5), pytest.raises(ExceptionGroup) as group:
             async with muxado.client(near, muxado.Config(scheduler=Broken)) as session:
-                await session.open_stream()
+                _stream = await session.open_stream()
                 await anyio.sleep(math.inf)
         assert group.group_contains(ZeroDivisionError)
         with pytest.raises(muxado.TransportError), fail_after(5):
@@ -1009,7 +1009,7 @@ async def test_reading_waits_for_nobody(session_pair: SessionPair) -> None:
         await anyio.wait_all_tasks_blocked()
         stream = await dialed.open_stream()
         await stream.send(b"x")
-        far = [await accepted.accept_stream() for _ in range(2)][1]
+        _, far = [await accepted.accept_stream() for _ in range(2)]
         assert await far.receive() == b"x"
         with pytest.raises(EndOfStream):
             await far.send_eof()

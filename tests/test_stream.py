@@ -59,7 +59,7 @@ async def test_what_is_sent_at_once_travels_with_the_syn() -> None:
 
 async def test_a_typed_stream_has_its_type_in_the_syn() -> None:
     async with scripted(muxado.Config(typed_streams=True)) as (session, peer):
-        await session.open_stream(stream_type=7)
+        _stream = await session.open_stream(stream_type=7)
         syn = await peer.expect("DATA", 3)
         assert syn.body[:4] == bytes((0, 0, 0, 7))
 
@@ -74,7 +74,8 @@ async def test_a_stream_that_was_reset_before_its_syn_leaves_no_trace() -> None:
             await stream.send(b"y")
         assert isinstance(info.value, muxado.StreamClosedError)
         assert info.value.retry is Retry.NEVER_SENT
-        await (await session.open_stream()).send(b"z")
+        other = await session.open_stream()
+        await other.send(b"z")
         assert (await peer.next()).stream == 3
         await session.aclose()
         assert payload(await peer.to_the_end(), 3) == b"z"
@@ -104,7 +105,7 @@ async def test_an_application_cannot_refuse_what_it_was_given(
     session_pair: SessionPair, code: int
 ) -> None:
     async with session_pair() as (dialed, accepted):
-        await dialed.open_stream()
+        _stream = await dialed.open_stream()
         far = await accepted.accept_stream()
         with pytest.raises(ValueError, match="promise that no application saw"):
             far.reset(code)

@@ -95,7 +95,7 @@ async def test_a_drain_ends_with_its_session_whoever_still_has_a_stream() -> Non
     near, far = memory_transports()
     async with muxado.client(near, Config(heartbeat_interval=None)) as session:
         await far.send(HELLO + data(2, syn=True))
-        await session.accept_stream()  # and keeps it
+        _far = await session.accept_stream()  # and keeps it
         async with create_task_group() as tasks:
             tasks.start_soon(session.drain, 3600)
             await anyio.sleep(60)
@@ -466,13 +466,13 @@ async def test_typed_sessions_of_muxado_py_use_pings(session_pair: SessionPair) 
 async def test_a_drain_waits_a_moment_where_nobody_answers_pings() -> None:
     async with scripted() as (session, peer), create_task_group() as tasks:
         await peer.say(data(2, b"x", syn=True))
-        await session.accept_stream()
+        _far = await session.accept_stream()
         tasks.start_soon(session.drain, 30)
         await peer.expect("GOAWAY")
         start = current_time()
         await anyio.sleep(0.1)
         await peer.say(data(4, b"under way", syn=True))
-        await session.accept_stream()
+        _far = await session.accept_stream()
         assert (await peer.expect("GOAWAY")).last_id == 4
         assert current_time() - start == pytest.approx(0.25, abs=0.1)
         await peer.to_the_end()
@@ -482,7 +482,7 @@ async def test_a_drain_waits_a_moment_where_nobody_answers_pings() -> None:
 async def test_a_drain_ends_at_its_deadline_even_if_nobody_answers_the_ping() -> None:
     async with scripted() as (session, peer):
         await peer.say(HELLO, data(2, b"x", syn=True))
-        await session.accept_stream()
+        _far = await session.accept_stream()
         start = current_time()
         await session.drain(3)
         assert current_time() - start < 5

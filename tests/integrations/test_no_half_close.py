@@ -107,10 +107,10 @@ async def test_the_end_of_the_peer_closes_a_protocol_that_does_not_object(
 async def test_what_is_pumped_tells_whether_it_can(
     smux_pair: SessionPair, session_pair: SessionPair, tls: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> None:
-    async with smux_pair() as (session, _):
-        assert not PumpedStream(await session.net_dial()).can_half_close
-    async with session_pair() as (session, _):
-        assert PumpedStream(await session.net_dial()).can_half_close
+    async with smux_pair() as (session, _), await session.net_dial() as stream:
+        assert not PumpedStream(stream).can_half_close
+    async with session_pair() as (session, _), await session.net_dial() as stream:
+        assert PumpedStream(stream).can_half_close
     near, far = memory_transports()
     assert PumpedStream(near).can_half_close
     secured: list[TLSStream] = []
@@ -122,8 +122,8 @@ async def test_what_is_pumped_tells_whether_it_can(
         tasks.start_soon(accept)
         over_tls = await TLSStream.wrap(near, hostname="app", ssl_context=tls[1])
     assert not PumpedStream(over_tls).can_half_close
-    for stream in (over_tls, *secured):
-        await anyio.aclose_forcefully(stream)
+    for one in (over_tls, *secured):
+        await anyio.aclose_forcefully(one)
 
 
 # Sockets.

@@ -183,7 +183,8 @@ async def test_y_05_a_stream_that_nobody_accepts_is_refused_long_before_gos_75_s
         assert await peer.next() == RST_1 + " 00000005"
         assert 25 <= current_time() - began <= 70
         await peer.say(OK_3)
-        assert await (await session.accept_stream()).receive() == b"ok"
+        kept = await session.accept_stream()
+        assert await kept.receive() == b"ok"
 
 
 def test_y_05_the_257th_stream_waits_for_an_acknowledgement() -> None:
