@@ -10,6 +10,7 @@ before, and a stream that nobody took is refused by its session, with a verdict 
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
 __all__ = ("SessionsListener", "peer_name")
+
+
+logger = logging.getLogger("muxado.cli")
 
 
 class SessionsListener(Listener[muxado.Stream]):
@@ -70,14 +74,25 @@ class SessionsListener(Listener[muxado.Stream]):
             self._serving.set()
             await self._closed.wait()
 
-    async def drain(self, deadline: float) -> None:
+    async def drain(self, seconds: float) -> None:
         """Tell every peer to open no more streams; closes each session after its last one.
+
+        :param seconds: what the streams may take at least; ``Config.close_timeout`` comes on top.
+
+        What a session could not deliver is logged; the others go on.
 
         Cancellation: the sessions are closed at once.
         """
+
+        async def drain(session: muxado.Session) -> None:
+            try:
+                await session.drain(seconds + session.config.close_timeout)
+            except muxado.UndeliveredError as exc:
+                logger.warning("%s", exc)
+
         async with anyio.create_task_group() as tasks:
             for session in self._sessions:
-                tasks.start_soon(session.drain, deadline)
+                tasks.start_soon(drain, session)
 
     async def round_trip(self) -> None:
         """Wait until every peer has answered a ping, or a second has passed.

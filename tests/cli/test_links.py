@@ -97,3 +97,28 @@ async def test_a_peer_is_named_as_in_a_url(host: str, name: str) -> None:
             async with muxado.connect(listener.url) as session:
                 assert re.fullmatch(name, peer_name(session))
             tasks.cancel_scope.cancel()
+
+
+async def test_a_drain_that_could_not_deliver_stops_no_other(
+    session_pair: SessionPair, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = SessionsListener()
+    with anyio.fail_after(20):
+        async with (
+            session_pair(muxado.Config(close_timeout=0.5)) as (agent, gateway),
+            session_pair() as (other, far),
+            anyio.create_task_group() as tasks,
+        ):
+            stream = await agent.open_stream()
+            await stream.send(bytes(300_000))
+            await gateway.accept_stream()  # and never read
+            tasks.start_soon(listener.serve, echo_once)
+            for one in (agent, other):
+                tasks.start_soon(listener.attach, one)
+            await anyio.wait_all_tasks_blocked()
+            await listener.drain(0.5)
+            assert agent.closed
+            assert other.closed
+            tasks.cancel_scope.cancel()
+            far.abort()
+    assert "bytes of 1 streams" in caplog.text
