@@ -73,6 +73,7 @@ ASYNCHRONOUS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "send": (lambda session, stream, wrong: stream.send(wrong), NO_BYTES),
     "receive": (lambda session, stream, wrong: stream.receive(wrong), (0, -1, "1", 1.5)),
     "ping": (lambda session, stream, wrong: session.ping(wrong), SECONDS),
+    "wait_for_peer": (lambda session, stream, wrong: session.wait_for_peer(wrong), SECONDS),
     "drain": (lambda session, stream, wrong: session.drain(wrong), (*SECONDS, None)),
     "open_stream": (
         lambda session, stream, wrong: session.open_stream(priority=wrong),
@@ -274,6 +275,18 @@ async def test_a_code_other_than_0_ends_the_session_on_both_sides(
             # Never an end of file: as the session's end, or where the wire cannot say why, as a reset.
             with pytest.raises((muxado.SessionError, muxado.StreamResetError)):
                 await stream.receive()
+
+
+async def test_what_a_code_gives_up_is_not_reported_as_lost(session_pair: SessionPair) -> None:
+    """Whoever ends a session by a code does not care for what it held."""
+    async with session_pair() as (dialed, accepted):
+        stream = await dialed.open_stream()
+        await stream.send(b"x")
+        await accepted.accept_stream()
+        with fail_after(10):
+            stream.send_nowait(bytes(100_000))
+            dialed.go_away(2)
+            await dialed.aclose()
 
 
 async def accept_in_vain(session: muxado.Session) -> None:

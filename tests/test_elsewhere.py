@@ -23,6 +23,7 @@ WAITING: dict[str, Callable[[muxado.Session, muxado.Stream], Awaitable[object]]]
     "send": lambda session, stream: stream.send(b"x"),
     "receive": lambda session, stream: stream.receive(),
     "ping": lambda session, stream: session.ping(),
+    "wait_for_peer": lambda session, stream: session.wait_for_peer(1),
     "wait": lambda session, stream: session.wait(),
     "drain": lambda session, stream: session.drain(1),
     "aclose": lambda session, stream: session.aclose(),
