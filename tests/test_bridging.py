@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import select
 import socket
-import ssl
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,10 +21,11 @@ import muxado_py as muxado
 from muxado_py import bridge, forward, serve_asgi
 
 from .integrations.apps import AsgiApp, serving
-from .transports import memory_transports
+from .transports import ODD, Raising, Wrapped, memory_transports
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    import ssl
+    from collections.abc import AsyncIterator, Callable
 
     from anyio.abc import SocketStream
 
@@ -338,31 +338,6 @@ async def test_who_sends_everything_before_it_reads_is_not_left_hanging(
         tasks.cancel_scope.cancel()
 
 
-class Wrapped(anyio.abc.ByteStream):
-    """A user's own wrapper, with slots."""
-
-    __slots__ = ("_inner",)
-
-    def __init__(self, inner: ByteStream) -> None:
-        self._inner = inner
-
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        return await self._inner.receive(max_bytes)
-
-    async def send(self, item: bytes) -> None:
-        await self._inner.send(item)
-
-    async def send_eof(self) -> None:
-        await self._inner.send_eof()
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    @property
-    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return self._inner.extra_attributes
-
-
 WRAPPERS: dict[str, Callable[[SocketStream], ByteStream]] = {
     "bare": lambda inner: inner,
     "buffered": BufferedByteStream,
@@ -443,45 +418,6 @@ async def no_stream_is_left(session: muxado.Session) -> None:
 
 async def never_reads(stream: muxado.Stream) -> None:
     await anyio.sleep_forever()
-
-
-class Raising(Wrapped):
-    """Raises what no stream should, in one of its calls."""
-
-    def __init__(self, inner: ByteStream, where: str, error: Exception) -> None:
-        super().__init__(inner)
-        self._where = where
-        self._error = error
-
-    async def _maybe(self, where: str) -> None:
-        await anyio.lowlevel.checkpoint()
-        if where == self._where:
-            raise self._error
-
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        await self._maybe("receive")
-        return await super().receive(max_bytes)
-
-    async def send(self, item: bytes) -> None:
-        await self._maybe("send")
-        await super().send(item)
-
-    async def send_eof(self) -> None:
-        await self._maybe("send_eof")
-        await super().send_eof()
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        await self._maybe("aclose")
-
-
-ODD = [
-    anyio.EndOfStream(),
-    TypeError("x"),
-    ssl.SSLError("x"),
-    RuntimeError("x"),
-    ExceptionGroup("x", [OSError()]),
-]
 
 
 @pytest.mark.parametrize("error", ODD, ids=repr)

@@ -111,7 +111,16 @@ KNOWS = {
     "table": {"state", "deadlines", "config"},
     "events": {"errors", "state"},
     "config": {"frames", "scheduler"},
-    "integrations": {"arguments", "errors", "config", "scheduler", "stream", "bridging", "session"},
+    "integrations": {
+        "arguments",
+        "errors",
+        "config",
+        "scheduler",
+        "layers",
+        "stream",
+        "bridging",
+        "session",
+    },
     "cli": {
         "errors",
         "config",

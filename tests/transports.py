@@ -263,3 +263,67 @@ async def _secured(stream: SocketStream, kind: str, *, server_side: bool) -> Byt
         ssl_context=tls_contexts()[server_side],
         standard_compatible=False,
     )
+
+
+class Wrapped(ByteStream):
+    """A user's own wrapper, with slots."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: ByteStream) -> None:
+        self._inner = inner
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        return await self._inner.receive(max_bytes)
+
+    async def send(self, item: bytes) -> None:
+        await self._inner.send(item)
+
+    async def send_eof(self) -> None:
+        await self._inner.send_eof()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return self._inner.extra_attributes
+
+
+class Raising(Wrapped):
+    """Raises what no stream should, in one of its calls."""
+
+    def __init__(self, inner: ByteStream, where: str, error: Exception) -> None:
+        super().__init__(inner)
+        self._where = where
+        self._error = error
+
+    async def _maybe(self, where: str) -> None:
+        await anyio.lowlevel.checkpoint()
+        if where == self._where:
+            raise self._error
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        await self._maybe("receive")
+        return await super().receive(max_bytes)
+
+    async def send(self, item: bytes) -> None:
+        await self._maybe("send")
+        await super().send(item)
+
+    async def send_eof(self) -> None:
+        await self._maybe("send_eof")
+        await super().send_eof()
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self._maybe("aclose")
+
+
+ODD = [
+    anyio.EndOfStream(),
+    TypeError("x"),
+    ssl.SSLError("x"),
+    RuntimeError("x"),
+    ExceptionGroup("x", [OSError()]),
+]

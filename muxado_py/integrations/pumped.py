@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.streams.tls import TLSStream
 
-from ..bridging import IO_ERRORS, abort
+from ..bridging import abort
 from ..errors import ErrorCode
+from ..layers import stop_reading_ahead
 from ..stream import Stream
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class PumpedStream:
     """A :class:`~.asyncio_transport.NowaitStream` over ``stream``, as long as :meth:`run` runs."""
 
     def __init__(self, stream: ByteStream) -> None:
+        stop_reading_ahead(stream)
         self._stream = stream
         self._inbox = bytearray()
         self._outbox = bytearray()
@@ -68,7 +70,7 @@ class PumpedStream:
                     tasks.start_soon(self._fill)
                     await self._drain()
                     tasks.cancel_scope.cancel()
-                with anyio.move_on_after(_CLOSE_TIME), suppress(*IO_ERRORS):
+                with anyio.move_on_after(_CLOSE_TIME), suppress(Exception):
                     await self._stream.aclose()
                     closed = True
         finally:
@@ -86,7 +88,7 @@ class PumpedStream:
         except anyio.EndOfStream:
             self._eof_received = True
             self._tell(self._on_readable)
-        except IO_ERRORS as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever a stream raises is the end of this one
             self._fail(exc)
 
     async def _drain(self) -> None:
@@ -105,7 +107,7 @@ class PumpedStream:
                 else:
                     self._outbox_changed = anyio.Event()
                     await self._outbox_changed.wait()
-        except IO_ERRORS as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever a stream raises is the end of this one
             self._fail(exc)
 
     def _fail(self, error: Exception) -> None:

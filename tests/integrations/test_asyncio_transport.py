@@ -13,7 +13,7 @@ import muxado_py as muxado
 from muxado_py.integrations import MuxTransport, open_connection
 from muxado_py.integrations.pumped import PumpedStream
 
-from ..transports import memory_transports
+from ..transports import ODD, Raising, memory_transports
 
 if TYPE_CHECKING:
     import ssl
@@ -591,6 +591,22 @@ class TestPumpedStream:
             with pytest.raises(anyio.ClosedResourceError):
                 pumped.send_nowait(b"late")
         await far.aclose()
+
+    @pytest.mark.parametrize("error", ODD, ids=repr)
+    @pytest.mark.parametrize("where", ["receive", "send", "send_eof"])
+    async def test_whatever_a_stream_raises_is_the_end_of_this_one(
+        self, where: str, error: Exception
+    ) -> None:
+        near, far = memory_transports()
+        pumped = PumpedStream(Raising(near, where, error))
+        async with far, anyio.create_task_group() as tasks:
+            tasks.start_soon(pumped.run)
+            pumped.send_nowait(b"some")
+            pumped.send_eof_nowait()
+            if where == "receive" and isinstance(error, anyio.EndOfStream):
+                pumped.close()
+        with pytest.raises(type(error)):
+            pumped.receive_nowait()
 
     async def test_a_failure_of_the_stream_is_lost_connection(
         self, session_pair: SessionPair
