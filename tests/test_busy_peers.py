@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -105,3 +107,44 @@ async def test_what_was_sent_arrives_at_a_busy_peer(
                 await stream.aclose()
         await anyio.to_thread.run_sync(peer.join)
     assert peer.got == [(nbytes + 1, "EndOfStream") for nbytes in sizes]
+
+
+@pytest.mark.parametrize("nbytes", [1_000, 200_000])
+async def test_what_the_peers_kernel_does_not_acknowledge_is_told(nbytes: int) -> None:
+    """A peer that never reads: what its kernel has taken counts as delivered, and nothing else."""
+    config = muxado.Config(close_timeout=0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        lost: muxado.UndeliveredError | None = None
+        try:
+            async with muxado.connect(url, config=config) as session:
+                peer, _ = server.accept()
+                stream = await session.open_stream()
+                await stream.send(bytes(nbytes))
+        except muxado.UndeliveredError as exc:
+            lost = exc
+        with peer:
+            if nbytes == 1_000:
+                assert lost is None
+                return
+            assert lost is not None
+            assert lost.unacknowledged > 0 or sys.platform != "linux"
+            assert lost.nbytes + lost.unacknowledged <= nbytes + 1_000  # of frames
+            assert f"{lost.unacknowledged:,} bytes were not acknowledged" in str(lost)
+
+
+async def test_a_peer_that_took_everything_and_need_not_end_is_not_waited_for() -> None:
+    """Programs of smux keep the connection: the kernel is asked, and the minute that closing may take is not."""
+    config = muxado.Config(wire="smux2", close_timeout=60.0)
+    with socket.create_server(("127.0.0.1", 0)) as server, anyio.fail_after(30):
+        async with muxado.connect(f"tcp://127.0.0.1:{server.getsockname()[1]}", config=config) as s:
+            peer, _ = server.accept()
+            stream = await s.open_stream()
+            await stream.send(b"all of it")
+            await stream.aclose()
+        with peer:
+            said = b""
+            while chunk := peer.recv(65536):
+                said += chunk
+    assert b"all of it" in said

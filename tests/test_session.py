@@ -986,8 +986,9 @@ async def test_a_ping_is_answered_once() -> None:
     async with scripted() as (session, peer):
         await peer.say(HELLO, frame("PING", 0, b"12345678"))
         assert await peer.expect("PING") == Frame("PING", 0, 1, b"12345678")
-        await session.aclose()
-        frames = await peer.to_the_end()
+        async with create_task_group() as tasks:
+            tasks.start_soon(session.aclose)
+            frames = await peer.to_the_end()
         assert [one.kind for one in frames].count("PING") == 1
 
 
