@@ -22,7 +22,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .clock import Clock
 
@@ -160,6 +160,9 @@ class SimSocket:
         self.last_taken = self._clock.now
         self._pump()
         return taken
+
+    def sendmsg(self, buffers: Iterable[bytes | memoryview]) -> int:
+        return self.send(b"".join(buffers))
 
     def recv(self, size: int) -> bytes:
         if self.inbox:
