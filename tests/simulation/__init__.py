@@ -3,12 +3,12 @@
 The layout, in the order data flows in::
 
     clock       virtual time, and what happens in it
-    network     sockets of a kernel that does as Linux does
+    plan        what a seed makes of all this
+    kernel, network    sockets of a kernel that does as Linux does
     asyncio_world, trio_world    the event loops of the two sides
     security    TLS that replays
-    plan        what a seed makes of all this
     ledger      what each application was told
-    apps        the applications
+    conversation, apps    the applications
     oracle      what they may be told
     faults      mistakes to put back
     run         one seed, and many

@@ -13,47 +13,22 @@ sending what it holds, and then its FIN.
 from __future__ import annotations
 
 import errno
-import math
 import os
 import socket
-import struct
-from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
+
+from .kernel import Duplicate, tcp_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .clock import Clock
+    from .plan import PathPlan
 
-__all__ = ("PathPlan", "SimSocket", "connected")
+__all__ = ("SimSocket", "connected")
 
 _numbers = count(1_000_000)
-
-_TCP_ESTABLISHED, _TCP_CLOSE = 1, 7
-
-
-@dataclass
-class PathPlan:
-    """One direction."""
-
-    send_buffer: int = 65536
-    receive_buffer: int = 65536
-    delay: float = 0.0
-    rate: float = math.inf
-    """Bytes per second."""
-    segment: int = 65536
-    stalls: list[tuple[float, float]] = field(default_factory=list)
-    """When, and for how long, nothing moves."""
-    blind: bool = False
-    """Nobody can ask the kernel, as on systems other than Linux."""
-    cut_at: int | None = None
-    """After so many bytes."""
-    cut_after: float | None = None
-    """Or after so many seconds."""
-    cut_kind: str = "reset"
-    """``reset``: both ends get a RST.  ``mute``: the rest is lost, though acknowledged.  ``dark``: the
-    rest is lost in both directions, and nothing is acknowledged."""
 
 
 class SimSocket:
@@ -120,14 +95,10 @@ class SimSocket:
             raise OSError(errno.ENOPROTOOPT, "no such option")
         least = self.plan.delay + self.peer.plan.delay
         now = least + len(self._outbox) / self.plan.rate
-        info = bytearray(152)
-        info[0] = _TCP_CLOSE if self._gone else _TCP_ESTABLISHED
-        struct.pack_into("=I", info, 68, int(now * 1e6))
-        struct.pack_into("=I", info, 148, int(least * 1e6))
-        struct.pack_into("=Q", info, 120, self._acked + (self._fin == "acknowledged"))
+        acknowledged = self._acked + (self._fin == "acknowledged")
         size = arguments[2]
         assert isinstance(size, int)
-        return bytes(info[:size])
+        return tcp_info(not self._gone, now, least, acknowledged)[:size]
 
     @property
     def readable(self) -> bool:
@@ -349,28 +320,6 @@ class SimSocket:
         self._unacked = 0
         self.log("got a RST")
         self.on_change()
-
-
-class Duplicate:
-    """What ``dup`` gives."""
-
-    def __init__(self, one: SimSocket) -> None:
-        self._one = one
-        self._open = True
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._one, name)
-
-    def __enter__(self) -> Duplicate:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self._open:
-            self._open = False
-            self._one.close()
 
 
 def connected(clock: Clock, plans: tuple[PathPlan, PathPlan]) -> tuple[SimSocket, SimSocket]:

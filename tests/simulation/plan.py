@@ -13,14 +13,35 @@ from typing import Any
 
 from muxado_py import Config
 
-from .network import PathPlan
-
-__all__ = ("LOOPS", "WIRES", "HalfPlan", "Plan", "SidePlan", "draw")
+__all__ = ("LOOPS", "WIRES", "HalfPlan", "PathPlan", "Plan", "SidePlan", "draw")
 
 WIRES = ("muxado", "muxado1", "yamux", "smux2", "smux1")
 LOOPS = ("asyncio", "trio")
 
 TYPE = 7
+
+
+@dataclass
+class PathPlan:
+    """One direction of the network."""
+
+    send_buffer: int = 65536
+    receive_buffer: int = 65536
+    delay: float = 0.0
+    rate: float = math.inf
+    """Bytes per second."""
+    segment: int = 65536
+    stalls: list[tuple[float, float]] = field(default_factory=list)
+    """When, and for how long, nothing moves."""
+    blind: bool = False
+    """Nobody can ask the kernel, as on systems other than Linux."""
+    cut_at: int | None = None
+    """After so many bytes."""
+    cut_after: float | None = None
+    """Or after so many seconds."""
+    cut_kind: str = "reset"
+    """``reset``: both ends get a RST.  ``mute``: the rest is lost, though acknowledged.  ``dark``: the
+    rest is lost in both directions, and nothing is acknowledged."""
 
 
 @dataclass

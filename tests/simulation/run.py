@@ -7,7 +7,6 @@ and numbers are counted from the beginning in each.
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import sys
 import time
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from anyio import fail_after
 from anyio._backends import _asyncio as anyio_asyncio
 
-from muxado_py import tcp_info
 from muxado_py.asyncio_sockets import AsyncioSockets
 from muxado_py.connected import StreamConnected
 from muxado_py.frames import WIRES
@@ -30,6 +28,7 @@ from muxado_py.scope import SessionScope
 from .apps import SideApp
 from .asyncio_world import AsyncioWorld
 from .clock import Clock
+from .kernel import asked_of
 from .ledger import Ledger
 from .network import connected
 from .oracle import judge
@@ -71,7 +70,7 @@ def run_plan(plan: Plan) -> Result:
     sockets = connected(clock, plan.paths)
     for one in sockets:
         one.log = partial(ledger.note, f"socket {one.name}")
-    with clock.in_charge(), _clocks(), _kernel(*sockets), _no_collecting(), _recognition(plan):
+    with clock.in_charge(), _clocks(), asked_of(*sockets), _no_collecting(), _recognition(plan):
         world: AsyncioWorld | TrioWorld
         if plan.loop == "asyncio":
             world = AsyncioWorld(clock, rng, sockets, plain=plan.plain)
@@ -221,30 +220,6 @@ def _clocks() -> Iterator[None]:
 def _same(_: object) -> int:
     """Sets are then in the order in which they were filled."""
     return 0
-
-
-class _Fcntl:
-    """The ``fcntl`` of a made-up kernel."""
-
-    def __init__(self, *sockets: SimSocket) -> None:
-        self._sockets = sockets
-
-    def ioctl(self, number: int, request: int, argument: bytes) -> bytes:
-        for one in self._sockets:
-            if one.fileno() == number and not one.plan.blind:
-                return one.queued.to_bytes(4, sys.byteorder)
-        raise OSError(errno.EBADF, "Bad file descriptor")
-
-
-@contextmanager
-def _kernel(*sockets: SimSocket) -> Iterator[None]:
-    """What the package asks of the kernel is asked of ours."""
-    real = vars(tcp_info)["fcntl"]
-    vars(tcp_info)["fcntl"] = _Fcntl(*sockets)
-    try:
-        yield
-    finally:
-        vars(tcp_info)["fcntl"] = real
 
 
 @contextmanager
