@@ -187,6 +187,7 @@ def _looking(
     find: Callable[[Any], Any] = asyncio.current_task
     if sys.version_info < (3, 12):  # where it is written in Python, and looks here
         find = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]
+    running = asyncio._get_running_loop
     left = PATIENCE
     # A task makes several calls in one turn, so the last is remembered; weakly, for it may be over.
     latest: Callable[[], Any] = _nobody
@@ -201,7 +202,8 @@ def _looking(
             return True
         task = find(loop)
         if task is None or latest() is not task or state is None:
-            check_here()
+            if running() is not loop:  # as check_here, without the call
+                check_here()
             latest = ref(task)
             state = states.get(latest)
             if state is None:  # a task of asyncio's that has entered no scope yet
