@@ -191,7 +191,9 @@ def run_library(options: argparse.Namespace) -> None:
         try:
             assert other.stdout is not None
             url = other.stdout.readline().strip()
-            run(options.loop, library, options, url, other.pid)
+            # What stands still is still unsent at the end, and that is the point.
+            with contextlib.suppress(muxado.UndeliveredError):
+                run(options.loop, library, options, url, other.pid)
         finally:
             other.kill()
 
