@@ -64,8 +64,11 @@ async def handle(stream: muxado.Stream) -> None:
 
 async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
     """The same for ASGI, told by the path."""
-    if scope["type"] != "http":
-        return
+    while scope["type"] == "lifespan":
+        event = (await receive())["type"]
+        await send({"type": event + ".complete"})
+        if event == "lifespan.shutdown":
+            return
     if scope["path"] == "/upload":
         await anyio.sleep_forever()
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -276,8 +279,9 @@ def run_tunnel(options: argparse.Namespace) -> None:
         gateway, said = stack.enter_context(command(options, "gateway", *doors, *limit))
         url = heard(said, r"agents connect to (\S+)")
         port = int(heard(said, r"callers connect to \S+:(\d+)"))
-        serve = ["serve", "interop.stalled:app", "--connect", url, "--lifespan", "off"]
-        agent, _ = stack.enter_context(command(options, *serve, "--no-access-log"))
+        serve = ["serve", "interop.stalled:app", "--connect", url]
+        agent, its_log = stack.enter_context(command(options, *serve, "--no-access-log"))
+        heard(its_log, r"(?i)connected to")
         heard(said, r"connected \(1 in all")
         for _ in range(options.calls // 4):
             http_call(port)

@@ -268,3 +268,39 @@ def test_a_side_that_takes_no_streams_holds_nothing_of_them(foreign: bool) -> No
     far = pair.client.accept()
     assert far is not None
     assert pair.client.read(far, 9) == b"call"
+
+
+def test_a_little_that_is_read_moves_who_had_not_even_a_floor() -> None:
+    """More streams than there are floors of 4 KiB: they take what room there is, however little."""
+    pair = Pair(Config(session_window=100_000, initial_window=80_000, stream_window=80_000))
+    others = [pair.open(b"x") for _ in range(30)]
+    for near, _ in others:
+        pair.client.write(near, bytes(80_000))
+    pair.run_until_idle()
+    assert pair.server.unread == 100_000
+    late, late_far = pair.open()
+    pair.client.write(late, b"late")
+    pair.run_until_idle()
+    assert not late_far.unread
+    for _, far in others * 3:
+        pair.server.read(far, 1000)
+        pair.run_until_idle()
+        assert pair.server.unread > 99_900 or late_far.unread
+    assert pair.server.read(late_far, 9) == b"late"
+
+
+def test_who_was_held_back_goes_on_when_the_others_are_gone() -> None:
+    pair = Pair(Config(session_window=1 * MIB, max_streams=20))
+    others = [pair.open(b"x") for _ in range(10)]
+    near, far = pair.open(b"x")
+    for one, _ in others:
+        pair.client.write(one, bytes(200 * KIB))
+    pair.run_until_idle()
+    pair.client.write(near, bytes(200 * KIB))
+    pair.run_until_idle()
+    assert far.unread < 100 * KIB
+    for one, other in others:
+        pair.client.reset(one, 7)
+        pair.server.reset(other, 7)
+    pair.run_until_idle()
+    assert far.unread == 200 * KIB + 1
