@@ -178,6 +178,10 @@ class Config:
     """Seconds in which a dialer must show its wire to a side with ``wire="auto"``.  hashicorp's
     yamux that has nothing to say sends its first ping after 30; other yamux programs ping at once."""
 
+    max_mute_connections: int = 256
+    """Connections of one listener that have never said a byte; when one more comes, the oldest goes.  A quarter
+    of the 1,024 descriptors that a process usually may have; more, if more Go agents wait to be called."""
+
     notsent_lowat: int | None = 16 * KIB
     """Bytes the kernel may hold unsent (TCP_NOTSENT_LOWAT) before the transport counts as not
     writable.  What has left for the kernel can no longer be prioritized.  None: leave it alone.  It need
@@ -273,6 +277,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "close_timeout": (0.0, 86_400.0),
     "linger_timeout": (0.0, 86_400.0),
     "connect_timeout": (0.001, 86_400.0),
+    "max_mute_connections": (1, 2**30),
     "recognize_timeout": (0.001, 86_400.0),
     "notsent_lowat": (1, MAX_WINDOW),
     "stay_awake": (0.0, 0.1),

@@ -34,6 +34,7 @@ from .auto import recognize
 from .config import AUTO, config_or_default
 from .errors import SessionError, UndeliveredError, escaped
 from .handlers import contain
+from .mute import Mute
 from .scope import SessionScope
 from .stream_sockets import StreamSockets
 from .tcp_info import least_unsent
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .addresses import Address
     from .config import Config
     from .connected import Connected
+    from .mute import Visitor
     from .session import Session
     from .stream_sockets import Sockets
 
@@ -132,6 +134,7 @@ class SessionListener:
         self._config = config
         self._ssl_context = ssl_context
         self._path = path
+        self._mute = Mute(config.max_mute_connections)
         if address.scheme != "unix":
             address = address._replace(port=int(bound.extra(SocketAttribute.local_port)))
         self.url = str(address)
@@ -144,6 +147,8 @@ class SessionListener:
     ) -> None:
         """Call ``handler(session)`` in a task for each connection, until the listener is closed.
 
+        The oldest connection that never said a byte is let go, its handler cancelled, when there are more of
+        these than ``Config.max_mute_connections``.
         The session is closed when its handler returns or raises.  What a handler raises, and what
         a connection raises before it, is logged (``muxado.handler``, ``muxado.endpoints``); the
         others go on.
@@ -156,24 +161,8 @@ class SessionListener:
         check_function("handler", handler)
 
         async def run(accepted: object) -> None:
-            peer = "an unknown peer"  # it was gone before it could be asked
-            try:
-                connected = await self._sockets.accepted(accepted)
-                peer = connected.peer
-                scope = await self._session(connected)
-            except Exception as exc:  # noqa: BLE001 - this connection's trouble, and nobody else's
-                logger.warning(
-                    "a connection from %s to %s failed: %s", peer, self.url, _reason(exc)
-                )
-                return
-            try:
-                async with scope as session:
-                    await contain(handler, session)
-            except UndeliveredError as exc:
-                logger.warning("a session of %s ended: %s", self.url, exc)
-            except Exception:
-                # A mistake, for how sessions end is told to their handlers; of this session alone.
-                logger.exception("a session of %s failed", self.url)
+            with self._mute.visit() as visitor:
+                await self._run(accepted, handler, visitor)
 
         async with AsyncExitStack() as stack:
             # Sessions outlive the listener, so its own task group is no place for them.
@@ -183,6 +172,31 @@ class SessionListener:
                 await self._listener.serve(run, task_group)
             except* ClosedResourceError:
                 pass
+
+    async def _run(
+        self,
+        accepted: object,
+        handler: Callable[[Session], Awaitable[object]],
+        visitor: Visitor,
+    ) -> None:
+        try:
+            connected = await self._sockets.accepted(accepted)
+            visitor.peer = connected.peer
+            scope = await self._session(connected)
+        except Exception as exc:  # noqa: BLE001 - this connection's trouble, and nobody else's
+            logger.warning(
+                "a connection from %s to %s failed: %s", visitor.peer, self.url, _reason(exc)
+            )
+            return
+        try:
+            async with scope as session:
+                visitor.session = session
+                await contain(handler, session)
+        except UndeliveredError as exc:
+            logger.warning("a session of %s ended: %s", self.url, exc)
+        except Exception:
+            # A mistake, for how sessions end is told to their handlers; of this session alone.
+            logger.exception("a session of %s failed", self.url)
 
     async def _session(self, connected: Connected) -> SessionScope:
         config = self._config

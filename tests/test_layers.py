@@ -90,6 +90,7 @@ SESSION = (
     "scope",
     "addresses",
     "unix_paths",
+    "mute",
     "endpoints",
 )
 """Tasks, timers and cancellation; each may use those before it, and the core."""

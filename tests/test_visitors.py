@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -121,3 +122,36 @@ async def test_a_mistake_in_one_session_is_logged_and_ends_nobody_else(
         tasks.cancel_scope.cancel()
     assert f"a session of {listener.url} failed" in caplog.text
     assert "LookupError" in caplog.text
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+async def test_of_too_many_that_say_nothing_the_oldest_goes(
+    scheme: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also those in the middle of a handshake; who has spoken stays, and newcomers get in."""
+    near_ssl, far_ssl = tls_contexts() if scheme == "tls" else (None, None)
+    config = muxado.Config(max_mute_connections=2)
+    async with (
+        muxado.listen(f"{scheme}://127.0.0.1:0", ssl_context=far_ssl, config=config) as listener,
+        create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, answer)
+        port = int(listener.url.rpartition(":")[2])
+        async with muxado.connect(listener.url, ssl_context=near_ssl) as session:
+            await ask(session)
+            mute = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(3)]
+            with fail_after(10), suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    await mute[0].receive()
+            for one in mute[1:]:  # these are still there
+                with anyio.move_on_after(0.05) as waiting, suppress(anyio.WouldBlock):
+                    while True:
+                        await one.receive()
+                assert waiting.cancelled_caught
+            async with muxado.connect(listener.url, ssl_context=near_ssl) as other:
+                await ask(other)
+            await ask(session)
+            for one in mute:
+                await one.aclose()
+        tasks.cancel_scope.cancel()
+    assert "more than 2 connections say nothing; the oldest, from 127.0.0.1:" in caplog.text
