@@ -36,7 +36,7 @@ class Verdict:
         told: dict[str, Any],
         got: dict[str, tuple[int, bool, str]],
     ) -> None:
-        missing = 0
+        missing = unread = 0
         for index, sent in told["sent"].items():
             arrived, right, end = got.get(f"{number}/{index}", (0, True, ""))
             wanted = plan.streams[int(index)].nbytes
@@ -46,11 +46,15 @@ class Verdict:
                 self.findings.append(
                     f"{where}/{index}: a clean end after {arrived} of {wanted} bytes"
                 )
+            unread += sent - arrived
             if index not in told["streams"]:
                 missing += self._lost(plan, int(index), sent, arrived)
             self.counts["bytes sent"] += sent
             self.counts["bytes arrived"] += arrived
         self._judge(where, missing, plan, told["session"])
+        if told["session"] is not None and not unread:
+            self.counts["sessions told though all arrived"] += 1
+            print(f"{where}: told {told['session']}, and all arrived")
 
     def _lost(self, plan: Plan, index: int, sent: int, arrived: int) -> int:
         """How many of the bytes of a stream did not come, and its calls said nothing."""
@@ -64,8 +68,6 @@ class Verdict:
         if session is not None:
             kind = "told of undelivered bytes" if "nbytes" in session else "ended by another error"
             self.counts[f"sessions {kind}"] += 1
-            if not missing:
-                self.counts["sessions told though all arrived"] += 1
         elif missing:
             self.findings.append(
                 f"{where}: {missing:,} bytes did not arrive, and nobody was told ({plan.wire}, {plan.how})"
