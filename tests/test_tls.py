@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 from anyio import create_task_group, fail_after
@@ -15,8 +18,11 @@ from anyio.streams.tls import TLSAttribute
 
 import muxado_py as muxado
 from muxado_py.asyncio_sockets import AsyncioSockets
+from muxado_py.held import Held
 from muxado_py.stream_sockets import StreamSockets
 from muxado_py.tls import TLSCodec
+from muxado_py.tls_stream import TLSByteStream
+from muxado_py.tls_transport import TLSTransport
 from muxado_py.turns import event_loop
 
 from .check_byte_stream import receive_all
@@ -322,3 +328,65 @@ async def test_a_server_that_is_not_trusted_is_told(caplog: pytest.LogCaptureFix
                 pytest.fail("connected")
         await logged(caplog, "alert unknown ca")
         tasks.cancel_scope.cancel()
+
+
+# Each direction ends by itself, to a peer that answers only when it has read all.
+
+
+def answering(peer: Peer) -> None:
+    with peer.accept() as one:
+        asked = b""
+        while data := one.recv(65536):
+            asked += data
+        one.sendall(asked[::-1])
+
+
+QUESTION = bytes(range(256)) * 1000
+
+
+@pytest.mark.anyio
+async def test_the_stream_reads_on_when_it_has_said_all() -> None:
+    near_ssl, far_ssl = own_contexts()
+    peer = Peer(far_ssl)
+    with fail_after(10):
+        async with create_task_group() as tasks:
+            tasks.start_soon(anyio.to_thread.run_sync, answering, peer)
+            below = await anyio.connect_tcp("127.0.0.1", peer.port)
+            async with TLSByteStream(
+                below, near_ssl, server_side=False, hostname="localhost"
+            ) as stream:
+                await stream.handshake()
+                await stream.send(QUESTION)
+                await stream.send_eof()
+                assert await receive_all(stream) == QUESTION[::-1]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "anyio_backend", [("asyncio", {"use_uvloop": one}) for one in (False, True)]
+)
+async def test_the_transport_reads_on_when_it_has_said_all() -> None:
+    near_ssl, far_ssl = own_contexts()
+    peer = Peer(far_ssl)
+    loop = asyncio.get_running_loop()
+    with fail_after(10):
+        async with create_task_group() as tasks:
+            tasks.start_soon(anyio.to_thread.run_sync, answering, peer)
+            held, above = Held(), Held()
+            below, _ = await loop.create_connection(lambda: held, "127.0.0.1", peer.port)
+            transport = TLSTransport(
+                below, above, near_ssl, server_side=False, hostname="localhost"
+            )
+            above.transport = transport
+            await transport.handshake(held.early, ended=held.ended)
+            transport.write(QUESTION)
+            transport.write_eof()
+            found = b""
+            with suppress(anyio.EndOfStream):
+                while True:
+                    found += await above.more()
+            assert found == QUESTION[::-1]
+            transport.close()
+            while above.lost is None:
+                await anyio.lowlevel.checkpoint()
+            assert above.lost == (None,)
