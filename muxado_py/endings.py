@@ -289,7 +289,7 @@ class Endings:
         """
         if self._events.go_away is None or not self._traits.early_goaway:
             return
-        if len(self._table.live) <= len(self._table.heartbeats) and not self._events.ended:
+        if self._table.is_idle and not self._events.ended:
             self._out.go_away(self._table.handed_off_id, ErrorCode.NO_ERROR, b"")
             self.end(CLOSED_BY_PEER)
 

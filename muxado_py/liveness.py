@@ -164,9 +164,12 @@ class Writing:
         if now - due > self._timeout / (2 * LOOKS):
             self._stuck.overslept(max(due, since), now)
         left = self._timeout - self._stuck.seconds(now)
-        if left <= TICK and await self._is_stuck():
-            message = f"the transport took nothing for {self._timeout:g} s"
-            return _end(self._connection, message, ErrorCode.WRITE_TIMEOUT)
+        if left <= TICK:
+            if await self._is_stuck():
+                message = f"the transport took nothing for {self._timeout:g} s"
+                return _end(self._connection, message, ErrorCode.WRITE_TIMEOUT)
+            self._stuck.happened(now)  # in these turns
+            left = self._timeout
         return now + min(max(left, TICK), self._timeout / LOOKS)
 
     def _is_taken(self) -> bool:

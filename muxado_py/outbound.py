@@ -85,9 +85,7 @@ class Outbound(Readiness):
     def _may_say_goodbye(self) -> bool:
         """Whether what a GOAWAY has to stay behind has gone."""
         table = self._table
-        return not table.waiting and (
-            self._traits.early_goaway or len(table.live) <= len(table.heartbeats)
-        )
+        return not table.waiting and (self._traits.early_goaway or table.is_idle)
 
     def has_output(self) -> bool:
         """Whether to ask ``data_to_send``; it gives nothing if the session has no room."""

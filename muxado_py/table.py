@@ -216,6 +216,11 @@ class StreamTable:
         """Streams that would be handed off next."""
         return [stream for stream in self._backlog if not stream.released]
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no live stream carries anything but heartbeats; of these some wait for their SYN to go."""
+        return len(self.live) <= sum(one.id is not None for one in self.heartbeats)
+
     def take_heartbeats(self, stream: StreamState) -> None:
         """``stream`` carries heartbeats: nothing else may depend on how many of these there are."""
         self.heartbeats[stream] = None

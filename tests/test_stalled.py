@@ -215,6 +215,11 @@ def test_without_windows_the_others_wait_once_for_those_that_are_not_read() -> N
         pair.client.write(one, bytes(300 * KIB))
     pair.run_until_idle()
     assert not pair.server.may_read()
+    consumed = stalled[0][1].consumed
+    assert pair.server.read(stalled[0][1], 100)
+    assert stalled[0][1].consumed == consumed + 100
+    # A transport would take what is empty for an end.
+    assert not pair.server.data_to_send(2**20)
     pair.client.write(near, b"call")
     for now in (0.0, config.full_timeout * 0.9):
         pair.server.upkeep.look(now)
