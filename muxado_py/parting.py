@@ -5,7 +5,7 @@ one deadline, ``Config.close_timeout`` from the call, for all of this, in this o
 
 1. What was written to the streams is cut into frames, as far as the peer's windows let it.
 2. The transport takes them, and our goodbye behind them.
-3. The transport is shut for writing: a FIN, below TLS after the alert that announces it.
+3. The transport is shut for writing: by a FIN, or in TLS by the closing alert.
 4. The peer's end is awaited; what still comes is read and thrown away.
 5. The transport is closed.
 
