@@ -86,7 +86,9 @@ class Peer:
         """Whether room is short."""
         self.due = UNLIMITED
         """How many bytes must have arrived and be read or thrown away before it is worth a look."""
-        self.mark = config.session_window // 4
+        # Without windows none can shrink, and the session can only be full.
+        self._pressed_at = config.session_window // (1 if assumed == UNLIMITED else 4)
+        self.mark = self._pressed_at
         """How many must have arrived at all."""
 
     def new_stream(self, stream_id: int | None, priority: Priority) -> StreamState:
@@ -158,15 +160,15 @@ class Peer:
         else:
             limit = self._credit_session(limit)
             used = self.received + window - limit
-        pressed = used * 16 > window * (3 if self.pressed else 4)
+        pressed = used > self._pressed_at * (3 if self.pressed else 4) // 4
         if pressed:
             self.due = self.mark = 0  # each read and each frame is looked at
         elif limit is None:
             self.due = UNLIMITED
-            self.mark = self.received - self.unread + window // 4
+            self.mark = self.received - self.unread + self._pressed_at
         else:
             self.due = limit - window + max(1, window // PORTION)
-            self.mark = limit - window + window // 4
+            self.mark = limit - window + self._pressed_at
         if pressed != self.pressed:
             self.pressed = pressed
             if pressed and limit is not None:
@@ -192,6 +194,9 @@ class Peer:
     def dole(self, stream: StreamState, nbytes: int) -> None:
         """``nbytes`` of ``stream`` were read while room is short."""
         window = stream.window
+        if window == UNLIMITED:
+            stream.consume(nbytes)  # there is no credit to give
+            return
         if self._limit is None:
             window = self._shares.window(window, self._session_window - self.unread)
         credit = stream.dole(nbytes, window, min(window, LEAST) // 2)

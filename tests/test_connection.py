@@ -17,14 +17,13 @@ from muxado_py import (
     SessionError,
     StreamLimitError,
 )
-from muxado_py.connection import CLOSED_HERE
+from muxado_py.connection import CLOSED_HERE, Connection
 from muxado_py.errors import ErrorCode
 from muxado_py.scheduler import DEFAULT_PRIORITY
 
 from .helpers.pair import HELLO, Pair, Script, read_all, split_frames
 
 if TYPE_CHECKING:
-    from muxado_py.connection import Connection
     from muxado_py.state import StreamState
 
 foreign = pytest.mark.parametrize("foreign", [False, True], ids=["muxado_py", "foreign"])
@@ -1041,3 +1040,16 @@ def test_an_exchange_of_many_streams_leaves_nothing_behind() -> None:
         if frame[3] & 0xF2 == 0x12
     ]
     assert all(after - before == 2 for before, after in pairwise(ids))
+
+
+def test_a_heartbeat_stream_whose_syn_waits_ends_no_session_with_an_open_stream() -> None:
+    config = Config(wire="muxado1")
+    near, far = Connection(config, client=True), Connection(config, client=False)
+    near.write(near.open(None, None), b"x")
+    far.receive_data(b"".join(near.data_to_send(1 << 20)))
+    assert far.accept() is not None
+    far.open_heartbeats()
+    near.announce_go_away()
+    far.receive_data(b"".join(near.data_to_send(1 << 20)))
+    assert far.events.go_away is not None
+    assert far.events.ended is None

@@ -240,7 +240,7 @@ def _life(
             if _is_too_slow_to_see(plan, side):
                 return
             # Nobody sees what it takes of a flush before the first look at that.
-            if taken < config.write_timeout * 3 / 4 - SLACK:
+            if SLACK / 2 < taken < config.write_timeout * 3 / 4 - SLACK:
                 yield f"called dead: {who}, {verdict.message}; the kernel took bytes {taken:.2f} s before"
         elif record.unread_then and record.verdict_at - record.unread_since_then > SLACK / 2:
             yield f"called dead: {who}, {verdict.message}; {record.unread_then} B lay unread in the socket"
