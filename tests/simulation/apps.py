@@ -119,7 +119,7 @@ class SideApp:
     def _look_at_statistics(self, session: Session) -> None:
         ledger = self._ledger
         since = ledger.all_done_since
-        if session.closed or since is None or ledger.clock.now - since < 4 + self._plan.slowness:
+        if session.closed or since is None or ledger.clock.now - since < 32 + self._plan.slowness:
             return
         driver: Any = session._driver
         if not driver.is_idle():  # which leaves streams of heartbeats out

@@ -223,7 +223,9 @@ def _goes(plan: Plan, ledger: Ledger, side: int) -> Iterator[str]:
     if not plan.wire.startswith("muxado") or not plan.is_whole or done is None:
         return
     took = (record.verdict_at or 1e9) - max(done, gone)
-    if took > 15 + plan.slowness and (record.left_at or 1e9) - max(done, gone) > 15 + plan.slowness:
+    # Where both sides closed a stream whose window is full, both are given that time to flush it.
+    allowed = plan.sides[side].config.linger_timeout + 2 + plan.slowness
+    if took > allowed and (record.left_at or 1e9) - max(done, gone) > allowed:
         yield f"waits for ever: {'ab'[side]} went away, all streams ended, and the session lives {took:.1f} s more"
 
 

@@ -267,7 +267,7 @@ def _side(rng: Random, shared: dict[str, Any]) -> SidePlan:
             ["leave"] * 4 + ["aclose", "drain", "drain", "abort", "error", "cancel", "go away"]
         ),
         ends_at=rng.choice([None] * 4 + [0.0, 0.5, 2.0]),
-        rests=rng.choice([0.0, 0.0, 0.0, 0.3, 5.0, 30.0]),
+        rests=rng.choice([0.0, 0.0, 0.0, 0.3, 5.0, 45.0]),
     )
 
 
