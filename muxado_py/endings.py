@@ -323,9 +323,10 @@ class Endings:
             self._events.of_session()
             for stream in self._table:
                 self.losses.note(stream)
-                self._cut_off(stream)
                 # What came before the peer's end is not undone by it, accepted or not.
                 kept = failure.remote and stream.waits
+                if not kept:  # or a reset would say that nobody will ever see it
+                    self._cut_off(stream)
                 self.end_stream(stream, failure, kept=kept)
 
     def _cut_off(self, stream: StreamState) -> None:

@@ -18,7 +18,7 @@ from muxado_py import (
     StreamLimitError,
 )
 from muxado_py.connection import CLOSED_HERE, Connection
-from muxado_py.errors import ErrorCode
+from muxado_py.errors import ErrorCode, Failure, PeerTimeoutError
 from muxado_py.scheduler import DEFAULT_PRIORITY
 
 from .helpers.pair import HELLO, Pair, Script, read_all, split_frames
@@ -1053,3 +1053,21 @@ def test_a_heartbeat_stream_whose_syn_waits_ends_no_session_with_an_open_stream(
     far.receive_data(b"".join(near.data_to_send(1 << 20)))
     assert far.events.go_away is not None
     assert far.events.ended is None
+
+
+def test_a_stream_that_can_still_be_accepted_behind_an_end_is_not_told_to_be_refused() -> None:
+    config = Config(wire="yamux")
+    near, far = Connection(config, client=True), Connection(config, client=False)
+    streams = []
+    for _ in range(2):  # the first shows that the other side acknowledges at the hand-off
+        streams.append(near.open(None, None))
+        near.write(streams[-1], b"x")
+        far.receive_data(b"".join(near.data_to_send(1 << 20)))
+        if len(streams) == 1:
+            assert far.accept() is not None
+            near.receive_data(b"".join(far.data_to_send(1 << 20)))
+    far.terminate(Failure(PeerTimeoutError, "the peer was silent", ErrorCode.NO_ERROR, True))
+    assert far.accept() is not None
+    near.receive_data(b"".join(far.data_to_send(1 << 20)))
+    near.receive_eof()
+    assert not streams[1].retry.safe
