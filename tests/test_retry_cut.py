@@ -6,6 +6,7 @@ drains.  That is played once for each byte of either direction, with the transpo
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-REFUSED = {"muxado": 5, "yamux": 3, "smux1": 0, "smux2": 0, "muxado1": 5}
+REFUSED = {"muxado": 5, "yamux": 3, "smux1": 6, "smux2": 6, "muxado1": 5}
 """How many of the calls a whole exchange refuses for certain: three have no room, two are left waiting
 when it drains.  On yamux the first three do not count, because the peer has not acknowledged a stream
-yet, but one made during the drain does, which says nothing beforehand.  smux has no refusal."""
+yet, but one made during the drain does, which says nothing beforehand.  Nor does smux, where all six are
+told apart from an empty answer between two muxado_py."""
 
 
 @pytest.fixture(params=virtual_time.BACKENDS)
@@ -51,7 +53,8 @@ class Exchange:
         with fail_after(600):
             async with create_task_group() as tasks:
                 tasks.start_soon(self._accept, far)
-                await self._dial(near)
+                with suppress(muxado.UndeliveredError):  # of calls that were cut, it is true
+                    await self._dial(near)
 
     async def _dial(self, transport: ByteStream) -> None:
         async with muxado.client(transport, self._config) as session, create_task_group() as tasks:
@@ -126,4 +129,4 @@ async def test_a_cut_after_any_byte_leaves_no_false_promise(wire: str) -> None:
     for count in range(received + 1):
         exchange, *_ = await play(wire, sends=float("inf"), receives=count)
         seen.update(verdict for _, verdict in exchange.outcomes)
-    assert seen == {None, *Retry} - ({Retry.REFUSED} if not REFUSED[wire] else set())
+    assert seen == {None, *Retry}
