@@ -211,7 +211,7 @@ def test_every_frame_is_within_the_peers_window() -> None:
 
 def test_places_of_streams_that_are_reset_go_to_those_that_wait() -> None:
     """yamux has 256 unacknowledged streams at once; the next 256 had their turn, and are cancelled."""
-    pair = Pair(Config(wire="yamux"))
+    pair = Pair(Config(wire="yamux", max_open_streams=1000))
     for _ in range(256):
         pair.client.open(None, None)
     pair.run_until_idle()
