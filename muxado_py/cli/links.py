@@ -94,6 +94,18 @@ class SessionsListener(Listener[muxado.Stream]):
             for session in self._sessions:
                 tasks.start_soon(drain, session)
 
+    async def delivered(self) -> None:
+        """Wait until :meth:`drain` has closed each session that has streams left.
+
+        The server is done with a stream when the stream has taken its last bytes, which the peer may have no
+        room for yet.
+
+        Cancellation: safe.
+        """
+        for session in [one for one in self._sessions if one.statistics().live_streams]:
+            with suppress(muxado.SessionError):
+                await session.wait()
+
     async def round_trip(self) -> None:
         """Wait until every peer has answered a ping, or a second has passed.
 

@@ -5,7 +5,8 @@ to it: the one that this side dials, again and again, or those that others dial.
 
 How it stops.  First the peers are told to open no more streams, and get a round trip to hear it;
 then the server finishes what is in flight and shuts the app's lifespan down; then the sessions are
-closed.  In this order no request is refused that was sent in good faith.
+closed, each when its peer has taken the last answer.  In this order no request is refused that was sent in
+good faith, and no answer is cut because its caller reads slowly.
 
 The trap.  "Is it ASGI?" has no certain answer.  What is callable with two arguments and is no
 coroutine function is taken for WSGI, everything that returns an awaitable for ASGI, and
@@ -136,6 +137,8 @@ async def serve(app: Any, options: ServeOptions, stop: anyio.Event) -> None:
             sessions.start_soon(listener.drain, options.graceful_timeout + 1)
             await listener.round_trip()
             server.cancel_scope.cancel()
+        with anyio.move_on_after(options.graceful_timeout + 1):
+            await listener.delivered()
         sessions.cancel_scope.cancel()
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 starts = 0
 LINES = 2000
+LARGE = 360 * 1024
+"""More than the window of a stream, and less than that and what ``send`` takes on top."""
 
 
 @asynccontextmanager
@@ -45,6 +47,10 @@ async def stream(request: Request) -> StreamingResponse:
     return StreamingResponse(lines(), media_type="text/plain")
 
 
+async def large(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("x" * LARGE)
+
+
 async def upload(request: Request) -> PlainTextResponse:
     digest = hashlib.sha256()
     async for chunk in request.stream():
@@ -63,6 +69,7 @@ starlette_app = Starlette(
         Route("/", hello),
         Route("/client", client),
         Route("/stream", stream),
+        Route("/large", large),
         Route("/upload", upload, methods=["POST"]),
         WebSocketRoute("/echo", echo),
     ],
@@ -98,6 +105,11 @@ def flask_stream() -> flask.Response:
             yield f"line {number}\n"
 
     return flask.Response(lines(), mimetype="text/plain")
+
+
+@flask_app.get("/large")
+def flask_large() -> str:
+    return "x" * LARGE
 
 
 @flask_app.post("/upload")

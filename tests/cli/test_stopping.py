@@ -6,10 +6,12 @@ import signal
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 import muxado_py as muxado
 
+from .apps import LARGE
 from .processes import Running, running
 
 if TYPE_CHECKING:
@@ -68,4 +70,34 @@ async def test_who_replaced_uvicorns_signal_handler_hears_of_the_shutdown() -> N
         answer = b"".join([piece async for piece in stream])
         code = process.wait()
     assert answer.endswith(b"bye\n\r\n0\r\n\r\n")  # a whole answer, chunked
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("app", "loop"),
+    [
+        ("starlette_app", "asyncio"),
+        ("starlette_app", "uvloop"),
+        ("starlette_app", "trio"),
+        ("flask_app", "asyncio"),
+        ("flask_app", "trio"),
+    ],
+)
+async def test_an_answer_that_is_read_slowly_is_whole_though_the_server_is_done_with_it(
+    app: str, loop: str
+) -> None:
+    arguments = ("--listen", "tcp://127.0.0.1:0", "--loop", loop)
+    with running("serve", f"tests.cli.apps:{app}", *arguments) as process:
+        config = muxado.Config(max_stream_window=0)
+        url = process.wait_for(r"listening on (\S+)")
+        async with muxado.connect(url, config=config) as session:
+            stream = await session.open_stream()
+            await stream.send(b"GET /large HTTP/1.1\r\nhost: app\r\n\r\n")
+            answer = await stream.receive(1)
+            process.send(signal.SIGTERM)
+            with anyio.move_on_after(2):  # in which the server ends, and nothing else
+                await session.wait()
+            answer += b"".join([piece async for piece in stream])
+        code = process.wait()
+    assert len(answer.partition(b"\r\n\r\n")[2]) == LARGE
     assert code == 0
