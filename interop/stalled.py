@@ -8,7 +8,8 @@ processes grew by; the bound that they are compared with is ``Config.session_win
 - ``--between tunnel``: ``muxado gateway`` and ``muxado serve``, with TCP callers from here.
 
 ``--do download``: the callers ask for an endless answer and read none of it.  ``--do upload``: they send an
-endless request that nobody reads.
+endless request that nobody reads.  ``--do wait``: they ask and get no answer, which shows what a caller
+costs that holds no bytes: its tasks, its connection's objects, an app server's request.
 
 The trap.  What a process holds is not only what the session holds: an app server keeps what it has read
 from a stream and its application has not taken, and each direction of a bridge has a chunk in its hands.
@@ -55,7 +56,7 @@ async def handle(stream: muxado.Stream) -> None:
     """One stream of the library's pair; its first bytes say what is wanted."""
     async with stream:
         wanted = await stream.receive()
-        if wanted.startswith(b"upload"):
+        if wanted.startswith((b"upload", b"wait")):
             await anyio.sleep_forever()
         while wanted.startswith(b"download"):
             await stream.send(bytes(CHUNK))
@@ -69,7 +70,7 @@ async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         await send({"type": event + ".complete"})
         if event == "lifespan.shutdown":
             return
-    if scope["path"] == "/upload":
+    if scope["path"] in ("/upload", "/wait"):
         await anyio.sleep_forever()
     await send({"type": "http.response.start", "status": 200, "headers": []})
     while scope["path"] == "/download":
@@ -247,8 +248,8 @@ def still_callers(options: argparse.Namespace, port: int) -> list[socket.socket]
         caller = socket.socket()
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         caller.connect(("127.0.0.1", port))
-        if options.do == "download":
-            caller.sendall(b"GET /download HTTP/1.1\r\nHost: x\r\n\r\n")
+        if options.do != "upload":
+            caller.sendall(b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % options.do.encode())
         else:
             caller.sendall(
                 b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n"
@@ -311,7 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m interop.stalled", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--between", choices=("library", "tunnel"), default="library")
-    parser.add_argument("--do", choices=("download", "upload"), default="download")
+    parser.add_argument("--do", choices=("download", "upload", "wait"), default="download")
     parser.add_argument("--number", type=int, default=990, help="of callers that stand still")
     parser.add_argument("--calls", type=int, default=400, help="of the live caller, each time")
     parser.add_argument("--loop", choices=("asyncio", "uvloop", "trio"), default="uvloop")

@@ -1,7 +1,8 @@
 """Caller: one connection to a published address, and what it said until it was answered.
 
 What it is.  The caller's side of what the gateway copies.  It remembers the first bytes, because an agent that
-did not take them may be replaced by another, and because an answer of the gateway's own depends on them.
+did not take them may be replaced by another (:mod:`.kept`), and because an answer of the gateway's own depends
+on them.
 
 The rule.  A caller is *settled* once its request's head is whole, its protocol is another, or it was answered.
 One that is not is only waiting: it costs a descriptor, and may have to make room.
@@ -23,7 +24,16 @@ from .heads import MOST_KEPT, Head, head_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .kept import Kept
+
 __all__ = ("Caller", "UnansweredError")
+
+HEARD_AT_ONCE = 16 * 1024
+"""Bytes that are heard at once of a caller that has no stream yet.  A usual request comes whole; a thousand
+uploads that wait for an agent hold 16 MiB."""
+
+VERB = 16
+"""Bytes that are left of what is forgotten: an answer to HEAD has no body."""
 
 
 class UnansweredError(Exception):
@@ -34,12 +44,13 @@ class Caller(ByteStream):
     """A caller's connection, remembered.
 
     :param settled: called once it is settled, and when it is answered.
+    :param kept: where it is counted, with others, while a stream has what it said.
     """
 
-    def __init__(self, connection: ByteStream, settled: Callable[[], None]) -> None:
+    def __init__(self, connection: ByteStream, settled: Callable[[], None], kept: Kept) -> None:
         self.connection = connection
         self.said = bytearray()
-        """The first bytes it said, until it is answered."""
+        """The first bytes it said, until it is answered or forgotten."""
         self.is_kept = True
         """Whether ``said`` is all that it said."""
         self.is_answered = False
@@ -49,10 +60,21 @@ class Caller(ByteStream):
         """Whether it has half closed."""
         self._again = b""  # of ``said``, what a new agent was not sent yet
         self._settled = settled
+        self._kept = kept
+        self._has_stream = False
 
     def rewind(self, sent: int) -> None:
-        """Receive what it said once more, but for the first ``sent`` bytes."""
+        """A stream has the first ``sent`` bytes of what it said; receive the others once more."""
         self._again = bytes(self.said[sent:])
+        self._has_stream = True
+        if self.head.is_settled:
+            self._keep()
+
+    def forget(self) -> None:
+        """What it said is not needed again, or there is no room to keep it."""
+        self.is_kept = False
+        self._kept.drop(self)
+        del self.said[VERB:]
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         if self._again:
@@ -61,7 +83,7 @@ class Caller(ByteStream):
             return data
         return await self.hear(max_bytes)
 
-    async def hear(self, max_bytes: int = 65536) -> bytes:
+    async def hear(self, max_bytes: int = HEARD_AT_ONCE) -> bytes:
         """What it says next."""
         if self.has_ended:
             raise EndOfStream
@@ -70,23 +92,30 @@ class Caller(ByteStream):
         except EndOfStream:
             self.has_ended = True
             raise
-        if not self.is_answered:
+        if self.is_kept and not self.is_answered:
             self._remember(data)
         return data
 
     def _remember(self, data: bytes) -> None:
-        room = MOST_KEPT - len(self.said)
-        self.said += data[:room]
-        self.is_kept = self.is_kept and len(data) <= room
+        self.said += data
         if not self.head.is_settled:
             self.head = head_of(self.said)
             if self.head.is_settled:
                 self._settled()
+        if self._has_stream and self.head.is_settled:
+            self._keep()
+
+    def _keep(self) -> None:
+        if len(self.said) > MOST_KEPT:
+            self.forget()
+        elif self.is_kept:
+            self._kept.keep(self)
 
     async def send(self, item: bytes) -> None:
         if not self.is_answered:
             self.is_answered = True
             self.is_answered_in_http = item.startswith(b"HTTP/1.")
+            self._kept.drop(self)
             self.said.clear()
             self._settled()
         await self.connection.send(item)

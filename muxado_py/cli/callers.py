@@ -22,6 +22,7 @@ from ..bridging import abort, close
 from .answers import answer
 from .caller import Caller
 from .heads import Head
+from .kept import Kept
 from .visits import QUIET, refuse, visit
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Callers:
         self._patience = patience
         self._most_refused = max(8, limit // 8)
         self._refused = 0
+        self._kept = Kept()
         self._served = 0
         self._waiting: dict[ByteStream, _Waiting] = {}  # the longest first
         self._idle = anyio.Event()
@@ -74,7 +76,7 @@ class Callers:
 
     async def _serve(self, connection: ByteStream) -> None:
         waiting = self._waiting[connection] = _Waiting(self._patience)
-        caller = Caller(connection, lambda: self._settled(caller))
+        caller = Caller(connection, lambda: self._settled(caller), self._kept)
         self._served += 1
         try:
             with waiting.scope:
@@ -82,6 +84,7 @@ class Callers:
             if waiting.scope.cancelled_caught:
                 await self._dismiss(caller, waiting)
         finally:
+            caller.forget()
             self._waiting.pop(connection, None)
             self._served -= 1
             if not self._served:
@@ -107,7 +110,7 @@ class Callers:
     async def _refuse(self, connection: ByteStream) -> None:
         self._refused += 1
         try:
-            caller = Caller(connection, lambda: None)
+            caller = Caller(connection, lambda: None, self._kept)
             await refuse(caller, "This gateway has no room for more connections.")
         finally:
             self._refused -= 1
