@@ -33,7 +33,7 @@ from anyio import Event
 from .blocks import Blocks
 from .flight import WAIT
 from .link import Link, describe
-from .tls_transport import salvaged
+from .tls_transport import TLSTransport, salvaged
 from .turns import callback_context
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         """The transport will not take the last ``nbytes`` of what it holds."""
         if self._held_pieces and nbytes:
             frames = b"".join(self._held_pieces)
-            self.left = frames, max(0, len(frames) - nbytes)
+            self._leave(frames, max(0, len(frames) - nbytes))
         self._held_pieces = None
 
     def _raw_socket(self) -> socket.socket | None:
@@ -252,6 +252,11 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             else:
                 self._note_flush()
 
+    def _given(self) -> int:
+        return (
+            self._transport.given if isinstance(self._transport, TLSTransport) else self.bytes_sent
+        )
+
     def _held_back(self) -> int:
         return 0 if self._lost else self._transport.get_write_buffer_size()
 
@@ -284,6 +289,11 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         else:
             joined = b"".join(pieces)
             size = len(joined)
+        if self._outgoing.sent != self._payload:
+            self._payload = self._outgoing.sent
+            self._tail = None
+        elif self._tail is None:
+            self._tail = self._given()
         self.bytes_sent += size
         self._full = size >= self._flush_size.now
         self._flushing = size

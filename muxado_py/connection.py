@@ -42,7 +42,6 @@ from .errors import (
 from .events import Events
 from .frames import HEAD, WIRES, mistaken
 from .inbound import Inbound
-from .losses import payload_of
 from .outbound import Outbound
 from .scheduler import DEFAULT_PRIORITY, check_priority
 from .table import StreamTable
@@ -226,8 +225,8 @@ class Connection:
         return self._in.losses.count(unsaid=unsaid)
 
     def payload_of(self, frames: bytes, skip: int) -> dict[int, int]:
-        """What of ``frames`` of ours, from there on, is whose; see :func:`.losses.payload_of`."""
-        return payload_of(self._wire, frames, skip)
+        """What of ``frames`` of ours, from there on, is whose; see :meth:`Losses.payload_of`."""
+        return self._in.losses.payload_of(frames, skip)
 
     # C. Commands: streams.
 

@@ -228,8 +228,8 @@ class Driver:
         parting = self.link.parting
         parting.deadline = min(parting.deadline, close_by)
         if not self.over.is_set():
-            self.link.begin_parting()
             try:
+                self.link.begin_parting()
                 with CancelScope(deadline=flush_by):
                     await self.wait_until(self.is_flushed)
             except BaseException:

@@ -72,7 +72,8 @@ class Endings:
         """Whether this side said that it is going away: it opens and takes no more streams."""
         self.last_id = wire.max_id
         """The last id of our latest GOAWAY."""
-        self.losses = Losses()
+        lead = 4 if config.typed_streams and not wire.traits.types_in_syn else 0
+        self.losses = Losses(wire, lead)
         """What was written and in no frame when the session ended."""
         self._opened_by_then = -1  # the highest id of the peer's when it said GOAWAY
         self._quiet = False  # whether it said so a step ago, and no stream was left
@@ -322,7 +323,7 @@ class Endings:
             self._events.ended = failure
             self._events.of_session()
             for stream in self._table:
-                self.losses.note(stream)
+                self.losses.note(stream, beats=stream in self._table.heartbeats)
                 # What came before the peer's end is not undone by it, accepted or not.
                 kept = failure.remote and stream.waits
                 if not kept:  # or a reset would say that nobody will ever see it

@@ -6,8 +6,8 @@ The rule.  What a Unix socket took lies in its peer's queue already.  Of a TCP c
 how much is on its way, on Linux; of anything else nobody does.
 
 The traps.  A connection that was reset has no queue, but its figures stand: what they lack was lost.  Our
-FIN counts as a byte.  And behind the last payload there may be a goodbye: that it was not
-acknowledged means nothing.
+FIN counts as a byte.  And behind the last payload there may be credit and a goodbye: a peer that
+ends when it has read what it wanted acknowledges neither, and that means nothing.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class KernelQueue:
         info = TcpInfo.of(raw)
         return cls(info) if info is not None or is_unix(raw) else None
 
-    def mark(self, payload: int) -> None:
-        """Everything was handed over, and ``payload`` bytes of it are the application's."""
+    def mark(self, payload: int, tail: int) -> None:
+        """Everything was handed over, and ``payload`` bytes of it are the application's, but for the last ``tail``."""
         if self._info is not None and payload != self._payload:
             self._payload = payload
-            self._mark = self._info.look().acknowledged + self._info.queued()
+            self._mark = self._info.look().acknowledged + self._info.queued() - tail
 
     def waiting(self) -> int | None:
         """How many bytes are not acknowledged; None if none will be any more."""

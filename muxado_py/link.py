@@ -141,10 +141,15 @@ class Link(TypedAttributeProvider, ABC):
         self.parting = CancelScope()
         """What is left to do once the session is over; whoever closes it sets the deadline."""
         self.left: tuple[bytes, int] | None = None
-        """Frames that the transport did not take, and how many of their bytes it did."""
+        """The last frames for a transport that did not take them all, and how many of their bytes it did."""
         self.missing = 0
         """How many bytes more its kernel was not told to have arrived, when it was closed."""
         self._kernel: KernelQueue | None = None
+        self._outgoing = connection.outgoing
+        self._payload = 0  # how much of it had left with the last flush
+        self._tail: int | None = (
+            None  # what the transport had been given before frames without payload
+        )
         self._mute = False  # whether nobody writes any more
         self._flush_size = FlushSize()
         self._refilled = current_time()
@@ -181,6 +186,10 @@ class Link(TypedAttributeProvider, ABC):
     def _held_back(self) -> int:
         """Bytes of :attr:`bytes_sent` that the transport still has, where it says so."""
 
+    def _given(self) -> int:
+        """A count of what the kernel was given, or is about to be."""
+        return self.bytes_sent
+
     @abstractmethod
     def _start(self, tasks: TaskGroup) -> None:
         """Begin to carry bytes; what fails in ``tasks`` fails :meth:`run`."""
@@ -211,7 +220,8 @@ class Link(TypedAttributeProvider, ABC):
 
     def _mark(self) -> None:
         if self._kernel is not None and not self._mute and self.writing_since is None:
-            self._kernel.mark(self._connection.payload_sent)
+            tail = 0 if self._tail is None else self._given() - self._tail
+            self._kernel.mark(self._connection.payload_sent, tail)
 
     def _note_flush(self) -> None:
         if self._flushed is not None:
@@ -308,6 +318,12 @@ class Link(TypedAttributeProvider, ABC):
             self._connection.receive_eof(cause)
             self.input_over.set()
             self._changed()
+
+    def _leave(self, frames: bytes, skip: int) -> None:
+        """The transport took ``skip`` bytes of ``frames``, and nothing of what would have come behind them:
+        resets, that say whose loss is none."""
+        behind = b"".join(self._connection.data_to_send(0))
+        self.left = frames + behind, skip
 
     def _drop_output(self) -> None:
         """Nobody writes from here on; what is queued must not be waited for."""

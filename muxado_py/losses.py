@@ -6,8 +6,9 @@ the transport was given and did not take, the link knows, as frames.  Whoever cl
 The rule.  What the application asked for is no loss: a reset drops what it drops, in silence.  A stream that
 has raised an error since has said it; but our own close must say itself what it lost.
 
-The trap.  Frames that were not taken, or only in part, have left the streams: whose they are nobody
-knows but by reading them as their peer would have.
+The traps.  Frames that were not taken, or only in part, have left the streams: whose they are nobody
+knows but by reading them as their peer would have.  And not all payload is the application's: heartbeats are
+not, nor is the type that a stream may begin with.
 """
 
 from __future__ import annotations
@@ -19,19 +20,30 @@ if TYPE_CHECKING:
     from .frames.wire import Input
     from .state import StreamState
 
-__all__ = ("Losses", "payload_of")
+__all__ = ("Losses",)
 
 
 class Losses:
-    """What was written to the streams of one session and is in no frame."""
+    """What was written to the streams of one session and has not left.
 
-    def __init__(self) -> None:
+    :param lead: with how many bytes of payload that are its type each stream of ours begins.
+    """
+
+    def __init__(self, wire: Wire, lead: int) -> None:
+        self._wire = wire
+        self._lead = lead
         self._unsent: dict[StreamState, int] = {}
+        self._heartbeats: set[int | None] = set()
 
-    def note(self, stream: StreamState) -> None:
-        """``stream`` ends with the session."""
-        if stream.unsent:
-            self._unsent[stream] = stream.unsent
+    def note(self, stream: StreamState, *, beats: bool) -> None:
+        """``stream`` ends with the session; ``beats`` if it carries heartbeats."""
+        unsent = stream.unsent
+        if beats:
+            self._heartbeats.add(stream.id)
+        elif unsent and stream.local and stream.id is None:
+            unsent -= self._lead
+        if unsent and not beats:
+            self._unsent[stream] = unsent
 
     def count(self, *, unsaid: bool) -> list[tuple[int | None, int]]:
         """The id of each stream, None if it has none yet, with how many bytes it lost.
@@ -44,18 +56,21 @@ class Losses:
             if not (unsaid and stream.raised)
         ]
 
+    def payload_of(self, frames: Input, skip: int) -> dict[int, int]:
+        """How many bytes of which streams are in ``frames`` of ours, which begin with a whole one.
 
-def payload_of(wire: Wire, frames: Input, skip: int) -> dict[int, int]:
-    """How many bytes of which streams are in ``frames``, which begin with a whole one.
-
-    :param skip: how many bytes at the beginning do not count.
-    """
-    tally = _Tally()
-    decoder = wire.decoder(cast("Receiver", tally))
-    decoder.feed(frames[:skip])
-    tally.found.clear()
-    decoder.feed(frames[skip:])
-    return {stream_id: nbytes for stream_id, nbytes in tally.found.items() if nbytes}
+        :param skip: how many bytes at the beginning do not count.
+        """
+        tally = _Tally(self._lead)
+        decoder = self._wire.decoder(cast("Receiver", tally))
+        decoder.feed(frames[:skip])
+        tally.found.clear()
+        decoder.feed(frames[skip:])
+        return {
+            stream_id: nbytes
+            for stream_id, nbytes in tally.found.items()
+            if nbytes and stream_id not in self._heartbeats
+        }
 
 
 class _Tally:
@@ -63,11 +78,21 @@ class _Tally:
 
     paused = False
 
-    def __init__(self) -> None:
+    def __init__(self, lead: int) -> None:
         self.found: dict[int, int] = {}
+        self._lead = lead
+        self._leads: dict[int, int] = {}  # what of it is still to come
+
+    def opened(self, stream_id: int, stream_type: int | None = None) -> None:
+        self._leads[stream_id] = self._lead
 
     def data(self, stream_id: int, chunk: Input, pending: int) -> None:
-        self.found[stream_id] = self.found.get(stream_id, 0) + len(chunk)
+        lead = self._leads.get(stream_id, 0)
+        self._leads[stream_id] = max(0, lead - len(chunk))
+        self.found[stream_id] = self.found.get(stream_id, 0) + max(0, len(chunk) - lead)
+
+    def was_reset(self, stream_id: int, code: int) -> None:
+        self.found.pop(stream_id, None)
 
     def __getattr__(self, name: str) -> Any:
         return _nothing

@@ -4,7 +4,7 @@ What it is.  ``async with client(transport) as session`` starts the session's ta
 its own and ends them when the block is left, whatever left it.
 
 The rules.  The application's own exception comes out as itself, not in the group that a task group
-wraps around it, and wins over an :exc:`UndeliveredError`, which becomes a note on it.  Leaving is
+wraps around it, and wins over what the close raises (:exc:`~muxado_py.UndeliveredError`), which becomes a note on it.  Leaving is
 bounded in time: ``Config.close_timeout``, or a quarter of a second if the block was cancelled.
 
 The trap.  Closing must run shielded, or a cancelled block would leave the transport open and the
@@ -20,7 +20,6 @@ from anyio import create_task_group, get_cancelled_exc_class, move_on_after
 from .auto import recognize
 from .config import AUTO, config_or_default
 from .connected import StreamConnected
-from .errors import UndeliveredError
 from .parting import GOODBYE_WAIT
 from .session import Session
 
@@ -69,20 +68,18 @@ class SessionScope:
     ) -> bool | None:
         assert self._session is not None
         cancelled = isinstance(exc, get_cancelled_exc_class())
-        lost: UndeliveredError | None = None
+        failed: Exception | None = None  # most often what was lost; else a mistake of ours
         try:
             with move_on_after(GOODBYE_WAIT if cancelled else None, shield=True):
                 await self._session.aclose()
-        except UndeliveredError as error:
-            lost = error
-        except Exception as mistake:  # noqa: BLE001 - of ours; the tasks end all the same, and raise it
-            exc_type, exc, traceback = type(mistake), mistake, mistake.__traceback__
+        except Exception as error:  # noqa: BLE001 - the tasks end all the same
+            failed = error
         suppressed = await self._end_tasks(exc_type, exc, traceback)
-        if lost is None:
+        if failed is None:
             return suppressed
         if exc is None:
-            raise lost
-        exc.add_note(str(lost))
+            raise failed
+        exc.add_note(str(failed))
         return suppressed
 
     async def _end_tasks(

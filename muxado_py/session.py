@@ -308,7 +308,6 @@ class Session(TypedAttributeProvider):
         self._driver.check_here()
         self._driver.connection.go_away(code, debug)
         if code != ErrorCode.NO_ERROR:
-            self._driver.give_up(GOODBYE_WAIT)
             message = f"you ended the session, {code_name(code)}"
             self._driver.give_up(GOODBYE_WAIT)
             self._driver.end(Failure(SessionClosedError, message, code, False))
@@ -369,8 +368,10 @@ class Session(TypedAttributeProvider):
     async def _close_by(self, time: float) -> None:
         now = current_time()
         flush_by = min(now + self.config.close_timeout, time - min(GOODBYE_WAIT, (time - now) / 2))
-        self._take_no_more()
-        await self._driver.close(flush_by, time)
+        try:
+            self._take_no_more()
+        finally:  # a scheduler of the application's may make a mistake
+            await self._driver.close(flush_by, time)
 
     def _take_no_more(self) -> None:
         self.go_away()
@@ -379,9 +380,11 @@ class Session(TypedAttributeProvider):
 
     def abort(self) -> None:
         """Close without waiting: nothing more is flushed; a goodbye is still tried."""
-        self._take_no_more()
-        self._driver.give_up(GOODBYE_WAIT)
-        self._driver.end(CLOSED_HERE)
+        try:
+            self._take_no_more()
+        finally:
+            self._driver.give_up(GOODBYE_WAIT)
+            self._driver.end(CLOSED_HERE)
 
     async def wait(self) -> None:
         """Wait until the session is over and its transport closed.

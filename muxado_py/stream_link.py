@@ -19,6 +19,7 @@ from anyio.lowlevel import checkpoint
 from .attributes import remembered
 from .link import FlushSize, Link, describe
 from .parting import GOODBYE_WAIT
+from .tls_stream import TLSByteStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -161,23 +162,33 @@ class StreamLink(Link):
                 self._expecting = False
                 continue
             data = b"".join(pieces)
+            if self._outgoing.sent != self._payload:
+                self._payload = self._outgoing.sent
+                self._tail = None
+            elif self._tail is None:
+                self._tail = self._given()
             self.writing_since = current_time()
             started = perf_counter()  # uvloop's own clock moves in whole milliseconds
             try:
                 await self._transport.send(data)
             except Exception as exc:  # noqa: BLE001 - as above
-                self.left = data, 0
+                self._leave(data, 0)
                 await self._rest_of_input()
                 connection.receive_eof(describe(exc))
                 self._drop_output()
                 return
             except BaseException:  # it was given up
-                self.left = data, 0
+                self._leave(data, 0)
                 raise
             finally:
                 self.writing_since = None
             self.bytes_sent += len(data)
             self._flush_size.taken(len(data), started, perf_counter())
+
+    def _given(self) -> int:
+        return (
+            self._transport.given if isinstance(self._transport, TLSByteStream) else self.bytes_sent
+        )
 
     def _held_back(self) -> int:
         return 0

@@ -48,6 +48,8 @@ class TLSByteStream(ByteStream):
         self._room = memoryview(bytearray(BLOCK))
         self._handing_over = Lock()
         self._said_end = False
+        self.given = 0
+        """Bytes that the stream below took."""
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -114,6 +116,7 @@ class TLSByteStream(ByteStream):
             data = self._codec.output()
             if data:
                 await self._below.send(data)
+                self.given += len(data)
 
     async def aclose(self) -> None:
         """Say that this is the end, unless that was said or something is still on its way; close."""

@@ -88,6 +88,8 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._shaking: asyncio.Future[None] | None = None  # until the handshake is over
         self._refused: asyncio.Future[None] | None = None  # until the peer has read why
         self._lost = False
+        self.given = 0
+        """Bytes that the transport below was given of what was written here."""
 
     # The handshake.
 
@@ -286,7 +288,9 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         except OSError as exc:
             self._fail(exc)
         else:
-            self._below.write(self._codec.output())
+            records = self._codec.output()
+            self.given += len(records)
+            self._below.write(records)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         self.write(b"".join(list_of_data))

@@ -14,9 +14,11 @@ import pytest
 import muxado_py as muxado
 
 from .by_url import SCHEMES
+from .frames_seen import data
 from .transports import tls_contexts
 
 if TYPE_CHECKING:
+    import ssl
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
@@ -148,3 +150,49 @@ async def test_a_peer_that_took_everything_and_need_not_end_is_not_waited_for() 
             while chunk := peer.recv(65536):
                 said += chunk
     assert b"all of it" in said
+
+
+def answer_once(server: socket.socket, context: ssl.SSLContext | None, answer: bytes) -> Any:
+    """A Go program, say: reads a request, answers it, and is in no hurry to acknowledge what comes then."""
+    peer, _ = server.accept()
+    if context is not None:
+        peer = context.wrap_socket(peer, server_side=True)
+    peer.recv(65536)
+    peer.sendall(answer)
+    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+    return peer
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="who cannot ask the kernel cannot be misled by it"
+)
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+async def test_credit_that_nobody_reads_any_more_is_no_loss(scheme: str) -> None:
+    """A process that ends right behind its answer resets the connection, with our credit for it unread."""
+    near, far = tls_contexts() if scheme == "tls" else (None, None)
+    config = muxado.Config(heartbeat_interval=None, initial_window=65536)
+    peers: list[Any] = []
+    answered = anyio.Event()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        async def answer() -> None:
+            said = data(3, bytes(60_000))
+            peers.append(await anyio.to_thread.run_sync(answer_once, server, far, said))
+            answered.set()
+
+        async def end() -> None:
+            await anyio.wait_readable(peers[0])  # our credit and our goodbye
+            peers[0].close()
+
+        url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(answer)
+            async with muxado.connect(url, config=config, ssl_context=near) as session:
+                stream = await session.open_stream()
+                await stream.send(b"request")
+                await answered.wait()
+                tasks.start_soon(end)
+                got = 0
+                while got < 60_000:
+                    got += len(await stream.receive())

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import traceback
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -11,6 +14,7 @@ from anyio import create_task_group, current_time
 
 import muxado_py as muxado
 from muxado_py.parting import GOODBYE_WAIT
+from muxado_py.scheduler import FifoScheduler
 
 from . import virtual_time
 from .frames_seen import HELLO, PAD, data, goaway, wndinc
@@ -147,6 +151,94 @@ async def test_a_reset_is_no_loss() -> None:
         await stream.send(bytes(WINDOW + 1))
         stream.reset()
         await session.aclose()
+
+
+TYPED = muxado.Config(typed_streams=True, heartbeat_interval=None)
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["stuck", "taken"])
+async def test_what_the_application_did_not_write_is_no_loss(taken: bool) -> None:
+    """The type of a stream, and the heartbeats of either side, lie in no frame or in one that was not taken."""
+    near, far = memory_transports(0)
+    stuck = Stuck(near)
+    config = replace(TYPED, heartbeat_interval=1.0, heartbeat_timeout=100.0)
+    async with muxado.client(stuck, config) as session, create_task_group() as tasks:
+        tasks.start_soon(_drop_all, far)
+        await far.send(data(2, b"\xff\xff\xff\xffbeat", syn=True))
+        await anyio.sleep(0.5)
+        if not taken:
+            stuck.hold()
+        await far.send(data(2, b"beat"))
+        await session.open_stream(stream_type=7)
+        await anyio.sleep(2)
+        if taken:
+            await far.send(data(2, 10_000 * b"beat"))
+            await far.aclose()
+            await anyio.sleep(1)
+            assert session.closed
+    await far.aclose()
+
+
+async def _drop_all(transport: ByteStream) -> None:
+    with suppress(anyio.EndOfStream, anyio.ClosedResourceError):
+        while True:
+            await transport.receive()
+
+
+async def test_of_a_typed_stream_the_applications_bytes_are_told() -> None:
+    near, far = memory_transports(0)
+    stuck = Stuck(near)
+    async with muxado.client(stuck, TYPED) as session:
+        stuck.hold()
+        stream = await session.open_stream(stream_type=7)
+        await stream.send(b"mine")
+        error = await lost_by(session)
+        assert (error.nbytes, error.streams) == (4, 1)
+    await far.aclose()
+
+
+async def test_a_reset_of_what_the_transport_did_not_take_is_no_loss() -> None:
+    near, far = memory_transports(0)
+    stuck = Stuck(near)
+    async with muxado.client(stuck, CONFIG) as session:
+        assert await far.receive() == HELLO
+        stuck.hold()
+        kept, given_up = await session.open_stream(), await session.open_stream()
+        await kept.send(b"kept")
+        await given_up.send(b"given up")
+        await anyio.sleep(1)
+        given_up.reset()
+        error = await lost_by(session)
+        assert (error.nbytes, error.streams) == (4, 1)
+    await far.aclose()
+
+
+class Failing(FifoScheduler):
+    """An application's own, with a mistake that shows once, when nothing else happens any more."""
+
+    broken = False
+
+    def __len__(self) -> int:
+        broken, self.broken = self.broken, False
+        if broken:
+            raise ZeroDivisionError("a mistake")
+        return super().__len__()
+
+
+@pytest.mark.parametrize("own", [None, KeyError("mine")], ids=repr)
+async def test_a_mistake_in_the_close_is_raised_and_keeps_nobody(own: Exception | None) -> None:
+    near, far = memory_transports()
+    scheduler = Failing()
+    config = replace(CONFIG, scheduler=lambda: scheduler)
+    with anyio.fail_after(60), pytest.raises(Exception) as info:  # noqa: PT011 - looked at below
+        async with muxado.client(near, config):
+            await anyio.sleep(1)
+            scheduler.broken = True
+            if own:
+                raise own
+    assert "a mistake" in "".join(traceback.format_exception(info.value))
+    assert own is None or "mine" in "".join(traceback.format_exception(info.value))
+    await far.aclose()
 
 
 async def test_a_cancelled_block_has_its_quarter_second() -> None:
