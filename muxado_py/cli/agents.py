@@ -47,6 +47,7 @@ class Agents:
 
     def __init__(self) -> None:
         self._agents: list[Agent] = []  # the newest last
+        self._stopping = False
         self.speak_http = False
         """Whether the last answer was one of HTTP/1, where nobody waits for the server's first word."""
 
@@ -73,6 +74,8 @@ class Agents:
                 tasks.cancel_scope.cancel()
         finally:
             self._agents.remove(agent)
+        if self._stopping:
+            return
         if agent.announced:
             logger.log(level, "agent %s is gone: %s (%d left)", agent.name, cause, self._announced)
         elif session.statistics().bytes_received:
@@ -90,6 +93,31 @@ class Agents:
             agent.announced = True
             self.speak_http = False  # it may be another application
             logger.info("agent %s connected (%d in all)", agent.name, self._announced)
+
+    async def drain(self, seconds: float) -> None:
+        """Close the sessions, when the agents have taken what callers have left for them.
+
+        :param seconds: what that may take where streams are still open.  What an agent did not take by then
+            is logged.
+
+        Cancellation: the sessions are closed at once.
+        """
+
+        async def end(agent: Agent) -> None:
+            session = agent.session
+            try:
+                await (
+                    session.drain(seconds)
+                    if session.statistics().live_streams
+                    else session.aclose()
+                )
+            except muxado.UndeliveredError as exc:
+                logger.warning("agent %s: %s", agent.name, exc)
+
+        self._stopping = True
+        async with anyio.create_task_group() as tasks:
+            for agent in self._agents:
+                tasks.start_soon(end, agent)
 
     async def dial(self, tried: Collection[Agent] = ()) -> tuple[muxado.Stream, Agent]:
         """A stream to the newest agent that opens one, and is not among ``tried``.

@@ -9,7 +9,8 @@ The rules.  A slow side holds no memory but the stream's window and one read of 
 what a caller began with: the copying reads from a side only what the other has taken, and nothing reads ahead.
 No want of descriptors ends the gateway.
 
-The trap.  Whoever stops it waits for its callers: those that only wait are let go at once.
+The trap.  Whoever stops it waits for its callers: those that only wait are let go at once.  And a caller that
+is finished may have left bytes that its agent has no room for yet.
 """
 
 from __future__ import annotations
@@ -96,6 +97,8 @@ async def gateway(
         for door in doors:
             await door.aclose()
         callers.stop()
-        with anyio.move_on_after(graceful_timeout):
+        with anyio.move_on_after(graceful_timeout) as in_time:
             await callers.finished()
+        if not in_time.cancelled_caught:
+            await agents.drain(max(0.0, in_time.deadline - anyio.current_time()))
         tasks.cancel_scope.cancel()

@@ -300,6 +300,24 @@ async def test_stopping_cuts_callers_that_do_not_finish() -> None:
             await caller.receive()
 
 
+async def test_stopping_gives_a_slow_agent_what_its_callers_have_left() -> None:
+    upload = bytes(256 * 1024 + 20_000)  # a window, and what waits for the next
+    async with running() as gate, muxado.connect(gate.url) as session:
+        await session.ping()
+        async with await anyio.connect_tcp("127.0.0.1", gate.port) as caller:
+            await caller.send(upload)
+            await caller.send_eof()
+            stream = await session.accept_stream()
+            await stream.send(b"thanks")
+            await stream.send_eof()
+            assert await everything(caller) == b"thanks"
+        gate.stop.set()
+        with anyio.move_on_after(1):  # in which the gateway would have ended
+            await session.wait()
+        assert await everything(stream) == upload
+        await session.wait()
+
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
