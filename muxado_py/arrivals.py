@@ -43,6 +43,16 @@ They count in no other limit, so they need one."""
 class Arrivals(Endings):
     """How the inbound side of a connection takes streams."""
 
+    __slots__ = (
+        "_acknowledges",
+        "_holds",
+        "_live",
+        "_max_streams",
+        "_typed",
+        "accepting",
+        "speaks_at_hand_off",
+    )
+
     def __init__(
         self,
         wire: Wire,

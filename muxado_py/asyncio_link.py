@@ -63,6 +63,33 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
     :param vigil: what says whether to stay awake for what comes next, if anything does.
     """
 
+    __slots__ = (
+        "_attributes",
+        "_awake",
+        "_blocks",
+        "_call_later",
+        "_call_soon",
+        "_capped",
+        "_closed",
+        "_context",
+        "_flight",
+        "_flush_began",
+        "_flushing",
+        "_full",
+        "_held",
+        "_held_pieces",
+        "_in_pieces",
+        "_lost",
+        "_pressing",
+        "_reading",
+        "_scheduled",
+        "_secure",
+        "_tasks",
+        "_time",
+        "_transport",
+        "_vigil",
+    )
+
     def __init__(
         self,
         transport: asyncio.Transport,

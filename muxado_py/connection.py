@@ -86,7 +86,7 @@ class Connection:
         # The commands and questions of every message and stream, without a step between.
         self.has_output = self._out.has_output
         self.outgoing = self._out
-        """How much may wait on one stream: its ``share``, and its ``low_water`` when there is room again."""
+        """How much may wait on one stream: its ``room``, and its ``low_water`` when there is room again."""
         self.write = self._out.write
         self.unwrite = self._out.unwrite
         self.read = self._in.read
@@ -293,6 +293,14 @@ class Connection:
         self._out.scheduler.moved(stream)
         if stream.id in self._table.live:
             self._out.control.priority(stream)
+
+    def watch(self, stream: StreamState) -> None:
+        """Ask now and then, where that is possible, whether the peer has closed ``stream`` altogether."""
+        self._table.watched[stream] = None
+
+    def unwatch(self, stream: StreamState) -> None:
+        """Ask no longer."""
+        self._table.watched.pop(stream, None)
 
     # C. Commands: session.
 

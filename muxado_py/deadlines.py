@@ -69,10 +69,11 @@ class Deadlines(dict[Item, float]):
 
     def add(self, item: Item) -> None:
         """``item`` is here from now on; if it was, its time runs on."""
-        if item not in self:
-            self[item] = due = self._clock() + self._seconds
-            if len(self) == 1:
-                self._alarm.by(due)
+        due = self._clock() + self._seconds
+        if not self:
+            self._alarm.by(due)
+        # Not ``in`` first: of what is made from a dict it is a call of Python's machinery.
+        self.setdefault(item, due)
 
     def discard(self, item: Item) -> bool:
         """``item`` is gone; whether it was here."""

@@ -51,6 +51,28 @@ __all__ = ("CLOSED_BY_PEER", "Endings")
 class Endings:
     """What the inbound side of a connection is made from, and how it ends things."""
 
+    __slots__ = (
+        "_config",
+        "_early_resets",
+        "_events",
+        "_many",
+        "_noise",
+        "_opened_by_then",
+        "_out",
+        "_pings",
+        "_provoked",
+        "_quiet",
+        "_table",
+        "_traits",
+        "_wire",
+        "budgets",
+        "last_id",
+        "leaving",
+        "losses",
+        "paused",
+        "peer",
+    )
+
     def __init__(
         self,
         wire: Wire,
@@ -78,6 +100,7 @@ class Endings:
         self._opened_by_then = -1  # the highest id of the peer's when it said GOAWAY
         self._quiet = False  # whether it said so a step ago, and no stream was left
         self.peer = Peer(wire, table, outbound, config, clock)
+        self.note_limits()
         self._pings, self._noise, self._early_resets, self._provoked = self.budgets = tuple(
             Budget(config.control_budget, config.control_rate) for _ in range(4)
         )
@@ -110,22 +133,18 @@ class Endings:
 
     def why_no_stream(self) -> Failure | None:
         """Why this side may open no stream now; None if it may."""
-        limit = self.peer.stream_limit
-        if self._events.ended is not None:
-            return self._events.ended
-        if self._events.go_away is not None:
+        events, table = self._events, self._table
+        if events.ended is not None:
+            return events.ended
+        if events.go_away is not None:
             code = ErrorCode.REMOTE_GONE_AWAY
             return Failure(GoneAwayError, "the peer is going away", code, True)
         if self.leaving:
             code = ErrorCode.SESSION_CLOSED
             return Failure(GoneAwayError, "this side is going away", code, False)
-        if limit is not None and self._table.local_open >= limit:
-            text = f"the peer's limit of open streams, {limit}, is reached; close some first"
-            return Failure(StreamLimitError, text, ErrorCode.STREAM_REFUSED, True)
-        too_many = self._too_many()
-        if too_many is not None:
-            return Failure(StreamLimitError, too_many, ErrorCode.STREAM_REFUSED, False)
-        if not self._table.has_ids():
+        if table.local_open + table.peer_live >= self._many and (failure := self._too_many()):
+            return failure
+        if not table.has_ids():
             text = "the stream ids of this session are used up; open a new session"
             return Failure(StreamLimitError, text, ErrorCode.STREAMS_EXHAUSTED, False)
         return None
@@ -141,8 +160,25 @@ class Endings:
         text = "the stream ids of this session are used up"
         return Failure(StreamLimitError, text, ErrorCode.STREAMS_EXHAUSTED, False)
 
-    def _too_many(self) -> str | None:
-        """Which limit of this side's stands against one more stream, in words."""
+    def note_limits(self) -> None:
+        """The peer may have told its limit: with how many streams open in all the first limit may be near."""
+        most, told = self._config.max_open_streams, self.peer.stream_limit
+        own = (self._traits.most_streams or UNLIMITED) if most is None else most
+        self._many = own if told is None else min(own, told)
+
+    def _too_many(self) -> Failure | None:
+        """Which limit stands against one more stream."""
+        limit = self.peer.stream_limit
+        if limit is not None and self._table.local_open >= limit:
+            text = f"the peer's limit of open streams, {limit}, is reached; close some first"
+            return Failure(StreamLimitError, text, ErrorCode.STREAM_REFUSED, True)
+        here = self._too_many_here()
+        if here is None:
+            return None
+        return Failure(StreamLimitError, here, ErrorCode.STREAM_REFUSED, False)
+
+    def _too_many_here(self) -> str | None:
+        """Which limit of this side's does, in words."""
         table, most = self._table, self._config.max_open_streams
         if most is not None:
             if table.local_open < most:

@@ -96,7 +96,6 @@ class StreamFields:
         "unsent",
         "wake_read",
         "wake_write",
-        "watched",
         "window",
         "writer",
         "writer_waits",
@@ -193,7 +192,5 @@ class StreamFields:
         """Bytes of the peer that came after this side closed it."""
         self.unread_lost = False
         """Whether bytes of the peer were thrown away: a RST must say so after our FIN."""
-        self.watched = False
-        """Whether the application waits for the peer's full close, after its half close."""
         self.settled = False
         """Whether it was held for a moment, and let go (see :mod:`~muxado_py.outbound`)."""

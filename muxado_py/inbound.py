@@ -44,6 +44,14 @@ TINY = 16
 class Inbound(Arrivals):
     """The inbound side of one connection: a :class:`~muxado_py.frames.Receiver`."""
 
+    __slots__ = (
+        "_decoder",
+        "_max_tiny",
+        "_overflowing",
+        "_session_window",
+        "receive",
+    )
+
     def __init__(
         self,
         wire: Wire,
@@ -331,6 +339,7 @@ class Inbound(Arrivals):
         if self.peer.told:
             return self.noise()  # settings touch every stream, so they are taken once
         self.peer.settings(values)
+        self.note_limits()
         return None
 
     def pinged(self, payload: bytes) -> None:

@@ -129,6 +129,25 @@ class Link(TypedAttributeProvider, ABC):
     :param path: who knows what the peer's kernel has taken, if anybody does.
     """
 
+    __slots__ = (
+        "_changed",
+        "_connection",
+        "_flush_size",
+        "_flushed",
+        "_kernel",
+        "_mute",
+        "_path",
+        "_refilled",
+        "bytes_received",
+        "bytes_sent",
+        "input_over",
+        "last_heard",
+        "left",
+        "missing",
+        "parting",
+        "writing_since",
+    )
+
     def __init__(
         self, connection: Connection, changed: Callable[[], None], path: PathSource | None
     ) -> None:

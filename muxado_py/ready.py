@@ -23,7 +23,7 @@ from .control import ControlQueue
 from .errors import ErrorCode
 from .frames import UNLIMITED
 from .scheduler import make_scheduler
-from .shares import ASSUMED_STREAMS, Shares
+from .shares import ASSUMED_STREAMS, LEAST, Shares
 
 if TYPE_CHECKING:
     from .config import Config
@@ -57,6 +57,7 @@ class Readiness:
         "control",
         "ease",
         "low_water",
+        "promised",
         "scheduler",
         "sent",
         "session_limit",
@@ -88,7 +89,9 @@ class Readiness:
         self.written = 0
         """Payload bytes that streams were given to send, less those that were taken back."""
         self._most = self.share = config.send_buffer
-        """How much of that may wait on one stream."""
+        """How much of that may wait on one stream, as of the last look."""
+        self.promised = min(LEAST, self._most)
+        """How much may in any case: until there, nobody need look."""
         self.low_water = self.share // 2
         """And how much when there is room again."""
         self._buffer = Shares(config.session_send_buffer, config.max_streams + ASSUMED_STREAMS)
@@ -150,16 +153,19 @@ class Readiness:
         self._mark_ready(stream, 0)
 
     def write(self, stream: StreamState, data: bytes) -> None:
-        """Queue ``data``; the caller looks at ``stream.unsent``, and at ``share``, to know when to stop."""
-        stream.write(data)
-        size = len(data)
-        self.written = written = self.written + size
-        if written > self._look_at:
-            self._share_out()
+        """Queue ``data``; the caller looks at ``room``, where more than ``promised`` waits, to know when to stop."""
+        size = stream.write(data)
+        self.written += size
         if self._holds:
             self.wake(stream, size)
         elif stream.credit > 0 or stream.id is None:
             self._mark_ready(stream, size)
+
+    def room(self, stream: StreamState) -> int:
+        """How much more may wait on ``stream``; below 0 if too much does."""
+        if self.written > self._look_at:
+            self._share_out()
+        return self.share - stream.unsent
 
     def _share_out(self) -> None:
         """How much may wait on one stream, where so much waits on all."""

@@ -28,15 +28,17 @@ class Sending(StreamFields):
 
     __slots__ = ()
 
-    def write(self, data: bytes) -> None:
-        """Queue ``data``; it is kept, not copied."""
+    def write(self, data: bytes) -> int:
+        """Queue ``data``, and give its length; it is kept, not copied."""
         if not self.unsent:
             self._to_go = data
         elif self._to_go_more is None:
             self._to_go_more = deque((data,))
         else:
             self._to_go_more.append(data)
-        self.unsent += len(data)
+        size = len(data)
+        self.unsent += size
+        return size
 
     def unwrite(self, nbytes: int) -> int:
         """Take back up to ``nbytes`` of the last bytes written; how many were still here."""

@@ -215,7 +215,7 @@ class Stream(ByteStream):
         if data:
             driver.connection.write(state, data)
             driver.wrote()
-        if state.unsent > driver.outgoing.share:
+        if state.unsent > driver.outgoing.promised and driver.outgoing.room(state) < 0:
             await self._until_room(len(data))
 
     async def _until_room(self, written: int) -> None:
@@ -251,8 +251,7 @@ class Stream(ByteStream):
         self._check_sendable()
         state = self._state
         whole = data if type(data) is bytes else view_of(data)
-        room = self._driver.outgoing.share - state.unsent
-        taken = min(len(whole), max(0, room))
+        taken = min(len(whole), max(0, self._driver.outgoing.room(state)))
         if taken:
             # Slicing bytes whole gives the same object; others are copied, for they may change.
             self._driver.connection.write(state, bytes(whole[:taken]))
@@ -328,11 +327,12 @@ class Stream(ByteStream):
             raise BusyResourceError("receiving from")
         try:
             while state.failure is None and self.can_half_close:
-                state.watched = True
+                driver.connection.watch(state)
                 state.reader = waiter = driver.new_waiter()
                 await waiter
         finally:
-            state.reader, state.watched = None, False
+            state.reader = None
+            driver.connection.unwatch(state)
 
     async def __aexit__(
         self,

@@ -67,6 +67,15 @@ class StreamLink(Link):
     :param path: who knows what the peer's kernel has taken, if anybody does.
     """
 
+    __slots__ = (
+        "_attributes",
+        "_early",
+        "_expecting",
+        "_resume",
+        "_transport",
+        "_wake",
+    )
+
     def __init__(
         self,
         transport: ByteStream,

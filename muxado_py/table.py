@@ -110,6 +110,7 @@ class StreamTable:
         "unaccepted",
         "unacknowledged",
         "waiting",
+        "watched",
     )
 
     def __init__(
@@ -140,6 +141,8 @@ class StreamTable:
         """Streams that the peer finished, and takes nothing on, on wires that cannot ask why."""
         self.unaccepted: Deadlines[StreamState] = Deadlines(config.accept_timeout, clock, alarm)
         """Streams of the peer that no application took, on wires that bound their time."""
+        self.watched: dict[StreamState, None] = {}
+        """Streams of which the application waits for the peer's full close, after its half close."""
         self.ledger = IdLedger(first_peer)
         self.next_id = first_local
         self.local_open = 0
@@ -253,9 +256,9 @@ class StreamTable:
         elif known:
             self.peer_live -= 1
         if self.lingering:
-            self.lingering.discard(stream)
+            self.lingering.pop(stream, 0)
         if self.draining:
-            self.draining.discard(stream)
+            self.draining.pop(stream, 0)
         if self.stalled:
             self.stalled.discard(stream)
         if stream.grown:

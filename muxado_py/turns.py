@@ -31,6 +31,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextvars import copy_context
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary, ref
 
@@ -149,7 +150,7 @@ def turns_here() -> Turns:
     soon: Callable[[Callable[[], object]], object]
     if loop is not None:
         check_here, soon = _checking(loop), loop.call_soon_threadsafe
-        due, new_waiter, time = _looking(loop, check_here), loop.create_future, loop.time
+        due, new_waiter, time = _looking(loop, check_here), loop.create_future, _clock(loop)
     else:
         from .trio_turns import (  # where trio runs it can be imported
             checking,
@@ -165,6 +166,12 @@ def turns_here() -> Turns:
         asking = _asking(backend.checkpoint_if_cancelled, backend.checkpoint)
         return Turns(*asking, new_waiter, time, check_here, soon)
     return Turns(due, backend.checkpoint, new_waiter, time, check_here, soon)
+
+
+def _clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """``loop.time``, without the call of Python around the clock that asyncio's own loops make."""
+    own = loop.time
+    return monotonic if getattr(own, "__func__", None) is asyncio.BaseEventLoop.time else own
 
 
 def _checking(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
@@ -193,20 +200,26 @@ def _looking(
     latest: Callable[[], Any] = _nobody
     state: Any = None
 
+    def forget(_task: object = None) -> None:
+        nonlocal latest, state
+        latest, state = _nobody, None
+
     def due() -> bool:
         nonlocal left, latest, state
         left -= 1
         if not left:
             left = PATIENCE
-            state = None  # nor are the scopes of one that is over kept for long
+            forget()  # nor are the scopes of one that is over kept for long
             return True
         task = find(loop)
-        if task is None or latest() is not task or state is None:
+        if latest() is not task:
             if running() is not loop:  # as check_here, without the call
                 check_here()
-            latest = ref(task)
+            # Forgotten when it is over: where no task is, none must be taken for it.
+            latest = ref(task, forget)
             state = states.get(latest)
             if state is None:  # a task of asyncio's that has entered no scope yet
+                forget()
                 return False
         scope = state.cancel_scope
         while scope is not None:
@@ -218,8 +231,9 @@ def _looking(
     return due
 
 
-def _nobody() -> None:
-    """Whose turn it was before the first call."""
+def _nobody() -> object:
+    """Whose turn it was before the first call: that of no task, and not of none either."""
+    return _nobody
 
 
 def _is_cancelled(scope: Any) -> bool:

@@ -148,7 +148,7 @@ class Upkeep:
         """
         asked = dict.fromkeys(self._stalled())
         if self._wire.traits.resets_unknown:
-            asked.update((one, None) for one in self._table.live.values() if one.watched)
+            asked.update((one, None) for one in self._table.watched if one.id in self._table.live)
         ids = sorted(stream.id or 0 for stream in asked)
         turn = bisect_right(ids, self._asked)
         for stream_id in (ids[turn:] + ids[:turn])[: self._most_asked]:

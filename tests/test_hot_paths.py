@@ -11,6 +11,7 @@ process, on asyncio and its own link; what anyio and the event loop do is not ou
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections import Counter
 from contextlib import contextmanager
@@ -133,3 +134,19 @@ async def test_bulk_per_64_kib(streams: int, limit: float) -> None:
                     senders.start_soon(bulk)
         serving.cancel_scope.cancel()
     check(calls, 8 * KIB * KIB // (64 * KIB), limit, f"64 KiB on one of {streams} streams")
+
+
+async def test_no_object_of_a_session_has_so_many_attributes_that_looking_one_up_is_slow() -> None:
+    """CPython 3.11 shares the keys of 30 attributes among a class's objects, and finds those by their place; where
+    one has more they are looked up by name each time, with every method (slots have no such end)."""
+    async with sessions_by_url() as (dialed, accepted):
+        stream = await dialed.open_stream()
+        await stream.send(b"hello")
+        await (await accepted.accept_stream()).receive()
+        many = {
+            type(one).__qualname__: len(vars(one))
+            for one in gc.get_objects()
+            if str(type(one).__module__).startswith("muxado_py")
+            and len(getattr(one, "__dict__", ())) > 30
+        }
+        assert not many
