@@ -11,8 +11,10 @@ processes grew by; the bound that they are compared with is ``Config.session_win
 endless request that nobody reads.  ``--do wait``: they ask and get no answer, which shows what a caller
 costs that holds no bytes: its tasks, its connection's objects, an app server's request.
 
-The trap.  What a process holds is not only what the session holds: an app server keeps what it has read
-from a stream and its application has not taken, and each direction of a bridge has a chunk in its hands.
+The traps.  What a process holds is not only what the session holds: an app server keeps what it has read
+from a stream and its application has not taken, and each direction of a bridge has a chunk in its hands.  And
+what an application has in its own hands is not counted here: a message of its own for each caller that does not
+read comes on top.
 """
 
 from __future__ import annotations
@@ -43,6 +45,9 @@ __all__ = ("app", "main")
 
 MIB = 2**20
 CHUNK = 64 * 1024
+MESSAGE = bytes(CHUNK)
+"""What is sent again and again.  It is one object, since what is measured is what muxado_py and the app server
+hold: an application that makes a message for each caller holds so many."""
 ANSWER = 1000
 PATIENCE = 120.0
 """Seconds within which nothing may move any more on the streams that stand still: what the kernel's
@@ -55,11 +60,11 @@ buffers take of each is megabytes."""
 async def handle(stream: muxado.Stream) -> None:
     """One stream of the library's pair; its first bytes say what is wanted."""
     async with stream:
-        wanted = await stream.receive()
+        wanted = await stream.receive(8)  # and no more, for what is read is this side's
         if wanted.startswith((b"upload", b"wait")):
             await anyio.sleep_forever()
         while wanted.startswith(b"download"):
-            await stream.send(bytes(CHUNK))
+            await stream.send(MESSAGE)
         await stream.send(bytes(ANSWER))
 
 
@@ -74,7 +79,7 @@ async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         await anyio.sleep_forever()
     await send({"type": "http.response.start", "status": 200, "headers": []})
     while scope["path"] == "/download":
-        await send({"type": "http.response.body", "body": bytes(CHUNK), "more_body": True})
+        await send({"type": "http.response.body", "body": MESSAGE, "more_body": True})
     await send({"type": "http.response.body", "body": bytes(ANSWER)})
 
 
@@ -166,7 +171,7 @@ async def stand_still(session: muxado.Session, do: str) -> None:
         stream = await session.open_stream()
         await stream.send(do.encode())
         while do == "upload":
-            await stream.send(bytes(CHUNK))
+            await stream.send(MESSAGE)
         await anyio.sleep_forever()
 
 

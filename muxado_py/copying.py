@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope, EndOfStream, Event, create_task_group, move_on_after
 
+from .in_hands import at_once, copying_both_ways
 from .layers import stop_reading_ahead
 from .stream import Stream
 
@@ -39,22 +40,12 @@ LINGER_IN_ALL = 5.0
 """Seconds after which it is closed although it goes on sending (nginx: lingering_time)."""
 
 
-MOST_AT_ONCE = 64 * 1024
-LEAST_AT_ONCE = 8 * 1024
-IN_HANDS = 8 * 1024 * 1024
-"""Bytes that all copying of a process has taken from one side and not given to the other.  They are in no window
-any more, so that a thousand sides that stand still would hold a thousand times what is read at once; it becomes
-less where there are many."""
-
-
 class Copying:
     """Copies both ways between ``a`` and ``b``, once.
 
     :param ends_with_a: take the end of file of ``a`` for its full close; for a server that never closes
         half, since a socket does not tell the two apart.
     """
-
-    _directions_in_all = 0
 
     def __init__(self, a: ByteStream, b: ByteStream, *, ends_with_a: bool = False) -> None:
         self._sides = a, b
@@ -76,14 +67,10 @@ class Copying:
         """
         for side in self._sides:
             stop_reading_ahead(side)
-        Copying._directions_in_all += 2
-        try:
-            with self._all:
-                async with create_task_group() as tasks:
-                    tasks.start_soon(self._direct, 0)
-                    tasks.start_soon(self._direct, 1)
-        finally:
-            Copying._directions_in_all -= 2
+        with copying_both_ways(), self._all:
+            async with create_task_group() as tasks:
+                tasks.start_soon(self._direct, 0)
+                tasks.start_soon(self._direct, 1)
 
     async def _direct(self, index: int) -> None:
         """One direction, and what its end means for the other."""
@@ -101,7 +88,7 @@ class Copying:
         """Copy until ``source`` ended and ``sink`` knows it; False if the rest is for the other direction."""
         while True:
             try:
-                chunk = await source.receive(self._at_once())
+                chunk = await source.receive(at_once())
             except EndOfStream:
                 chunk = b""  # which is how asyncio says it
             except Exception as exc:  # noqa: BLE001 - see the rules
@@ -112,11 +99,6 @@ class Copying:
                 await sink.send(chunk)
             except Exception as exc:  # noqa: BLE001 - EndOfStream too: this is no end of the source
                 return await self._refused(source, sink, exc)
-
-    @classmethod
-    def _at_once(cls) -> int:
-        each = IN_HANDS // cls._directions_in_all
-        return max(LEAST_AT_ONCE, min(MOST_AT_ONCE, each))
 
     async def _pass_end(self, sink: ByteStream) -> bool:
         try:

@@ -8,9 +8,13 @@ Where data comes from and goes to.  Each accepted stream becomes a :class:`.MuxT
 instance of the configured HTTP protocol class; a stream that is not ours (TLS inside a stream) goes
 through a :class:`.PumpedStream`.
 
+What is held of each.  A request that its application does not read, and an answer that its caller does not, hold a
+piece each (:mod:`~muxado_py.in_hands`), and what the application gives in one message.  uvicorn alone would hold up
+to 128 KiB of the one, and a second copy of the message for the other.
+
 The rule.  Only names of ``uvicorn`` that exist unchanged since 0.30 are used: ``Server.startup``'s
-and ``shutdown``'s parts, ``Config.http_protocol_class`` and ``lifespan_class``, and the three
-keyword arguments of a protocol.
+and ``shutdown``'s parts, ``Config.http_protocol_class`` and ``lifespan_class``, the three
+keyword arguments of a protocol, its ``flow`` and its ``cycle``.
 
 The traps.  uvicorn does nothing at all when it is cancelled, and waits for a stalled reader for
 ever; both ends are :class:`.Connections`'s.  Libraries learn of its shutdown by replacing
@@ -30,7 +34,9 @@ import anyio
 import uvicorn
 from anyio.streams.tls import TLSAttribute
 
+from ..in_hands import copying_both_ways
 from ..stream import Stream
+from ._uvicorn_pieces import InPieces, reading_in_pieces
 from .asyncio_transport import MuxTransport
 from .loading import StartupError
 from .pumped import PumpedStream
@@ -100,6 +106,8 @@ def _server(app: Any, config: Any, graceful_timeout: float) -> uvicorn.Server:
         raise StartupError(
             f"uvicorn cannot load {app!r}; logger 'uvicorn.error' has the reason"
         ) from exc
+    config.http_protocol_class = reading_in_pieces(config.http_protocol_class)
+    config.loaded_app = InPieces(config.loaded_app)
     server = uvicorn.Server(config)
     server.servers = []  # what shutdown() closes; our listener is closed already
     return server
@@ -137,6 +145,11 @@ async def _serve_stream(server: uvicorn.Server, stream: ByteStream) -> None:
         server_state=server.server_state,
         app_state=server.lifespan.state,
     )
+    with copying_both_ways():
+        await _run(protocol, stream)
+
+
+async def _run(protocol: asyncio.Protocol, stream: ByteStream) -> None:
     if isinstance(stream, Stream):
         transport = MuxTransport(stream, protocol)
         try:

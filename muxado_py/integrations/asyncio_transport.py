@@ -34,16 +34,13 @@ import anyio
 from anyio.abc import SocketAttribute
 
 from ..errors import ErrorCode
+from ..in_hands import at_once
 from .addresses import socket_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = ("MuxTransport", "NowaitStream", "open_connection")
-
-_READ_SIZE = 64 * 1024
-"""What a protocol is given at once.  asyncio's transport asks recv() for 256 KiB; a protocol that then pauses
-holds all of it, outside of the session's bound, and there may be a thousand."""
 
 _STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
@@ -174,7 +171,9 @@ class MuxTransport(transports._FlowControlMixin):
             self._on_readable()
 
     def _hand_over(self) -> bool:
-        data = self._receive(_READ_SIZE)
+        # asyncio's transport asks recv() for 256 KiB; a protocol that then pauses holds all of it, outside of
+        # the session's bound.
+        data = self._receive(at_once())
         if data is not None:
             self._call("data_received", data)
         return data is not None

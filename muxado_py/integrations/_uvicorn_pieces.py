@@ -1,0 +1,66 @@
+"""uvicorn in pieces: what it holds of requests that are not read, and of answers.
+
+What it is.  Two wrappings of what uvicorn calls and is called by.  Its protocol is told to pause when it has a piece
+of a body that its application has not asked for; what the application sends is given to it in pieces, of which it
+holds one when the transport takes no more.
+
+Why.  uvicorn pauses at more than 64 KiB of a body, and copies a whole message of an answer of unknown length.  That
+is nothing for one connection, and 128 MiB for a thousand that stand still.
+
+The trap.  Only ``receive`` and the end of the response let a paused protocol go on.  So it is paused only within a
+body of which more is to come, never within a head.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..in_hands import MOST_AT_ONCE, at_once
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    Send = Callable[[Any], Awaitable[None]]
+
+__all__ = ("InPieces", "reading_in_pieces")
+
+
+def reading_in_pieces(protocol_class: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
+    """``protocol_class``, one of uvicorn's, that holds no more of a body than a piece."""
+
+    class ReadingInPieces(protocol_class):  # type: ignore[misc, valid-type]
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            cycle = getattr(self, "cycle", None)
+            if cycle is None or cycle.response_complete or not cycle.more_body:
+                return
+            if len(cycle.body) >= at_once():
+                self.flow.pause_reading()
+
+    return ReadingInPieces
+
+
+class InPieces:
+    """An ASGI application whose long messages come to uvicorn in pieces, where there are many connections."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._app(scope, receive, _in_pieces(send) if scope["type"] == "http" else send)
+
+
+def _in_pieces(send: Send) -> Send:
+    async def send_pieces(message: Any) -> None:
+        most = at_once()
+        body = message.get("body") or b""
+        if most < MOST_AT_ONCE and len(body) > most:
+            for start in range(0, len(body) - most, most):
+                piece = bytes(body[start : start + most])
+                await send({**message, "body": piece, "more_body": True})
+            rest = len(body) % most or most
+            message = {**message, "body": bytes(body[-rest:])}
+        await send(message)
+
+    return send_pieces
