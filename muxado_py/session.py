@@ -356,7 +356,7 @@ class Session(TypedAttributeProvider):
 
         Streams still open end.  All of it is bounded by ``Config.close_timeout`` seconds, and a quarter
         of a second more for the goodbye; with a peer that takes what it is sent, and ends when we
-        do, it is over as soon as that has happened.  See :mod:`muxado_py.parting`.
+        do, it is over as soon as that has happened.  docs/how-to.md, "What closing promises", has all of it.
 
         :raises UndeliveredError: if bytes that ``send`` took did not arrive by then; or if the session
             had ended before, and with it streams with such bytes that have not raised an error.

@@ -106,6 +106,7 @@ async def test_the_how_tos_do_what_they_say(session_pair: SessionPair) -> None:
             await small.aclose()
             await names["shut_down"](dialed)
             assert dialed.closed
+            assert await names["close"](dialed) == 0
             await accepted.wait()
 
 

@@ -20,7 +20,7 @@ import click
 from click.core import ParameterSource
 
 from .. import __version__
-from .options import ADDRESS, DURATION, LINK, URL, tls_options, wire_option
+from .options import ADDRESS, DURATION, LINK, URL, dialing_tls_options, tls_options, wire_option
 
 if TYPE_CHECKING:
     from .demo.proxy import Link
@@ -54,7 +54,7 @@ def _logging_options(command: Any) -> Any:
         "max_content_width": 100,
     },
     epilog="Exit codes: 0 ended as asked, 2 wrong usage, 3 could not start, 4 connection lost for "
-    "good. Every option can be set in the environment as MUXADO_<COMMAND>_<OPTION>.",
+    "good, 128 + N ended at once by a second signal N. Every option can be set in the environment as MUXADO_<COMMAND>_<OPTION>.",
 )
 @click.version_option(__version__, prog_name="muxado")
 def muxado() -> None:
@@ -200,7 +200,7 @@ def serve(
     "--timeout-graceful-shutdown",
     type=DURATION,
     default="10s",
-    help="What callers get to finish.",
+    help="What callers get to finish, and agents to take what they left.",
 )
 @click.option(
     "--timeout-request-head",
@@ -261,7 +261,7 @@ def gateway(
 @click.option("--count", "-c", type=click.IntRange(1), default=4, help="How many pings.")
 @click.option("--interval", "-i", type=DURATION, default="1s", help="Between two pings.")
 @click.option("--json", is_flag=True, help="One JSON object on stdout.")
-@tls_options
+@dialing_tls_options
 def ping(
     url: str,
     count: int,
@@ -271,7 +271,7 @@ def ping(
     ssl_keyfile: str | None,
     ssl_ca_certs: str | None,
 ) -> None:
-    """Measure the round trip of a session with URL."""
+    """Measure the round trip of a session with URL, on the muxado wire; a muxado_py answers."""
     from . import pinging, running, tls
 
     running.configure_logging("warning")

@@ -33,6 +33,7 @@ __all__ = (
     "URL",
     "Address",
     "check_url",
+    "dialing_tls_options",
     "parse_address",
     "parse_duration",
     "parse_link",
@@ -134,19 +135,24 @@ wire_option = click.option(
 
 def tls_options(command: Callable[..., None]) -> Callable[..., None]:
     """``--ssl-*`` under uvicorn's names; see :mod:`muxado_py.cli.tls` for what each side does."""
+    return _tls_options(
+        command,
+        certfile="Certificate to show. Required to --listen on tls://.",
+        ca_certs="Authorities to trust. With --listen: peers must show a certificate of theirs.",
+    )
+
+
+def dialing_tls_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The same, for a command that never listens."""
+    return _tls_options(command, certfile="Certificate to show.", ca_certs="Authorities to trust.")
+
+
+def _tls_options(
+    command: Callable[..., None], *, certfile: str, ca_certs: str
+) -> Callable[..., None]:
     exists = click.Path(exists=True, dir_okay=False)
-    for decorate in (
-        click.option(
-            "--ssl-ca-certs",
-            type=exists,
-            help="Authorities to trust. With --listen: peers must show a certificate of theirs.",
-        ),
-        click.option("--ssl-keyfile", type=exists, help="Private key of the certificate."),
-        click.option(
-            "--ssl-certfile",
-            type=exists,
-            help="Certificate to show. Required to --listen on tls://.",
-        ),
-    ):
-        command = decorate(command)
-    return command
+    command = click.option("--ssl-ca-certs", type=exists, help=ca_certs)(command)
+    command = click.option("--ssl-keyfile", type=exists, help="Private key of the certificate.")(
+        command
+    )
+    return click.option("--ssl-certfile", type=exists, help=certfile)(command)

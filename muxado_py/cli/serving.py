@@ -173,11 +173,9 @@ def _server(app: Any, listener: SessionsListener, options: ServeOptions) -> Call
 def _uvicorn_config(app: Any, http: dict[str, Any]) -> Any:
     uvicorn = require("uvicorn", "uvicorn")
     chosen = {name: value for name, value in http.items() if name != "threads"}
-    if "reset_contextvars" in inspect.signature(uvicorn.Config).parameters:
-        chosen["reset_contextvars"] = True
     # uvicorn would believe 127.0.0.1 unasked, which a gateway on this host is for all its callers.
     chosen["proxy_headers"] = chosen["forwarded_allow_ips"] is not None
-    return uvicorn.Config(app, log_config=None, **chosen)
+    return uvicorn.Config(app, log_config=None, reset_contextvars=True, **chosen)
 
 
 def mounted(app: Any, root_path: str) -> Any:

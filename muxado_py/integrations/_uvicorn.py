@@ -12,7 +12,7 @@ What is held of each.  A request that its application does not read, and an answ
 piece each (:mod:`~muxado_py.in_hands`), and what the application gives in one message.  uvicorn alone would hold up
 to 128 KiB of the one, and a second copy of the message for the other.
 
-The rule.  Only names of ``uvicorn`` that exist unchanged since 0.30 are used: ``Server.startup``'s
+The rule.  Only names of ``uvicorn`` that have been the same for long are used: ``Server.startup``'s
 and ``shutdown``'s parts, ``Config.http_protocol_class`` and ``lifespan_class``, the three
 keyword arguments of a protocol, its ``flow`` and its ``cycle``.
 
@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import inspect
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -87,10 +86,7 @@ async def serve(
 
 def _server(app: Any, config: Any, graceful_timeout: float) -> uvicorn.Server:
     if config is None:
-        options: dict[str, Any] = {}
-        if "reset_contextvars" in inspect.signature(uvicorn.Config).parameters:
-            options["reset_contextvars"] = True
-        config = uvicorn.Config(app, log_config=None, **options)
+        config = uvicorn.Config(app, log_config=None, reset_contextvars=True)
     else:
         if not isinstance(config, uvicorn.Config):
             raise TypeError(f"uvicorn runs here and takes a uvicorn.Config, got {config!r}")
