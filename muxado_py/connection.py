@@ -92,6 +92,7 @@ class Connection:
         self.read = self._in.read
         self.finish = self._out.finish
         self.close = self._closing.close
+        self.drop = self._closing.drop
         self.reset = self._closing.reset
 
     # A. Questions.

@@ -173,16 +173,17 @@ class Driver:
             wake(waiter)
 
     def dropped(self, state: StreamState) -> None:
-        """Nobody has this stream any more, which is over and was not closed.
+        """Nobody has this stream any more, which was not closed.
 
-        The garbage collector says so, in whatever thread and in the middle of whatever: it is closed later.
+        The garbage collector says so, in whatever thread and in the middle of whatever: it is ended later.
         """
         with suppress(RuntimeError):  # there is no later in a loop that has ended
             self._soon(partial(self._end_dropped, state))
 
     def _end_dropped(self, state: StreamState) -> None:
         if not (state.released or self.over.is_set()):
-            self.connection.close(state)
+            state.reader = state.writer = None  # what they would tell, nobody can look at
+            self.connection.drop(state)
             self.changed()
 
     def stop_accepting(self) -> None:

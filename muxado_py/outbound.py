@@ -20,8 +20,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .errors import ErrorCode
 from .ready import Readiness
 from .scheduler import DEFAULT_PRIORITY
+from .state import DROPPED
 
 if TYPE_CHECKING:
     from .config import Config
@@ -148,8 +150,11 @@ class Outbound(Readiness):
             self._unopened[stream] = None
             return 0, False
         fin = stream.finishing and not stream.finished_here and nbytes == stream.unsent and not syn
-        if fin and self._traits.finish_delay and stream.finished_there:
-            fin = self._may_finish(stream, nbytes)
+        if fin:
+            if stream.failure is DROPPED:
+                return self._cut_last(stream, nbytes)
+            if self._traits.finish_delay and stream.finished_there:
+                fin = self._may_finish(stream, nbytes)
         if not (nbytes or syn or fin):
             # The session has no room for its bytes, or they were taken back since it was ready.
             if stream.sendable:
@@ -183,6 +188,18 @@ class Outbound(Readiness):
             stream.writer_waits = False
             self._events.writers(stream)
         return nbytes, more
+
+    def _cut_last(self, stream: StreamState, nbytes: int) -> tuple[int, bool]:
+        """The last bytes of a stream that nobody has any more, and the reset that ends it."""
+        out = self._pieces
+        assert stream.id is not None
+        if nbytes:
+            out.append(self._data_header(stream.id, nbytes, False))
+            stream.take(nbytes, out)
+            self.sent += nbytes
+        self.retire(stream)
+        out.append(self._wire.reset(stream.id, ErrorCode.STREAM_CANCELLED))
+        return nbytes, False
 
     def _how_long(self, stream: StreamState, nbytes: int, budget: int) -> int:
         """How many of ``nbytes`` the next frame takes.

@@ -14,11 +14,11 @@ The trap.  Callers send again on the strength of the verdict; see :mod:`~muxado_
 
 from __future__ import annotations
 
-from .errors import Failure, Retry, StreamClosedError
+from .errors import ErrorCode, Failure, Retry, StreamClosedError
 from .receiving import Receiving
 from .sending import Sending
 
-__all__ = ("StreamState",)
+__all__ = ("DROPPED", "StreamState")
 
 
 class StreamState(Sending, Receiving):
@@ -58,3 +58,7 @@ class StreamState(Sending, Receiving):
 
 
 _CLOSED = Failure(StreamClosedError, "this stream is closed", 0, False)
+DROPPED = Failure(
+    StreamClosedError, "nobody has this stream any more", ErrorCode.STREAM_CANCELLED, False
+)
+"""How a stream stands that is to be reset as soon as what was written is sent."""

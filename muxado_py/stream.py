@@ -42,8 +42,8 @@ class Stream(ByteStream):
     An ``anyio.abc.ByteStream``.  One task may send while another receives; two tasks in the same
     direction raise :exc:`~anyio.BusyResourceError`.  Every error of the stream carries ``retry``.
 
-    One that is dropped while it is open is a :exc:`ResourceWarning`, and holds its slot, on both sides, until the
-    session is over; one that had ended by itself gives it back.
+    One that is dropped while it is open is a :exc:`ResourceWarning`.  What was sent on it still goes out, within
+    ``Config.linger_timeout``; then it is reset, which gives its slot back on both sides (on smux it is closed).
     """
 
     __slots__ = ("_driver", "_sending", "_state")
@@ -58,17 +58,16 @@ class Stream(ByteStream):
             self._drop()
 
     def _drop(self) -> None:
-        """Nobody has this stream any more, and nobody ended it: it holds its slot for ever.
+        """Nobody has this stream any more, and nobody closed it: the session's loop does what is to be done.
 
-        One that is over by itself gives it back.  Of one that is open nobody knows whether what was sent is
-        the whole, and what lies unsent was taken: neither a FIN nor a reset would be right.
+        Of one that is open nobody knows whether what was sent is the whole: a FIN could be a lie.
         """
         state, driver = self._state, self._driver
         if driver.over.is_set():
             return
-        if state.failure is not None or (state.finished_here and state.finished_there):
-            driver.dropped(state)
-        else:
+        is_open = state.failure is None and not (state.finished_here and state.finished_there)
+        driver.dropped(state)  # first, for a warning may be an error
+        if is_open:
             text = f"{self!r} was dropped unclosed: close or reset it, or use it in an async with block"
             warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
 
