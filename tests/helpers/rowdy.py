@@ -245,6 +245,15 @@ class Rowdy:
         if weigh:
             check_memory(self.connection, {*self._habits}, largest=self.largest, chunk=CHUNK)
 
+    def _accept_the_rest(self) -> None:
+        """What came before an end of the peer's making can still be accepted; behind an end of ours, nothing."""
+        ended = self.connection.events.ended
+        assert ended is not None
+        while (stream := self.connection.accept()) is not None:
+            assert ended.remote, "handed off after an end of ours"
+            assert stream.failure is not None
+            self._take(stream)
+
     def end(self) -> None:
         """The session ends, the application is done with it, and nothing is left."""
         connection, source = self.connection, self._source
@@ -258,7 +267,7 @@ class Rowdy:
             else:
                 connection.terminate(CLOSED_HERE)
         assert connection.events.ended is not None
-        assert connection.accept() is None, "handed off after the end"
+        self._accept_the_rest()
         for stream in connection.events.heartbeats:
             self._take(stream)
         for stream in list(self._habits):
