@@ -1,17 +1,21 @@
 """muxado_py: thousands of prioritized, flow-controlled byte streams over one connection.
 
-The layout, in the order data flows in::
+The layout; CONTRIBUTING.md has all modules::
 
-    arguments, errors                   what is asked of a caller, and what it is told
-    frames/       bytes to operations and back, one module for each wire
-    fields, sending, receiving, state   one stream
-    table, deadlines, budgets           all streams
-    scheduler/    who writes next
-    inbound, outbound, connection       the protocol's rules, sans-IO
-    link, parting, pings, liveness, timekeeper, driver, stream, session, scope    tasks, timers and cancellation, on anyio
-    endpoints     sessions by URL
-    integrations/ servers, clients and sockets of the ecosystem
-    cli/          the ``muxado`` command
+    arguments, errors                     what is asked of a caller, and what it is told
+    frames/                               bytes to operations and back, one module for each wire
+    scheduler/                            who writes next
+    config                                every bound and time-out
+    fields, sending, receiving, state     one stream
+    aging, deadlines, table, budgets      all streams
+    outbound, endings, inbound, closing, connection    the protocol's rules, sans-IO
+    parting, link, tls, stream_link, asyncio_link      bytes between a connection and its transport, and their end
+    connected, accepting                  connections before their sessions
+    liveness, timekeeper, driver          tasks, timers and wake-ups
+    stream, listener, bridging, session, scope         what applications use, on anyio
+    addresses, endpoints                  sessions by URL
+    integrations/                         servers, clients and sockets of the ecosystem
+    cli/                                  the ``muxado`` command
 
 Nothing imports what stands below it.
 """

@@ -7,6 +7,7 @@ stands.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -209,6 +210,23 @@ def own() -> list[Import]:
 def test_every_module_has_its_place() -> None:
     parts = {part(one.source) for one in imports()} - {"", "__main__"}
     assert parts == {*CORE, *SESSION, *ECOSYSTEM}
+
+
+def test_contributing_names_every_module_in_this_order() -> None:
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text()
+    table = text.partition("| layer | modules |")[2].partition("\n\n")[0]
+    cells = [row.split("|")[2] for row in table.splitlines()[2:]]
+    named = re.findall(r"`(\w+)/?`", "".join(cells))
+    assert named == [*CORE, *SESSION, *ECOSYSTEM]
+
+
+def test_the_map_of_the_package_has_this_order() -> None:
+    assert muxado_py.__doc__ is not None
+    rows = re.findall(r"^    (\S.*?)  ", muxado_py.__doc__, re.MULTILINE)
+    named = re.findall(r"\w+", " ".join(rows))
+    places = [(*CORE, *SESSION, *ECOSYSTEM).index(name) for name in named]
+    assert places == sorted(places)
+    assert len(places) > 20
 
 
 @pytest.mark.parametrize("name", CORE)
