@@ -29,10 +29,11 @@ from anyio import (
     ClosedResourceError,
     Event,
     ResourceGuard,
+    aclose_forcefully,
     create_task_group,
     sleep,
 )
-from anyio.abc import Listener, SocketListener
+from anyio.abc import AsyncResource, Listener, SocketListener
 from anyio.streams.stapled import MultiListener
 from anyio.streams.tls import TLSListener
 
@@ -144,7 +145,20 @@ async def _accept_at(
         except (OSError, BrokenResourceError) as exc:
             await _mourn(exc)
         else:
-            tasks.start_soon(handler, accepted)
+            await _hand_over(accepted, handler, tasks)
+
+
+async def _hand_over(
+    accepted: Accepted, handler: Callable[[Accepted], Any], tasks: TaskGroup
+) -> None:
+    try:
+        tasks.start_soon(handler, accepted)
+    except BaseException:  # the group has ended, and nobody else would close this one
+        if isinstance(accepted, AsyncResource):
+            await aclose_forcefully(accepted)
+        else:  # a socket
+            cast("Any", accepted).close()
+        raise
 
 
 async def _mourn(exc: Exception) -> None:
@@ -172,6 +186,16 @@ async def _serve_again(
             await _mourn(exc)
         else:
             return
+
+
+async def _note_failure(
+    run: Callable[[], Awaitable[None]], failures: list[Exception], scope: CancelScope
+) -> None:
+    try:
+        await run()
+    except Exception as exc:  # noqa: BLE001 - raised where it was asked for
+        failures.append(exc)
+        scope.cancel()
 
 
 class Accepting(Listener[Accepted]):
@@ -203,6 +227,7 @@ class Accepting(Listener[Accepted]):
         """Start ``handler`` for each connection, in ``task_group``, until the listener is closed.
 
         :raises ~anyio.ClosedResourceError: if it was closed before.
+        :raises RuntimeError: what a ``task_group`` raises that has ended, when the next connection comes.
         """
         assert task_group is not None
         if self._closed:
@@ -212,12 +237,15 @@ class Accepting(Listener[Accepted]):
             with self._guard:
                 async with create_task_group() as acceptors:
                     self._acceptors = acceptors.cancel_scope
+                    failures: list[Exception] = []
                     for one in getattr(self._bound, "listeners", [self._bound]):
-                        accept = partial(self._accept, one)
-                        acceptors.start_soon(_accept_at, accept, handler, task_group)
+                        run = partial(_accept_at, partial(self._accept, one), handler, task_group)
+                        acceptors.start_soon(_note_failure, run, failures, acceptors.cancel_scope)
         finally:
             self._acceptors = None
             self._stopped.set()
+        if failures:
+            raise failures[0]  # itself, and no group of one
 
     async def aclose(self) -> None:
         self._closed = True

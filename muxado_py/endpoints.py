@@ -154,10 +154,11 @@ class SessionListener:
         others go on.
 
         :param task_group: where the handlers run; default one of its own.
+        :raises TypeError: if ``handler`` is no function.
+        :raises RuntimeError: what a ``task_group`` raises that has ended, when the next connection comes.
 
         Cancellation: the handlers are cancelled and their sessions closed.
         """
-
         check_function("handler", handler)
 
         async def run(accepted: object) -> None:

@@ -307,6 +307,26 @@ async def test_serving_a_listener_that_is_closed_already() -> None:
         await listener.serve(echo)
 
 
+async def test_a_task_group_that_has_ended_is_told_and_the_dialer_let_go() -> None:
+    async with create_task_group() as ended:
+        pass
+    errors: list[Exception] = []
+    async with muxado.listen("tcp://127.0.0.1:0") as listener, create_task_group() as tasks:
+
+        async def serve() -> None:
+            try:
+                await listener.serve(echo, ended)
+            except Exception as exc:  # noqa: BLE001 - looked at below
+                errors.append(exc)
+
+        tasks.start_soon(serve)
+        with anyio.fail_after(30):
+            async with muxado.connect(listener.url) as session:
+                with pytest.raises(muxado.TransportError):
+                    await session.wait()
+    assert [type(error) for error in errors] == [RuntimeError]  # no group of one
+
+
 async def test_what_a_handler_raises_ends_its_session_and_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
