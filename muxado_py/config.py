@@ -187,7 +187,7 @@ class Config:
     writable.  What has left for the kernel can no longer be prioritized.  None: leave it alone.  It need
     not follow the rate, since what is handed over at once does (:class:`muxado_py.link.FlushSize`): 16,
     32 and 64 KiB were alike at 500 Mbit/s, in throughput and in what a message waits, under cubic.  Under BBR,
-    which needs more to measure the path, it is at least 256 KiB (:mod:`muxado_py.tcp_info`)."""
+    which needs more to measure the path, it is at least 256 KiB, but not on loopback (:mod:`muxado_py.tcp_info`)."""
 
     cap_in_flight: bool = True
     """Whether bulk is held to about 1.2 times what the path carries in a round trip, so that no queue

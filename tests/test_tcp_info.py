@@ -42,8 +42,12 @@ class Controlled:
 
     family = socket.AF_INET
 
-    def __init__(self, name: bytes) -> None:
+    def __init__(self, name: bytes, peer: str = "192.0.2.1") -> None:
         self._name = name
+        self._peer = peer
+
+    def getpeername(self) -> tuple[str, int]:
+        return self._peer, 7000
 
     def getsockopt(self, level: int, option: int, size: int) -> bytes:
         assert (level, option, size) == (socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
@@ -56,6 +60,23 @@ class Controlled:
 )
 def test_bbr_needs_something_unsent(name: bytes, least: int) -> None:
     raw: Any = Controlled(name)
+    assert least_unsent(raw) == least
+
+
+@pytest.mark.parametrize(
+    ("peer", "least"),
+    [
+        ("127.0.0.1", 0),
+        ("127.8.0.1", 0),
+        ("::1", 0),
+        ("::ffff:127.0.0.1", 0),
+        ("2001:db8::1", 256 * 1024),
+        ("::ffff:192.0.2.1", 256 * 1024),
+        ("fe80::1%eth0", 256 * 1024),
+    ],
+)
+def test_bbr_needs_nothing_unsent_towards_this_machine(peer: str, least: int) -> None:
+    raw: Any = Controlled(b"bbr", peer)
     assert least_unsent(raw) == least
 
 
