@@ -30,8 +30,10 @@ from anycorn.utils import LifespanFailureError, LifespanTimeoutError
 from anycorn.worker_context import WorkerContext
 from anyio.abc import ByteStream, SocketAttribute
 
+from ..in_hands import at_once, copying_both_ways
 from .addresses import client_address, server_address
 from .loading import StartupError
+from .pieces import InPieces
 from .serving import NOTICE_TIME, Connections
 
 if TYPE_CHECKING:
@@ -64,6 +66,9 @@ async def serve(
     if config is None:
         config = Config()
         config.errorlog = logging.getLogger("anycorn.error")
+        # Pieces of a body that nobody has asked for, ten by default; and both messages of a lifespan, which must
+        # find room where the application reads neither.
+        config.max_app_queue_size = 2
     else:
         if not isinstance(config, Config):
             raise TypeError(f"anycorn runs here and takes an anycorn.Config, got {config!r}")
@@ -71,19 +76,21 @@ async def serve(
     config.shutdown_timeout = graceful_timeout
     context = WorkerContext(config.max_requests)
     state: dict[str, Any] = {}
-    wrapped = ASGIWrapper(app)
+    wrapped = ASGIWrapper(InPieces(app))
     lifespan = Lifespan(wrapped, config, state)
 
     async def serve_stream(stream: ByteStream) -> None:
         connection = _Connection(stream)
         # TCPServer asks for a SocketStream and uses nothing that _Connection lacks.
-        await TCPServer(
+        server = TCPServer(
             _Addressed(wrapped, connection),
             config,
             context,
             state.copy(),
             connection,  # type: ignore[arg-type]
-        ).run()
+        )
+        with copying_both_ways():
+            await server.run()
 
     async def finish() -> None:
         await context.terminated.set()
@@ -164,7 +171,7 @@ class _Connection(ByteStream):
         self._stream = stream
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        return await self._stream.receive(max_bytes)
+        return await self._stream.receive(min(max_bytes, at_once()))
 
     async def send(self, item: bytes) -> None:
         await self._stream.send(item)

@@ -35,9 +35,9 @@ from anyio.streams.tls import TLSAttribute
 
 from ..in_hands import copying_both_ways
 from ..stream import Stream
-from ._uvicorn_pieces import InPieces, reading_in_pieces
 from .asyncio_transport import MuxTransport
 from .loading import StartupError
+from .pieces import InPieces, reading_in_pieces
 from .pumped import PumpedStream
 from .serving import NOTICE_TIME, Connections
 

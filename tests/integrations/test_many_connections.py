@@ -10,7 +10,7 @@ import pytest
 
 from muxado_py.in_hands import LEAST_AT_ONCE, MOST_AT_ONCE, at_once, copying_both_ways
 from muxado_py.integrations import serve_asgi
-from muxado_py.integrations._uvicorn_pieces import InPieces
+from muxado_py.integrations.pieces import InPieces
 
 from .apps import serving
 
@@ -25,7 +25,6 @@ BODY = bytes(range(256)) * 800
 HEAD = b"POST / HTTP/1.1\r\nHost: app\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(
     BODY
 )
-UVLOOP_AND_ASYNCIO = [("asyncio", {}), ("asyncio", {"use_uvloop": True})]
 
 
 @pytest.fixture
@@ -46,9 +45,9 @@ def test_it_is_much_again_when_they_are_gone() -> None:
         assert at_once() == MOST_AT_ONCE
 
 
-@pytest.mark.parametrize("anyio_backend", UVLOOP_AND_ASYNCIO)
-async def test_uvicorn_holds_a_piece_of_a_body_that_is_not_asked_for(
-    session_pair: SessionPair, many: None
+@pytest.mark.parametrize("server", ["auto", "anycorn"])
+async def test_a_server_holds_a_piece_of_a_body_that_is_not_asked_for(
+    session_pair: SessionPair, many: None, server: str
 ) -> None:
     sizes: list[int] = []
     read = bytearray()
@@ -68,7 +67,7 @@ async def test_uvicorn_holds_a_piece_of_a_body_that_is_not_asked_for(
         await send({"type": "http.response.body"})
 
     async with (
-        serving(session_pair, serve_asgi, app, server="uvicorn") as (session, _),
+        serving(session_pair, serve_asgi, app, server=server) as (session, _),
         await session.open_stream() as stream,
     ):
         await stream.send(HEAD + BODY)
@@ -77,10 +76,10 @@ async def test_uvicorn_holds_a_piece_of_a_body_that_is_not_asked_for(
     assert max(sizes) < 2 * LEAST_AT_ONCE
 
 
-@pytest.mark.parametrize("anyio_backend", UVLOOP_AND_ASYNCIO)
+@pytest.mark.parametrize("server", ["auto", "anycorn"])
 @pytest.mark.parametrize("headers", [[], [(b"content-length", b"%d" % len(BODY))]])
 async def test_a_long_answer_arrives_whole(
-    session_pair: SessionPair, many: None, headers: list[tuple[bytes, bytes]]
+    session_pair: SessionPair, many: None, server: str, headers: list[tuple[bytes, bytes]]
 ) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -89,7 +88,7 @@ async def test_a_long_answer_arrives_whole(
         await send({"type": "http.response.body", "body": BODY})
 
     async with (
-        serving(session_pair, serve_asgi, app, server="uvicorn") as (session, _),
+        serving(session_pair, serve_asgi, app, server=server) as (session, _),
         await session.open_stream() as stream,
     ):
         await stream.send(b"GET / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")

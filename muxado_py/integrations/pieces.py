@@ -1,14 +1,14 @@
-"""uvicorn in pieces: what it holds of requests that are not read, and of answers.
+"""Pieces: what an app server holds of requests that are not read, and of answers.
 
-What it is.  Two wrappings of what uvicorn calls and is called by.  Its protocol is told to pause when it has a piece
-of a body that its application has not asked for; what the application sends is given to it in pieces, of which it
-holds one when the transport takes no more.
+What it is.  Wrappings of what a server calls and is called by.  uvicorn's protocol is told to pause when it has a
+piece of a body that its application has not asked for; what an application sends is given to its server in pieces, of
+which that holds one when the transport takes no more.
 
-Why.  uvicorn pauses at more than 64 KiB of a body, and copies a whole message of an answer of unknown length.  That
-is nothing for one connection, and 128 MiB for a thousand that stand still.
+Why.  uvicorn pauses at more than 64 KiB of a body, and servers copy a whole message of an answer of unknown length.
+That is nothing for one connection, and 128 MiB for a thousand that stand still.
 
-The trap.  Only ``receive`` and the end of the response let a paused protocol go on.  So it is paused only within a
-body of which more is to come, never within a head.
+The trap.  Only ``receive`` and the end of the response let a paused protocol of uvicorn's go on.  So it is paused
+only within a body of which more is to come, never within a head.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def reading_in_pieces(protocol_class: type[asyncio.Protocol]) -> type[asyncio.Pr
 
 
 class InPieces:
-    """An ASGI application whose long messages come to uvicorn in pieces, where there are many connections."""
+    """An ASGI application whose long messages come to its server in pieces, where there are many connections."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
