@@ -396,7 +396,5 @@ class Session(TypedAttributeProvider):
         """
         self._driver.check_here()
         await self._driver.closed.wait()
-        try:
+        with suppress(SessionClosedError):
             self._driver.check()
-        except SessionClosedError:
-            return
