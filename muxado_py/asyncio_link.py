@@ -331,7 +331,9 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             self._transport.writelines(pieces)
         else:
             self._transport.write(b"".join(pieces))
-        if self.writing_since is not None:
+        if self._transport.is_closing():  # the write failed, and connection_lost will say so
+            self._mute = True
+        if self._mute or self.writing_since is not None:
             self._held_pieces = pieces
             return
         now = perf_counter()

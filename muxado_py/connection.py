@@ -225,9 +225,9 @@ class Connection:
         """Streams with what was in no frame when the session ended; see :meth:`Losses.count`."""
         return self._in.losses.count(unsaid=unsaid)
 
-    def payload_of(self, frames: bytes, skip: int) -> dict[int, int]:
+    def payload_of(self, frames: bytes, skip: int, *, unsaid: bool) -> dict[int, int]:
         """What of ``frames`` of ours, from there on, is whose; see :meth:`Losses.payload_of`."""
-        return self._in.losses.payload_of(frames, skip)
+        return self._in.losses.payload_of(frames, skip, unsaid=unsaid)
 
     # C. Commands: streams.
 

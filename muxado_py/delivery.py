@@ -5,8 +5,8 @@ take and what the kernel could not get rid of; whoever closes the session raises
 
 The rules are in :mod:`~muxado_py.parting`.
 
-The trap.  After an end that was not ours the link's part is unknowable: what the transport took may
-have been read, or not, by a peer that is no more.
+The trap.  After an end that was not ours nobody knows of what the transport took: it may have been read, or
+not, by a peer that is no more.  What it did not take is lost for certain.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def undelivered(connection: Connection, link: Link) -> UndeliveredError | None:
     unnamed = sum(stream_id is None for stream_id, _ in lost)
     named = {stream_id for stream_id, _ in lost if stream_id is not None}
     missing = link.missing if ours else 0
-    if ours and link.left is not None:
-        left = connection.payload_of(*link.left)
+    if link.left is not None:
+        left = connection.payload_of(*link.left, unsaid=not ours)
         nbytes += sum(left.values())
         named.update(left)
     if not (nbytes or missing):

@@ -254,6 +254,7 @@ class Endings:
         if self._traits.reset_codes or code:
             message += f": {code_name(code)}"
         self.end_stream(stream, Failure(kind, message, code, True), refused=refused)
+        self.losses.unwanted.append(stream_id)
         if refused and code == ErrorCode.ACCEPT_QUEUE_FULL and not self.peer.is_muxado_py:
             # Go keeps a stream that it refused in its table until somebody resets it.
             self._reply_reset(stream_id, ErrorCode.STREAM_CANCELLED)

@@ -13,6 +13,7 @@ not, nor is the type that a stream may begin with.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from .state import StreamState
 
 __all__ = ("Losses",)
+
+
+MOST_UNWANTED = 1024
+"""Resets of the peer that are remembered: those that came while the last flush was under way matter."""
 
 
 class Losses:
@@ -34,10 +39,14 @@ class Losses:
         self._lead = lead
         self._unsent: dict[StreamState, int] = {}
         self._heartbeats: set[int | None] = set()
+        self._ended: dict[int | None, StreamState] = {}
+        self.unwanted: deque[int] = deque(maxlen=MOST_UNWANTED)
+        """Ids of streams that the peer reset: it wants nothing that was on its way."""
 
     def note(self, stream: StreamState, *, beats: bool) -> None:
         """``stream`` ends with the session; ``beats`` if it carries heartbeats."""
         unsent = stream.unsent
+        self._ended[stream.id] = stream
         if beats:
             self._heartbeats.add(stream.id)
         elif unsent and stream.local and stream.id is None:
@@ -56,20 +65,23 @@ class Losses:
             if not (unsaid and stream.raised)
         ]
 
-    def payload_of(self, frames: Input, skip: int) -> dict[int, int]:
+    def payload_of(self, frames: Input, skip: int, *, unsaid: bool) -> dict[int, int]:
         """How many bytes of which streams are in ``frames`` of ours, which begin with a whole one.
 
         :param skip: how many bytes at the beginning do not count.
+        :param unsaid: only of streams that have raised no error since.
         """
         tally = _Tally(self._lead)
         decoder = self._wire.decoder(cast("Receiver", tally))
         decoder.feed(frames[:skip])
         tally.found.clear()
         decoder.feed(frames[skip:])
+        said = {one.id for one in self._ended.values() if unsaid and one.raised}
+        ignored = {*self._heartbeats, *self.unwanted, *said}
         return {
             stream_id: nbytes
             for stream_id, nbytes in tally.found.items()
-            if nbytes and stream_id not in self._heartbeats
+            if nbytes and stream_id not in ignored
         }
 
 

@@ -12,7 +12,8 @@ one deadline, ``Config.close_timeout`` from the call, for all of this, in this o
 What could not be given to the transport by then, what it did not take, and what the peer's kernel did not
 acknowledge is counted, and whoever closes is told by an :exc:`~muxado_py.UndeliveredError`.  ``abort`` and
 the cancellation of a block give up, and say nothing.  If the session ended by itself, closing it counts
-what lay in streams that have raised no error since: of what the transport had taken by then nobody knows.
+what lay in streams that have raised no error since, and what the transport did not take: of what it had
+taken by then nobody knows.
 
 Why the peer's end.  A kernel that has acknowledged everything holds it for a program that may be busy for a
 second.  When that wakes up it answers, with credit if with nothing else; a closed socket answers

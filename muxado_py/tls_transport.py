@@ -337,7 +337,7 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         return protocol
 
     def is_closing(self) -> bool:
-        return self._closing
+        return self._closing or self._below.is_closing()
 
     def close(self) -> None:
         """Say that this is the end, unless that was said, and close when it has gone out."""

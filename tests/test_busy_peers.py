@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import struct
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -19,6 +21,7 @@ from .transports import tls_contexts
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
@@ -196,3 +199,34 @@ async def test_credit_that_nobody_reads_any_more_is_no_loss(scheme: str) -> None
                 got = 0
                 while got < 60_000:
                     got += len(await stream.receive())
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "unix"])
+async def test_what_a_dead_connection_does_not_take_is_told(scheme: str, tmp_path: Path) -> None:
+    """Its reset lies unnoticed in our socket when the application writes the last, closes, and leaves."""
+    config = muxado.Config(heartbeat_interval=None)
+    with listening(scheme, tmp_path) as (server, url):
+        with pytest.raises(muxado.UndeliveredError) as info:
+            async with muxado.connect(url, config=config) as session:
+                peer, _ = server.accept()
+                stream = await session.open_stream()
+                await stream.send(b"request")
+                await anyio.wait_readable(peer)
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                peer.close()  # with the request unread
+                late = await session.open_stream()
+                await late.send(b"late")
+                await late.aclose()
+        assert (info.value.nbytes, info.value.streams) == (4, 1)
+
+
+@contextmanager
+def listening(scheme: str, folder: Path) -> Iterator[tuple[socket.socket, str]]:
+    if scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(f"{folder}/socket")
+            server.listen()
+            yield server, f"unix://{folder}/socket"
+    else:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            yield server, f"tcp://127.0.0.1:{server.getsockname()[1]}"

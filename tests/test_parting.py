@@ -17,7 +17,7 @@ from muxado_py.parting import GOODBYE_WAIT
 from muxado_py.scheduler import FifoScheduler
 
 from . import virtual_time
-from .frames_seen import HELLO, PAD, data, goaway, wndinc
+from .frames_seen import HELLO, PAD, data, goaway, rst, wndinc
 from .scripted_peer import ScriptedPeer, scripted
 from .transports import Around, Recorder, Stuck, memory_transports
 
@@ -211,6 +211,29 @@ async def test_a_reset_of_what_the_transport_did_not_take_is_no_loss() -> None:
         error = await lost_by(session)
         assert (error.nbytes, error.streams) == (4, 1)
     await far.aclose()
+
+
+@pytest.mark.parametrize("resets", [False, True])
+async def test_what_the_peer_has_reset_is_no_loss_when_its_connection_dies(resets: bool) -> None:
+    near, far = memory_transports()
+    stuck = Stuck(near)
+    lost = 0
+    try:
+        async with muxado.client(stuck, CONFIG) as session:
+            assert await far.receive() == HELLO
+            stuck.hold()
+            stream = await session.open_stream()
+            await stream.send(b"on its way")
+            await stream.aclose()
+            await anyio.sleep(1)
+            if resets:
+                await far.send(rst(3, 0))
+            await far.aclose()
+            await anyio.sleep(1)
+            assert session.closed
+    except muxado.UndeliveredError as exc:
+        lost = exc.nbytes
+    assert lost == (0 if resets else 10)
 
 
 class Failing(FifoScheduler):
