@@ -97,8 +97,7 @@ class Agents:
     async def drain(self, seconds: float) -> None:
         """Close the sessions, when the agents have taken what callers have left for them.
 
-        :param seconds: what that may take where streams are still open.  What an agent did not take by then
-            is logged.
+        :param seconds: what that may take.  What an agent did not take by then is logged.
 
         Cancellation: the sessions are closed at once.
         """
@@ -106,11 +105,11 @@ class Agents:
         async def end(agent: Agent) -> None:
             session = agent.session
             try:
-                await (
-                    session.drain(seconds)
-                    if session.statistics().live_streams
-                    else session.aclose()
-                )
+                if session.statistics().live_streams:
+                    await session.drain(seconds)
+                else:  # it has taken everything; one that hangs need not be waited for
+                    with anyio.move_on_after(seconds):
+                        await session.aclose()
             except muxado.UndeliveredError as exc:
                 logger.warning("agent %s: %s", agent.name, exc)
 
