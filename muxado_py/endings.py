@@ -245,6 +245,7 @@ class Endings:
 
     def was_reset(self, stream_id: int, code: int) -> None:
         """The peer ended a stream."""
+        self.losses.unwanted.append(stream_id)
         stream = self._table.live.get(stream_id)
         if stream is None:
             return
@@ -254,7 +255,6 @@ class Endings:
         if self._traits.reset_codes or code:
             message += f": {code_name(code)}"
         self.end_stream(stream, Failure(kind, message, code, True), refused=refused)
-        self.losses.unwanted.append(stream_id)
         if refused and code == ErrorCode.ACCEPT_QUEUE_FULL and not self.peer.is_muxado_py:
             # Go keeps a stream that it refused in its table until somebody resets it.
             self._reply_reset(stream_id, ErrorCode.STREAM_CANCELLED)
