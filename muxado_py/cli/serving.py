@@ -200,6 +200,9 @@ def _anycorn_config(http: dict[str, Any]) -> Any:
     config = require("anycorn", "anycorn").Config()
     config.errorlog = logging.getLogger("anycorn.error")
     config.accesslog = logging.getLogger("anycorn.access") if http["access_log"] else None
+    config.max_app_queue_size = (
+        2  # as where no config is given; ten pieces for each caller are much
+    )
     config.keep_alive_timeout = http["timeout_keep_alive"]
     return config
 
