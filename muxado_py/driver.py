@@ -217,6 +217,11 @@ class Driver:
             await self._running.wait()
         return self._tasks
 
+    def check_unless_over(self) -> None:
+        """Refuse a close from another loop, before it does anything; what is over may be closed from anywhere."""
+        if not self.over.is_set():
+            self.check_here()
+
     async def close(self, flush_by: float, close_by: float) -> None:
         """End the session by the contract of :mod:`~muxado_py.parting`.
 

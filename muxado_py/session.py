@@ -1,10 +1,8 @@
 """Session: one instance of the protocol over one transport, for the application.
 
 What it is.  The public face: it opens and accepts streams, asks for the round trip, and ends the
-session in one of three ways.  What carries the bytes is the driver below it.
-
-The three ways.  ``drain`` finishes what is open, ``aclose`` flushes what was sent, ``abort`` does
-neither; each says goodbye.
+session in one of three ways: ``drain`` finishes what is open, ``aclose`` flushes what was sent, ``abort``
+does neither; each says goodbye.  What carries the bytes is the driver below it.
 
 The rule.  What a method here says about the wire (``NEVER_SENT``, "refused", "handed off") is a
 promise that callers retry on; the core keeps it, and nothing here may weaken it.
@@ -77,9 +75,8 @@ class Session(TypedAttributeProvider):
     :meth:`net_listener`.
 
     It belongs to the event loop, and so to the thread, that it was made in, and its streams with it.  Calls
-    from elsewhere raise a :exc:`RuntimeError`, as far as a look costs nothing: all that may wait do, the first
-    time; the calls of a stream that never wait, and those made while the session's own loop is at work, may
-    not.
+    from elsewhere raise a :exc:`RuntimeError`: all that may wait, the first time, and all that close.  The calls
+    of a stream that never wait, and those made while the session's own loop is at work, may not.
     """
 
     def __init__(self, make_link: LinkFactory, config: Config, *, is_client: bool) -> None:
@@ -366,6 +363,7 @@ class Session(TypedAttributeProvider):
         await self._close_by(current_time() + self.config.close_timeout + GOODBYE_WAIT)
 
     async def _close_by(self, time: float) -> None:
+        self._driver.check_unless_over()
         now = current_time()
         flush_by = min(now + self.config.close_timeout, time - min(GOODBYE_WAIT, (time - now) / 2))
         try:
@@ -380,6 +378,7 @@ class Session(TypedAttributeProvider):
 
     def abort(self) -> None:
         """Close without waiting: nothing more is flushed; a goodbye is still tried."""
+        self._driver.check_unless_over()
         try:
             self._take_no_more()
         finally:
