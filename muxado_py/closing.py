@@ -1,7 +1,8 @@
 """Closing: how the application ends a stream.
 
 Where data comes from and goes to.  The connection calls ``close`` and ``reset`` on the application's
-behalf, and ``drop`` when it has lost the stream; they release the stream, throw away what was not read, and queue what the peer must be told.
+behalf, and ``drop`` when it has lost the stream; they release the stream, throw away what was not read, and
+queue what the peer must be told.
 
 The rule.  What was written before a close still goes out, and what comes in after it is never kept.  What
 the peer is told depends on what its wire can say without harm: a RST, a FIN while the rest is drained,
@@ -75,21 +76,25 @@ class Closing:
 
     def drop(self, stream: StreamState) -> None:
         """Nobody has ``stream`` any more, and nobody ended it: what was written still goes out, and then a
-        reset, for nobody said that it is the whole.  Where there is no reset it is closed."""
+        reset, for nobody said that it is the whole.  Where there is no reset it is closed.
+
+        A reset withdraws what the peer has not accepted.  So one that was opened here, and on which nothing has
+        come, stays for ``Config.linger_timeout``.
+        """
         if stream.failure is not None or stream.finishing or not self._has_reset:
             self.close(stream)
-        elif not stream.unsent:
+            return
+        unanswered = stream.local and not stream.answered
+        if not (stream.unsent or unanswered):
             self.reset(stream, ErrorCode.STREAM_CANCELLED)
-        else:
-            self._table.release(stream)
-            self._in.drop_unread(stream)
-            stream.failure, stream.finishing = (
-                DROPPED,
-                True,
-            )  # in the place of the FIN goes the reset
-            self._table.lingering.add(stream)
-            if self._in.paused:
-                self._in.go_on()
+            return
+        self._table.release(stream)
+        self._in.drop_unread(stream)
+        stream.failure = DROPPED
+        stream.finishing = not unanswered  # in the place of the FIN goes the reset
+        self._table.lingering.add(stream)
+        if self._in.paused:
+            self._in.go_on()
 
     def reset(self, stream: StreamState, code: int) -> None:
         """Abort both directions; a stream whose SYN has not gone leaves no trace on the wire."""

@@ -44,6 +44,7 @@ class Stream(ByteStream):
 
     One that is dropped while it is open is a :exc:`ResourceWarning`.  What was sent on it still goes out, within
     ``Config.linger_timeout``; then it is reset, which gives its slot back on both sides (on smux it is closed).
+    Until the peer has said something on it, that time is waited for, because the peer may not have accepted it.
     """
 
     __slots__ = ("_driver", "_sending", "_state")

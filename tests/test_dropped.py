@@ -68,7 +68,8 @@ async def test_what_was_sent_arrives_and_then_no_end(session_pair: SessionPair, 
         stream = await dialed.open_stream()
         await stream.send(b"hello")
         far = await accepted.accept_stream()
-        await far.send(b"never read")
+        await far.send(b"read in part")
+        assert await stream.receive(4)
         await stream.send(part)
         with warned(1):
             del stream
@@ -125,6 +126,9 @@ async def test_thousands_are_dropped_on_one_session(
             mine, theirs = (near, far) if dropper == "opener" else (far, near)
             for one in theirs:
                 assert await one.receive()
+            if mine is near:
+                for one in mine:
+                    assert await one.receive(1)  # so it is known to be accepted
             if number % 200:
                 for one in theirs:
                     await one.aclose()
@@ -140,6 +144,24 @@ async def test_thousands_are_dropped_on_one_session(
             await until_none_live(dialed, accepted)
         assert not dialed.closed
         assert not accepted.closed
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_what_was_sent_on_one_that_nobody_accepted_yet_arrives(
+    session_pair: SessionPair, wire: str
+) -> None:
+    """A reset would withdraw the stream: it stays for ``linger_timeout``, and is given up then."""
+    async with session_pair(muxado.Config(wire=wire, linger_timeout=0.5)) as (dialed, accepted):
+        stream = await dialed.open_stream()
+        await stream.send(b"do this")
+        with warned(1):
+            del stream
+        far = await accepted.accept_stream()
+        assert await far.receive() == b"do this"
+        with fail_after(10), pytest.raises((muxado.StreamResetError, EndOfStream)):
+            await far.receive()
+        await far.aclose()
+        await until_none_live(dialed, accepted)
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -263,6 +285,8 @@ async def test_the_collector_may_find_it_in_the_middle_of_a_call(
                     stream = await dialed.open_stream()
                     await stream.send(b"x")
                     far = await accepted.accept_stream()
+                    await far.send(b"y")
+                    await stream.receive()
                     cycle: list[object] = [stream]
                     cycle.append(cycle)
                     del stream, cycle
