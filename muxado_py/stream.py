@@ -15,15 +15,22 @@ already taken.
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
-from anyio import BusyResourceError, EndOfStream, WouldBlock
+from anyio import BusyResourceError, EndOfStream
 from anyio.abc import ByteStream
 
-from .arguments import check_function, octets, view_of
-from .errors import ErrorCode, Retry, StreamClosedError, check_code, code_name
-from .turns import Callback, wake
+from .arguments import octets, view_of
+from .errors import ErrorCode
+from .stream_ends import (
+    check_refusable,
+    check_reset_code,
+    check_sendable,
+    dropped,
+    no_half_close,
+    why_no_bytes,
+)
+from .waking import call_back, giving_way, until_peer_closed, until_room, wake_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,21 +63,7 @@ class Stream(ByteStream):
 
     def __del__(self) -> None:
         if not self._state.released:
-            self._drop()
-
-    def _drop(self) -> None:
-        """Nobody has this stream any more, and nobody closed it: the session's loop does what is to be done.
-
-        Of one that is open nobody knows whether what was sent is the whole: a FIN could be a lie.
-        """
-        state, driver = self._state, self._driver
-        if driver.over.is_set():
-            return
-        is_open = state.failure is None and not (state.finished_here and state.finished_there)
-        driver.dropped(state)  # first, for a warning may be an error
-        if is_open:
-            text = f"{self!r} was dropped unclosed: close or reset it, or use it in an async with block"
-            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
+            dropped(self, self._driver, self._state)
 
     def __repr__(self) -> str:
         return f"<muxado_py.Stream {self.id}>"
@@ -136,7 +129,7 @@ class Stream(ByteStream):
             raise BusyResourceError("receiving from")
         if state.unread or state.finished_there or state.failure is not None:
             if driver.due():
-                await self._give_way()
+                await giving_way(driver, state)
         else:
             try:
                 while True:
@@ -155,14 +148,6 @@ class Stream(ByteStream):
             driver.changed()
         return data
 
-    async def _give_way(self) -> None:
-        """A checkpoint, during which nobody else may receive."""
-        self._state.reader = _GIVING_WAY
-        try:
-            await self._driver.give_way()
-        finally:
-            self._state.reader = None
-
     def receive_nowait(self, max_bytes: int = 65536) -> bytes:
         """Like ``receive``, without waiting.
 
@@ -177,13 +162,7 @@ class Stream(ByteStream):
             if driver.events.noted:
                 driver.changed()
             return data
-        if state.released and state.failure is not None:
-            raise state.error()
-        if state.finished_there:
-            raise EndOfStream
-        if state.failure is not None:
-            raise state.error()
-        raise WouldBlock
+        raise why_no_bytes(state)
 
     # Sending.
 
@@ -211,7 +190,7 @@ class Stream(ByteStream):
             finally:
                 self._sending = False
         if state.failure is not None or state.finishing:
-            self._check_sendable()
+            check_sendable(state)
         if data:
             driver.connection.write(state, data)
             driver.wrote()
@@ -219,24 +198,9 @@ class Stream(ByteStream):
             await self._until_room(len(data))
 
     async def _until_room(self, written: int) -> None:
-        """Wait until half of the buffer is free; what was ``written`` and no frame has is taken back else."""
-        state, driver = self._state, self._driver
         self._sending = True
         try:
-            while state.unsent > driver.outgoing.low_water:
-                state.writer_waits = True
-                waiter = driver.new_waiter()
-                callback, state.writer = state.writer, waiter
-                try:
-                    await waiter
-                finally:
-                    state.writer = callback
-                if state.failure is not None:
-                    raise state.error()
-        except BaseException:
-            if driver.connection.unwrite(state, written):
-                driver.changed()  # a FIN may have waited behind it
-            raise
+            await until_room(self._driver, self._state, written)
         finally:
             self._sending = False
 
@@ -248,8 +212,8 @@ class Stream(ByteStream):
         """
         if self._sending:
             raise BusyResourceError("sending to")
-        self._check_sendable()
         state = self._state
+        check_sendable(state)
         whole = data if type(data) is bytes else view_of(data)
         taken = min(len(whole), max(0, self._driver.outgoing.room(state)))
         if taken:
@@ -259,18 +223,6 @@ class Stream(ByteStream):
         if taken < len(whole):
             state.writer_waits = True
         return taken
-
-    def _check_sendable(self) -> None:
-        state = self._state
-        if state.failure is not None:
-            raise state.error()
-        if state.finishing:
-            raise StreamClosedError(
-                "send after send_eof: this direction of the stream is finished",
-                code=ErrorCode.STREAM_CLOSED,
-                # Without an id the stream is still to be sent, so "never sent" would be a lie.
-                retry=Retry.UNKNOWN if state.id is None else state.verdict(),
-            )
 
     @property
     def can_half_close(self) -> bool:
@@ -301,11 +253,8 @@ class Stream(ByteStream):
         if self._state.finishing and not self._state.released:
             return
         if not self.can_half_close:
-            raise NotImplementedError(
-                f"send_eof is unsafe on the {self._driver.config.wire} wire, whose peers can lose what "
-                "they have not read: close the stream, or set Config(half_close=True) if yours cannot"
-            )
-        self._check_sendable()
+            raise no_half_close(self._driver.config.wire)
+        check_sendable(self._state)
         self._driver.connection.finish(self._state)
         self._driver.changed()
 
@@ -322,17 +271,10 @@ class Stream(ByteStream):
 
         Cancellation: safe.
         """
-        state, driver = self._state, self._driver
-        if state.reader is not None:
+        if self._state.reader is not None:
             raise BusyResourceError("receiving from")
-        try:
-            while state.failure is None and self.can_half_close:
-                driver.connection.watch(state)
-                state.reader = waiter = driver.new_waiter()
-                await waiter
-        finally:
-            state.reader = None
-            driver.connection.unwatch(state)
+        if self.can_half_close:
+            await until_peer_closed(self._driver, self._state)
 
     async def __aexit__(
         self,
@@ -370,7 +312,7 @@ class Stream(ByteStream):
             driver.connection.close(state)
             driver.changed()
             if state.reader is not None or state.writer is not None:
-                self._wake_all()
+                wake_all(state)
 
     def reset(self, code: int = ErrorCode.STREAM_CANCELLED) -> None:
         """Abort both directions at once: unsent bytes are dropped, the peer is told ``code``.
@@ -383,12 +325,7 @@ class Stream(ByteStream):
             application was never asked (``STREAM_REFUSED``, ``ACCEPT_QUEUE_FULL``): it would send again
             what you have seen.
         """
-        check_code(code)
-        if code in (ErrorCode.STREAM_REFUSED, ErrorCode.ACCEPT_QUEUE_FULL):
-            raise ValueError(
-                f"a stream cannot be reset with {code_name(code)}: the peer takes that code for a "
-                "promise that no application saw the stream; use STREAM_CANCELLED or a code of yours"
-            )
+        check_reset_code(code)
         self._abort(code)
 
     def refuse(self) -> None:
@@ -400,27 +337,13 @@ class Stream(ByteStream):
         :raises NotImplementedError: unless the peer is a muxado_py on the muxado wire: only that believes it of
             an accepted stream.
         """
-        state = self._state
-        if (
-            state.local
-            or state.consumed
-            or state.unsent
-            or state.finishing
-            or state.credit != state.granted
-        ):
-            raise ValueError(
-                "only an accepted stream that was not used yet can be refused; reset it"
-            )
-        if not self._driver.connection.is_muxado_py:
-            raise NotImplementedError(
-                "this peer believes no refusal of an accepted stream; reset it"
-            )
+        check_refusable(self._driver.connection, self._state)
         self._abort(ErrorCode.STREAM_REFUSED)
 
     def _abort(self, code: int) -> None:
         self._driver.connection.reset(self._state, code)
         self._driver.changed()
-        self._wake_all()
+        wake_all(self._state)
 
     # Wake-ups.
 
@@ -441,31 +364,6 @@ class Stream(ByteStream):
         :raises ~anyio.BusyResourceError: if a task is receiving or sending: its wake-up has this place.
         :raises TypeError: if either is no function.
         """
-        for name, callback in (("on_readable", on_readable), ("on_writable", on_writable)):
-            if callback is not None:
-                check_function(name, callback)
-        state = self._state
-        if state.reader is _GIVING_WAY or not isinstance(state.reader, Callback | None):
-            raise BusyResourceError("receiving from")
         if self._sending:
             raise BusyResourceError("sending to")
-        state.reader = None if on_readable is None else Callback(on_readable)
-        state.writer = None if on_writable is None else Callback(on_writable)
-
-    def _wake_all(self) -> None:
-        """Whoever waits in ``send`` or ``receive`` must learn that the stream was closed here.
-
-        The core has nothing more to tell; letting go of it here spares the garbage collector.
-        """
-        state = self._state
-        for waiter in (state.reader, state.writer):
-            if waiter is not None and not isinstance(waiter, Callback):
-                wake(waiter)
-        state.reader = state.writer = None
-
-
-def _nothing() -> None:
-    """Whoever gives way finds out by itself what changed."""
-
-
-_GIVING_WAY = Callback(_nothing)
+        call_back(self._state, on_readable, on_writable)

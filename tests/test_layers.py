@@ -81,6 +81,8 @@ SESSION = (
     "timekeeper",
     "delivery",
     "driver",
+    "waking",
+    "stream_ends",
     "stream",
     "in_hands",
     "handlers",
