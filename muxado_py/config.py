@@ -155,7 +155,9 @@ class Config:
 
     write_timeout: float = 60.0
     """Seconds in which the transport must take something of what it was given, however little; where only
-    the return of ``send`` shows it (no TCP socket of Linux's below), 16 KiB."""
+    the return of ``send`` shows it (no TCP socket of Linux's below), 16 KiB.  A peer's kernel whose receive
+    buffer is full takes nothing until a good part of it is free: up to 7 s were seen at 200 KB/s and Linux's
+    default buffers, so a few seconds may end a peer that reads all the time."""
 
     probe_interval: float = 2.0
     """Seconds between zero-window probes of a blocked stream whose peer has finished sending; the
