@@ -111,7 +111,7 @@ async def test_a_drain_that_could_not_deliver_stops_no_other(
         ):
             stream = await agent.open_stream()
             await stream.send(bytes(300_000))
-            await gateway.accept_stream()  # and never read
+            unread = await gateway.accept_stream()
             tasks.start_soon(listener.serve, echo_once)
             for one in (agent, other):
                 tasks.start_soon(listener.attach, one)
@@ -120,5 +120,6 @@ async def test_a_drain_that_could_not_deliver_stops_no_other(
             assert agent.closed
             assert other.closed
             tasks.cancel_scope.cancel()
+            unread.reset()
             far.abort()
     assert "bytes of 1 streams" in caplog.text
