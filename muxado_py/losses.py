@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ("Losses",)
 
 
-MOST_UNWANTED = 1024
+MOST_UNWANTED = 256
 """Resets of the peer that are remembered: those that came while the last flush was under way matter."""
 
 

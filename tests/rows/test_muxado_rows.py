@@ -546,8 +546,8 @@ async def test_x_32_reading_never_waits_for_writing() -> None:
         transport.hold()
         unknown = b"".join(data(stream_id, b"x") for stream_id in range(1001, 1401, 2))
         await peer.say(unknown, *(data(stream_id, b"x", syn=True) for stream_id in (3, 5, 7)))
-        for _ in range(3):
-            stream = await session.accept_stream()
+        accepted = [await session.accept_stream() for _ in range(3)]
+        for stream in accepted:
             assert await stream.receive() == b"x"
             await stream.send(b"answer")
         transport.release()
