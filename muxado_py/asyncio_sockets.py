@@ -17,6 +17,7 @@ import asyncio
 import errno
 import os
 import socket
+from contextlib import suppress
 from itertools import chain, zip_longest
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
@@ -145,7 +146,10 @@ async def _connected(make: Callable[..., Any], sock: socket.socket) -> Connected
     try:
         transport, held = await make(Held, sock=sock)
     except BaseException:
-        sock.close()
+        with suppress(
+            OSError
+        ):  # uvloop before 0.22 has closed the descriptor, and does not tell the socket
+            sock.close()
         raise
     return _AsyncioConnected(transport, held)
 

@@ -6,7 +6,9 @@ take and what the kernel could not get rid of; whoever closes the session raises
 The rules are in :mod:`~muxado_py.parting`.
 
 The trap.  After an end that was not ours nobody knows of what the transport took: it may have been read, or
-not, by a peer that is no more.  What it did not take is lost for certain.
+not, by a peer that is no more.  What it did not take is lost for certain.  The same doubt is left by our own
+end where no kernel can be asked and a peer that owes its end did not give it: an answered ping bounds what
+may be lost, and nothing else does.
 """
 
 from __future__ import annotations
@@ -23,32 +25,35 @@ if TYPE_CHECKING:
 __all__ = ("undelivered",)
 
 
-def undelivered(connection: Connection, link: Link) -> UndeliveredError | None:
-    """What did not arrive of a session that is over and whose transport is closed, if anything."""
+def undelivered(connection: Connection, link: Link, arrived: int) -> UndeliveredError | None:
+    """What did not arrive of a session that is over and whose transport is closed, if anything.
+
+    :param arrived: how many bytes of its streams are known to have arrived, whatever the link knows.
+    """
     ended = connection.events.ended
     ours = ended is CLOSED_HERE
     lost = connection.lost(unsaid=not ours)
     nbytes = sum(size for _, size in lost)
     unnamed = sum(stream_id is None for stream_id, _ in lost)
     named = {stream_id for stream_id, _ in lost if stream_id is not None}
+    left = connection.payload_of(*link.left, unsaid=not ours) if link.left is not None else {}
+    nbytes += sum(left.values())
+    named.update(left)
     missing = link.missing if ours else 0
-    if link.left is not None:
-        left = connection.payload_of(*link.left, unsaid=not ours)
-        nbytes += sum(left.values())
-        named.update(left)
+    if missing is None:
+        missing = max(0, connection.payload_sent - arrived - sum(left.values()))
+        reason = "may not have arrived: the peer did not end, and nobody else can tell"
+    else:
+        reason = "were not acknowledged by the peer's kernel"
     if not (nbytes or missing):
         return None
+    unsent = f"{nbytes:,} bytes of {len(named) + unnamed:,} streams were not taken"
+    words = [unsent] * bool(nbytes) + [f"{missing:,} bytes {reason}"] * bool(missing)
     why = "" if ours or ended is None else f": {ended.message}"
     return UndeliveredError(
-        f"the session was closed before everything had arrived: {_words(nbytes, len(named) + unnamed, missing)}{why}",
+        f"the session was closed before everything had arrived: {' and '.join(words)}{why}",
         nbytes=nbytes,
         streams=len(named) + unnamed,
         unacknowledged=missing,
         remote=True,
     )
-
-
-def _words(nbytes: int, streams: int, missing: int) -> str:
-    unsent = f"{nbytes:,} bytes of {streams:,} streams were not taken" if nbytes else ""
-    waiting = f"{missing:,} bytes were not acknowledged by the peer's kernel" if missing else ""
-    return " and ".join(filter(None, (unsent, waiting)))

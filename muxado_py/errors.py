@@ -213,8 +213,9 @@ class UndeliveredError(SessionError):
 
     :ivar nbytes: how many bytes of streams were not given to the transport, or not taken by it.
     :ivar streams: of how many streams they are.
-    :ivar unacknowledged: how many bytes more the peer's kernel had not acknowledged, frames and all; 0
-        where nobody can tell.  They may arrive all the same.
+    :ivar unacknowledged: how many bytes more the peer's kernel had not acknowledged, frames and all.  Where
+        no kernel can be asked: with a muxado_py that did not end in time, how many bytes of streams had
+        left since the last ping that it answered; else 0.  They may arrive all the same.
     """
 
     nbytes: int

@@ -132,6 +132,8 @@ class Link(TypedAttributeProvider, ABC):
     __slots__ = (
         "_changed",
         "_connection",
+        "_counted",
+        "_ended_well",
         "_flush_size",
         "_flushed",
         "_kernel",
@@ -161,9 +163,12 @@ class Link(TypedAttributeProvider, ABC):
         """What is left to do once the session is over; whoever closes it sets the deadline."""
         self.left: tuple[bytes, int] | None = None
         """The last frames for a transport that did not take them all, and how many of their bytes it did."""
-        self.missing = 0
-        """How many bytes more its kernel was not told to have arrived, when it was closed."""
+        self.missing: int | None = 0
+        """How many bytes more its kernel was not told to have arrived, when it was closed; None if a peer whose
+        end was owed did not end, and nobody can ask a kernel."""
+        self._ended_well = False  # whether the peer's end came, and not a failure
         self._kernel: KernelQueue | None = None
+        self._counted = False  # whether what is missing is known already
         self._outgoing = connection.outgoing
         self._payload = 0  # how much of it had left with the last flush
         self._tail: int | None = (
@@ -266,9 +271,15 @@ class Link(TypedAttributeProvider, ABC):
 
     def _count_missing(self) -> None:
         """While the socket is there: what a close of ours may lose with it."""
-        if self._kernel is not None and self._connection.events.ended is CLOSED_HERE:
-            self.missing = self._kernel.missing(self._connection.payload_sent)
+        connection = self._connection
+        if connection.events.ended is not CLOSED_HERE:
+            return
+        if self._kernel is not None:
+            self.missing = self._kernel.missing(connection.payload_sent)
             self._kernel = None
+        elif not self._counted and connection.is_muxado_py is True and not self._ended_well:
+            self.missing = None
+        self._counted = True
 
     async def run(self, over: Event, close_timeout: float) -> None:
         """Carry bytes until ``over`` is set; then say what is left to say and close the transport.
@@ -335,6 +346,7 @@ class Link(TypedAttributeProvider, ABC):
         """The transport has nothing more to give; ``cause`` says why if it failed."""
         if not self.input_over.is_set():
             self._connection.receive_eof(cause)
+            self._ended_well = not cause
             self.input_over.set()
             self._changed()
 

@@ -24,7 +24,8 @@ Who is waited for.  A muxado_py ends when we do, and so do programs that speak m
 awaited, however long they are busy.  Those of smux need not: there the kernel is asked until everything is
 acknowledged, and the end is given a moment.  So it is where the transport cannot be shut for writing, and
 with a peer that said goodbye first: it ends without being asked.  Where nobody can ask a kernel, a transport
-that took something counts as having delivered it; there only the end of a muxado_py is awaited.
+that took something counts as having delivered it; there only the end of a muxado_py is awaited, and its
+missing by the deadline is a doubt that is told.
 
 The trap.  A FIN makes programs of Go end at once, together with the streams that they have not yet
 accepted.  They are given the moment before it that a muxado_py does not need.

@@ -17,7 +17,7 @@ from muxado_py.parting import GOODBYE_WAIT
 from muxado_py.scheduler import FifoScheduler
 
 from . import virtual_time
-from .frames_seen import HELLO, PAD, data, goaway, rst, wndinc
+from .frames_seen import HELLO, PAD, data, frame, goaway, rst, wndinc
 from .scripted_peer import ScriptedPeer, scripted
 from .transports import Around, Recorder, Stuck, memory_transports
 
@@ -321,6 +321,23 @@ async def test_the_end_of_a_muxado_py_is_awaited() -> None:
         assert not (await peer.to_the_end())[-1].body  # it can still write, and reads to the end
         await session.wait()
         assert current_time() - start == pytest.approx(3, abs=0.1)
+
+
+async def test_the_end_that_did_not_come_leaves_a_doubt_where_no_kernel_can_be_asked() -> None:
+    """What left before an answered ping has arrived; of the rest nobody knows."""
+    async with scripted(CONFIG) as (session, peer), create_task_group() as tasks:
+        await peer.say(HELLO)
+        stream = await session.open_stream()
+        await stream.send(bytes(100))
+        await peer.take(3, 100)
+        tasks.start_soon(session.ping)
+        asked = await peer.expect("PING")
+        await peer.say(frame("PING", 0, asked.body, flags=1))
+        await stream.send(bytes(7))
+        await peer.take(3, 7)
+        error = await lost_by(session)
+        assert (error.nbytes, error.unacknowledged) == (0, 7)
+        assert "7 bytes may not have arrived" in str(error)
 
 
 async def test_a_foreign_peer_has_a_moment_before_the_end() -> None:
