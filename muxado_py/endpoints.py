@@ -24,6 +24,7 @@ from anyio import (
     create_task_group,
     create_tcp_listener,
     fail_after,
+    move_on_after,
 )
 from anyio.abc import SocketAttribute, SocketListener
 
@@ -75,7 +76,7 @@ async def connect(
     :raises ValueError: if the URL is not of that form, if a context is given without ``tls://``, or
         for ``Config(wire="auto")``.
     :raises OSError: if no connection came about (``ssl.SSLError`` is one).
-    :raises TimeoutError: if that took longer than ``Config.connect_timeout``.
+    :raises TimeoutError: if that took longer than ``Config.connect_timeout``; it says what was waited for.
 
     Cancellation: the session is closed without a long flush.
     """
@@ -86,8 +87,14 @@ async def connect(
         raise ValueError(f'wire="auto" is for listen(), connect({url!r}) must name its wire')
     if ssl_context is not None and address.scheme != "tls":
         raise ValueError(f"an ssl_context needs a tls:// URL, got {url!r}")
-    with fail_after(config.connect_timeout):
-        connected = await _dial(address, config, ssl_context)
+    awaited = "connection"
+    with move_on_after(config.connect_timeout) as patience:
+        connected = await _dial(address, config)
+        if address.scheme == "tls":
+            awaited = "TLS handshake"
+            await _secure(connected, address, ssl_context)
+    if patience.cancelled_caught:
+        raise TimeoutError(f"no {awaited} with {address} in {config.connect_timeout:g} s")
     async with SessionScope(connected, config, is_client=True) as session:
         yield session
 
@@ -97,17 +104,26 @@ def _sockets() -> Sockets[Any]:
     return StreamSockets() if event_loop() is None else AsyncioSockets()
 
 
-async def _dial(address: Address, config: Config, ssl_context: ssl.SSLContext | None) -> Connected:
+async def _dial(address: Address, config: Config) -> Connected:
     sockets = _sockets()
     if address.scheme == "unix":
         return await sockets.dial_unix(address.host)
     connected = await sockets.dial_tcp(address.host, address.port)
     try:
         _prepare(connected, config)
-        if address.scheme == "tls":
-            context = ssl_context or ssl.create_default_context()
-            host, _, _ = address.host.partition("%")  # no certificate names a zone
-            await connected.secure(context, server_side=False, hostname=host)
+    except BaseException:
+        await connected.abort()
+        raise
+    return connected
+
+
+async def _secure(
+    connected: Connected, address: Address, ssl_context: ssl.SSLContext | None
+) -> None:
+    try:
+        context = ssl_context or ssl.create_default_context()
+        host, _, _ = address.host.partition("%")  # no certificate names a zone
+        await connected.secure(context, server_side=False, hostname=host)
     except BaseException as exc:
         await connected.abort()
         if isinstance(exc, ConnectionError):
@@ -115,7 +131,6 @@ async def _dial(address: Address, config: Config, ssl_context: ssl.SSLContext | 
                 f"{address} ended the connection during the TLS handshake"
             ) from exc
         raise
-    return connected
 
 
 class SessionListener:

@@ -461,7 +461,7 @@ async def test_a_server_that_is_mute_times_out() -> None:
     async with tcp, create_task_group() as tasks:
         tasks.start_soon(tcp.serve, stay)
         port = tcp.extra(SocketAttribute.local_port)
-        with fail_after(10), pytest.raises(TimeoutError):
+        with fail_after(10), pytest.raises(TimeoutError, match="no TLS handshake with tls://"):
             async with muxado.connect(f"tls://127.0.0.1:{port}", config=config):
                 pytest.fail("connected")
         tasks.cancel_scope.cancel()
