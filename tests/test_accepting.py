@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
-import resource
 import socket
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -19,6 +16,8 @@ from anyio.streams.tls import TLSListener
 
 from muxado_py import accepting
 from muxado_py.accepting import Accepting, serve_listener
+
+from .descriptors import no_descriptor_left
 
 if TYPE_CHECKING:
     import ssl
@@ -90,23 +89,6 @@ def sockets_of(listener: Any) -> Iterator[socket.socket]:
         listener = listener.listener
     for one in getattr(listener, "listeners", [listener]):
         yield one.extra(SocketAttribute.raw_socket)
-
-
-@contextmanager
-def no_descriptor_left() -> Iterator[None]:
-    """Until it is left, this process can open nothing."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = [os.dup(0)]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 16, hard))
-    try:
-        with suppress(OSError):
-            while True:
-                taken.append(os.dup(0))
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for one in taken:
-            os.close(one)
 
 
 @pytest.mark.parametrize("kind", KINDS)

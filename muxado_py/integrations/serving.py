@@ -20,6 +20,7 @@ so each is shielded, and only :meth:`Connections.drain` cancels it.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream, Listener
 
-__all__ = ("NOTICE_TIME", "Connections", "check_timeouts")
+__all__ = ("NOTICE_TIME", "Connections", "check_timeouts", "turn_away")
 
 logger = logging.getLogger("muxado.server")
 
@@ -60,6 +61,19 @@ hold it for longer."""
 
 READING_STEP = 0.02
 """Seconds between two looks whether it has."""
+
+
+async def turn_away(stream: ByteStream, cause: Exception) -> None:
+    """End a stream that cannot be served now, and of which nothing was read; its peer may send all of it again.
+
+    :param cause: for the log.
+    """
+    logger.warning("a stream is refused: %s", cause)
+    if isinstance(stream, Stream):
+        with suppress(NotImplementedError):
+            stream.refuse()
+            return
+    await abort(stream)
 
 
 class Connections:

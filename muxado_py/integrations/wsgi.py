@@ -10,8 +10,9 @@ a worker thread -> the application, in one of waitress's own.
 The rule.  Who calls, and what was called, the environ says from the addresses of the stream, as
 PEP 3333 wants it; what nobody knows is not in it.
 
-The trap.  waitress buffers 16 MiB of a response before it notices that nobody reads.  Here that is
-``outbuf_high_watermark``, which is also how late a generator learns that its client is gone.
+The traps.  waitress buffers 16 MiB of a response before it notices that nobody reads.  Here that is
+``outbuf_high_watermark``, which is also how late a generator learns that its client is gone.  And a pair is two
+file descriptors: a stream for which none are left is refused, since nobody has looked at it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .addresses import client_address, server_address
 from .extras import require
 from .forwarded import ForwardedHeaders, TrustedPeers
 from .loading import load_app
-from .serving import Connections, check_timeouts
+from .serving import Connections, check_timeouts, turn_away
 
 if TYPE_CHECKING:
     from anyio.abc import ByteStream, Listener, TaskStatus
@@ -143,7 +144,11 @@ async def _serve(
     failure: Exception | None = None
 
     async def serve_stream(stream: ByteStream) -> None:
-        ours, theirs = socket_pair()
+        try:
+            ours, theirs = socket_pair()
+        except OSError as exc:  # no file descriptor is left
+            await turn_away(stream, exc)
+            return
         attributes = stream.extra_attributes
         server.connect(theirs, Addresses(client_address(attributes), server_address(attributes)))
         await bridge(ours, stream, ends_with_a=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from anyio import to_thread
 import muxado_py as muxado
 from muxado_py.integrations import StartupError, httpx_client, serve_wsgi
 
+from ..descriptors import no_descriptor_left
 from ..transports import memory_transports
 from .apps import CHUNK, WsgiApp, serving
 
@@ -85,6 +87,27 @@ async def test_a_reader_that_stops_holds_the_application_back_and_one_that_goes_
             assert sent < 100
             assert not app.closed.is_set()
         assert await to_thread.run_sync(app.closed.wait, 10)
+
+
+@pytest.mark.parametrize(("wire", "safe"), [("muxado", True), ("yamux", False)])
+async def test_a_stream_for_which_no_descriptor_is_left_was_seen_by_nobody(
+    session_pair: SessionPair, wire: str, safe: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its peer is told so, where the wire can; and there is no traceback for each of very many."""
+
+    pair = partial(session_pair, muxado.Config(wire=wire))
+    async with serving(pair, serve_wsgi, WsgiApp()) as (session, _):
+        async with await session.open_stream() as stream:
+            with no_descriptor_left():
+                await stream.send(b"GET / HTTP/1.1\r\nHost: app\r\n\r\n")
+                with pytest.raises(muxado.StreamError) as refused:
+                    await stream.receive()
+        assert refused.value.retry.safe is safe
+        async with httpx_client(session) as client:
+            assert (await client.get("http://app/")).text == "hello"
+    (line,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "Too many open files" in line.message
+    assert line.exc_info is None
 
 
 async def test_a_request_in_flight_is_answered_when_serving_is_cancelled(
