@@ -7,9 +7,10 @@ The rule.  anycorn asks a connection for its raw socket, to learn the addresses 
 ``os.sendfile``.  A stream has no socket, so :class:`_Connection` shows one of a family for which
 anycorn does neither, and :class:`_Addressed` puts the addresses into the scope.
 
-The trap.  anycorn shields its sends: a peer that stops reading holds them through every
+The traps.  anycorn shields its sends: a peer that stops reading holds them through every
 cancellation.  Only the reset of the stream frees them, which is why :class:`.Connections` resets
-before it cancels.
+before it cancels.  And it keeps a connection for its keep-alive time although the client has left, which
+costs a socket nothing; a stream is one of ``Config.max_streams``, so :class:`_Idling` lets go of it.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from anycorn.config import Config
 from anycorn.lifespan import Lifespan
 from anycorn.tcp_server import TCPServer
 from anycorn.utils import LifespanFailureError, LifespanTimeoutError
-from anycorn.worker_context import WorkerContext
+from anycorn.worker_context import AnyioSingleTask, WorkerContext
 from anyio.abc import ByteStream, SocketAttribute
 
+from ..bridging import IO_ERRORS
 from ..in_hands import at_once, copying_both_ways
 from .addresses import client_address, server_address
 from .loading import StartupError
@@ -80,7 +82,8 @@ async def serve(
     lifespan = Lifespan(wrapped, config, state)
 
     async def serve_stream(stream: ByteStream) -> None:
-        connection = _Connection(stream)
+        idling = _Idling()
+        connection = _Connection(stream, idling)
         # TCPServer asks for a SocketStream and uses nothing that _Connection lacks.
         server = TCPServer(
             _Addressed(wrapped, connection),
@@ -89,6 +92,7 @@ async def serve(
             state.copy(),
             connection,  # type: ignore[arg-type]
         )
+        server.idle_task = idling
         with copying_both_ways():
             await server.run()
 
@@ -164,14 +168,35 @@ async def _shut_down(lifespan: Lifespan) -> None:
         logger.error("%s", exc)
 
 
+class _Idling(AnyioSingleTask):
+    """The time in which a connection may be idle, which is over when its client can ask no more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._over = False
+
+    async def restart(self, task_group: Any, action: Callable[..., Any]) -> None:
+        if not self._over:
+            await super().restart(task_group, action)
+
+    async def end(self) -> None:
+        self._over = True
+        await self.stop()
+
+
 class _Connection(ByteStream):
     """A stream that shows anycorn a socket it will not touch."""
 
-    def __init__(self, stream: ByteStream) -> None:
+    def __init__(self, stream: ByteStream, idling: _Idling) -> None:
         self._stream = stream
+        self._idling = idling
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        return await self._stream.receive(min(max_bytes, at_once()))
+        try:
+            return await self._stream.receive(min(max_bytes, at_once()))
+        except (anyio.EndOfStream, *IO_ERRORS):
+            await self._idling.end()
+            raise
 
     async def send(self, item: bytes) -> None:
         await self._stream.send(item)
