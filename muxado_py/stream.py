@@ -243,8 +243,10 @@ class Stream(ByteStream):
 
         Cancellation: the end is sent all the same.
         """
+        due = self._driver.due()  # first, for it raises in another loop
         self.send_eof_nowait()
-        await self._driver.checkpoint()
+        if due:
+            await self._driver.give_way()
 
     def send_eof_nowait(self) -> None:
         """Like ``send_eof``, without a checkpoint."""
@@ -301,8 +303,9 @@ class Stream(ByteStream):
 
         Cancellation: the stream is closed all the same.
         """
+        due = self._driver.due()  # first, for it raises in another loop
         self.close()
-        if self._driver.due():
+        if due:
             await self._driver.give_way()
 
     def close(self) -> None:

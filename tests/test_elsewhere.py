@@ -22,6 +22,8 @@ WAITING: dict[str, Callable[[muxado.Session, muxado.Stream], Awaitable[object]]]
     "accept_stream": lambda session, stream: session.accept_stream(),
     "send": lambda session, stream: stream.send(b"x"),
     "receive": lambda session, stream: stream.receive(),
+    "send_eof": lambda session, stream: stream.send_eof(),
+    "aclose of a stream": lambda session, stream: stream.aclose(),
     "ping": lambda session, stream: session.ping(),
     "wait_for_peer": lambda session, stream: session.wait_for_peer(1),
     "wait": lambda session, stream: session.wait(),
@@ -60,6 +62,7 @@ async def test_another_loop_in_another_thread_is_told(
             assert not dialed.closed
             await far.send(b"answer")
             assert await stream.receive() == b"answer"
+            await stream.send(b"more")
             await dialed.ping()
 
 

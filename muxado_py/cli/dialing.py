@@ -68,6 +68,9 @@ async def keep_connected(
         attempt = _Attempt(url, config, ssl_context)
         try:
             await attempt.run(attach, stop)
+            if stop.is_set():
+                logger.info("no longer connected to %s", url)
+                return
             cause = "the other side closed the session"
         except CONNECT_ERRORS as exc:
             if isinstance(exc, ssl.SSLCertVerificationError) and not ever_answered:
@@ -83,7 +86,10 @@ async def keep_connected(
         delay = backoff.failed()
         if max_retries is not None and backoff.failures > max_retries:
             ended = ConnectionLost if ever_answered else NotStarted
-            raise ended(f"{event} {url}: {cause}. Gave up after {backoff.failures} attempt(s).")
+            point = "" if cause.endswith("?") else "."
+            raise ended(
+                f"{event} {url}: {cause}{point} Gave up after {backoff.failures} attempt(s)."
+            )
         logger.warning("%s %s: %s; trying again in %.1f s", event, url, cause, delay)
         with anyio.move_on_after(delay):
             await stop.wait()
