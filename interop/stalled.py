@@ -318,7 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--between", choices=("library", "tunnel"), default="library")
     parser.add_argument("--do", choices=("download", "upload", "wait"), default="download")
-    parser.add_argument("--number", type=int, default=990, help="of callers that stand still")
+    parser.add_argument("--number", type=int, default=1000, help="of callers that stand still")
     parser.add_argument("--calls", type=int, default=400, help="of the live caller, each time")
     parser.add_argument("--loop", choices=("asyncio", "uvloop", "trio"), default="uvloop")
     parser.add_argument("--wire", default="muxado")

@@ -74,8 +74,8 @@ class Config:
     """Unread bytes of all streams together.  A half of it is kept for streams that come later or are
     read: each of those that may be open (``max_streams``, and what the peer takes) has an equal part of that
     half, 16 KiB with the defaults of both sides and 4 KiB at least, whatever the others hold.  The rest is
-    for who comes first, 128 full windows of 256 KiB; when half of it is used, windows shrink.  A muxado_py
-    peer is told, and waits, from the second round trip on.  With others the windows shrink as they are read,
+    for who comes first, 128 full windows of 256 KiB; when half of it is used, windows shrink; with
+    many streams sooner, for each counts with 32 KiB of memory.  A muxado_py peer is told, and waits, from the second round trip on.  With others the windows shrink as they are read,
     and the stream that holds most is reset when the sum goes over; the same with a muxado_py before that.
     On ``smux1``, which has no windows, nothing is read until the application has read, or until a stream
     that it does not read is ended (``full_timeout``)."""
@@ -96,7 +96,7 @@ class Config:
     """The largest DATA frame sent.  Beside other streams it is 16 KiB or, on a fast transport, a quarter
     of what is handed over at once, which is at most 64 KiB."""
 
-    max_streams: int = 1_000
+    max_streams: int = 1_024
     """Streams the peer may have open, each counted until this side's handler is done with it, so
     that opening and resetting wins nothing (CVE-2023-44487)."""
 
@@ -106,7 +106,7 @@ class Config:
     512 on yamux and 511 towards a muxado that is no muxado_py (both for Rust's, Go's take more).  A muxado_py
     on the muxado wire says its own limit (``max_streams``), which holds as well."""
 
-    accept_backlog: int = 1_000
+    accept_backlog: int = 1_024
     """Streams that wait for ``accept_stream``.  As many as may be open: a burst arrives in one read,
     before any handler has had a turn, and what waits is bounded by ``max_streams`` anyway."""
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = ("IN_HANDS", "LEAST_AT_ONCE", "MOST_AT_ONCE", "at_once", "copying_both_ways")
 
 MOST_AT_ONCE = 64 * 1024
-LEAST_AT_ONCE = 8 * 1024
-IN_HANDS = 8 * 1024 * 1024
-"""Bytes that all directions of a process may have in hands; a thousand with 64 KiB each would be eight times
+LEAST_AT_ONCE = 4 * 1024
+IN_HANDS = 2 * 1024 * 1024
+"""Bytes that all directions of a process may have in hands; a thousand with 64 KiB each would be sixty times
 that."""
 
 _directions = 0

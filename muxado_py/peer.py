@@ -8,7 +8,7 @@ as credit on each stream, which every implementation understands.
 The rule.  A promise only grows.  A window or a limit that shrank while bytes were on their way would
 make an honest peer a violator.
 
-Where room is short.  The session is *pressed* once a quarter of what it takes is used.  A muxado_py
+Where room is short.  The session is *pressed* once three sixteenths of what it takes are used.  A muxado_py
 divides what is left among its streams itself (:mod:`~muxado_py.shares`); it goes by the credit that it
 has, so all that was read is announced in small portions then.  With any other peer the windows are made
 smaller here, by less credit than was read: who is not read keeps 256 KiB at most, who is read slowly comes
@@ -87,7 +87,8 @@ class Peer:
         self.due = UNLIMITED
         """How many bytes must have arrived and be read or thrown away before it is worth a look."""
         # Without windows none can shrink, and the session can only be full.
-        self._pressed_at = config.session_window // (1 if assumed == UNLIMITED else 4)
+        room, shares = config.session_window, self._shares
+        self._pressed_at = room if assumed == UNLIMITED else room - shares.ease
         self.mark = self._pressed_at
         """How many must have arrived at all."""
 
@@ -198,7 +199,8 @@ class Peer:
             stream.consume(nbytes)  # there is no credit to give
             return
         if self._limit is None:
-            window = self._shares.window(window, self._session_window - self.unread)
+            free = self._session_window - self.unread
+            window = self._shares.window(window, free, len(self._table.live))
         credit = stream.dole(nbytes, window, min(window, LEAST) // 2)
         if credit and self._limit is not None:
             credit = self.tuner.credit(stream, credit)

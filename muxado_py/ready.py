@@ -130,7 +130,8 @@ class Readiness:
         free = max(0, self.session_limit - self.sent)
         if self._shares is None:
             return free
-        return self._shares.left(stream.peer_window, stream.peer_window - stream.credit, free)
+        held = stream.peer_window - stream.credit
+        return self._shares.left(stream.peer_window, held, free, len(self._table.live))
 
     def block(self, stream: StreamState) -> None:
         """``stream`` has something to send and may use no more of the session's room."""

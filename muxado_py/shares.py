@@ -5,9 +5,10 @@ ours holds unread of a peer that knows no such bound, and what waits here to be 
 same for all, and stands here.
 
 The rule.  A half of the room is *reserved*: it is the sum of the *floors*, one for each stream that may be
-open, and whatever the others hold, a stream may hold its floor.  The other half is the pool.  While most of
-it is free a stream may hold its whole window; from there on windows shrink, to the floor when the pool is
-used up.  So who comes late, or is read, goes on, and who is not read keeps what it has and gets no more.
+open, and whatever the others hold, a stream may hold its floor.  The other half is the pool.  While half of it
+is free a stream may hold its whole window; from there on windows shrink, to the floor when the pool is used up.
+What the open streams cost in memory (:data:`STREAM_COST`) counts as used: with many they shrink sooner, and
+faster.  So who comes late, or is read, goes on, and who is not read keeps what it has and gets no more.
 
 Where it is from.  Switches with one memory for all ports have had such *dynamic thresholds* for long
 (Choudhury and Hahne, 1998): a fixed part for each port wastes the memory when few are busy, and none lets
@@ -19,13 +20,17 @@ The trap.  The floor follows from how many streams there can be.  It is not made
 
 from __future__ import annotations
 
-__all__ = ("ASSUMED_STREAMS", "LEAST", "Shares")
+__all__ = ("ASSUMED_STREAMS", "LEAST", "STREAM_COST", "Shares")
 
-ASSUMED_STREAMS = 1_000
+ASSUMED_STREAMS = 1_024
 """How many streams of ours a peer is thought to take, that has not said it: our own default."""
 
 LEAST = 4 * 1024
 """Bytes: the least floor.  A stream that got less for each round trip would hardly move."""
+
+STREAM_COST = 32 * 1024
+"""Bytes of memory that an open stream costs besides those that it holds: the tasks and objects of whoever serves
+it, and the pieces in its hands."""
 
 
 class Shares:
@@ -48,16 +53,22 @@ class Shares:
     @property
     def ease(self) -> int:
         """With at least so much free no window shrinks."""
-        return self.reserve + self._shrinks
+        return self.reserve + self._shrinks * 5 // 4
 
-    def window(self, window: int, free: int) -> int:
-        """How much a stream may hold whose window is ``window``, where ``free`` bytes are left."""
+    def window(self, window: int, free: int, streams: int = 0) -> int:
+        """How much a stream may hold whose window is ``window``, where ``free`` bytes are left.
+
+        :param streams: how many are open, and cost memory.
+        """
         spare = free - self.reserve
-        if spare >= self._shrinks or window <= self.floor:
+        cost = min(streams * STREAM_COST, self._shrinks * 7 // 8)
+        # Never above ``ease``: nobody looks there, and both ends have to see a window shrink.
+        shrinks = self._shrinks + cost // 4
+        if spare >= shrinks or window <= self.floor:
             return window
-        return self.floor + (window - self.floor) * max(0, spare) // self._shrinks
+        return self.floor + (window - self.floor) * max(0, spare - cost) // (shrinks - cost)
 
-    def left(self, window: int, held: int, free: int) -> int:
+    def left(self, window: int, held: int, free: int, streams: int) -> int:
         """How much more it may take, holding ``held``: what is spare, or what its floor lacks."""
-        spare = min(self.window(window, free) - held, free - self.reserve)
+        spare = min(self.window(window, free, streams) - held, free - self.reserve)
         return max(0, min(free, max(spare, self.floor - held)))
