@@ -20,7 +20,16 @@ import click
 from click.core import ParameterSource
 
 from .. import __version__
-from .options import ADDRESS, DURATION, LINK, URL, dialing_tls_options, tls_options, wire_option
+from .options import (
+    ADDRESS,
+    DURATION,
+    LINK,
+    ROOT_PATH,
+    URL,
+    dialing_tls_options,
+    tls_options,
+    wire_option,
+)
 
 if TYPE_CHECKING:
     from .demo.proxy import Link
@@ -83,7 +92,12 @@ def muxado() -> None:
     default="auto",
     help="Whether APP has one. ASGI only, and not with --loop trio.",
 )
-@click.option("--root-path", default="", help="Path under which the application is mounted.")
+@click.option(
+    "--root-path",
+    type=ROOT_PATH,
+    default="",
+    help="Path under which the application is mounted.",
+)
 @click.option(
     "--limit-concurrency",
     type=click.IntRange(1),

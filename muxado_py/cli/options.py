@@ -30,8 +30,10 @@ __all__ = (
     "ADDRESS",
     "DURATION",
     "LINK",
+    "ROOT_PATH",
     "URL",
     "Address",
+    "check_root_path",
     "check_url",
     "dialing_tls_options",
     "parse_address",
@@ -102,6 +104,16 @@ def parse_link(text: str) -> Link | None:
     return Link(rate=float(match[1]) * _RATES[match[2]], delay=parse_duration(round_trip) / 2)
 
 
+def check_root_path(text: str) -> str:
+    """A root path, unchanged; uvicorn would take one that is not ASCII, and then answer no request.
+
+    :raises ValueError: if it is not ASCII.
+    """
+    if not text.isascii():
+        raise ValueError(f"{text!r} cannot be a root path: write one in ASCII")
+    return text
+
+
 class _Parsed(click.ParamType[Any]):
     """A click type from one of the functions above."""
 
@@ -122,6 +134,7 @@ DURATION = _Parsed("duration", parse_duration)
 URL = _Parsed("url", check_url)
 ADDRESS = _Parsed("host:port", parse_address)
 LINK = _Parsed("rate/rtt", parse_link)
+ROOT_PATH = _Parsed("text", check_root_path)
 
 
 wire_option = click.option(

@@ -84,6 +84,17 @@ def peer(handler: Callable[[muxado.Session], Awaitable[object]] | None = None) -
             "--threads is for WSGI applications only",
         ),
         (("serve", APP, "--connect", NOWHERE, "--timeout-keep-alive", "soon"), "write 250ms"),
+        (
+            (
+                "serve",
+                APP,
+                "--connect",
+                NOWHERE,
+                "--root-path",
+                "/\N{LATIN SMALL LETTER E WITH ACUTE}",
+            ),
+            "in ASCII",
+        ),
         (("gateway", "--listen", "tcp://127.0.0.1:0", "--publish", "here"), "127.0.0.1:8080"),
         (
             (
