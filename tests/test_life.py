@@ -78,6 +78,16 @@ async def test_a_connection_that_ends_without_a_frame_is_no_peer() -> None:
             await session.wait_for_peer()
 
 
+async def test_random_bytes_that_look_like_a_frame_to_be_skipped_are_no_peer() -> None:
+    """A gateway took three of four such connections for its newest agent."""
+    async with scripted() as (session, peer):
+        await peer.say(bytes.fromhex("0a0b0c d5 0e0f1011"), b"random bytes")
+        with pytest.raises(muxado.PeerTimeoutError):
+            await session.wait_for_peer(5)
+        assert session.is_muxado_py is None
+        assert not session.closed  # for who knows
+
+
 async def test_what_speaks_http_is_no_peer() -> None:
     async with scripted() as (session, peer):
         await peer.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")

@@ -89,7 +89,7 @@ class Agents:
         # Whatever comes of the ping, it ends no earlier than the peer's first frame.
         with suppress(muxado.MuxadoError):
             await agent.session.ping(math.inf)
-        if agent.session.is_muxado_py is not None:
+        if agent.session.is_muxado_py is not None and not agent.session.closed:
             agent.announced = True
             self.speak_http = False  # it may be another application
             logger.info("agent %s connected (%d in all)", agent.name, self._announced)

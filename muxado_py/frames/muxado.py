@@ -15,7 +15,7 @@ The format (ngrok/muxado-go, ``frame/common.go``), big endian::
     3 GOAWAY  id 0, body: last31 code32 debug
     others    skipped with their body, whatever flags they have
 
-A muxado_py peer is recognized by its first frame: a WNDINC for the id 0x7fffffff, which is never
+A muxado_py peer is recognized by its first frame of a known type: a WNDINC for the id 0x7fffffff, which is never
 given out, with the two spare flag bits set.  Go ignores a WNDINC for an id it does not know, the
 Rust crate do too; an RST for it would be ignored here.  Not the SYN and FIN bits: the crate
 looks at those on every type (ngrok/ngrok-rust, ``muxado/src/frame.rs``).  Only after that frame
@@ -93,12 +93,14 @@ class MuxadoDecoder(BodyDecoder):
             data = self._held + data
             self._held = b""
         receiver = self._receiver
-        if self._first and not (receiver.paused or self._recognize(data)):
-            self._held = bytes(data)
-            return
         end = len(data)
         last = end - 8
         pos = self._go_past(0, end) if self._skip else 0
+        if self._first and not receiver.paused:
+            pos = self._recognize(data, pos, end)
+            if self._first:
+                self._held = bytes(data[pos:])
+                return
         while not receiver.paused:
             if self._body:
                 if pos == end:
@@ -135,16 +137,27 @@ class MuxadoDecoder(BodyDecoder):
             pos = self._go_past(taken, end) if self._skip else taken
         self._held = bytes(data[pos:])
 
-    def _recognize(self, data: Input) -> bool:
-        """Learn from the peer's first frame what it is; False if more of it must arrive first."""
-        if len(data) < 8:
-            return False
-        if _HEADER.unpack_from(data)[1] == HELLO_ID and len(data) < len(_HELLO):
-            return False
-        self._first = False
-        self._extended = data[: len(_HELLO)] == _HELLO
-        self._receiver.recognized(self._extended)
-        return True
+    def _recognize(self, data: Input, pos: int, end: int) -> int:
+        """Learn from the peer's first frame what it is, if it is here.
+
+        One of a type that nobody begins with says nothing of its sender: noise has such, and is skipped.
+
+        Returns where the first frame begins that was not skipped.
+        """
+        while not (self._skip or self._receiver.paused) and end - pos >= 8:
+            word, stream_id = _HEADER.unpack_from(data, pos)
+            if word & 0xF0 > GOAWAY:
+                self._skip = word >> 8
+                self._receiver.noise()
+                pos = self._go_past(pos + 8, end)
+                continue
+            if stream_id == HELLO_ID and end - pos < len(_HELLO):
+                break
+            self._first = False
+            self._extended = data[pos : pos + len(_HELLO)] == _HELLO
+            self._receiver.recognized(self._extended)
+            break
+        return pos
 
     def _go_past(self, pos: int, end: int) -> int:
         """Where the uninteresting body ends, or what is here of it."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
 from muxado_py.cli.agents import Agents
+
+from ..scripted_peer import scripted
 
 if TYPE_CHECKING:
     import muxado_py as muxado
@@ -21,6 +24,7 @@ class Dying:
     """A session whose end shows in every call, as anything."""
 
     is_muxado_py = True
+    closed = False
     extra_attributes: dict[Any, Any] = {}  # noqa: RUF012
 
     def stop_accepting(self) -> None:
@@ -55,3 +59,14 @@ async def test_whatever_is_wrong_with_one_agent_the_next_is_asked(
         tasks.cancel_scope.cancel()
     with pytest.raises(ConnectionRefusedError, match="No agent"):
         await agents.dial()
+
+
+async def test_whose_first_frame_is_wrong_is_never_called_an_agent(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "muxado.cli")
+    async with scripted(is_client=False) as (session, peer):
+        await peer.say(bytes.fromhex("000003 00 00000003 000000"))
+        await Agents().serve(session)
+    assert "RST of 3 bytes" in caplog.text
+    assert "connected" not in caplog.text

@@ -228,6 +228,9 @@ class TestRows(RowChecks):
         if row.extended:
             known: list[Call] = [("recognized", True), ("credited", 0x7FFFFFFF, 0x6D787001)]
             return HELLO + data, [*known, *row.calls]
+        if data[3] >> 4 > 3:  # nobody begins so
+            first = bytes.fromhex("000004 20 00000005 00000001")
+            return first + data, [("recognized", False), ("credited", 5, 1), *row.calls]
         return data, [("recognized", False), *row.calls]
 
 
@@ -243,6 +246,19 @@ def test_malformed(frame: str, code: int, message: str) -> None:
     header_only = data[:8] + bytes(4) if data[4:8] == b"\x7f\xff\xff\xff" else data[:8]
     assert decode(WIRE, header_only)[0] == verdict
     assert decode(WIRE, data + bytes.fromhex("000001 10 00000005 78"))[0] == verdict
+
+
+@pytest.mark.parametrize("pause_every", [0, 1])
+def test_a_frame_that_nobody_begins_with_says_nothing_of_the_peer(pause_every: int) -> None:
+    """Three quarters of all random bytes are one."""
+    unknown = bytes.fromhex("000003 d7 00000009 010203")
+    opening = bytes.fromhex("000001 12 00000003 61")
+    for first, seen in ((HELLO, ("recognized", True)), (opening, ("recognized", False))):
+        data = unknown + unknown + first
+        for at in range(len(data) + 1):
+            calls, _ = decode(WIRE, data[:at], data[at:], pause_every=pause_every)
+            assert calls[:3] == [("noise",), ("noise",), seen], at
+    assert decode(WIRE, unknown) == ([("noise",)], False)
 
 
 def test_the_hello_is_recognized_only_whole_and_only_first() -> None:
