@@ -112,6 +112,11 @@ class Session(TypedAttributeProvider):
         return self._driver.connection.is_muxado_py
 
     @property
+    def heard(self) -> bool:
+        """Whether the peer has shown that it speaks this wire; :meth:`wait_for_peer` waits for that."""
+        return self._driver.connection.heard
+
+    @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """The typed attributes of the transport, TLS ones too, but no raw socket."""
         attributes: dict[Any, Callable[[], Any]] = {**self._driver.link.extra_attributes}

@@ -86,10 +86,8 @@ class Agents:
             )
 
     async def _announce(self, agent: Agent) -> None:
-        # Whatever comes of the ping, it ends no earlier than the peer's first frame.
-        with suppress(muxado.MuxadoError):
-            await agent.session.ping(math.inf)
-        if agent.session.is_muxado_py is not None and not agent.session.closed:
+        with suppress(muxado.SessionError):  # whoever waits for the session says why
+            await agent.session.wait_for_peer(math.inf)
             agent.announced = True
             self.speak_http = False  # it may be another application
             logger.info("agent %s connected (%d in all)", agent.name, self._announced)
@@ -126,7 +124,7 @@ class Agents:
         Cancellation: no stream is opened.
         """
         newest_first = [agent for agent in reversed(self._agents) if agent not in tried]
-        for agent in sorted(newest_first, key=lambda agent: agent.session.is_muxado_py is None):
+        for agent in sorted(newest_first, key=lambda agent: not agent.session.heard):
             try:
                 return await agent.session.net_dial(), agent
             except Exception as exc:  # noqa: BLE001 - it is that agent's trouble, not the caller's

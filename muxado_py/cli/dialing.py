@@ -114,15 +114,15 @@ class _Attempt:
 
     @property
     def hint(self) -> str:
-        """What to look at when a peer took the connection and ended it without a word."""
+        """What to look at when a peer took the connection and never said a word."""
         if self._since is None or self._heard:
             return ""
-        if not self._url.startswith("tls://"):
-            return " and before it said a word; does it want tls://, or another --wire?"
-        return (
-            " and before it said a word; does it want a certificate (--ssl-certfile) that it knows, "
-            "or another --wire?"
+        wants = (
+            "a certificate (--ssl-certfile) that it knows"
+            if self._url.startswith("tls://")
+            else "tls://"
         )
+        return f"; it never said a word: does it want {wants}, or another --wire?"
 
     async def run(
         self, attach: Callable[[muxado.Session], Awaitable[None]], stop: anyio.Event
@@ -133,7 +133,7 @@ class _Attempt:
                 return  # it came too late to serve anybody
             self._since = anyio.current_time()
             ended = await self._attached(session, attach)
-            self.answered = self.answered or session.is_muxado_py is not None
+            self.answered = self.answered or session.heard
             self._heard = session.statistics().bytes_received > 0
             if ended is not None:
                 raise ended

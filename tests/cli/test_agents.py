@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+import muxado_py as muxado
 from muxado_py.cli.agents import Agents
+from muxado_py.config import WIRE_NAMES
 
 from ..scripted_peer import scripted
+from ..transports import memory_transports
 
 if TYPE_CHECKING:
-    import muxado_py as muxado
-
     from ..conftest import SessionPair
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.anyio
 class Dying:
     """A session whose end shows in every call, as anything."""
 
-    is_muxado_py = True
+    heard = True
     closed = False
     extra_attributes: dict[Any, Any] = {}  # noqa: RUF012
 
@@ -33,8 +34,8 @@ class Dying:
     async def wait(self) -> None:
         await anyio.sleep_forever()
 
-    async def ping(self, timeout: float) -> float:
-        return 0.0
+    async def wait_for_peer(self, timeout: float) -> None:
+        pass
 
     async def net_dial(self) -> muxado.Stream:
         raise AttributeError("'NoneType' object has no attribute 'getsockname'")
@@ -70,3 +71,33 @@ async def test_whose_first_frame_is_wrong_is_never_called_an_agent(
         await Agents().serve(session)
     assert "RST of 3 bytes" in caplog.text
     assert "connected" not in caplog.text
+
+
+@pytest.mark.parametrize("wire", WIRE_NAMES[:-1])
+async def test_a_connection_that_never_said_a_frame_comes_last(
+    wire: str, session_pair: SessionPair, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A port scan, or a check of a balancer: it must not be given callers that an agent waits for."""
+    caplog.set_level(logging.INFO, "muxado.cli")
+    agents = Agents()
+    config = muxado.Config(wire=wire)
+    near, far = memory_transports()
+    async with (
+        far,
+        session_pair(config) as (peer, session),
+        muxado.server(near, config) as scan,
+        anyio.create_task_group() as tasks,
+    ):
+        asked = await peer.open_stream()
+        await asked.send(b"hello")
+        await (await session.accept_stream()).receive()
+        tasks.start_soon(agents.serve, session)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(agents.serve, scan)
+        await anyio.wait_all_tasks_blocked()
+        stream, agent = await agents.dial()
+        assert agent.session is session
+        stream.reset()
+        scan.abort()
+        tasks.cancel_scope.cancel()
+    assert caplog.text.count("connected") == 1

@@ -16,6 +16,7 @@ import muxado_py as muxado
 from muxado_py.cli.backoff import Backoff
 from muxado_py.cli.dialing import keep_connected
 from muxado_py.cli.running import ConnectionLost, NotStarted
+from muxado_py.config import WIRE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -121,13 +122,40 @@ async def test_a_silent_peer_is_not_called_connected(caplog: pytest.LogCaptureFi
                 tasks.start_soon(silent.serve, say_nothing)
                 port = silent.extra(SocketAttribute.local_port)
                 with pytest.raises(
-                    NotStarted, match=r"a word; does it want tls://.*--wire\? Gave up"
+                    NotStarted, match=r"never said a word: does it want tls://.*--wire\? Gave up"
                 ):
                     await keep(f"tcp://127.0.0.1:{port}", recognize_timeout=0.1)()
                 tasks.cancel_scope.cancel()
     finally:
         logging.getLogger("muxado.cli").removeHandler(watch)
     assert "connected to" not in caplog.text
+
+
+@pytest.mark.parametrize("wire", WIRE_NAMES[:-1])
+async def test_what_said_no_frame_was_never_connected_on_any_wire(wire: str) -> None:
+    """A web server, say, which ends the connection."""
+
+    async def hang_up(transport: anyio.abc.SocketStream) -> None:
+        await transport.aclose()
+
+    with anyio.fail_after(20):
+        async with (
+            await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(listener.serve, hang_up)
+            port = listener.extra(SocketAttribute.local_port)
+            with pytest.raises(NotStarted, match="cannot connect to"):
+                await keep_connected(
+                    f"tcp://127.0.0.1:{port}",
+                    wait,
+                    stop=anyio.Event(),
+                    config=muxado.Config(wire=wire),
+                    ssl_context=None,
+                    backoff=Backoff(first=0.01),
+                    max_retries=0,
+                )
+            tasks.cancel_scope.cancel()
 
 
 async def test_who_is_stopping_dials_no_more(caplog: pytest.LogCaptureFixture) -> None:
