@@ -224,6 +224,7 @@ async def test_a_write_that_makes_no_progress_ends_the_session() -> None:
     stuck = Stuck(near)
     async with muxado.client(stuck, Config(heartbeat_interval=None)) as session:
         await far.receive()
+        await anyio.sleep(1)  # a flush that began at the same moment as the last is taken for that
         stuck.hold()
         start = current_time()
         stream = await session.open_stream()
@@ -677,3 +678,4 @@ async def test_closing_does_not_wait_for_what_can_be_sent_no_more() -> None:
         with pytest.raises(muxado.SessionClosedError):
             await other.receive()
         assert current_time() - start < 1
+        await peer.to_the_end()
