@@ -456,7 +456,7 @@ async def test_a_server_that_is_mute_times_out() -> None:
         async with stream:
             await anyio.sleep_forever()
 
-    config = muxado.Config(connect_timeout=0.05)
+    config = muxado.Config(connect_timeout=0.5)
     tcp = await anyio.create_tcp_listener(local_host="127.0.0.1")
     async with tcp, create_task_group() as tasks:
         tasks.start_soon(tcp.serve, stay)
