@@ -16,7 +16,7 @@ program configured otherwise must be matched here, or one side overruns the othe
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from .frames import AUTO, UNLIMITED, WIRES
 from .scheduler import make_scheduler
@@ -34,6 +34,12 @@ WIRE_NAMES = (*WIRES, AUTO)
 KIB = 1024
 MIB = 1024 * KIB
 MAX_WINDOW = 2**31 - 1
+
+
+class _Path(Protocol):
+    """What ``pathlib`` has, and others."""
+
+    def __fspath__(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +208,12 @@ class Config:
     asyncio or uvloop.  A tenth of a millisecond is for peers on the same machine or in the same rack, where
     a message there and back is two to three times as quick by it.  See :mod:`muxado_py.vigil`."""
 
+    frame_log: str | _Path | TextIO | Callable[[dict[str, Any]], object] | None = None
+    """Where to write down each frame that is sent and received, for debugging, as lines of JSON: a path, to
+    which they are appended; a text file; or a function, which is called with a dict for each and must neither
+    wait nor use the session.  Sizes are written, never payload.  None: where the environment
+    variable ``MUXADO_FRAME_LOG`` has a path, there, else nowhere.  See :mod:`muxado_py.frame_log`."""
+
     def __post_init__(self) -> None:
         if self.wire not in WIRE_NAMES:
             raise ValueError(f"wire must be one of {', '.join(WIRE_NAMES)}, got {self.wire!r}")
@@ -219,6 +231,7 @@ class Config:
                 what = "an int" if whole else "a number"
                 raise ValueError(f"{name} must be {what} from {low} to {high}, got {value!r}")
         self._check_windows()
+        self._check_frame_log()
 
     def with_wire(self, wire: str) -> Config:
         """These settings for another wire, whose initial window they take if it has one."""
@@ -247,6 +260,16 @@ class Config:
             raise ValueError(
                 f"initial_window must be at least {_TYPE_SIZE} with typed_streams, for the type of a "
                 f"stream to arrive; got {self.initial_window}"
+            )
+
+    def _check_frame_log(self) -> None:
+        log = self.frame_log
+        is_path = hasattr(log, "__fspath__") or (isinstance(log, str) and log)
+        is_text = hasattr(log, "write") and hasattr(log, "encoding")  # which no binary file has
+        if not (log is None or is_path or is_text or callable(log)):
+            raise ValueError(
+                "frame_log must be a path, a file open for writing text or a function that takes a "
+                f"dict, got {log!r}"
             )
 
 

@@ -41,6 +41,7 @@ from .errors import (
 )
 from .events import Events
 from .frames import HEAD, WIRES, mistaken
+from .frames.reporting import Reporting, SentFrames
 from .inbound import Inbound
 from .outbound import Outbound
 from .scheduler import DEFAULT_PRIORITY, check_priority
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .frames import Traits
+    from .frames.reporting import Report
     from .scheduler import Priority
     from .state import StreamState
 
@@ -81,6 +83,7 @@ class Connection:
         self._in = Inbound(wire, self._table, self._out, self.events, config, clock)
         self._closing = Closing(wire, self._table, self._out, self._in, self.events)
         self.upkeep = Upkeep(wire, self._table, self._out, self._in, self._closing, config)
+        self._cut = self._out.data_to_send
         self._head: bytes | None = b""  # the peer's first bytes, until they tell its wire
         self._out.control.frame(wire.hello())
         # The commands and questions of every message and stream, without a step between.
@@ -94,6 +97,11 @@ class Connection:
         self.close = self._closing.close
         self.drop = self._closing.drop
         self.reset = self._closing.reset
+
+    def log_frames(self, report: Report) -> None:
+        """Call ``report`` with what each frame says, sent and received; before the first byte."""
+        self._in.decode_through(Reporting(report, "received", self._in))
+        self._cut = SentFrames(self._wire, report, self._cut).cut
 
     # A. Questions.
 
@@ -348,7 +356,7 @@ class Connection:
 
     def data_to_send(self, budget: int) -> list[bytes | memoryview]:
         """The next frames, in pieces; see :meth:`Outbound.data_to_send`."""
-        out = self._out.data_to_send(budget)
+        out = self._cut(budget)
         if self._in.paused:
             self._in.go_on()
         if self.events.go_away is not None:

@@ -28,6 +28,7 @@ from anyio.abc import SocketAttribute
 from .connection import CLOSED_HERE, Connection
 from .delivery import undelivered
 from .errors import ErrorCode, Retry, StreamClosedError
+from .frame_log import frame_log
 from .parting import GOODBYE_WAIT
 from .pings import Pings
 from .timekeeper import Timekeeper
@@ -68,6 +69,9 @@ class Driver:
         )
         self.stream_attributes = _addresses(self.link)
         """What a stream knows of the transport: its addresses."""
+        self._frame_log = frame_log(
+            self.connection, config, self.stream_attributes, is_client=is_client
+        )
         self.over = Event()
         """Set when the session is over."""
         self.closed = Event()
@@ -352,7 +356,7 @@ class Driver:
 
     async def run(self) -> None:
         """Drive the session until it is over and its transport is closed; shielded."""
-        with CancelScope(shield=True):
+        with CancelScope(shield=True), self._frame_log:
             try:
                 async with create_task_group() as tasks:
                     self._tasks = tasks

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .events import Events
-    from .frames import Wire
+    from .frames import Receiver, Wire
     from .outbound import Outbound
     from .state import StreamState
     from .table import StreamTable
@@ -65,7 +65,11 @@ class Inbound(Arrivals):
         self._session_window = config.session_window
         self._overflowing = Overflow(table, config.full_timeout)
         self._max_tiny = max(1024, config.stream_window // 4)
-        self._decoder = wire.decoder(self)
+        self.decode_through(self)
+
+    def decode_through(self, receiver: Receiver) -> None:
+        """Let the decoder call ``receiver``, which hands all on to here; before the first byte."""
+        self._decoder = self._wire.decoder(receiver)
         self.receive = self._decoder.feed
         """Called with what the transport received."""
 

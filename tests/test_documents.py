@@ -110,6 +110,20 @@ async def test_the_how_tos_do_what_they_say(session_pair: SessionPair) -> None:
             await accepted.wait()
 
 
+async def test_what_came_is_told_by_the_frame_log(session_pair: SessionPair) -> None:
+    names = executed("docs/how-to.md")
+    received = names["Received"]()
+    async with (
+        session_pair(names["watched"](received), muxado.Config()) as (dialed, accepted),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(names["serve"], accepted)
+        assert await names["call"](dialed, b"question") == b"QUESTION"
+        assert received.sizes == {3: 8}
+        assert not received.resets
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_call_that_was_refused_is_sent_again(session_pair: SessionPair) -> None:
     names = executed("docs/how-to.md")
     config = muxado.Config(accept_backlog=1)

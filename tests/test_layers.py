@@ -80,6 +80,7 @@ SESSION = (
     "liveness",
     "timekeeper",
     "delivery",
+    "frame_log",
     "driver",
     "waking",
     "stream_ends",

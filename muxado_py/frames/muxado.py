@@ -142,7 +142,7 @@ class MuxadoDecoder(BodyDecoder):
 
         One of a type that nobody begins with says nothing of its sender: noise has such, and is skipped.
 
-        Returns where the first frame begins that was not skipped.
+        Returns where the next frame begins, behind those that were skipped and the hello.
         """
         while not (self._skip or self._receiver.paused) and end - pos >= 8:
             word, stream_id = _HEADER.unpack_from(data, pos)
@@ -156,7 +156,7 @@ class MuxadoDecoder(BodyDecoder):
             self._first = False
             self._extended = data[pos : pos + len(_HELLO)] == _HELLO
             self._receiver.recognized(self._extended)
-            break
+            return pos + len(_HELLO) if self._extended else pos  # it is no credit for anything
         return pos
 
     def _go_past(self, pos: int, end: int) -> int:

@@ -113,8 +113,9 @@ class Setting:
 class Receiver(Protocol):
     """What a decoder calls, in the order of the wire.  No method raises on what a peer sent."""
 
-    paused: bool
-    """While True the decoder keeps what it has and decodes no further frame."""
+    @property
+    def paused(self) -> bool:
+        """While True the decoder keeps what it has and decodes no further frame."""
 
     def opened(self, stream_id: int, stream_type: int | None = None) -> None:
         """The peer opened a stream; the type is given where the SYN has one."""
