@@ -193,7 +193,7 @@ class Config:
     notsent_lowat: int | None = 16 * KIB
     """Bytes the kernel may hold unsent (TCP_NOTSENT_LOWAT) before the transport counts as not
     writable.  What has left for the kernel can no longer be prioritized.  None: leave it alone.  It need
-    not follow the rate, since what is handed over at once does (:class:`muxado_py.link.FlushSize`): 16,
+    not follow the rate, since what is handed over at once does (:class:`muxado_py.flush_size.FlushSize`): 16,
     32 and 64 KiB were alike at 500 Mbit/s, in throughput and in what a message waits, under cubic.  Under BBR,
     which needs more to measure the path, it is at least 256 KiB, but not on loopback (:mod:`muxado_py.tcp_info`)."""
 

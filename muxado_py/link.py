@@ -39,6 +39,7 @@ from anyio.abc import SocketAttribute
 from .connection import CLOSED_HERE
 from .endings import CLOSED_BY_PEER
 from .errors import escaped
+from .flush_size import FlushSize
 from .kernel_queue import KernelQueue
 from .parting import GOODBYE_WAIT, part, part_in_fault
 
@@ -52,74 +53,13 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .flight import PathSource
 
-__all__ = ("FlushSize", "Link", "LinkFactory", "describe")
+__all__ = ("Link", "LinkFactory", "describe")
 
 logger = logging.getLogger("muxado.link")
-
-FIRST_FLUSH = 16 * 1024
-LEAST_FLUSH = 4 * 1024
-MOST_FLUSH = 256 * 1024
-"""Bytes handed to the transport at once: before its rate is known, and at least and at most.  On loopback
-256 KiB is where throughput goes flat."""
-
-FLUSH_TIME = 0.001
-"""Seconds that a flush takes the transport, about: what waits behind it waits as long."""
-
-SPAN = 16
-"""How many flushes, or how long in flushes, the transport is looked at before their size is changed."""
-
-STRIDE = 4
-"""How many times longer a flush may be than those of the span before."""
 
 REFILL_STEP = 0.01
 """Seconds that go by before the core's budgets are refilled: a token or two, not worth a look at
 each of them for every read."""
-
-
-class FlushSize:
-    """How much to hand over at once: what the transport takes in a millisecond.
-
-    A single flush does not tell.  A kernel with room for it takes it at once, whatever the path carries:
-    sizes that doubled after each of these stood at 32 KiB on 50 Mbit/s, which is 5 ms.  And where the
-    loop is busy between two flushes, each has to last for that time as well: a path that waits for us
-    takes small flushes as quickly as it takes long ones.
-
-    :param most: bytes, however quick it is.
-    """
-
-    __slots__ = ("_flushes", "_held", "_most", "_since", "now")
-
-    def __init__(self, most: int = MOST_FLUSH) -> None:
-        self.now = FIRST_FLUSH
-        self._most = most
-        self._since: float | None = None  # when the span began
-        self._flushes = 0  # in it
-        self._held = 0.0  # seconds in which the transport had not yet taken a flush
-
-    def taken(self, nbytes: int, began: float, ended: float) -> None:
-        """The transport was given ``nbytes`` at one time, and had taken them at the other."""
-        if nbytes < self.now:  # there was no more to give
-            self._since = None
-            return
-        if self._since is None:
-            self._begin(began)
-        assert self._since is not None
-        self._flushes += 1
-        self._held += ended - began
-        seconds = ended - self._since
-        if self._flushes == SPAN or seconds > SPAN * FLUSH_TIME:
-            self._adapt(seconds)
-            self._begin(ended)
-
-    def _begin(self, now: float) -> None:
-        self._since = now
-        self._flushes = 0
-        self._held = 0.0
-
-    def _adapt(self, seconds: float) -> None:
-        wanted = FLUSH_TIME * self._flushes + seconds - self._held
-        longer = STRIDE if wanted >= STRIDE * self._held else wanted / self._held
-        self.now = int(max(LEAST_FLUSH, min(longer * self.now, self._most)))
 
 
 class Link(TypedAttributeProvider, ABC):

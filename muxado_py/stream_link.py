@@ -17,7 +17,8 @@ from anyio import EndOfStream, Event, aclose_forcefully, current_time, move_on_a
 from anyio.lowlevel import checkpoint
 
 from .attributes import remembered
-from .link import FlushSize, Link, describe
+from .flush_size import FlushSize
+from .link import Link, describe
 from .parting import GOODBYE_WAIT
 from .tls_stream import TLSByteStream
 

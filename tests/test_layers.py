@@ -60,6 +60,7 @@ SESSION = (
     "kernel_queue",
     "vigil",
     "parting",
+    "flush_size",
     "link",
     "attributes",
     "tls",
