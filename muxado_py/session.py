@@ -2,13 +2,10 @@
 
 What it is.  The public face: it opens and accepts streams, asks for the round trip, and ends the
 session in one of three ways: ``drain`` finishes what is open, ``aclose`` flushes what was sent, ``abort``
-does neither; each says goodbye.  What carries the bytes is the driver below it.
+does neither; each says goodbye (:mod:`~muxado_py.session_ends`).  What carries the bytes is the driver below it.
 
 The rule.  What a method here says about the wire (``NEVER_SENT``, "refused", "handed off") is a
 promise that callers retry on; the core keeps it, and nothing here may weaken it.
-
-The trap.  A task that ends a session may be cancelled while it waits for the flush.  The session
-must be over all the same, or the scope that made it would wait for ever.
 """
 
 from __future__ import annotations
@@ -16,24 +13,15 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anyio import CancelScope, TypedAttributeProvider, current_time, move_on_after
+from anyio import TypedAttributeProvider, move_on_after
 from anyio.abc import SocketAttribute
 
 from .arguments import check_seconds, check_whole, octets
 from .bridging import abort, bridge, socket_pair
-from .connection import CLOSED_HERE
 from .driver import Driver
-from .errors import (
-    ErrorCode,
-    Failure,
-    MuxadoError,
-    PeerTimeoutError,
-    SessionClosedError,
-    check_code,
-    code_name,
-)
+from .errors import ErrorCode, PeerTimeoutError, SessionClosedError, check_code
 from .listener import NetListener
-from .parting import GOODBYE_WAIT
+from .session_ends import abort_session, close_session, drain_session, go_away
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -304,16 +292,7 @@ class Session(TypedAttributeProvider):
         :raises ValueError: if ``code`` does not fit into 32 bits.
         """
         check_code(code)
-        debug = octets(debug)
-        if self.closed:
-            return
-        self._driver.check_here()
-        self._driver.connection.go_away(code, debug)
-        if code != ErrorCode.NO_ERROR:
-            message = f"you ended the session, {code_name(code)}"
-            self._driver.give_up(GOODBYE_WAIT)
-            self._driver.end(Failure(SessionClosedError, message, code, False))
-        self._driver.changed()
+        go_away(self._driver, code, octets(debug))
 
     async def drain(self, timeout: float = 30.0) -> None:
         """End gracefully: no new streams, finish the open ones, close.
@@ -328,30 +307,7 @@ class Session(TypedAttributeProvider):
         Cancellation: the session is closed at once.
         """
         check_seconds("timeout", timeout)
-        self._driver.check_here()
-        close_by = current_time() + timeout
-        cut_off_at = close_by - min(self.config.close_timeout, timeout / 4)
-        try:
-            with CancelScope(deadline=cut_off_at):
-                if not self.closed:
-                    self._driver.connection.announce_go_away()
-                    self._driver.changed()
-                    await self._wait_round_trip()
-                    self.go_away()
-                await self._driver.wait_until(self._driver.is_idle)
-        except BaseException:
-            self.abort()
-            raise
-        await self._close_by(close_by)
-
-    async def _wait_round_trip(self) -> None:
-        if self._driver.pings.can_ask:
-            with suppress(MuxadoError):
-                await self.ping()
-                return
-        # Nobody answers pings here; what is on its way arrives while we wait this long.
-        with move_on_after(GOODBYE_WAIT):
-            await self._driver.over.wait()
+        await drain_session(self._driver, timeout)
 
     async def aclose(self) -> None:
         """Flush what was sent, say goodbye, await the peer's end, close the transport.
@@ -365,30 +321,11 @@ class Session(TypedAttributeProvider):
 
         Cancellation: the rest of the flush is given up; the session is closed all the same.
         """
-        await self._close_by(current_time() + self.config.close_timeout + GOODBYE_WAIT)
-
-    async def _close_by(self, time: float) -> None:
-        self._driver.check_unless_over()
-        now = current_time()
-        flush_by = min(now + self.config.close_timeout, time - min(GOODBYE_WAIT, (time - now) / 2))
-        try:
-            self._take_no_more()
-        finally:  # a scheduler of the application's may make a mistake
-            await self._driver.close(flush_by, time)
-
-    def _take_no_more(self) -> None:
-        self.go_away()
-        if self.closed:
-            self._driver.connection.stop_accepting()  # nor what had come whole before its end
+        await close_session(self._driver)
 
     def abort(self) -> None:
         """Close without waiting: nothing more is flushed; a goodbye is still tried."""
-        self._driver.check_unless_over()
-        try:
-            self._take_no_more()
-        finally:
-            self._driver.give_up(GOODBYE_WAIT)
-            self._driver.end(CLOSED_HERE)
+        abort_session(self._driver)
 
     async def wait(self) -> None:
         """Wait until the session is over and its transport closed.

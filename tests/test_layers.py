@@ -91,6 +91,7 @@ SESSION = (
     "listener",
     "copying",
     "bridging",
+    "session_ends",
     "session",
     "auto",
     "scope",
