@@ -53,7 +53,8 @@ from .integrations import (
 from .listener import NetListener
 from .scheduler import Priority
 from .scope import client, server
-from .session import Session, SessionStatistics
+from .session import Session
+from .statistics import PathStatistics, SessionStatistics, StreamStatistics
 from .stream import Stream
 
 __all__ = (
@@ -63,6 +64,7 @@ __all__ = (
     "MissingExtraError",
     "MuxadoError",
     "NetListener",
+    "PathStatistics",
     "PeerTimeoutError",
     "Priority",
     "ProtocolError",
@@ -79,6 +81,7 @@ __all__ = (
     "StreamLimitError",
     "StreamRefusedError",
     "StreamResetError",
+    "StreamStatistics",
     "TransportError",
     "UndeliveredError",
     "bridge",

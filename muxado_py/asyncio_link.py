@@ -72,7 +72,6 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         "_capped",
         "_closed",
         "_context",
-        "_flight",
         "_flush_began",
         "_flushing",
         "_full",
@@ -102,7 +101,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         flight: Flight | None = None,
         vigil: Vigil | None = None,
     ) -> None:
-        super().__init__(connection, changed, path)
+        super().__init__(connection, changed, path, flight)
         loop = asyncio.get_running_loop()
         self._transport = transport
         self._held = held
@@ -120,7 +119,6 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self._flushing = 0  # bytes of the flush under way
         self._held_pieces: list[bytes | memoryview] | None = None  # it, once the transport waits
         self._flush_began = 0.0
-        self._flight = flight
         self._full = False  # whether the last flush left more to send than it took
         self._capped: asyncio.TimerHandle | None = None  # asks again how much may be on its way
         self._pressing = False  # whether the application wrote something meanwhile

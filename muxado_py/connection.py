@@ -90,6 +90,8 @@ class Connection:
         self.has_output = self._out.has_output
         self.outgoing = self._out
         """How much may wait on one stream: its ``room``, and its ``low_water`` when there is room again."""
+        self.of_application = self._table.of_application
+        """See :meth:`.StreamTable.of_application`."""
         self.write = self._out.write
         self.unwrite = self._out.unwrite
         self.read = self._in.read
@@ -133,6 +135,11 @@ class Connection:
     def echoes_heartbeats(self) -> bool:
         """Whether Go's heartbeats, on a stream of their own type, can be used."""
         return self._config.typed_streams or self._wire.traits.types_in_syn
+
+    @property
+    def types_in_payload(self) -> bool:
+        """Whether the type of a typed stream goes as its first four bytes."""
+        return self._config.typed_streams and not self._wire.traits.types_in_syn
 
     def may_read(self) -> bool:
         """Whether more input is welcome: not while the peer leaves our replies lying, or while a

@@ -142,7 +142,7 @@ class StreamFields:
         self.owed = window - allowed
         """Bytes of credit that it has not been given yet."""
         self.consumed = 0
-        """Bytes that the application has read so far."""
+        """Bytes that were read or dropped so far, but for those behind the peer's FIN."""
         self.grown = 0
         """How much of ``window`` was added later, by the session's tuner."""
         self.edge = 0

@@ -88,6 +88,8 @@ class PathFigures(NamedTuple):
     """Seconds, at its best in the last minutes."""
     acknowledged: int
     """Bytes, since the connection began."""
+    retransmits: int
+    """Segments that were sent again, since the connection began."""
 
 
 class PathSource(Protocol):

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .connection import Connection
-    from .flight import PathSource
+    from .flight import Flight, PathFigures, PathSource
 
 __all__ = ("Link", "LinkFactory", "describe")
 
@@ -67,6 +67,7 @@ class Link(TypedAttributeProvider, ABC):
 
     :param changed: called after anything that may have left events in the connection.
     :param path: who knows what the peer's kernel has taken, if anybody does.
+    :param flight: what says how much bulk may be on its way, if anything does.
     """
 
     __slots__ = (
@@ -74,6 +75,8 @@ class Link(TypedAttributeProvider, ABC):
         "_connection",
         "_counted",
         "_ended_well",
+        "_figures",
+        "_flight",
         "_flush_size",
         "_flushed",
         "_kernel",
@@ -91,9 +94,15 @@ class Link(TypedAttributeProvider, ABC):
     )
 
     def __init__(
-        self, connection: Connection, changed: Callable[[], None], path: PathSource | None
+        self,
+        connection: Connection,
+        changed: Callable[[], None],
+        path: PathSource | None,
+        flight: Flight | None = None,
     ) -> None:
         self._path = path
+        self._flight = flight
+        self._figures: PathFigures | None = None  # what the kernel told last, when somebody asked
         self._connection = connection
         self._changed = changed
         self._flushed: Event | None = None  # tells whoever waits for a flush
@@ -145,6 +154,22 @@ class Link(TypedAttributeProvider, ABC):
     def under_way(self) -> int:
         """Bytes that the kernel took and the peer's has not acknowledged; 0 where nobody knows."""
         return 0 if self._path is None else self._path.queued()
+
+    def figures(self) -> PathFigures | None:
+        """What the kernel tells of the path, and of one that is closed, what it told at the end.
+
+        None if nobody knows, and before a round trip was measured: a closed socket tells nothing but zeros.
+        """
+        if self._path is not None:
+            figures = self._path.look()
+            if figures.round_trip:
+                self._figures = figures
+        return self._figures
+
+    @property
+    def cap(self) -> int:
+        """How many bytes may be :meth:`under_way`; 0 while there is no such bound."""
+        return 0 if self._flight is None else self._flight.cap
 
     @abstractmethod
     def _held_back(self) -> int:
@@ -211,6 +236,7 @@ class Link(TypedAttributeProvider, ABC):
 
     def _count_missing(self) -> None:
         """While the socket is there: what a close of ours may lose with it."""
+        self.figures()
         connection = self._connection
         if connection.events.ended is not CLOSED_HERE:
             return

@@ -153,6 +153,14 @@ class Receiving(StreamFields):
         self.edge += nbytes
 
     @property
+    def received(self) -> int:
+        """Bytes that came so far, whether they were read or thrown away.
+
+        ``consumed`` does not tell: what is read behind the peer's FIN needs no credit and is not counted there.
+        """
+        return self.consumed + self.window - self.allowed - self.owed
+
+    @property
     def announced(self) -> int:
         """How many of the bytes that were read are in the credit given so far.
 

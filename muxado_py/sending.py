@@ -96,6 +96,11 @@ class Sending(StreamFields):
         """Whether nothing but the FIN is left to send."""
         return self.finishing and not self.finished_here and not self.unsent
 
+    @property
+    def sent(self) -> int:
+        """Bytes that were cut into frames so far."""
+        return self.granted - self.credit
+
     def add_credit(self, nbytes: int) -> bool:
         """The peer gives ``nbytes`` more; False if the sum passes 2^31-1."""
         self.granted += nbytes
@@ -108,7 +113,9 @@ class Sending(StreamFields):
         The window may shrink below what is on its way: then there is no credit for a while.  False if that
         many bytes were never sent, or the window passes 2^31-1.
         """
-        sent = self.granted - self.credit
+        sent = (
+            self.granted - self.credit
+        )  # not .sent, whose call this wire would pay for each credit
         on_its_way = (sent - consumed) & 0xFFFF_FFFF
         if on_its_way > MAX_WINDOW or window > MAX_WINDOW:
             return False

@@ -11,7 +11,7 @@ promise that callers retry on; the core keeps it, and nothing here may weaken it
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from anyio import TypedAttributeProvider, move_on_after
 from anyio.abc import SocketAttribute
@@ -20,8 +20,10 @@ from .arguments import check_seconds, check_whole, octets
 from .bridging import abort, bridge, socket_pair
 from .driver import Driver
 from .errors import ErrorCode, PeerTimeoutError, SessionClosedError, check_code
+from .glimpse import streams_of
 from .listener import NetListener
 from .session_ends import abort_session, close_session, drain_session, go_away
+from .statistics import of_session
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -31,27 +33,9 @@ if TYPE_CHECKING:
     from .config import Config
     from .link import LinkFactory
     from .scheduler import Priority
+    from .statistics import SessionStatistics
 
-__all__ = ("Session", "SessionStatistics")
-
-
-class SessionStatistics(NamedTuple):
-    """A snapshot of one session."""
-
-    live_streams: int
-    """Streams that either side may still mention."""
-    peer_streams: int
-    """Streams the peer opened, whose handlers are not done."""
-    backlog: int
-    """Streams that wait for ``accept_stream``."""
-    unread: int
-    """Bytes received that no application has read."""
-    bytes_sent: int
-    """Bytes given to the transport."""
-    bytes_received: int
-    """Bytes taken from the transport."""
-    round_trip: float | None
-    """Seconds of the latest answered heartbeat or ``ping``; None before one."""
+__all__ = ("Session",)
 
 
 class Session(TypedAttributeProvider):
@@ -113,17 +97,24 @@ class Session(TypedAttributeProvider):
         return attributes
 
     def statistics(self) -> SessionStatistics:
-        """A snapshot of what the session holds and has done."""
-        connection, link = self._driver.connection, self._driver.link
-        return SessionStatistics(
-            live_streams=connection.live_streams,
-            peer_streams=connection.peer_streams,
-            backlog=connection.backlog,
-            unread=connection.unread,
-            bytes_sent=link.bytes_sent,
-            bytes_received=link.bytes_received,
-            round_trip=self._driver.pings.round_trip,
-        )
+        """A snapshot of what the session holds and has done, and of its path; also after its end.
+
+        Costs two calls of the kernel over TCP on Linux.  Never waits.
+        """
+        return of_session(self._driver)
+
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams that the application opened or accepted and has not closed, in no order; also after its end.
+
+        A stream that ended by other means than its close is among them until all that came on it was received.
+        Streams that wait for :meth:`accept_stream` are not, nor is what carries heartbeats.
+
+        :returns: objects of their own, that equal the application's and do all that those do.  They hold nothing
+            open: a stream is reset when the application drops its own, whoever has one of these.
+
+        Never waits.
+        """
+        return streams_of(self._driver)
 
     # Streams.
 

@@ -22,15 +22,26 @@ from anyio.abc import ByteStream
 
 from .arguments import octets, view_of
 from .errors import ErrorCode
+from .statistics import of_stream
 from .stream_ends import (
+    abort_stream,
+    check_finishable,
     check_refusable,
     check_reset_code,
     check_sendable,
     dropped,
-    no_half_close,
     why_no_bytes,
 )
-from .waking import call_back, giving_way, until_peer_closed, until_room, wake_all
+from .turns import Callback
+from .waking import (
+    call_back,
+    check_idle_sender,
+    giving_way,
+    giving_way_to_send,
+    until_peer_closed,
+    until_room,
+    wake_all,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,6 +50,7 @@ if TYPE_CHECKING:
     from .driver import Driver
     from .scheduler import Priority
     from .state import StreamState
+    from .statistics import StreamStatistics
 
 __all__ = ("Stream",)
 
@@ -54,12 +66,11 @@ class Stream(ByteStream):
     Until the peer has said something on it, that time is waited for, because the peer may not have accepted it.
     """
 
-    __slots__ = ("_driver", "_sending", "_state")
+    __slots__ = ("_driver", "_state")
 
     def __init__(self, driver: Driver, state: StreamState) -> None:
         self._driver = driver
         self._state = state
-        self._sending = False
 
     def __del__(self) -> None:
         if not self._state.released:
@@ -67,6 +78,12 @@ class Stream(ByteStream):
 
     def __repr__(self) -> str:
         return f"<muxado_py.Stream {self.id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stream) and other._state is self._state
+
+    def __hash__(self) -> int:
+        return id(self._state)
 
     # What it is.
 
@@ -100,6 +117,10 @@ class Stream(ByteStream):
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """The transport's addresses, as ``SocketAttribute.local_address`` and ``remote_address``."""
         return self._driver.stream_attributes
+
+    def statistics(self) -> StreamStatistics:
+        """A snapshot of what the stream has carried and what it holds; also after its end.  Never waits."""
+        return of_stream(self._driver.connection, self._state)
 
     # Receiving.
 
@@ -179,30 +200,19 @@ class Stream(ByteStream):
 
         Cancellation: what is in no frame yet is taken back; what was sent is a prefix of ``item``.
         """
-        if self._sending:
-            raise BusyResourceError("sending to")
-        data = item if type(item) is bytes else octets(item)
         state, driver = self._state, self._driver
+        if state.writer is not None:
+            check_idle_sender(state)
+        data = item if type(item) is bytes else octets(item)
         if driver.due():
-            self._sending = True
-            try:
-                await driver.give_way()
-            finally:
-                self._sending = False
+            await giving_way_to_send(driver, state)
         if state.failure is not None or state.finishing:
             check_sendable(state)
         if data:
             driver.connection.write(state, data)
             driver.wrote()
         if state.unsent > driver.outgoing.promised and driver.outgoing.room(state) < 0:
-            await self._until_room(len(data))
-
-    async def _until_room(self, written: int) -> None:
-        self._sending = True
-        try:
-            await until_room(self._driver, self._state, written)
-        finally:
-            self._sending = False
+            await until_room(driver, state, len(data))
 
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
         """Send what there is room for; ``on_writable`` is called when there is room for the rest.
@@ -210,9 +220,9 @@ class Stream(ByteStream):
         :returns: how many bytes were taken, from 0 to all of ``data``.
         :raises: what ``send`` raises.
         """
-        if self._sending:
-            raise BusyResourceError("sending to")
         state = self._state
+        if not (state.writer is None or type(state.writer) is Callback):  # adaptors need no call
+            check_idle_sender(state)
         check_sendable(state)
         whole = data if type(data) is bytes else view_of(data)
         taken = min(len(whole), max(0, self._driver.outgoing.room(state)))
@@ -250,13 +260,11 @@ class Stream(ByteStream):
 
     def send_eof_nowait(self) -> None:
         """Like ``send_eof``, without a checkpoint."""
-        if self._sending:
-            raise BusyResourceError("sending to")
+        if self._state.writer is not None:
+            check_idle_sender(self._state)
         if self._state.finishing and not self._state.released:
             return
-        if not self.can_half_close:
-            raise no_half_close(self._driver.config.wire)
-        check_sendable(self._state)
+        check_finishable(self._driver, self._state)
         self._driver.connection.finish(self._state)
         self._driver.changed()
 
@@ -329,7 +337,7 @@ class Stream(ByteStream):
             what you have seen.
         """
         check_reset_code(code)
-        self._abort(code)
+        abort_stream(self._driver, self._state, code)
 
     def refuse(self) -> None:
         """End a stream of the peer's that nobody here has looked at: it may send all of it again elsewhere.
@@ -341,12 +349,7 @@ class Stream(ByteStream):
             an accepted stream.
         """
         check_refusable(self._driver.connection, self._state)
-        self._abort(ErrorCode.STREAM_REFUSED)
-
-    def _abort(self, code: int) -> None:
-        self._driver.connection.reset(self._state, code)
-        self._driver.changed()
-        wake_all(self._state)
+        abort_stream(self._driver, self._state, ErrorCode.STREAM_REFUSED)
 
     # Wake-ups.
 
@@ -367,6 +370,4 @@ class Stream(ByteStream):
         :raises ~anyio.BusyResourceError: if a task is receiving or sending: its wake-up has this place.
         :raises TypeError: if either is no function.
         """
-        if self._sending:
-            raise BusyResourceError("sending to")
         call_back(self._state, on_readable, on_writable)

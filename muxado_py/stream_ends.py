@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from anyio import EndOfStream, WouldBlock
 
 from .errors import ErrorCode, Retry, StreamClosedError, check_code, code_name
+from .waking import wake_all
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
     from .state import StreamState
 
 __all__ = (
+    "abort_stream",
+    "check_finishable",
     "check_refusable",
     "check_reset_code",
     "check_sendable",
     "dropped",
-    "no_half_close",
     "why_no_bytes",
 )
 
@@ -54,12 +56,14 @@ def check_sendable(state: StreamState) -> None:
         )
 
 
-def no_half_close(wire: str) -> NotImplementedError:
-    """What to raise where an end of one direction is none."""
-    return NotImplementedError(
-        f"send_eof is unsafe on the {wire} wire, whose peers can lose what they have not read: close the "
-        "stream, or set Config(half_close=True) if yours cannot"
-    )
+def check_finishable(driver: Driver, state: StreamState) -> None:
+    """Raise the error that stands, if nothing can be sent, or where an end of one direction is none."""
+    if not (driver.connection.traits.half_close or driver.config.half_close):
+        raise NotImplementedError(
+            f"send_eof is unsafe on the {driver.config.wire} wire, whose peers can lose what they have not read: "
+            "close the stream, or set Config(half_close=True) if yours cannot"
+        )
+    check_sendable(state)
 
 
 def check_reset_code(code: int) -> None:
@@ -76,11 +80,18 @@ def check_refusable(connection: Connection, state: StreamState) -> None:
     """:raises ValueError: if an application here may have seen what the peer sent.
     :raises NotImplementedError: if the peer would not believe it.
     """
-    used = state.consumed or state.unsent or state.finishing or state.credit != state.granted
+    used = state.consumed or state.unsent or state.finishing or state.sent
     if state.local or used:
         raise ValueError("only an accepted stream that was not used yet can be refused; reset it")
     if not connection.is_muxado_py:
         raise NotImplementedError("this peer believes no refusal of an accepted stream; reset it")
+
+
+def abort_stream(driver: Driver, state: StreamState, code: int) -> None:
+    """End both directions at once, and tell the peer ``code``."""
+    driver.connection.reset(state, code)
+    driver.changed()
+    wake_all(state)
 
 
 def dropped(stream: object, driver: Driver, state: StreamState) -> None:

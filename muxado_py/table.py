@@ -215,6 +215,14 @@ class StreamTable:
                 # Withdrawn streams are skipped when their turn comes; they must not pile up.
                 self._backlog = deque(one for one in self._backlog if not one.released)
 
+    def of_application(self) -> list[StreamState]:
+        """Streams that the application has: open, or ended with bytes that it has not received."""
+        return [
+            stream
+            for stream in (*self.live.values(), *self.waiting, *self.left_behind)
+            if stream.handed_off and not stream.released and stream not in self.heartbeats
+        ]
+
     def waiting_for_accept(self) -> list[StreamState]:
         """Streams that would be handed off next."""
         return [stream for stream in self._backlog if not stream.released]

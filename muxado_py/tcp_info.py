@@ -1,11 +1,14 @@
 """TcpInfo: what Linux knows of a TCP connection's path.
 
 Where data comes from and goes to.  ``getsockopt(TCP_INFO)`` and ``ioctl(SIOCOUTQ)``; 0.5 and 0.3 us a call.
-The :mod:`~muxado_py.flight` reads them, and :mod:`~muxado_py.kernel_queue`.
+The :mod:`~muxado_py.flight` reads them, and :mod:`~muxado_py.kernel_queue`; the link tells them to whoever
+asks for statistics.
 
 The rule.  The figures and their places are those of ``struct tcp_info`` in ``linux/tcp.h``, which only
 grows at its end.  ``tcpi_delivery_rate`` is not used: while an application sends less than the
 path would take, and a capped one does, it keeps the greatest value it ever had.
+
+The trap.  A connection of which no round trip was measured yet has one of 0 and a least one of 71 minutes.
 """
 
 from __future__ import annotations
@@ -24,14 +27,14 @@ if sys.platform == "linux":
 __all__ = ("TcpInfo", "is_unix", "least_unsent")
 
 _STATE = 0  # tcpi_state
-_ROUND_TRIP = 68  # tcpi_rtt, microseconds
-_ACKNOWLEDGED = 120  # tcpi_bytes_acked
-_LEAST_ROUND_TRIP = 148  # tcpi_min_rtt, microseconds
+_FIGURES = struct.Struct("=68x I 28x I 16x Q 20x I")
+"""tcpi_rtt, tcpi_total_retrans, tcpi_bytes_acked and tcpi_min_rtt, at 68, 100, 120 and 148; microseconds,
+segments and bytes."""
 _LENGTH = 152  # since Linux 4.6
 
 _TCP_CLOSE = 7
 
-CLOSED = PathFigures(0.0, 0.0, 0)
+CLOSED = PathFigures(0.0, 0.0, 0, 0)
 """Of a socket that is closed, which its TLS transport tells only a turn later."""
 
 BBR_UNSENT = 256 * 1024
@@ -64,10 +67,9 @@ class TcpInfo:
             info = self._raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LENGTH)
         except (OSError, ValueError):  # it has no number any more
             return CLOSED
-        [now] = struct.unpack_from("=I", info, _ROUND_TRIP)
-        [least] = struct.unpack_from("=I", info, _LEAST_ROUND_TRIP)
-        [acknowledged] = struct.unpack_from("=Q", info, _ACKNOWLEDGED)
-        return PathFigures(now / 1e6, least / 1e6, acknowledged)
+        now, retransmits, acknowledged, least = _FIGURES.unpack(info)
+        least = min(now, least)
+        return PathFigures(now / 1e6, least / 1e6, acknowledged, retransmits)
 
     def is_open(self) -> bool:
         """Whether it is still a socket, that can be asked."""

@@ -177,7 +177,7 @@ class Upkeep:
         before, self._sending_on = self._sending_on, {}
         for stream in tuple(self._table.live.values()):
             if stream.finished_there and not stream.finished_here:
-                sent = stream.granted - stream.credit
+                sent = stream.sent
                 last, times = before.get(stream, (sent, 0))
                 times = times + 1 if sent > last else 0
                 if times == 2:

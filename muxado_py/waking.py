@@ -12,6 +12,7 @@ that only gives way to others, or two would find the same bytes.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from anyio import BusyResourceError
@@ -25,14 +26,31 @@ if TYPE_CHECKING:
     from .driver import Driver
     from .state import StreamState
 
-__all__ = ("call_back", "giving_way", "until_peer_closed", "until_room", "wake_all")
+__all__ = (
+    "call_back",
+    "check_idle_sender",
+    "giving_way",
+    "giving_way_to_send",
+    "until_peer_closed",
+    "until_room",
+    "wake_all",
+)
 
 
 def _nothing() -> None:
     """Whoever gives way finds out by itself what changed."""
 
 
-_GIVING_WAY = Callback(_nothing)
+class _GivingWay(Callback):
+    """The place of a task that gives way: taken, as by one that waits, and called like the callback it stands for."""
+
+    __slots__ = ()
+
+    def __init__(self, callback: Callback | None = None) -> None:
+        super().__init__(_nothing if callback is None else partial(callback.set_result, None))
+
+
+_GIVING_WAY = _GivingWay()
 
 
 async def giving_way(driver: Driver, state: StreamState) -> None:
@@ -42,6 +60,23 @@ async def giving_way(driver: Driver, state: StreamState) -> None:
         await driver.give_way()
     finally:
         state.reader = None
+
+
+async def giving_way_to_send(driver: Driver, state: StreamState) -> None:
+    """A checkpoint, during which nobody else may send."""
+    callback = state.writer
+    state.writer = _GIVING_WAY if callback is None else _GivingWay(callback)
+    try:
+        await driver.give_way()
+    finally:
+        state.writer = callback
+
+
+def check_idle_sender(state: StreamState) -> None:
+    """:raises ~anyio.BusyResourceError: if a task is sending: it waits, or gives way."""
+    writer = state.writer
+    if writer is not None and type(writer) is not Callback:
+        raise BusyResourceError("sending to")
 
 
 async def until_room(driver: Driver, state: StreamState, written: int) -> None:
@@ -84,7 +119,8 @@ def call_back(
     for name, callback in (("on_readable", on_readable), ("on_writable", on_writable)):
         if callback is not None:
             check_function(name, callback)
-    if state.reader is _GIVING_WAY or not isinstance(state.reader, Callback | None):
+    check_idle_sender(state)
+    if state.reader is not None and type(state.reader) is not Callback:
         raise BusyResourceError("receiving from")
     state.reader = None if on_readable is None else Callback(on_readable)
     state.writer = None if on_writable is None else Callback(on_writable)

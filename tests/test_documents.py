@@ -167,6 +167,29 @@ async def test_a_server_of_asyncios_protocols_takes_streams(session_pair: Sessio
         tasks.cancel_scope.cancel()
 
 
+async def test_the_report_says_why_a_stream_stands_still(session_pair: SessionPair) -> None:
+    names = executed("docs/how-to.md")
+    async with session_pair() as (dialed, accepted), anyio.create_task_group() as tasks:
+        stream = await dialed.open_stream()
+        tasks.start_soon(stream.send, bytes(2**20))
+        far = await accepted.accept_stream()
+        with anyio.fail_after(10):
+            while stream.statistics().send_window:
+                await anyio.lowlevel.checkpoint()
+        await dialed.ping()  # and all of it has come
+        window = dialed.config.stream_window
+        waiting = 2**20 - window
+        assert names["report"](dialed) == [
+            "1 streams, 0 bytes unread",
+            f"stream {stream.id}: {waiting} bytes wait, the peer does not read",
+        ]
+        assert names["report"](accepted) == [
+            f"1 streams, {window} bytes unread",
+            f"stream {far.id}: nobody here reads {window} bytes",
+        ]
+        tasks.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("wire", ["muxado", "yamux", "smux2"])
 async def test_the_relay_takes_its_dialers_wire(tmp_path: Path, wire: str) -> None:
     names = executed("docs/wires.md")

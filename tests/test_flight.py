@@ -48,7 +48,7 @@ class Network:
 
     def look(self) -> PathFigures:
         self.looks += 1
-        return PathFigures(self._round_trip, self.least, self.acknowledged)
+        return PathFigures(self._round_trip, self.least, self.acknowledged, 0)
 
     def queued(self) -> int:
         return self._queued

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import sys
 from typing import Any
 
@@ -35,6 +36,35 @@ def test_figures_of_a_connection() -> None:
             assert figures.acknowledged - before + info.queued() == len(SENT)
             assert 0 < figures.least_round_trip < 10
             assert 0 < figures.round_trip < 10
+
+
+class Told:
+    """A socket of which a kernel tells what a test says, at the places where ``linux/tcp.h`` has it."""
+
+    def __init__(self, **figures: int) -> None:
+        places = {"rtt": ("=I", 68), "total_retrans": ("=I", 100), "bytes_acked": ("=Q", 120)}
+        places["min_rtt"] = ("=I", 148)
+        info = bytearray(b"\xff" * 152)
+        for name, value in figures.items():
+            struct.pack_into(places[name][0], info, places[name][1], value)
+        self._info = bytes(info)
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        assert (level, option) == (socket.IPPROTO_TCP, socket.TCP_INFO)
+        return self._info[:size]
+
+
+def test_each_figure_is_read_from_its_place() -> None:
+    raw: Any = Told(rtt=50_000, total_retrans=7, bytes_acked=2**40, min_rtt=40_000)
+    assert TcpInfo(raw).look() == (0.05, 0.04, 2**40, 7)
+
+
+@pytest.mark.parametrize("now", [0, 50_000])
+def test_a_least_round_trip_that_nobody_measured_is_not_an_hour(now: int) -> None:
+    """The kernel says 2^32-1 microseconds then."""
+    raw: Any = Told(rtt=now, total_retrans=0, bytes_acked=0)
+    figures = TcpInfo(raw).look()
+    assert figures.least_round_trip == figures.round_trip == now / 1e6
 
 
 class Controlled:
