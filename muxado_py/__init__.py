@@ -2,29 +2,26 @@
 
 The layout; CONTRIBUTING.md has all modules::
 
-    arguments, errors                     what is asked of a caller, and what it is told
-    frames/                               bytes to operations and back, one module for each wire
-    scheduler/                            who writes next
-    config                                every bound and time-out
-    fields, sending, receiving, state     one stream
-    aging, deadlines, table, budgets      all streams
-    outbound, endings, inbound, closing, connection    the protocol's rules, sans-IO
-    parting, link, tls, stream_link, asyncio_link      bytes between a connection and its transport, and their end
-    connected, accepting                  connections before their sessions
-    liveness, timekeeper, driver          tasks, timers and wake-ups
-    stream, listener, bridging, session, scope         what applications use, on anyio
-    addresses, endpoints                  sessions by URL
-    integrations/                         servers, clients and sockets of the ecosystem
-    cli/                                  the ``muxado`` command
+    arguments, errors    what is asked of a caller, and what it is told
+    frames/              bytes to operations and back, one module for each wire
+    scheduler/           who writes next
+    config               every bound and time-out
+    protocol/            the rules of one connection, sans-IO: streams, windows, ends
+    runtime/             what the event loop is asked for
+    links/               bytes between a connection and its transport, and their end
+    session/             what applications hold, on anyio, with its tasks and timers
+    dialing/             sessions from addresses and transports
+    integrations/        servers, clients and sockets of the ecosystem
+    cli/                 the ``muxado`` command
 
 Nothing imports what stands below it.
 """
 
 from __future__ import annotations
 
-from .bridging import bridge, forward
 from .config import Config
-from .endpoints import SessionListener, connect, listen
+from .dialing.endpoints import SessionListener, connect, listen
+from .dialing.scope import client, server
 from .errors import (
     ErrorCode,
     GoneAwayError,
@@ -50,12 +47,12 @@ from .integrations import (
     serve_asgi,
     serve_wsgi,
 )
-from .listener import NetListener
 from .scheduler import Priority
-from .scope import client, server
-from .session import Session
-from .statistics import PathStatistics, SessionStatistics, StreamStatistics
-from .stream import Stream
+from .session.bridging import bridge, forward
+from .session.listener import NetListener
+from .session.session import Session
+from .session.statistics import PathStatistics, SessionStatistics, StreamStatistics
+from .session.stream import Stream
 
 __all__ = (
     "Config",

@@ -173,7 +173,7 @@ class Config:
 
     close_timeout: float = 5.0
     """Seconds that closing may take to flush what was written, to say goodbye and to await the peer's end;
-    what did not arrive by then is an :exc:`~muxado_py.UndeliveredError`.  See :mod:`muxado_py.parting`."""
+    what did not arrive by then is an :exc:`~muxado_py.UndeliveredError`.  See :mod:`muxado_py.links.parting`."""
 
     linger_timeout: float = 30.0
     """Seconds that a closed stream may take to flush; after that it is reset.  With 0 it may send what its
@@ -193,26 +193,26 @@ class Config:
     notsent_lowat: int | None = 16 * KIB
     """Bytes the kernel may hold unsent (TCP_NOTSENT_LOWAT) before the transport counts as not
     writable.  What has left for the kernel can no longer be prioritized.  None: leave it alone.  It need
-    not follow the rate, since what is handed over at once does (:class:`muxado_py.flush_size.FlushSize`): 16,
+    not follow the rate, since what is handed over at once does (:class:`muxado_py.links.flush_size.FlushSize`): 16,
     32 and 64 KiB were alike at 500 Mbit/s, in throughput and in what a message waits, under cubic.  Under BBR,
-    which needs more to measure the path, it is at least 256 KiB, but not on loopback (:mod:`muxado_py.tcp_info`)."""
+    which needs more to measure the path, it is at least 256 KiB, but not on loopback (:mod:`muxado_py.links.tcp_info`)."""
 
     cap_in_flight: bool = True
     """Whether bulk is held to about 1.2 times what the path carries in a round trip, so that no queue
     of its own stands before what is urgent.  Only where the kernel tells (TCP on Linux, with asyncio or
-    uvloop), and where a queue shows; costs up to 3 % of throughput.  See :mod:`muxado_py.flight`."""
+    uvloop), and where a queue shows; costs up to 3 % of throughput.  See :mod:`muxado_py.links.flight`."""
 
     stay_awake: float = 0.0001
     """Seconds, at most, that a session keeps the event loop from sleeping after something was sent or received,
     if things have been coming that soon; 0 for never.  Only where the process may use two processors, with
     asyncio or uvloop.  A tenth of a millisecond is for peers on the same machine or in the same rack, where
-    a message there and back is two to three times as quick by it.  See :mod:`muxado_py.vigil`."""
+    a message there and back is two to three times as quick by it.  See :mod:`muxado_py.links.vigil`."""
 
     frame_log: str | _Path | TextIO | Callable[[dict[str, Any]], object] | None = None
     """Where to write down each frame that is sent and received, for debugging, as lines of JSON: a path, to
     which they are appended; a text file; or a function, which is called with a dict for each and must neither
     wait nor use the session.  Sizes are written, never payload.  None: where the environment
-    variable ``MUXADO_FRAME_LOG`` has a path, there, else nowhere.  See :mod:`muxado_py.frame_log`."""
+    variable ``MUXADO_FRAME_LOG`` has a path, there, else nowhere.  See :mod:`muxado_py.session.frame_log`."""
 
     def __post_init__(self) -> None:
         if self.wire not in WIRE_NAMES:

@@ -22,7 +22,7 @@ from .scripted_peer import scripted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from muxado_py.connection import Connection
+    from muxado_py.protocol.connection import Connection
 
 KIB = 1024
 CALM = ErrorCode.ENHANCE_YOUR_CALM

@@ -16,8 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from muxado_py import Config, MuxadoError, Priority
-from muxado_py.connection import CLOSED_HERE, Connection
 from muxado_py.errors import ErrorCode
+from muxado_py.protocol.connection import CLOSED_HERE, Connection
 
 from .frames.test_any_bytes import FRAMES, streams
 from .helpers.pair import HELLO, Pair, held, read_all, split_frames

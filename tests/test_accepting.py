@@ -14,8 +14,8 @@ from anyio import create_task_group
 from anyio.abc import ByteStream, Listener, SocketAttribute, TaskGroup
 from anyio.streams.tls import TLSListener
 
-from muxado_py import accepting
-from muxado_py.accepting import Accepting, serve_listener
+from muxado_py.runtime import accepting
+from muxado_py.runtime.accepting import Accepting, serve_listener
 
 from .descriptors import no_descriptor_left
 

@@ -13,8 +13,8 @@ import pytest
 from anyio import create_task_group, fail_after
 
 import muxado_py as muxado
-from muxado_py.addresses import parse_url
 from muxado_py.arguments import octets
+from muxado_py.dialing.addresses import parse_url
 from muxado_py.integrations import httpx_client, serve_asgi, serve_wsgi
 
 from .transports import memory_transports

@@ -15,9 +15,9 @@ from anyio import create_task_group, fail_after
 from anyio.streams.tls import TLSAttribute
 
 import muxado_py as muxado
-from muxado_py.asyncio_link import AsyncioLink
-from muxado_py.stream_link import StreamLink
-from muxado_py.turns import PATIENCE
+from muxado_py.links.asyncio_link import AsyncioLink
+from muxado_py.links.stream_link import StreamLink
+from muxado_py.runtime.turns import PATIENCE
 
 from .by_url import sessions_by_url
 from .check_byte_stream import receive_exactly
@@ -259,8 +259,8 @@ async def test_half_a_connection_is_the_end_but_what_was_sent_still_goes() -> No
 
 async def test_a_close_is_over_when_the_transport_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not when its time is, which is half a minute here."""
-    monkeypatch.setattr("muxado_py.link.GOODBYE_WAIT", 30.0)
-    monkeypatch.setattr("muxado_py.parting.GOODBYE_WAIT", 30.0)
+    monkeypatch.setattr("muxado_py.links.link.GOODBYE_WAIT", 30.0)
+    monkeypatch.setattr("muxado_py.links.parting.GOODBYE_WAIT", 30.0)
     async with sessions_by_url() as (dialed, accepted):
         with fail_after(10):
             await dialed.aclose()

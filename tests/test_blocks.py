@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muxado_py.blocks import CALM, FIRST, MOST, MUCH, SIZE, Blocks
+from muxado_py.links.blocks import CALM, FIRST, MOST, MUCH, SIZE, Blocks
 
 
 def read(blocks: Blocks, data: bytes) -> bytes | memoryview:

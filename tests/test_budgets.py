@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muxado_py.budgets import Budget
+from muxado_py.protocol.budgets import Budget
 
 
 def test_a_burst_takes_all_there_is_and_no_more() -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 BUSY = 0.7
-"""Seconds; more than :data:`muxado_py.parting.GOODBYE_WAIT`."""
+"""Seconds; more than :data:`muxado_py.links.parting.GOODBYE_WAIT`."""
 
 
 class BusyPeer(threading.Thread):

@@ -10,8 +10,8 @@ from random import Random
 import pytest
 
 from muxado_py import Config
-from muxado_py.connection import Connection
 from muxado_py.frames import WIRES, candidates
+from muxado_py.protocol.connection import Connection
 
 from .helpers.decoding import Call, decode, singly
 from .helpers.golden import GOLDEN, Golden

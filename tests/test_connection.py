@@ -17,14 +17,14 @@ from muxado_py import (
     SessionError,
     StreamLimitError,
 )
-from muxado_py.connection import CLOSED_HERE, Connection
 from muxado_py.errors import ErrorCode, Failure, PeerTimeoutError
+from muxado_py.protocol.connection import CLOSED_HERE, Connection
 from muxado_py.scheduler import DEFAULT_PRIORITY
 
 from .helpers.pair import HELLO, Pair, Script, read_all, split_frames
 
 if TYPE_CHECKING:
-    from muxado_py.state import StreamState
+    from muxado_py.protocol.state import StreamState
 
 foreign = pytest.mark.parametrize("foreign", [False, True], ids=["muxado_py", "foreign"])
 chunks = pytest.mark.parametrize("chunk", [0, 1, 7, 1000], ids=["whole", "1", "7", "1000"])

@@ -30,15 +30,15 @@ from hypothesis.stateful import (
 )
 
 from muxado_py import Config, Priority, SessionError, StreamLimitError
-from muxado_py.endings import CLOSED_BY_PEER
 from muxado_py.errors import ErrorCode
 from muxado_py.frames import UNLIMITED, WIRES
+from muxado_py.protocol.endings import CLOSED_BY_PEER
 
 from .helpers.pair import Pair
 
 if TYPE_CHECKING:
-    from muxado_py.connection import Connection
-    from muxado_py.state import StreamState
+    from muxado_py.protocol.connection import Connection
+    from muxado_py.protocol.state import StreamState
 
 priorities = st.builds(Priority, st.integers(0, 7), st.sampled_from([1, 16, 256]))
 sizes = st.sampled_from([1, 5, 100, 4_000, 70_000])

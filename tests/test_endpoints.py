@@ -17,7 +17,7 @@ from anyio import create_task_group, fail_after
 from anyio.abc import SocketAttribute
 
 import muxado_py as muxado
-from muxado_py.addresses import parse_url
+from muxado_py.dialing.addresses import parse_url
 
 from .check_byte_stream import receive_all
 from .transports import tls_contexts

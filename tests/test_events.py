@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muxado_py.events import Events
+from muxado_py.protocol.events import Events
 
 from .helpers.streams import stream
 

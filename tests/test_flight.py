@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from muxado_py.flight import SHORTEST, STEPS, WAIT, Flight, PathFigures
+from muxado_py.links.flight import SHORTEST, STEPS, WAIT, Flight, PathFigures
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muxado_py.flush_size import FlushSize
+from muxado_py.links.flush_size import FlushSize
 
 KIB = 1024
 UNSENT = 16 * KIB

@@ -17,9 +17,9 @@ from anyio import create_task_group, fail_after
 
 import muxado_py as muxado
 from muxado_py import Config, ErrorCode, Priority
-from muxado_py.connection import Connection
 from muxado_py.frames import WIRES
 from muxado_py.frames.muxado import Muxado
+from muxado_py.protocol.connection import Connection
 
 from . import virtual_time
 from .by_url import sessions_by_url

@@ -19,7 +19,7 @@ import muxado_py as muxado
 from .check_byte_stream import receive_all
 
 if TYPE_CHECKING:
-    from muxado_py.state import StreamState
+    from muxado_py.protocol.state import StreamState
 
     from .conftest import SessionPair
 
@@ -179,7 +179,7 @@ async def test_a_stream_whose_task_is_cancelled_before_it_began_is_reset(
 async def test_few_tasks_are_kept_for_the_next_stream(
     session_pair: SessionPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("muxado_py.listener.MOST_IDLE", 2)
+    monkeypatch.setattr("muxado_py.session.listener.MOST_IDLE", 2)
     gate = anyio.Event()
 
     async def handle(stream: muxado.Stream) -> None:

@@ -12,7 +12,8 @@ import pytest
 from anyio import create_task_group, current_time
 
 import muxado_py as muxado
-from muxado_py import Config, pings
+from muxado_py import Config
+from muxado_py.session import pings
 
 from . import virtual_time
 from .check_byte_stream import receive_all

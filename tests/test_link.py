@@ -9,7 +9,8 @@ import pytest
 from anyio import create_task_group, fail_after
 
 import muxado_py as muxado
-from muxado_py import Retry, stream_link
+from muxado_py import Retry
+from muxado_py.links import stream_link
 
 from . import virtual_time
 from .frames_seen import HELLO, PAD, data, frame, goaway, split, whole

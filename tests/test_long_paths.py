@@ -9,7 +9,7 @@ import pytest
 from anyio import create_task_group
 
 import muxado_py as muxado
-from muxado_py import stream_link
+from muxado_py.links import stream_link
 
 from . import virtual_time
 from .transports import late_transports

@@ -13,7 +13,7 @@ from muxado_py import Config, Retry
 from .helpers.pair import Pair, Script
 
 if TYPE_CHECKING:
-    from muxado_py.connection import Connection
+    from muxado_py.protocol.connection import Connection
 
     from .conftest import SessionPair
 

@@ -13,7 +13,7 @@ import pytest
 from anyio import create_task_group, current_time
 
 import muxado_py as muxado
-from muxado_py.parting import GOODBYE_WAIT
+from muxado_py.links.parting import GOODBYE_WAIT
 from muxado_py.scheduler import FifoScheduler
 
 from . import virtual_time

@@ -9,8 +9,8 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute
 
-from muxado_py.accepting import Accepting
-from muxado_py.plain_sockets import PlainSocket, accept_plain
+from muxado_py.runtime.accepting import Accepting
+from muxado_py.runtime.plain_sockets import PlainSocket, accept_plain
 
 from .check_byte_stream import check_byte_stream, every_call_is_a_checkpoint
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muxado_py.receiving import LONG
+from muxado_py.protocol.receiving import LONG
 
 from .helpers.streams import stream
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 import muxado_py as muxado
 from muxado_py import ErrorCode, Priority, Retry
-from muxado_py.connection import CLOSED_HERE, Connection
 from muxado_py.frames import WIRES
+from muxado_py.protocol.connection import CLOSED_HERE, Connection
 
 from .frames_seen import HELLO, data, goaway, rst
 from .helpers.decoding import decode
@@ -29,7 +29,7 @@ from .helpers.pair import split_frames
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from muxado_py.state import StreamState
+    from muxado_py.protocol.state import StreamState
 
 CODES = (ErrorCode.NO_ERROR, ErrorCode.STREAM_CANCELLED, ErrorCode.INTERNAL_ERROR, 77)
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muxado_py.sending import MAX_WINDOW
+from muxado_py.protocol.sending import MAX_WINDOW
 
 from .helpers.streams import stream
 
 if TYPE_CHECKING:
-    from muxado_py.state import StreamState
+    from muxado_py.protocol.state import StreamState
 
 
 def taken(state: StreamState, nbytes: int) -> bytes:

@@ -15,8 +15,8 @@ from anyio.streams.tls import TLSAttribute
 
 import muxado_py as muxado
 from muxado_py import ErrorCode, Priority, Retry
+from muxado_py.runtime.turns import PATIENCE
 from muxado_py.scheduler import FifoScheduler
-from muxado_py.turns import PATIENCE
 
 from .check_byte_stream import receive_all, receive_exactly
 from .conftest import LINKS

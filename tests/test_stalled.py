@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from muxado_py import Config
 from muxado_py.frames import UNLIMITED, WIRES
-from muxado_py.shares import LEAST
+from muxado_py.protocol.shares import LEAST
 
 from .helpers.pair import Pair
 
 if TYPE_CHECKING:
-    from muxado_py.connection import Connection
-    from muxado_py.state import StreamState
+    from muxado_py.protocol.connection import Connection
+    from muxado_py.protocol.state import StreamState
 
 KIB = 1024
 MIB = 1024 * KIB

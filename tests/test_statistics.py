@@ -14,10 +14,10 @@ from anyio import create_task_group, fail_after
 
 import muxado_py as muxado
 from muxado_py import Config, ErrorCode, Priority
-from muxado_py.flight import PathFigures
 from muxado_py.frames import WIRES
-from muxado_py.statistics import of_path
-from muxado_py.waking import call_back, check_idle_sender, giving_way_to_send
+from muxado_py.links.flight import PathFigures
+from muxado_py.session.statistics import of_path
+from muxado_py.session.waking import call_back, check_idle_sender, giving_way_to_send
 
 from .by_url import SCHEMES, sessions_by_url
 from .check_byte_stream import receive_all, receive_exactly

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muxado_py import Config
-from muxado_py.deadlines import Alarm
-from muxado_py.table import MAX_GAPS, IdLedger, IdUse, StreamTable
+from muxado_py.protocol.deadlines import Alarm
+from muxado_py.protocol.table import MAX_GAPS, IdLedger, IdUse, StreamTable
 
 from .helpers.pair import held
 from .helpers.streams import stream
 
 if TYPE_CHECKING:
-    from muxado_py.state import StreamState
+    from muxado_py.protocol.state import StreamState
 
 
 def peer_stream(table: StreamTable, stream_id: int) -> StreamState:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from muxado_py.tcp_info import TcpInfo, least_unsent
+from muxado_py.links.tcp_info import TcpInfo, least_unsent
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a path")
 

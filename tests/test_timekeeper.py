@@ -12,7 +12,9 @@ import pytest
 from anyio import create_task_group, current_time
 
 import muxado_py as muxado
-from muxado_py import Config, ErrorCode, Retry, pings, stream_link
+from muxado_py import Config, ErrorCode, Retry
+from muxado_py.links import stream_link
+from muxado_py.session import pings
 
 from . import virtual_time
 from .check_byte_stream import receive_all

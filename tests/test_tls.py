@@ -17,19 +17,19 @@ from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute
 
 import muxado_py as muxado
-from muxado_py.asyncio_sockets import AsyncioSockets
-from muxado_py.held import Held
-from muxado_py.stream_sockets import StreamSockets
-from muxado_py.tls import TLSCodec
-from muxado_py.tls_stream import TLSByteStream
-from muxado_py.tls_transport import TLSTransport
-from muxado_py.turns import event_loop
+from muxado_py.dialing.asyncio_sockets import AsyncioSockets
+from muxado_py.dialing.stream_sockets import StreamSockets
+from muxado_py.links.held import Held
+from muxado_py.links.tls import TLSCodec
+from muxado_py.links.tls_stream import TLSByteStream
+from muxado_py.links.tls_transport import TLSTransport
+from muxado_py.runtime.turns import event_loop
 
 from .check_byte_stream import receive_all
 from .transports import tls_contexts
 
 if TYPE_CHECKING:
-    from muxado_py.connected import Connected
+    from muxado_py.dialing.connected import Connected
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 

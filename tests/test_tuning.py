@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muxado_py import Config
-from muxado_py.connection import Connection
+from muxado_py.protocol.connection import Connection
 
 from .helpers.path import Path
 
 if TYPE_CHECKING:
-    from muxado_py.state import StreamState
+    from muxado_py.protocol.state import StreamState
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -15,9 +15,9 @@ from anyio import CancelScope, create_task_group
 from hypothesis import given
 from hypothesis import strategies as st
 
-import muxado_py.trio_turns
-import muxado_py.turns
-from muxado_py.turns import PATIENCE, Callback, turns_here, wake
+import muxado_py.runtime.trio_turns
+import muxado_py.runtime.turns
+from muxado_py.runtime.turns import PATIENCE, Callback, turns_here, wake
 
 from .check_byte_stream import receive_all
 
@@ -101,10 +101,10 @@ def test_what_anyio_keeps_otherwise_is_not_looked_at(
 
     async def look() -> object:
         if changed == "scopes":
-            monkeypatch.setattr(muxado_py.turns, "CancelScope", Scope)
+            monkeypatch.setattr(muxado_py.runtime.turns, "CancelScope", Scope)
         else:
-            monkeypatch.setattr(muxado_py.turns, "WeakKeyDictionary", Scope)
-        return muxado_py.turns._scopes()
+            monkeypatch.setattr(muxado_py.runtime.turns, "WeakKeyDictionary", Scope)
+        return muxado_py.runtime.turns._scopes()
 
     assert anyio.run(look) is None
 
@@ -113,8 +113,10 @@ def test_what_anyio_keeps_otherwise_is_not_looked_at(
 def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as anyio is what it was, and after."""
     if request.param == "asking":
-        monkeypatch.setattr(muxado_py.turns, "_scopes", lambda: None)
-        monkeypatch.setattr(muxado_py.trio_turns, "looking", lambda patience, check_here: None)
+        monkeypatch.setattr(muxado_py.runtime.turns, "_scopes", lambda: None)
+        monkeypatch.setattr(
+            muxado_py.runtime.trio_turns, "looking", lambda patience, check_here: None
+        )
 
 
 @pytest.mark.usefixtures("_either_way")

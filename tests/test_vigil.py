@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from muxado_py.vigil import MOST_DOUBT, Vigil, may_stay_awake
+from muxado_py.links.vigil import MOST_DOUBT, Vigil, may_stay_awake
 
 LIMIT = 0.0001
 QUICK, SLOW = LIMIT / 2, 2 * LIMIT

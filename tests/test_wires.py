@@ -13,8 +13,8 @@ from anyio import EndOfStream, create_task_group, fail_after, sleep, wait_all_ta
 
 import muxado_py as muxado
 from muxado_py import Priority, Retry
-from muxado_py.connection import Connection
 from muxado_py.frames import UNLIMITED, WIRES
+from muxado_py.protocol.connection import Connection
 
 from . import virtual_time
 from .check_byte_stream import receive_all, receive_exactly

@@ -14,8 +14,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..bridging import close
-from ..copying import linger
+from ..session.bridging import close
+from ..session.copying import linger
 
 if TYPE_CHECKING:
     from anyio.abc import ByteStream

@@ -23,8 +23,8 @@ import anyio
 
 import muxado_py as muxado
 
-from ..accepting import Accepting
-from ..plain_sockets import PlainSocket, accept_plain
+from ..runtime.accepting import Accepting
+from ..runtime.plain_sockets import PlainSocket, accept_plain
 from .agents import Agents
 from .callers import Callers
 from .running import NotStarted, reason

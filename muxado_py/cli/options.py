@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ..addresses import parse_url
 from ..config import WIRE_NAMES
+from ..dialing.addresses import parse_url
 from .demo.proxy import Link
 
 if TYPE_CHECKING:

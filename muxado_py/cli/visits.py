@@ -26,8 +26,8 @@ from anyio import EndOfStream, create_task_group, move_on_after
 
 import muxado_py as muxado
 
-from ..bridging import abort, close
-from ..copying import Copying
+from ..session.bridging import abort, close
+from ..session.copying import Copying
 from .answers import MAY_BE_EXECUTED, NOT_EXECUTED, answer
 from .caller import UnansweredError
 from .heads import Head

@@ -31,8 +31,8 @@ from anycorn.utils import LifespanFailureError, LifespanTimeoutError
 from anycorn.worker_context import AnyioSingleTask, WorkerContext
 from anyio.abc import ByteStream, SocketAttribute
 
-from ..bridging import IO_ERRORS
-from ..in_hands import at_once, copying_both_ways
+from ..session.bridging import IO_ERRORS
+from ..session.in_hands import at_once, copying_both_ways
 from .addresses import client_address, server_address
 from .loading import StartupError
 from .pieces import InPieces

@@ -34,7 +34,7 @@ import anyio
 from anyio.abc import SocketAttribute
 
 from ..errors import ErrorCode
-from ..in_hands import at_once
+from ..session.in_hands import at_once
 from .addresses import socket_name
 
 if TYPE_CHECKING:

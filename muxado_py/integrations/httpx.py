@@ -32,9 +32,9 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from ..bridging import IO_ERRORS
 from ..errors import MuxadoError, Retry
 from ..scheduler import check_priority
+from ..session.bridging import IO_ERRORS
 from .extras import require
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream
 
     from ..scheduler import Priority
-    from ..session import Session
-    from ..stream import Stream
+    from ..session.session import Session
+    from ..session.stream import Stream
 
 __all__ = ("httpx_client", "retry_verdict")
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..in_hands import MOST_AT_ONCE, at_once
+from ..session.in_hands import MOST_AT_ONCE, at_once
 
 if TYPE_CHECKING:
     import asyncio

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.streams.tls import TLSStream
 
-from ..bridging import abort
 from ..errors import ErrorCode
-from ..layers import stop_reading_ahead
-from ..stream import Stream
+from ..links.layers import stop_reading_ahead
+from ..session.bridging import abort
+from ..session.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

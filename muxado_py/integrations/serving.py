@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..arguments import check_seconds
-from ..bridging import abort
 from ..errors import SessionClosedError
-from ..stream import Stream
+from ..session.bridging import abort
+from ..session.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

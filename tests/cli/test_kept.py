@@ -11,7 +11,7 @@ import pytest
 from muxado_py.cli.caller import Caller
 from muxado_py.cli.heads import MOST_KEPT
 from muxado_py.cli.kept import Kept
-from muxado_py.plain_sockets import PlainSocket
+from muxado_py.runtime.plain_sockets import PlainSocket
 
 from .test_gateway import OK, agent, running
 

@@ -14,8 +14,8 @@ from .pair import held
 
 if TYPE_CHECKING:
     from muxado_py import Config
-    from muxado_py.connection import Connection
-    from muxado_py.state import StreamState
+    from muxado_py.protocol.connection import Connection
+    from muxado_py.protocol.state import StreamState
 
 __all__ = ("check_memory", "check_nothing_is_left", "check_queues")
 

@@ -12,15 +12,15 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
 from muxado_py import Config
-from muxado_py.connection import Connection
 from muxado_py.frames import WIRES
 from muxado_py.frames.muxado import Muxado
+from muxado_py.protocol.connection import Connection
 
 from .layouts import spaced, split_frames
 
 if TYPE_CHECKING:
     from muxado_py import Priority
-    from muxado_py.state import StreamState
+    from muxado_py.protocol.state import StreamState
 
 __all__ = ("HELLO", "PAD", "Pair", "Script", "held", "read_all", "spaced", "split_frames")
 

@@ -6,13 +6,13 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from muxado_py import Config
-from muxado_py.connection import Connection
 from muxado_py.frames.muxado import Muxado
+from muxado_py.protocol.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from muxado_py.state import StreamState
+    from muxado_py.protocol.state import StreamState
 
 __all__ = ("Path",)
 

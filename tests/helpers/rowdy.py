@@ -17,15 +17,15 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from muxado_py import Config, Priority, SessionError, StreamLimitError
-from muxado_py.connection import CLOSED_HERE, Connection
 from muxado_py.errors import ErrorCode
 from muxado_py.frames import WIRES
+from muxado_py.protocol.connection import CLOSED_HERE, Connection
 
 from .bounds import check_memory, check_nothing_is_left, check_queues
 from .well_formed import check_sent
 
 if TYPE_CHECKING:
-    from muxado_py.state import StreamState
+    from muxado_py.protocol.state import StreamState
 
 __all__ = ("Rowdy", "configs", "run")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from muxado_py.protocol.state import StreamState
 from muxado_py.scheduler import DEFAULT_PRIORITY
-from muxado_py.state import StreamState
 
 __all__ = ("stream",)
 

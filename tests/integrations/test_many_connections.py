@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import anyio.lowlevel
 import pytest
 
-from muxado_py.in_hands import LEAST_AT_ONCE, MOST_AT_ONCE, at_once, copying_both_ways
 from muxado_py.integrations import serve_asgi
 from muxado_py.integrations.pieces import InPieces
+from muxado_py.session.in_hands import LEAST_AT_ONCE, MOST_AT_ONCE, at_once, copying_both_ways
 
 from .apps import serving
 

@@ -13,14 +13,14 @@ from anyio import EndOfStream, create_task_group, current_time, sleep
 
 import muxado_py as muxado
 from muxado_py import Config, ErrorCode, Retry
-from muxado_py.connection import CLOSED_HERE
+from muxado_py.protocol.connection import CLOSED_HERE
 
 from .. import virtual_time
 from ..helpers.pair import Script, read_all
 from ..helpers.played import played
 
 if TYPE_CHECKING:
-    from muxado_py.state import StreamState
+    from muxado_py.protocol.state import StreamState
 
 WINDOW = 262_144
 CONFIG = Config(wire="yamux", heartbeat_interval=None)

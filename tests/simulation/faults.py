@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import move_on_after
 
-from muxado_py import driver, link, parting
-from muxado_py.connection import Connection
-from muxado_py.endings import CLOSED_BY_PEER, Endings
 from muxado_py.errors import ErrorCode, Failure, Retry, StreamResetError
-from muxado_py.liveness import Heartbeat, Writing
-from muxado_py.parting import GOODBYE_WAIT
-from muxado_py.stream import Stream
-from muxado_py.turns import Callback
+from muxado_py.links import link, parting
+from muxado_py.links.parting import GOODBYE_WAIT
+from muxado_py.protocol.connection import Connection
+from muxado_py.protocol.endings import CLOSED_BY_PEER, Endings
+from muxado_py.runtime.turns import Callback
+from muxado_py.session import driver
+from muxado_py.session.liveness import Heartbeat, Writing
+from muxado_py.session.stream import Stream
 
 from .run import run_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from muxado_py.state import StreamState
+    from muxado_py.protocol.state import StreamState
 
     from .run import Result
 

@@ -12,7 +12,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from muxado_py import tcp_info as package_info
+from muxado_py.links import tcp_info as package_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

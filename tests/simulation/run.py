@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from anyio import fail_after
 from anyio._backends import _asyncio as anyio_asyncio
 
-from muxado_py.asyncio_sockets import AsyncioSockets
-from muxado_py.connected import StreamConnected
+from muxado_py.dialing.asyncio_sockets import AsyncioSockets
+from muxado_py.dialing.connected import StreamConnected
+from muxado_py.dialing.scope import SessionScope
 from muxado_py.frames import WIRES
-from muxado_py.scope import SessionScope
 
 from .apps import SideApp
 from .asyncio_world import AsyncioWorld
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from muxado_py import Session
-    from muxado_py.connected import Connected
+    from muxado_py.dialing.connected import Connected
 
     from .network import SimSocket
     from .plan import Plan

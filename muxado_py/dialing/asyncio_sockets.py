@@ -1,0 +1,226 @@
+"""AsyncioSockets: connections for the asyncio link.
+
+Why not anyio's own.  Its socket stream keeps the asyncio transport to itself and may have read from
+it already.  So sockets are connected and accepted here, and become a transport whose first
+protocol keeps what comes early.
+
+The rules.  The same as anyio's where a user would notice: addresses of a name are tried a quarter of
+a second apart (RFC 8305), IPv6 first, and a failed dial says what each of them said.
+
+The trap.  TLS is put upon a transport of our own making, because the one below must hold back too:
+left alone, asyncio lets it keep 64 KiB that no priority can overtake any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from contextlib import suppress
+from itertools import chain, zip_longest
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+from anyio import (
+    CancelScope,
+    Event,
+    create_task_group,
+    move_on_after,
+)
+from anyio.abc import Listener, SocketAttribute
+from anyio.lowlevel import checkpoint
+
+from ..links.asyncio_link import AsyncioLink
+from ..links.attributes import peer_of, socket_attributes, tls_attributes
+from ..links.flight import Flight
+from ..links.held import Held
+from ..links.tcp_info import TcpInfo
+from ..links.tls_transport import TLSTransport
+from ..links.vigil import Vigil, may_stay_awake
+from ..runtime.accepting import Accepting
+from .connected import Connected
+from .stream_sockets import Sockets
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from anyio.abc import SocketStream
+
+    from ..config import Config
+    from ..protocol.connection import Connection
+
+__all__ = ("AsyncioSockets",)
+
+EYEBALLS_DELAY = 0.25
+"""Seconds until the next address is tried beside the one before (RFC 8305, section 5)."""
+
+
+QUEUE_DELAY = 0.01
+"""Seconds until a Unix socket is tried again whose listener has a full queue."""
+
+
+class _AsyncioConnected(Connected):
+    def __init__(self, transport: asyncio.Transport, held: Held) -> None:
+        self._transport = transport
+        self._held = held
+        self._raw: socket.socket = transport.get_extra_info("socket")
+        self._attributes = socket_attributes(self._raw)
+
+    def raw_socket(self) -> socket.socket:
+        return self._raw
+
+    @property
+    def peer(self) -> str:
+        return peer_of(self._attributes)
+
+    async def secure(
+        self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None
+    ) -> None:
+        if self._transport.is_closing():
+            raise ConnectionResetError("it ended during the TLS handshake")
+        held = Held()
+        secured = TLSTransport(
+            self._transport, held, context, server_side=server_side, hostname=hostname
+        )
+        try:
+            await secured.handshake(self._held.early, ended=self._held.ended)
+        except OSError:
+            if (
+                server_side
+            ):  # a dialer has read all that there is, and its alert goes before its end
+                await secured.refuse()
+            raise
+        held.transport = self._transport = secured
+        self._attributes |= tls_attributes(secured.get_extra_info("ssl_object"))
+        self._held = held
+
+    async def look_ahead(self) -> bytes:
+        return await self._held.more()
+
+    def link(
+        self, connection: Connection, config: Config, changed: Callable[[], None]
+    ) -> AsyncioLink:
+        path = TcpInfo.of(self._raw)
+        return AsyncioLink(
+            self._transport,
+            self._held,
+            connection,
+            changed,
+            self._attributes,
+            path=path,
+            flight=Flight(path, perf_counter)
+            if path is not None and config.cap_in_flight
+            else None,
+            vigil=Vigil(config.stay_awake) if may_stay_awake() else None,
+        )
+
+    async def abort(self) -> None:
+        self._transport.abort()
+        with CancelScope(shield=True):
+            await checkpoint()  # asyncio closes the socket in the next turn
+
+
+class AsyncioSockets(Sockets[socket.socket]):
+    """asyncio's and uvloop's; see :class:`~muxado_py.dialing.stream_sockets.Sockets`."""
+
+    async def dial_tcp(self, host: str, port: int) -> Connected:
+        loop = asyncio.get_running_loop()
+        return await _connected(loop.create_connection, await _race(host, port))
+
+    async def dial_unix(self, path: str) -> Connected:
+        loop = asyncio.get_running_loop()
+        return await _connected(loop.create_connection, await _connect(socket.AF_UNIX, path))
+
+    def listening(self, bound: Listener[SocketStream]) -> Listener[socket.socket]:
+        return Accepting(bound, _accept)
+
+    async def accepted(self, one: socket.socket) -> Connected:
+        return await _connected(asyncio.get_running_loop().connect_accepted_socket, one)
+
+
+async def _connected(make: Callable[..., Any], sock: socket.socket) -> Connected:
+    """The connection over a connected socket, which is closed if none comes about."""
+    try:
+        transport, held = await make(Held, sock=sock)
+    except BaseException:
+        with suppress(
+            OSError
+        ):  # uvloop before 0.22 has closed the descriptor, and does not tell the socket
+            sock.close()
+        raise
+    return _AsyncioConnected(transport, held)
+
+
+async def _race(host: str, port: int) -> socket.socket:
+    """A socket connected to the first address of ``host`` that answers."""
+    found = await _found(host, port)
+    inet6 = [one for one in found if one[0] == socket.AF_INET6]
+    others = [one for one in found if one[0] != socket.AF_INET6]
+    winners: list[socket.socket] = []
+    errors: list[OSError] = []
+
+    async def attempt(family: int, address: Any, tried: Event) -> None:
+        try:
+            winners.append(await _connect(family, address))
+            tasks.cancel_scope.cancel()
+        except OSError as exc:
+            errors.append(exc)
+        finally:
+            tried.set()
+
+    try:
+        async with create_task_group() as tasks:
+            for one in filter(None, chain.from_iterable(zip_longest(inet6, others))):
+                tried = Event()
+                tasks.start_soon(attempt, one[0], one[4], tried)
+                with move_on_after(EYEBALLS_DELAY):
+                    await tried.wait()
+        if winners:
+            return winners.pop(0)
+        cause = errors[0] if len(errors) == 1 else ExceptionGroup("each address failed", errors)
+        raise OSError("All connection attempts failed") from cause
+    finally:
+        for late in winners:
+            late.close()
+
+
+async def _found(host: str, port: int) -> list[Any]:
+    if "%" in host:  # uvloop's loses the zone; a number asks nobody and does not wait
+        flags = socket.AI_NUMERICHOST
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return [*await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+async def _connect(family: int, address: Any) -> socket.socket:
+    """Not by the loop: uvloop's loses the zone of an address, and asyncio's takes a full queue for success."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        # A Unix socket's listener tells nobody when its queue has room.
+        while (error := sock.connect_ex(address)) == errno.EAGAIN:  # noqa: ASYNC110
+            await anyio.sleep(QUEUE_DELAY)
+        if error == errno.EINPROGRESS:
+            await anyio.wait_writable(sock)
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _accept(listening: Listener[SocketStream]) -> socket.socket:
+    raw: Any = listening.extra(SocketAttribute.raw_socket)
+    while True:
+        # Not loop.sock_accept: cancelled in the wrong turn, it loses a connection (bpo-41317).
+        await anyio.wait_readable(raw)
+        try:
+            accepted, _ = raw.accept()
+        except BlockingIOError:  # another process took it
+            continue
+        accepted.setblocking(False)
+        return cast("socket.socket", accepted)

@@ -1,0 +1,123 @@
+"""Connected: a connection between its making and its session.
+
+What it is.  What ``connect`` and ``listen`` and ``client`` and ``server`` hand on: it can do a TLS
+handshake, show the peer's first bytes, and make the link of a session.  :class:`StreamConnected` is
+that for any anyio byte stream; :mod:`~muxado_py.dialing.asyncio_sockets` has the other.
+
+The rule.  Whatever was read of it before, the link begins with the peer's first byte.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from anyio import BrokenResourceError, EndOfStream, aclose_forcefully
+from anyio.abc import SocketAttribute
+
+from ..links.attributes import peer_of, remembered
+from ..links.layers import pause_reading
+from ..links.stream_link import StreamLink, checked
+from ..links.tcp_info import TcpInfo
+from ..links.tls_stream import TLSByteStream
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Callable
+
+    from anyio.abc import ByteStream
+
+    from ..config import Config
+    from ..links.link import Link
+    from ..protocol.connection import Connection
+
+__all__ = ("Connected", "StreamConnected")
+
+
+class Connected(ABC):
+    """A connection that waits for its session."""
+
+    @abstractmethod
+    def raw_socket(self) -> socket.socket:
+        """For socket options."""
+
+    @property
+    @abstractmethod
+    def peer(self) -> str:
+        """Who is at the other end, for a log."""
+
+    @abstractmethod
+    async def secure(
+        self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None
+    ) -> None:
+        """Do the TLS handshake; the caller bounds it in time, and aborts if it failed.
+
+        TLS is used without waiting for the peer's closing alert: muxado says goodbye by itself, so a
+        cut is noticed anyway.
+
+        :raises OSError: what went wrong; ``ConnectionResetError`` if the peer ended it.
+        """
+
+    @abstractmethod
+    async def look_ahead(self) -> bytes:
+        """Wait for more of what the peer says, which the link will receive all the same.
+
+        :raises ~anyio.EndOfStream: if it says no more.
+        :raises Exception: whatever the transport raises.
+
+        Cancellation: nothing is lost.
+        """
+
+    @abstractmethod
+    def link(self, connection: Connection, config: Config, changed: Callable[[], None]) -> Link:
+        """Its link; a :class:`~muxado_py.links.link.LinkFactory`."""
+
+    @abstractmethod
+    async def abort(self) -> None:
+        """Close it without a word."""
+
+
+class StreamConnected(Connected):
+    """An anyio byte stream as a :class:`Connected`."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        pause_reading(stream)  # a session that pauses must hold its peer back
+        self._stream = stream
+        self._early = b""
+
+    def raw_socket(self) -> socket.socket:
+        raw: socket.socket = self._stream.extra(SocketAttribute.raw_socket)
+        return raw
+
+    @property
+    def peer(self) -> str:
+        return peer_of(remembered(self._stream))
+
+    async def secure(
+        self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None
+    ) -> None:
+        secured = TLSByteStream(self._stream, context, server_side=server_side, hostname=hostname)
+        try:
+            await secured.handshake()
+        except (BrokenResourceError, EndOfStream) as exc:
+            raise ConnectionResetError("it ended during the TLS handshake") from exc
+        self._stream = secured
+
+    async def look_ahead(self) -> bytes:
+        data = checked(await self._stream.receive())
+        self._early += data
+        return data
+
+    def link(self, connection: Connection, config: Config, changed: Callable[[], None]) -> Link:
+        return StreamLink(self._stream, connection, changed, early=self._early, path=self._path())
+
+    def _path(self) -> TcpInfo | None:
+        """What the kernel knows, if there is a TCP socket below; a foreign transport may raise anything."""
+        try:
+            return TcpInfo.of(self._stream.extra(SocketAttribute.raw_socket))
+        except Exception:  # noqa: BLE001 - and then it knows nothing
+            return None
+
+    async def abort(self) -> None:
+        await aclose_forcefully(self._stream)

@@ -1,0 +1,130 @@
+"""Scope: the context manager that runs a session, and so bounds its life.
+
+What it is.  ``async with client(transport) as session`` starts the session's tasks in a task group of
+its own and ends them when the block is left, whatever left it.
+
+The rules.  The application's own exception comes out as itself, not in the group that a task group
+wraps around it, and wins over what the close raises (:exc:`~muxado_py.UndeliveredError`), which becomes a note on it.  Leaving is
+bounded in time: ``Config.close_timeout``, or a quarter of a second if the block was cancelled.
+
+The trap.  Closing must run shielded, or a cancelled block would leave the transport open and the
+tasks' group would wait for tasks that nobody told to end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anyio import create_task_group, get_cancelled_exc_class, move_on_after
+
+from ..config import AUTO, config_or_default
+from ..links.parting import GOODBYE_WAIT
+from ..session.session import Session
+from .auto import recognize
+from .connected import StreamConnected
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from anyio.abc import ByteStream, TaskGroup
+
+    from ..config import Config
+    from .connected import Connected
+
+__all__ = ("SessionScope", "client", "server")
+
+
+class SessionScope:
+    """The async context manager that runs a session: ``async with client(transport) as session``.
+
+    Leaving it closes the session, as ``Session.aclose`` does, and raises what that raises, unless an
+    exception is leaving it already; leaving it by a cancellation gives the flush a quarter of a second.
+    """
+
+    def __init__(self, connected: Connected, config: Config | None, *, is_client: bool) -> None:
+        self._arguments = (connected, config_or_default(config), is_client)
+        self._session: Session | None = None
+        self._tasks: TaskGroup | None = None
+
+    async def __aenter__(self) -> Session:
+        connected, config, is_client = self._arguments
+        if config.wire == AUTO:
+            config = await recognize(connected, config)
+        try:
+            self._session = session = Session(connected.link, config, is_client=is_client)
+        except BaseException:  # a scheduler of the application's, say; nobody else would close it
+            await connected.abort()
+            raise
+        self._tasks = create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(session.run)
+        return session
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        assert self._session is not None
+        cancelled = isinstance(exc, get_cancelled_exc_class())
+        failed: Exception | None = None  # most often what was lost; else a mistake of ours
+        try:
+            with move_on_after(GOODBYE_WAIT if cancelled else None, shield=True):
+                await self._session.aclose()
+        except Exception as error:  # noqa: BLE001 - the tasks end all the same
+            failed = error
+        suppressed = await self._end_tasks(exc_type, exc, traceback)
+        if failed is None:
+            return suppressed
+        if exc is None:
+            raise failed
+        exc.add_note(str(failed))
+        return suppressed
+
+    async def _end_tasks(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        assert self._tasks is not None
+        try:
+            return await self._tasks.__aexit__(exc_type, exc, traceback)
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) == 1 and _are_same(group.exceptions[0], exc):
+                return False  # the application's own exception, which a task group has wrapped
+            raise
+
+
+def _are_same(one: BaseException, other: BaseException | None) -> bool:
+    """Whether it is the same exception; trio copies a group on its way out, but not what is in it."""
+    if isinstance(one, BaseExceptionGroup) and isinstance(other, BaseExceptionGroup):
+        pairs = zip(one.exceptions, other.exceptions, strict=False)
+        return len(one.exceptions) == len(other.exceptions) and all(_are_same(*p) for p in pairs)
+    return one is other
+
+
+def client(transport: ByteStream, config: Config | None = None) -> SessionScope:
+    """A session over any anyio byte stream, as the side that dialed.
+
+    :param transport: a connected ``anyio.abc.ByteStream``; the session closes it.
+    :returns: an async context manager that gives the :class:`Session`.
+    :raises ValueError: for ``Config(wire="auto")``.
+    """
+    config = config_or_default(config)
+    if config.wire == AUTO:
+        raise ValueError(
+            'wire="auto" is for the side that listens: a dialer speaks first; name the wire'
+        )
+    return SessionScope(StreamConnected(transport), config, is_client=True)
+
+
+def server(transport: ByteStream, config: Config | None = None) -> SessionScope:
+    """A session over any anyio byte stream, as the side that was dialed; see :func:`client`.
+
+    With ``Config(wire="auto")`` entering waits for the dialer's first bytes, and raises what
+    :func:`~muxado_py.dialing.auto.recognize` raises if they do not tell its wire; ``session.config.wire`` is
+    the one it found.
+    """
+    return SessionScope(StreamConnected(transport), config, is_client=False)

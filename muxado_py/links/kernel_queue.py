@@ -1,0 +1,60 @@
+"""KernelQueue: whether what the kernel was given has arrived in the peer's.
+
+Where data comes from and goes to.  :mod:`~muxado_py.links.tcp_info`; whoever ends a session asks.
+
+The rule.  What a Unix socket took lies in its peer's queue already.  Of a TCP connection the kernel knows
+how much is on its way, on Linux; of anything else nobody does.
+
+The traps.  A connection that was reset has no queue, but its figures stand: what they lack was lost.  Our
+FIN counts as a byte.  And behind the last payload there may be credit and a goodbye: a peer that
+ends when it has read what it wanted acknowledges neither, and that means nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .tcp_info import TcpInfo, is_unix
+
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ("KernelQueue",)
+
+
+class KernelQueue:
+    """What is on its way from one socket; ask :meth:`of` for one."""
+
+    def __init__(self, info: TcpInfo | None) -> None:
+        self._info = info
+        self._payload = -1  # what had been sent of it at the mark
+        self._mark = 0  # where the last byte of it stood
+
+    @classmethod
+    def of(cls, raw: socket.socket | None) -> KernelQueue | None:
+        """Of a connected socket; None where nobody can tell."""
+        if raw is None:
+            return None
+        info = TcpInfo.of(raw)
+        return cls(info) if info is not None or is_unix(raw) else None
+
+    def mark(self, payload: int, tail: int) -> None:
+        """Everything was handed over, and ``payload`` bytes of it are the application's, but for the last ``tail``."""
+        if self._info is not None and payload != self._payload:
+            self._payload = payload
+            self._mark = self._info.look().acknowledged + self._info.queued() - tail
+
+    def waiting(self) -> int | None:
+        """How many bytes are not acknowledged; None if none will be any more."""
+        if self._info is None:
+            return 0
+        return self._info.queued() if self._info.is_connected() else None
+
+    def missing(self, payload: int) -> int:
+        """How many bytes have not arrived that are the application's, or stand before such."""
+        if self._info is None or not (payload and self._info.is_open()):
+            return 0
+        if payload == self._payload:
+            return max(0, self._mark - self._info.look().acknowledged)
+        queued = self._info.queued()
+        return queued if queued > 1 else 0

@@ -1,0 +1,343 @@
+"""Link: what carries bytes between a connection and its transport, and how that ends.
+
+What it is.  The interface of the two links and what they share.  :mod:`~muxado_py.links.stream_link` works
+on any anyio byte stream, with a task for each direction; :mod:`~muxado_py.links.asyncio_link` is driven by
+asyncio's own callbacks and needs no task.  Whoever makes the transport chooses; nobody above this
+module knows which it is.
+
+Where data comes from and goes to.  The reading side gives the core what the transport received; the
+writing side gives the transport what the core wants sent.  After each of these the session is told,
+so that it can take the core's events.
+
+The rules.  One place, and only one, writes to the transport: application tasks never touch it, so
+their cancellation cannot cut a frame in two.  Reading waits for nobody but the transport, except
+while the peer leaves our replies lying.  Little is handed over at a time, because what was handed
+over can no longer be prioritized: about what the transport takes in a millisecond.
+
+How it ends is told in :mod:`~muxado_py.links.parting`, which is the contract of both links.
+
+The trap.  Closing a socket with unread bytes makes TCP throw our last ones away.  So a link that has paused
+goes on reading once the session is over, though nobody wants what comes: :meth:`Link.should_read`.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Protocol
+
+from anyio import (
+    CancelScope,
+    Event,
+    TypedAttributeProvider,
+    create_task_group,
+    current_time,
+    move_on_after,
+)
+from anyio.abc import SocketAttribute
+
+from ..errors import escaped
+from ..protocol.connection import CLOSED_HERE
+from ..protocol.endings import CLOSED_BY_PEER
+from .flush_size import FlushSize
+from .kernel_queue import KernelQueue
+from .parting import GOODBYE_WAIT, part, part_in_fault
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from anyio.abc import TaskGroup
+
+    from ..config import Config
+    from ..protocol.connection import Connection
+    from .flight import Flight, PathFigures, PathSource
+
+__all__ = ("Link", "LinkFactory", "describe")
+
+logger = logging.getLogger("muxado.link")
+
+REFILL_STEP = 0.01
+"""Seconds that go by before the core's budgets are refilled: a token or two, not worth a look at
+each of them for every read."""
+
+
+class Link(TypedAttributeProvider, ABC):
+    """Drives ``connection`` over a transport, whose typed attributes are the link's.
+
+    :param changed: called after anything that may have left events in the connection.
+    :param path: who knows what the peer's kernel has taken, if anybody does.
+    :param flight: what says how much bulk may be on its way, if anything does.
+    """
+
+    __slots__ = (
+        "_changed",
+        "_connection",
+        "_counted",
+        "_ended_well",
+        "_figures",
+        "_flight",
+        "_flush_size",
+        "_flushed",
+        "_kernel",
+        "_mute",
+        "_path",
+        "_refilled",
+        "bytes_received",
+        "bytes_sent",
+        "input_over",
+        "last_heard",
+        "left",
+        "missing",
+        "parting",
+        "writing_since",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        changed: Callable[[], None],
+        path: PathSource | None,
+        flight: Flight | None = None,
+    ) -> None:
+        self._path = path
+        self._flight = flight
+        self._figures: PathFigures | None = None  # what the kernel told last, when somebody asked
+        self._connection = connection
+        self._changed = changed
+        self._flushed: Event | None = None  # tells whoever waits for a flush
+        self.input_over = Event()
+        """See :class:`.parting.Leaving`."""
+        self.parting = CancelScope()
+        """What is left to do once the session is over; whoever closes it sets the deadline."""
+        self.left: tuple[bytes, int] | None = None
+        """The last frames for a transport that did not take them all, and how many of their bytes it did."""
+        self.missing: int | None = 0
+        """How many bytes more its kernel was not told to have arrived, when it was closed; None if a peer whose
+        end was owed did not end, and nobody can ask a kernel."""
+        self._ended_well = False  # whether the peer's end came, and not a failure
+        self._kernel: KernelQueue | None = None
+        self._counted = False  # whether what is missing is known already
+        self._outgoing = connection.outgoing
+        self._payload = 0  # how much of it had left with the last flush
+        self._tail: int | None = (
+            None  # what the transport had been given before frames without payload
+        )
+        self._mute = False  # whether nobody writes any more
+        self._flush_size = FlushSize()
+        self._refilled = current_time()
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self.last_heard = self._refilled
+        """When the transport last gave us anything."""
+        self.writing_since: float | None = None
+        """Since when the transport has held on to what it was given."""
+
+    @abstractmethod
+    def rouse(self) -> None:
+        """Something may have changed: output waits, or input is welcome again."""
+
+    @abstractmethod
+    def wrote(self) -> None:
+        """The application wrote something, which may be urgent."""
+
+    def expect_output(self) -> None:
+        """Tasks were woken that may have something to send in the loop's next turn."""
+
+    def taken(self) -> int:
+        """A count of bytes that moves when the transport lets go of what it was given: of what the peer's
+        kernel has acknowledged, where ours tells."""
+        if self._path is not None:
+            return self._path.look().acknowledged
+        return self.bytes_sent - self._held_back()
+
+    def under_way(self) -> int:
+        """Bytes that the kernel took and the peer's has not acknowledged; 0 where nobody knows."""
+        return 0 if self._path is None else self._path.queued()
+
+    def figures(self) -> PathFigures | None:
+        """What the kernel tells of the path, and of one that is closed, what it told at the end.
+
+        None if nobody knows, and before a round trip was measured: a closed socket tells nothing but zeros.
+        """
+        if self._path is not None:
+            figures = self._path.look()
+            if figures.round_trip:
+                self._figures = figures
+        return self._figures
+
+    @property
+    def cap(self) -> int:
+        """How many bytes may be :meth:`under_way`; 0 while there is no such bound."""
+        return 0 if self._flight is None else self._flight.cap
+
+    @abstractmethod
+    def _held_back(self) -> int:
+        """Bytes of :attr:`bytes_sent` that the transport still has, where it says so."""
+
+    def _given(self) -> int:
+        """A count of what the kernel was given, or is about to be."""
+        return self.bytes_sent
+
+    @abstractmethod
+    def _start(self, tasks: TaskGroup) -> None:
+        """Begin to carry bytes; what fails in ``tasks`` fails :meth:`run`."""
+
+    @abstractmethod
+    async def send_end(self) -> bool:
+        """See :class:`.parting.Leaving`."""
+
+    @abstractmethod
+    async def _close_transport(self) -> None:
+        """Close the transport; the caller bounds it in time."""
+
+    @abstractmethod
+    async def _abort_transport(self) -> None:
+        """Close it without waiting for anything."""
+
+    def should_read(self) -> bool:
+        """Whether reading goes on.  Behind the end it does, whatever made it pause."""
+        return self._connection.may_read() or self._connection.events.ended is not None
+
+    async def flushed(self) -> None:
+        """See :class:`.parting.Leaving`."""
+        while not self._mute and (self._connection.has_output() or self.writing_since is not None):
+            if self._flushed is None:
+                self._flushed = Event()
+            await self._flushed.wait()
+        self._mark()
+
+    def _mark(self) -> None:
+        if self._kernel is not None and not self._mute and self.writing_since is None:
+            tail = 0 if self._tail is None else self._given() - self._tail
+            self._kernel.mark(self._connection.payload_sent, tail)
+
+    def _note_flush(self) -> None:
+        if self._flushed is not None:
+            self._flushed.set()
+            self._flushed = None
+
+    def begin_parting(self) -> None:
+        """This side is about to close the session."""
+        self._kernel = KernelQueue.of(self._raw_socket())
+        if not self._connection.unsent:
+            self._mark()
+
+    def unacknowledged(self) -> int | None:
+        """See :class:`.parting.Leaving`."""
+        return None if self._kernel is None else self._kernel.waiting()
+
+    def _raw_socket(self) -> socket.socket | None:
+        try:
+            raw: socket.socket | None = self.extra(SocketAttribute.raw_socket, None)
+        except Exception:  # noqa: BLE001 - of one that is gone already
+            return None
+        return raw
+
+    def _count_missing(self) -> None:
+        """While the socket is there: what a close of ours may lose with it."""
+        self.figures()
+        connection = self._connection
+        if connection.events.ended is not CLOSED_HERE:
+            return
+        if self._kernel is not None:
+            self.missing = self._kernel.missing(connection.payload_sent)
+            self._kernel = None
+        elif not self._counted and connection.is_muxado_py is True and not self._ended_well:
+            self.missing = None
+        self._counted = True
+
+    async def run(self, over: Event, close_timeout: float) -> None:
+        """Carry bytes until ``over`` is set; then say what is left to say and close the transport.
+
+        Whoever runs this shields it from cancellation; it is bounded in time after ``over``.
+        """
+        try:
+            async with create_task_group() as tasks:
+                self._start(tasks)
+                await over.wait()
+                self._note_flush()
+                deadline = current_time() + close_timeout
+                self.parting.deadline = min(self.parting.deadline, deadline)
+                with self.parting:
+                    await self._part()
+                await self._close()
+                tasks.cancel_scope.cancel()
+        except BaseException:
+            # Only a mistake of ours comes here; the peer must not wait for a session that is no more.
+            await self._close()
+            raise
+
+    async def _part(self) -> None:
+        connection = self._connection
+        ended_here = connection.events.ended is CLOSED_HERE
+        owed = ended_here or connection.events.ended is CLOSED_BY_PEER
+        if not owed or (self.input_over.is_set() and not ended_here):
+            await part_in_fault(self)
+            return
+        if self._kernel is None:
+            self._kernel = KernelQueue.of(self._raw_socket())
+        await part(
+            self,
+            ended_here=ended_here,
+            knows=connection.is_muxado_py is True,
+            answers=connection.traits.answers_end,
+        )
+
+    async def _close(self) -> None:
+        self._count_missing()
+        try:
+            if self.parting.cancel_called:
+                await self._abort_transport()
+                return
+            with move_on_after(GOODBYE_WAIT):
+                await self._close_transport()
+        except Exception as exc:  # noqa: BLE001 - a foreign transport may raise anything here, and it is over
+            logger.debug("closing the transport failed: %r", exc)
+
+    # What the subclasses tell the core.
+
+    def _receive(self, data: bytes | memoryview, now: float) -> None:
+        """The transport received ``data``."""
+        connection = self._connection
+        self.last_heard = now
+        self.bytes_received += len(data)
+        if now - self._refilled >= REFILL_STEP:
+            connection.upkeep.elapsed(now - self._refilled)
+            self._refilled = now
+        connection.receive_data(data)
+        self._changed()
+
+    def _receive_end(self, cause: str) -> None:
+        """The transport has nothing more to give; ``cause`` says why if it failed."""
+        if not self.input_over.is_set():
+            self._connection.receive_eof(cause)
+            self._ended_well = not cause
+            self.input_over.set()
+            self._changed()
+
+    def _leave(self, frames: bytes, skip: int) -> None:
+        """The transport took ``skip`` bytes of ``frames``, and nothing of what would have come behind them:
+        resets, that say whose loss is none."""
+        behind = b"".join(self._connection.data_to_send(0))
+        self.left = frames + behind, skip
+
+    def _drop_output(self) -> None:
+        """Nobody writes from here on; what is queued must not be waited for."""
+        self._mute = True
+        self._connection.data_to_send(0)
+        self._changed()
+        self._note_flush()
+
+
+class LinkFactory(Protocol):
+    """Makes the link of a session over a transport that it knows."""
+
+    def __call__(
+        self, connection: Connection, config: Config, changed: Callable[[], None]
+    ) -> Link: ...
+
+
+def describe(exc: BaseException) -> str:
+    """What a transport's exception says; anyio's own often say nothing, and mean their cause."""
+    return escaped(str(exc) or str(exc.__cause__ or "")) or type(exc).__name__

@@ -1,0 +1,362 @@
+"""TLSTransport: TLS between an asyncio transport and the link, on asyncio and uvloop.
+
+Why not the loops' own.  Theirs stop the application when it pauses, but read on: what lies between is dropped
+when the peer ends meanwhile.  They lose the alert of a handshake that failed, have no half close, and once they
+are over they know nothing of what they were.
+
+Where data comes from and goes to.  It is the protocol of the transport below and the transport of the protocol
+above: records come in here, pass the codec, and are decrypted into the memory of whoever is above; what that writes
+leaves below in the same call.
+
+The rules.  It holds next to nothing.  Who pauses it pauses the transport below, in the kernel; what remains here
+is of one read.  Nothing that is written waits here: the transport below says when it has taken it.  What TLS
+has to say by itself, to a peer that takes nothing, is bounded: then that peer is not read any more.
+
+The traps.  Reading goes on in the next turn of the loop, as it does with every transport: whoever asks for it
+may be in the middle of something.  And a connection that breaks is read to its end first, for the peer's alert says
+more than the error does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from anyio import move_on_after
+
+from ..runtime.turns import wake
+from .tls import ALERT_WAIT, TLSCodec
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Iterable, Iterator
+
+__all__ = ("TLSTransport", "salvaged")
+
+BLOCK = 256 * 1024
+"""Bytes of records that are read at once, as much as a flush brings; They are copied into the codec at
+once, so all connections of a loop share the memory."""
+
+SALVAGE = 64 * 1024
+"""Bytes to ask for at a time, behind a failed write."""
+
+MOST_REPLIES = 1024 * 1024
+"""Bytes below, with those of a flush that the peer does not take, at which it is not read any more."""
+
+
+_blocks: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
+
+
+class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
+    """TLS over the transport ``below``; it does not read until it is told to.
+
+    :param above: the protocol that receives what the peer sends.
+    :param hostname: what the peer's certificate has to name, or None.
+    """
+
+    def __init__(
+        self,
+        below: asyncio.Transport,
+        above: asyncio.BaseProtocol,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool,
+        hostname: str | None,
+    ) -> None:
+        super().__init__()
+        self._below = below
+        self._above: Any = above
+        self._codec = codec = TLSCodec(context, server_side=server_side, hostname=hostname)
+        self._extra = {
+            "socket": below.get_extra_info("socket"),
+            "ssl_object": codec.ssl_object,
+            "sslcontext": context,
+        }
+        loop = asyncio.get_running_loop()
+        self._block = _blocks.get(loop) or _blocks.setdefault(loop, memoryview(bytearray(BLOCK)))
+        self._call_soon = loop.call_soon
+        self._reading = False  # whether the protocol above wants more
+        self._reading_below = False
+        self._choked = False  # whether the peer leaves what TLS says lying
+        self._said_end = False
+        self._told_end = False  # the protocol above, of the peer's
+        self._told_lost = False
+        self._closing = False
+        self._shaking: asyncio.Future[None] | None = None  # until the handshake is over
+        self._refused: asyncio.Future[None] | None = None  # until the peer has read why
+        self._lost = False
+        self.given = 0
+        """Bytes that the transport below was given of what was written here."""
+
+    # The handshake.
+
+    async def handshake(self, early: Iterable[bytes], *, ended: bool) -> None:
+        """Agree on TLS.
+
+        :param early: what was received already.
+        :param ended: whether the peer's end, too.
+        :raises OSError: what went wrong; ``ConnectionResetError`` if the peer ended it.
+
+        Cancellation: the transport is as it was; abort it.
+        """
+        shaking = self._shaking = asyncio.get_running_loop().create_future()
+        self._below.set_protocol(self)
+        for data in early:
+            self._codec.feed(data)
+        self._shake()
+        if ended:
+            self.eof_received()
+        elif self._shaking is not None:
+            self._read_below()
+        await shaking
+
+    def _shake(self) -> None:
+        """Go on with the handshake."""
+        try:
+            done = self._codec.handshake()
+        except Exception as exc:  # noqa: BLE001 - a callback of the application's context may have a mistake
+            self._end_handshake(exc)
+        else:
+            if done:
+                self._end_handshake(None)
+        self._flush()
+
+    def _end_handshake(self, exc: Exception | None) -> None:
+        self._hold_below()
+        shaking, self._shaking = self._shaking, None
+        assert shaking is not None
+        if shaking.done():  # nobody waits for it any more
+            return
+        if exc is None:
+            shaking.set_result(None)
+        else:
+            shaking.set_exception(exc)
+
+    async def refuse(self) -> None:
+        """After a handshake that failed: give the peer the time to read why.
+
+        Cancellation: it has had its time.
+        """
+        if self._lost:
+            return
+        self._refused = asyncio.get_running_loop().create_future()
+        with suppress(OSError, RuntimeError):  # uvloop's answer, if it has ended meanwhile
+            self._below.write_eof()
+        self._read_below()
+        with move_on_after(ALERT_WAIT):
+            await self._refused
+
+    # The transport below.
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._block
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._refused is not None:
+            return
+        self._codec.feed(self._block[:nbytes])
+        if self._shaking is None:
+            self._pump()
+        else:
+            self._shake()
+
+    def eof_received(self) -> bool:
+        self._codec.feed_end()
+        if self._refused is not None:
+            wake(self._refused)
+        elif self._shaking is not None:
+            self._end_handshake(ConnectionResetError("it ended during the TLS handshake"))
+        else:
+            self._pump()
+        return True  # our direction is the link's to end
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = self._closing = True
+        if self._refused is not None:
+            wake(self._refused)
+        elif self._shaking is not None:
+            self._end_handshake(ConnectionResetError("it ended during the TLS handshake"))
+        else:
+            if exc is not None:
+                self._rescue()
+            self._tell_lost(self._codec.fault or exc)
+
+    def pause_writing(self) -> None:
+        self._above.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._choked:
+            self._choked = False
+            self._go_on()
+        self._above.resume_writing()
+
+    def _rescue(self) -> None:
+        """After a failed write: what the peer has said before."""
+        for data in salvaged(self._extra["socket"]):
+            self._codec.feed(data)
+            while self._deliver():
+                pass
+        while self._deliver():
+            pass
+
+    def _tell_lost(self, exc: Exception | None) -> None:
+        if not self._told_lost:
+            self._told_lost = True
+            self._above.connection_lost(exc)
+
+    # Reading.
+
+    def _pump(self) -> None:
+        """Give the protocol above what has come, as long as it wants it."""
+        while self._reading and self._deliver():
+            pass
+        codec = self._codec
+        if codec.pending_output:
+            self._reply()
+        if self._reading and not self._closing:
+            if codec.fault is not None:
+                self._fail(codec.fault)
+            elif codec.ended and not self._told_end:
+                self._told_end = True
+                self._hold_below()
+                self._above.eof_received()
+
+    def _deliver(self) -> bool:
+        """Whether there may be more."""
+        above = self._above
+        room = above.get_buffer(-1)
+        count = self._codec.receive_into(room)
+        if count:
+            above.buffer_updated(count)
+        return count == len(room)
+
+    def _reply(self) -> None:
+        """What TLS says by itself."""
+        self._flush()
+        if self._below.get_write_buffer_size() > MOST_REPLIES:
+            self._choked = True
+            self._hold_below()
+
+    def _fail(self, exc: Exception) -> None:
+        self._closing = True
+        self._reading = False
+        self._flush()  # the alert
+        self._below.close()
+        self._call_soon(self._tell_lost, exc)
+
+    def is_reading(self) -> bool:
+        return self._reading
+
+    def pause_reading(self) -> None:
+        self._reading = False
+        self._hold_below()
+
+    def resume_reading(self) -> None:
+        if not self._reading and not self._closing:
+            self._reading = True
+            self._call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """With what was left here, and then with what lies below."""
+        if self._reading:
+            self._pump()
+        if self._reading and not self._choked and not self._told_end:
+            self._read_below()
+
+    def _read_below(self) -> None:
+        if not self._reading_below and not self._below.is_closing():
+            self._reading_below = True
+            self._below.resume_reading()
+
+    def _hold_below(self) -> None:
+        if self._reading_below and not self._below.is_closing():
+            self._reading_below = False
+            self._below.pause_reading()
+
+    # Writing.
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._closing or not data:
+            return
+        if self._said_end:
+            raise RuntimeError("write() after write_eof()")
+        try:
+            self._codec.send(data)
+        except OSError as exc:
+            self._fail(exc)
+        else:
+            records = self._codec.output()
+            self.given += len(records)
+            self._below.write(records)
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.write(b"".join(list_of_data))
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        """End this direction; what the peer sends still comes."""
+        if not (self._closing or self._said_end):
+            self._say_end()
+
+    def _say_end(self) -> None:
+        self._said_end = True
+        self._codec.end()
+        self._flush()
+
+    def _flush(self) -> None:
+        data = self._codec.output()
+        if data and not self._below.is_closing():
+            self._below.write(data)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._below.set_write_buffer_limits(high, low)
+
+    def get_write_buffer_size(self) -> int:
+        return self._below.get_write_buffer_size()
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        return self._below.get_write_buffer_limits()
+
+    # The transport.
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        if name in self._extra:
+            return self._extra[name]
+        return self._below.get_extra_info(name, default)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._above = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        protocol: asyncio.BaseProtocol = self._above
+        return protocol
+
+    def is_closing(self) -> bool:
+        return self._closing or self._below.is_closing()
+
+    def close(self) -> None:
+        """Say that this is the end, unless that was said, and close when it has gone out."""
+        if not self._closing:
+            self._closing = True
+            self._reading = False
+            if not self._said_end:
+                self._say_end()
+            self._below.close()
+
+    def abort(self) -> None:
+        self._closing = True
+        self._reading = False
+        self._below.abort()
+
+
+def salvaged(raw: socket.socket) -> Iterator[bytes]:
+    """What a socket has received and nobody has read; its transport reads no more."""
+    with suppress(OSError), raw.dup() as same:
+        same.setblocking(False)
+        while data := same.recv(SALVAGE):
+            yield data

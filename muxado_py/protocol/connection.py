@@ -1,0 +1,374 @@
+"""Connection: the protocol of one session, without sockets, clock or tasks.
+
+What it is.  The whole of what two peers owe each other, driven from outside.  Its methods fall in
+four groups, as in quinn-proto:
+
+A. questions: ``is_muxado_py``, ``may_read``, ``has_output`` ...;
+B. input: ``receive_data``, ``receive_eof``, and ``upkeep`` for what time brings;
+C. commands of the application: ``open``, ``accept``, ``write``, ``read``, ``finish``, ``close``,
+   ``reset``, ``set_priority``, ``ping``, ``go_away`` ...;
+D. output: ``data_to_send`` and ``events``.
+
+After any B or C, look at D: take the events, and send what there is to send.  No method waits and
+none calls back.
+
+Where data comes from and goes to.  Bytes of the transport go through the wire's decoder to
+:class:`~muxado_py.protocol.inbound.Inbound`; bytes of the application wait in their stream until
+:class:`~muxado_py.protocol.outbound.Outbound` cuts a frame.  This module holds the two together and does what
+the application asks.
+
+The rule.  Anything that a peer can send is dealt with in ``inbound`` and raises nothing; anything
+that raises here is a mistake of the caller.
+
+The trap.  ``accept`` is the commit point: a stream it returned may never again be refused, by code
+or by a GOAWAY's last id, whatever happens next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import (
+    ErrorCode,
+    Failure,
+    Retry,
+    SessionClosedError,
+    TransportError,
+)
+from ..frames import HEAD, WIRES, mistaken
+from ..frames.reporting import Reporting, SentFrames
+from ..scheduler import DEFAULT_PRIORITY, check_priority
+from .arrivals import HEARTBEAT_TYPE
+from .closing import Closing
+from .deadlines import Alarm
+from .endings import CLOSED_BY_PEER
+from .events import Events
+from .inbound import Inbound
+from .outbound import Outbound
+from .table import StreamTable
+from .upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..config import Config
+    from ..frames import Traits
+    from ..frames.reporting import Report
+    from ..scheduler import Priority
+    from .state import StreamState
+
+__all__ = ("CLOSED_HERE", "Connection")
+
+
+class Connection:
+    """One end of a session, sans-IO; see the module essay.
+
+    :param client: whether this side dialed, which decides the parity of its stream ids.
+    :param clock: the time in seconds, for receive windows that grow and for
+        :mod:`~muxado_py.protocol.deadlines`.  One that stands still, the default, makes none grow.
+    """
+
+    def __init__(
+        self, config: Config, *, client: bool, clock: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        wire = WIRES[config.wire](client=client)
+        self._config = config
+        self._wire = wire
+        self.events = Events()
+        self.alarm = Alarm(self.events.of_session)
+        self._table = StreamTable(
+            wire.first_id, wire.first_peer_id, wire.max_id, config, clock, self.alarm
+        )
+        self._out = Outbound(wire, self._table, self.events, config)
+        self._in = Inbound(wire, self._table, self._out, self.events, config, clock)
+        self._closing = Closing(wire, self._table, self._out, self._in, self.events)
+        self.upkeep = Upkeep(wire, self._table, self._out, self._in, self._closing, config)
+        self._cut = self._out.data_to_send
+        self._head: bytes | None = b""  # the peer's first bytes, until they tell its wire
+        self._out.control.frame(wire.hello())
+        # The commands and questions of every message and stream, without a step between.
+        self.has_output = self._out.has_output
+        self.outgoing = self._out
+        """How much may wait on one stream: its ``room``, and its ``low_water`` when there is room again."""
+        self.of_application = self._table.of_application
+        """See :meth:`.StreamTable.of_application`."""
+        self.write = self._out.write
+        self.unwrite = self._out.unwrite
+        self.read = self._in.read
+        self.finish = self._out.finish
+        self.close = self._closing.close
+        self.drop = self._closing.drop
+        self.reset = self._closing.reset
+
+    def log_frames(self, report: Report) -> None:
+        """Call ``report`` with what each frame says, sent and received; before the first byte."""
+        self._in.decode_through(Reporting(report, "received", self._in))
+        self._cut = SentFrames(self._wire, report, self._cut).cut
+
+    # A. Questions.
+
+    @property
+    def is_muxado_py(self) -> bool | None:
+        """Whether the peer is a muxado_py; None before its first frame."""
+        return self._in.peer.is_muxado_py
+
+    @property
+    def heard(self) -> bool:
+        """Whether the peer has shown that it speaks this wire: its first frame, or the head of a long
+        one, came and is valid."""
+        if self._wire.traits.recognizes:
+            return self.is_muxado_py is not None
+        head = self._head
+        return head is None or (len(head) > 0 and not self._in.midway)
+
+    @property
+    def traits(self) -> Traits:
+        """What the wire can do."""
+        return self._wire.traits
+
+    @property
+    def answers_pings(self) -> bool:
+        """Whether the peer gives a ping back, as far as is known."""
+        return self._wire.traits.answers_pings or self._in.peer.is_muxado_py is True
+
+    @property
+    def echoes_heartbeats(self) -> bool:
+        """Whether Go's heartbeats, on a stream of their own type, can be used."""
+        return self._config.typed_streams or self._wire.traits.types_in_syn
+
+    @property
+    def types_in_payload(self) -> bool:
+        """Whether the type of a typed stream goes as its first four bytes."""
+        return self._config.typed_streams and not self._wire.traits.types_in_syn
+
+    def may_read(self) -> bool:
+        """Whether more input is welcome: not while the peer leaves our replies lying, or while a
+        session without windows is full."""
+        return not self._in.paused
+
+    @property
+    def unsent(self) -> bool:
+        """Whether anything written, or a FIN, has not been cut into a frame yet."""
+        return self._out.has_output() or any(
+            (stream.unsent or stream.due_fin) and stream not in self._table.heartbeats
+            for stream in self._table
+        )
+
+    @property
+    def payload_sent(self) -> int:
+        """Bytes of streams that were cut into frames so far."""
+        return self._out.sent
+
+    @property
+    def live_streams(self) -> int:
+        """Streams that one side has not finished, or that wait for their SYN to go.
+
+        Not those that are closed here and only wait for a peer that need not finish, and none that carry
+        heartbeats; these count nowhere.
+        """
+        table = self._table
+        known = len(table.live) + len(table.waiting)
+        return known - len(table.draining) - len(table.heartbeats)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that arrived and that no application has read."""
+        return self._in.peer.unread
+
+    @property
+    def peer_streams(self) -> int:
+        """Streams of the peer that the application is not done with."""
+        return self._table.peer_open
+
+    @property
+    def backlog(self) -> int:
+        """Streams of the peer that wait for ``accept``."""
+        return self._table.backlog_size
+
+    # B. Input.
+
+    def receive_data(self, data: bytes | memoryview) -> None:
+        """The transport received ``data``; it is thrown away once the connection is over."""
+        if self.events.ended is not None:
+            return
+        if self._head is not None and self._is_mistaken(data):
+            return
+        self._in.receive(data)
+
+    def _is_mistaken(self, data: bytes | memoryview) -> bool:
+        """Whether the first bytes of the peer are of another wire, or of no wire at all."""
+        head = self._head = ((self._head or b"") + data)[:HEAD]
+        what = mistaken(head, type(self._wire))
+        if what is not None:
+            self._in.violated(ErrorCode.PROTOCOL_ERROR, what)
+        elif len(head) == HEAD:
+            self._head = None
+        return what is not None
+
+    def receive_eof(self, cause: str = "") -> None:
+        """The transport ended: foreseen after a GOAWAY, else an error on every stream.
+
+        Where peers say no goodbye, an end with no stream open is one.
+
+        :param cause: what the transport said, if it failed.
+        """
+        self._in.decode_rest()
+        foreseen = self.events.go_away is not None
+        if self._wire.traits.silent_end and not (cause or self._in.midway):
+            beats = self._table.heartbeats
+            foreseen = foreseen or all(
+                one.released or (one.waits and one.finished_there) or one in beats
+                for one in self._table
+            )
+        if foreseen:
+            self._in.end(CLOSED_BY_PEER)
+            return
+        where = " in the middle of a frame" if self._in.midway else ""
+        message = f"the transport ended{where} without a goodbye of the peer"
+        self._in.end(
+            Failure(
+                TransportError,
+                f"{message}: {cause}" if cause else message,
+                ErrorCode.PEER_EOF,
+                True,
+            )
+        )
+
+    # What an end has cost.
+
+    def lost(self, *, unsaid: bool) -> list[tuple[int | None, int]]:
+        """Streams with what was in no frame when the session ended; see :meth:`Losses.count`."""
+        return self._in.losses.count(unsaid=unsaid)
+
+    def payload_of(self, frames: bytes, skip: int, *, unsaid: bool) -> dict[int, int]:
+        """What of ``frames`` of ours, from there on, is whose; see :meth:`Losses.payload_of`."""
+        return self._in.losses.payload_of(frames, skip, unsaid=unsaid)
+
+    # C. Commands: streams.
+
+    def open(self, priority: Priority | None, stream_type: int | None) -> StreamState:
+        """A new stream of ours; its SYN goes with the next flush that has room for it.
+
+        :raises GoneAwayError: if either side is going away.
+        :raises StreamLimitError: if as many streams are open as the peer takes, or the ids are used
+            up.
+        :raises SessionError: if the session is over.
+        :raises TypeError: if ``priority`` is no :class:`Priority`.
+        """
+        if priority is not None:
+            check_priority(priority)
+        failure = self._in.why_no_stream()
+        if failure is not None:
+            raise failure.error(Retry.NEVER_SENT)
+        stream = self._in.peer.new_stream(None, priority or DEFAULT_PRIORITY)
+        if stream_type is not None:
+            stream.stream_type = stream_type
+        self._table.open_local(stream)
+        self._out.open(stream)
+        if stream_type is not None and not self._wire.traits.types_in_syn:
+            self._out.write(stream, stream_type.to_bytes(4, "big"))
+        return stream
+
+    def open_heartbeats(self) -> StreamState:
+        """A new stream of ours that carries Go's heartbeats; it counts nowhere, and GOAWAYs do not stop it.
+
+        :raises StreamLimitError: if the ids are used up.
+        :raises SessionError: if the session is over.
+        """
+        failure = self._in.why_no_heartbeats()
+        if failure is not None:
+            raise failure.error(Retry.NEVER_SENT)
+        stream = self._in.peer.new_stream(None, DEFAULT_PRIORITY)
+        stream.stream_type = HEARTBEAT_TYPE
+        self._table.open_local(stream)
+        self._table.take_heartbeats(stream)
+        self._out.open(stream)
+        if not self._wire.traits.types_in_syn:
+            self._out.write(stream, HEARTBEAT_TYPE.to_bytes(4, "big"))
+        return stream
+
+    def end_heartbeats(self, stream: StreamState, code: int | None = None) -> None:
+        """Close a stream that carries heartbeats, of either side, or reset it with ``code``."""
+        self._table.end_heartbeats(stream)
+        if code is None:
+            self.close(stream)
+        else:
+            self.reset(stream, code)
+
+    def accept(self) -> StreamState | None:
+        """The next stream of the peer, handed off for good; None if none waits."""
+        stream = self._table.hand_off()
+        if stream is not None and self._in.speaks_at_hand_off and stream.id in self._table.live:
+            self._in.handed_off(stream)
+        return stream
+
+    def set_priority(self, stream: StreamState, priority: Priority) -> None:
+        """From the next frame on; a muxado_py peer is told, for what it sends."""
+        check_priority(priority)
+        stream.priority = priority
+        self._out.scheduler.moved(stream)
+        if stream.id in self._table.live:
+            self._out.control.priority(stream)
+
+    def watch(self, stream: StreamState) -> None:
+        """Ask now and then, where that is possible, whether the peer has closed ``stream`` altogether."""
+        self._table.watched[stream] = None
+
+    def unwatch(self, stream: StreamState) -> None:
+        """Ask no longer."""
+        self._table.watched.pop(stream, None)
+
+    # C. Commands: session.
+
+    def ping(self, payload: bytes) -> None:
+        """Send 8 bytes that the peer gives back; where a ping is shorter, only its end differs."""
+        self._out.control.ping(payload)
+
+    def forget_ping(self, payload: bytes) -> None:
+        """Nobody waits for the answer to this ping any more."""
+        self._out.control.asked.discard(payload)
+
+    def keep_alive(self) -> None:
+        """Say nothing but that this side lives."""
+        self._out.control.frame(self._wire.keep_alive())
+
+    def stop_accepting(self) -> None:
+        """Refuse the streams that wait and those that come."""
+        self._in.accepting = False
+        for stream in self._table:
+            if not stream.local and not stream.handed_off and stream.id is not None:
+                self._in.refuse(stream, ErrorCode.STREAM_REFUSED)
+        for stream in self._table.waiting_for_accept():  # what a goodbye left
+            self._table.withdraw(stream)
+            self._in.drop_unread(stream)
+
+    def announce_go_away(self) -> None:
+        """The first half of a drain: open and take no more, but refuse nothing that is on its way."""
+        self._in.leaving = True
+        if self._wire.traits.early_goaway:
+            self._out.go_away(self._wire.max_id, ErrorCode.NO_ERROR, b"")
+
+    def go_away(self, code: int, debug: bytes) -> None:
+        """Take no more streams; those that wait are refused, whatever their id."""
+        self._in.leaving = True
+        self._in.last_id = min(self._in.last_id, self._table.handed_off_id)
+        self.stop_accepting()
+        self._out.go_away(self._in.last_id, code, debug)
+
+    def terminate(self, failure: Failure) -> None:
+        """The session is over for a reason of ours; streams end, and nothing more is taken in."""
+        self._in.end(failure)
+
+    # D. Output.
+
+    def data_to_send(self, budget: int) -> list[bytes | memoryview]:
+        """The next frames, in pieces; see :meth:`Outbound.data_to_send`."""
+        out = self._cut(budget)
+        if self._in.paused:
+            self._in.go_on()
+        if self.events.go_away is not None:
+            self._in.close_if_idle()  # a FIN of ours may have been the last frame of the last stream
+        return out
+
+
+CLOSED_HERE = Failure(SessionClosedError, "you closed the session", ErrorCode.SESSION_CLOSED, False)

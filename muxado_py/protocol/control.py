@@ -1,0 +1,167 @@
+"""Control: the frames that go before all data, in queues with a bound.
+
+Where data comes from and goes to.  The rules queue replies, credit, resets, pings and priorities here;
+``take`` hands over the frames of all that is due, when the next flush is cut.
+
+The rules.  Credit and resets for one stream coalesce.  What a peer can provoke without end counts in
+``queued``, and its reading stops at a bound; the rest is bounded by the number of streams.
+
+The trap.  On some wires a stream is *held* for a moment: nothing may be sent on it yet, because its
+opener does not know it itself (xtaci/smux stores a stream only after it has written the SYN), or
+because a FIN would overtake the reader of the data before it.  What is held must not count as due, or
+the writer would spin until it is let go.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from .aging import Aging
+
+if TYPE_CHECKING:
+    from ..frames import Wire
+    from ..scheduler import Priority
+    from .events import Events
+    from .state import StreamState
+
+__all__ = ("ControlQueue",)
+
+
+class ControlQueue:
+    """The control frames of one connection that have not gone yet."""
+
+    __slots__ = (
+        "_credits",
+        "_events",
+        "_frames",
+        "_held_credits",
+        "_held_resets",
+        "_pings",
+        "_priorities",
+        "_resets",
+        "_session_limit",
+        "_wire",
+        "asked",
+        "due",
+        "extended",
+        "finishes",
+        "held",
+    )
+
+    def __init__(self, wire: Wire, events: Events) -> None:
+        self._wire = wire
+        self._events = events
+        self.extended = False
+        """Whether the peer is a muxado_py, that understands priorities."""
+        self.due = False
+        """Whether ``take`` may have anything to hand over.  What is queued is noted, too: a read looks
+        there to find out whether it owes the peer credit."""
+        self.finishes: list[bytes] = []
+        """FINs of streams that have nothing else to send; whoever adds one sets ``due``."""
+        self.asked: set[bytes] = set()
+        """Payloads of pings that left, and whose answer somebody waits for."""
+        self.held: Aging[int] = Aging()
+        """Ids of streams that nothing may be sent on yet."""
+        self._frames: deque[bytes] = deque()
+        self._pings: deque[bytes] = deque()
+        self._priorities: dict[int, Priority] = {}
+        self._credits: dict[StreamState, int] = {}
+        self._session_limit = 0  # of a CREDIT that waits; 0 if none does
+        self._resets: dict[int, int] = {}
+        self._held_credits: dict[StreamState, int] = {}
+        self._held_resets: dict[int, int] = {}
+
+    @property
+    def queued(self) -> int:
+        """Replies that wait, of the kinds that a peer can provoke without end."""
+        return len(self._frames) + len(self._resets) + len(self._held_resets)
+
+    def frame(self, frame: bytes) -> None:
+        """Queue a frame as it is; ``b""`` is none."""
+        if frame:
+            self._frames.append(frame)
+            self.due = self._events.noted = True
+
+    def ping(self, payload: bytes) -> None:
+        self._pings.append(payload)
+        self.due = self._events.noted = True
+
+    def credit(self, stream: StreamState, nbytes: int) -> None:
+        """Queue credit for a stream that has an id."""
+        credits = self._credits
+        if self.held and stream.id in self.held:
+            credits = self._held_credits
+        credits[stream] = credits.get(stream, 0) + nbytes
+        self.due = self._events.noted = True
+
+    def session_credit(self, limit: int) -> None:
+        """Queue the session's credit; a later one takes the place of one that waits."""
+        self._session_limit = limit
+        self.due = self._events.noted = True
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """Queue a RST; the first code given for a stream stands."""
+        resets = self._held_resets if stream_id in self.held else self._resets
+        resets.setdefault(stream_id, code)
+        self.due = self._events.noted = True
+
+    def priority(self, stream: StreamState) -> None:
+        """Queue the stream's priority, for a peer that understands it."""
+        if self.extended and stream.id is not None:
+            self._priorities[stream.id] = stream.priority
+            self.due = self._events.noted = True
+
+    def forget(self, stream: StreamState) -> None:
+        """Nothing but a RST is sent on ``stream`` any more."""
+        if self._credits:
+            self._credits.pop(stream, None)
+        if self._held_credits:
+            self._held_credits.pop(stream, None)
+        if self._priorities and stream.id is not None:
+            self._priorities.pop(stream.id, None)
+
+    def hold(self, stream_id: int) -> None:
+        """Send nothing on a stream for one to two steps of ``Upkeep.let_go``."""
+        self.held.add(stream_id)
+        self._events.held = True
+        self._events.of_session()
+
+    def release(self, stream_id: int, stream: StreamState | None) -> None:
+        """A stream is held no longer: what it was held for is due."""
+        if stream_id in self._held_resets:
+            self.reset(stream_id, self._held_resets.pop(stream_id))
+        if stream is not None and stream in self._held_credits:
+            self.credit(stream, self._held_credits.pop(stream))
+
+    def take(self, out: list[bytes | memoryview]) -> None:
+        """Move every frame that is due to ``out``."""
+        self.due = False
+        wire = self._wire
+        if self._frames:
+            out.extend(self._frames)
+            self._frames.clear()
+        if self.finishes:  # behind the acknowledgements of their streams
+            out += self.finishes
+            self.finishes.clear()
+        if self._pings:
+            out.extend(map(wire.ping, self._pings))
+            self._events.pings_sent.extend(self._pings)
+            self.asked.update(self._pings)
+            self._events.of_session()
+            self._pings.clear()
+        if self._priorities:
+            for stream_id, priority in self._priorities.items():
+                out.append(wire.priority(stream_id, priority.urgency, priority.weight))
+            self._priorities.clear()
+        if self._session_limit:
+            out.append(wire.session_credit(self._session_limit))
+            self._session_limit = 0
+        if self._credits:
+            for stream, nbytes in self._credits.items():
+                assert stream.id is not None
+                out.append(wire.credit(stream.id, nbytes, stream.announced, stream.window))
+            self._credits.clear()
+        if self._resets:
+            out.extend(wire.reset(*pair) for pair in self._resets.items())
+            self._resets.clear()

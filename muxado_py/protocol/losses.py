@@ -1,0 +1,114 @@
+"""Losses: what of the bytes that ``send`` took is known to have been lost with the session.
+
+Where data comes from and goes to.  The core notes here what lay in its streams when the session ended; what
+the transport was given and did not take, the link knows, as frames.  Whoever closes the session asks for both.
+
+The rule.  What the application asked for is no loss: a reset drops what it drops, in silence.  A stream that
+has raised an error since has said it; but our own close must say itself what it lost.
+
+The traps.  Frames that were not taken, or only in part, have left the streams: whose they are nobody
+knows but by reading them as their peer would have.  And not all payload is the application's: heartbeats are
+not, nor is the type that a stream may begin with.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from ..frames import Receiver, Wire
+    from ..frames.wire import Input
+    from .state import StreamState
+
+__all__ = ("Losses",)
+
+
+MOST_UNWANTED = 256
+"""Resets of the peer that are remembered: those that came while the last flush was under way matter."""
+
+
+class Losses:
+    """What was written to the streams of one session and has not left.
+
+    :param lead: with how many bytes of payload that are its type each stream of ours begins.
+    """
+
+    def __init__(self, wire: Wire, lead: int) -> None:
+        self._wire = wire
+        self._lead = lead
+        self._unsent: dict[StreamState, int] = {}
+        self._heartbeats: set[int | None] = set()
+        self._ended: dict[int | None, StreamState] = {}
+        self.unwanted: deque[int] = deque(maxlen=MOST_UNWANTED)
+        """Ids of streams that the peer reset: it wants nothing that was on its way."""
+
+    def note(self, stream: StreamState, *, beats: bool) -> None:
+        """``stream`` ends with the session; ``beats`` if it carries heartbeats."""
+        unsent = stream.unsent
+        self._ended[stream.id] = stream
+        if beats:
+            self._heartbeats.add(stream.id)
+        elif unsent and stream.local and stream.id is None:
+            unsent -= self._lead
+        if unsent and not beats:
+            self._unsent[stream] = unsent
+
+    def count(self, *, unsaid: bool) -> list[tuple[int | None, int]]:
+        """The id of each stream, None if it has none yet, with how many bytes it lost.
+
+        :param unsaid: only those that have raised no error since.
+        """
+        return [
+            (stream.id, nbytes)
+            for stream, nbytes in self._unsent.items()
+            if not (unsaid and stream.raised)
+        ]
+
+    def payload_of(self, frames: Input, skip: int, *, unsaid: bool) -> dict[int, int]:
+        """How many bytes of which streams are in ``frames`` of ours, which begin with a whole one.
+
+        :param skip: how many bytes at the beginning do not count.
+        :param unsaid: only of streams that have raised no error since.
+        """
+        tally = _Tally(self._lead)
+        decoder = self._wire.decoder(cast("Receiver", tally))
+        decoder.feed(frames[:skip])
+        tally.found.clear()
+        decoder.feed(frames[skip:])
+        said = {one.id for one in self._ended.values() if unsaid and one.raised}
+        ignored = {*self._heartbeats, *self.unwanted, *said}
+        return {
+            stream_id: nbytes
+            for stream_id, nbytes in tally.found.items()
+            if nbytes and stream_id not in ignored
+        }
+
+
+class _Tally:
+    """A :class:`~muxado_py.frames.Receiver` that counts payload, and lets all else pass."""
+
+    paused = False
+
+    def __init__(self, lead: int) -> None:
+        self.found: dict[int, int] = {}
+        self._lead = lead
+        self._leads: dict[int, int] = {}  # what of it is still to come
+
+    def opened(self, stream_id: int, stream_type: int | None = None) -> None:
+        self._leads[stream_id] = self._lead
+
+    def data(self, stream_id: int, chunk: Input, pending: int) -> None:
+        lead = self._leads.get(stream_id, 0)
+        self._leads[stream_id] = max(0, lead - len(chunk))
+        self.found[stream_id] = self.found.get(stream_id, 0) + max(0, len(chunk) - lead)
+
+    def was_reset(self, stream_id: int, code: int) -> None:
+        self.found.pop(stream_id, None)
+
+    def __getattr__(self, name: str) -> Any:
+        return _nothing
+
+
+def _nothing(*_: object) -> None:
+    pass

@@ -1,0 +1,208 @@
+"""Peer: what this side knows of the other, and what it has promised it.
+
+What it is.  A session starts with what every implementation of the wire assumes.  The peer's first
+frame says whether it is a muxado_py; if it is, both sides tell each other their windows, their
+stream limits and how much they take in all.  If it is not, windows above the assumed size are given
+as credit on each stream, which every implementation understands.
+
+The rule.  A promise only grows.  A window or a limit that shrank while bytes were on their way would
+make an honest peer a violator.
+
+Where room is short.  The session is *pressed* once three sixteenths of what it takes are used.  A muxado_py
+divides what is left among its streams itself (:mod:`~muxado_py.protocol.shares`); it goes by the credit that it
+has, so all that was read is announced in small portions then.  With any other peer the windows are made
+smaller here, by less credit than was read: who is not read keeps 256 KiB at most, who is read slowly comes
+to hold little.
+
+The trap.  Credit for the session must not leak.  It is announced as a total, made from what arrived
+and what is unread, so that no way of throwing bytes away can forget to give it back (golang/go
+#40423, #28204 and #54185 are sessions that hung because one did).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..frames import UNLIMITED, Setting
+from ..scheduler import DEFAULT_PRIORITY
+from .sending import MAX_WINDOW
+from .shares import ASSUMED_STREAMS, LEAST, Shares
+from .state import StreamState
+from .tuning import Tuner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..config import Config
+    from ..frames import Wire
+    from ..scheduler import Priority
+    from .outbound import Outbound
+    from .receiving import Receiving
+    from .table import StreamTable
+
+__all__ = ("Peer",)
+
+PORTION = 16
+"""The session's credit is announced by this part of it, while there is enough."""
+
+
+class Peer:
+    """The other end of one connection."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        table: StreamTable,
+        outbound: Outbound,
+        config: Config,
+        clock: Callable[[], float],
+    ) -> None:
+        self._wire = wire
+        self._table = table
+        self._out = outbound
+        self._config = config
+        self.is_muxado_py: bool | None = None if wire.traits.recognizes else False
+        """What its first frame said; None before it."""
+        self.acknowledges = False
+        """Whether it showed that it acknowledges a stream when its application takes it, not later."""
+        self.told = False
+        """Whether a muxado_py told its settings."""
+        self.stream_limit: int | None = None
+        """How many streams it lets us have open, once it said so."""
+        self.received = 0
+        """Payload bytes it has sent."""
+        self.unread = 0
+        """Those of them that wait for the application."""
+        assumed = wire.traits.initial_window or config.initial_window
+        self._assumed_window = assumed  # what both sides may send on a new stream, untold
+        self._window = assumed  # what we may send on one, as far as we were told
+        self._stream_window = UNLIMITED if assumed == UNLIMITED else config.stream_window
+        largest = min(wire.traits.largest_window, config.max_stream_window)
+        self.tuner = Tuner(table, config, largest, self._widened, clock)
+        self._session_window = config.session_window
+        self._shares = Shares(config.session_window, config.max_streams + ASSUMED_STREAMS)
+        self._limit: int | None = None  # what a muxado_py was told that it may send in all
+        self.pressed = False
+        """Whether room is short."""
+        self.due = UNLIMITED
+        """How many bytes must have arrived and be read or thrown away before it is worth a look."""
+        # Without windows none can shrink, and the session can only be full.
+        room, shares = config.session_window, self._shares
+        self._pressed_at = room if assumed == UNLIMITED else room - shares.ease
+        self.mark = self._pressed_at
+        """How many must have arrived at all."""
+
+    def new_stream(self, stream_id: int | None, priority: Priority) -> StreamState:
+        """A stream with the windows that both sides assume."""
+        window = self._stream_window
+        # A muxado_py knows the size from the settings; others assume what they always do.
+        assumed = window if self.is_muxado_py else self._assumed_window
+        return StreamState(stream_id, priority, self._window, assumed, window)
+
+    def raise_window(self, stream: StreamState) -> None:
+        """Give a foreign peer's stream the credit that ``initial_window`` lacks of ours."""
+        if self.is_muxado_py is False and stream.id is not None:
+            credit = stream.consume(0)
+            if credit:
+                self._out.control.credit(stream, credit)
+
+    def recognized(self, is_muxado_py: bool) -> None:
+        """Its first frame came."""
+        self.is_muxado_py = self._out.control.extended = is_muxado_py
+        if not is_muxado_py:
+            self._out.announces_windows = True
+            for stream in self._table:
+                self.raise_window(stream)
+            return
+        config = self._config
+        self.tuner.largest = config.max_stream_window
+        values = {
+            Setting.INITIAL_WINDOW: config.stream_window,
+            Setting.MAX_STREAMS: config.max_streams,
+            Setting.SESSION_WINDOW: min(config.session_window, 2**32 - 1),
+        }
+        self._out.control.frame(self._wire.settings(values))
+        self._limit = 0
+        self.look()
+        for stream in self._table:
+            stream.told()
+            if stream.priority != DEFAULT_PRIORITY:
+                self._out.control.priority(stream)
+
+    def settings(self, values: Mapping[int, int]) -> None:
+        """A muxado_py told its :class:`~muxado_py.frames.Setting` values, which it does once."""
+        self.told = True
+        self.stream_limit = limit = values.get(Setting.MAX_STREAMS)
+        streams = self._config.max_streams + (ASSUMED_STREAMS if limit is None else limit)
+        self._out.divide(values.get(Setting.SESSION_WINDOW), streams)
+        window = min(values.get(Setting.INITIAL_WINDOW, 0), MAX_WINDOW)
+        if window > self._window:
+            more = window - self._window
+            self._window = window
+            for stream in self._table:
+                starved = stream.credit <= 0
+                stream.add_credit(more)
+                stream.peer_window += more
+                if starved:
+                    self._out.wake(stream, stream.sendable)
+
+    def _widened(self, stream: Receiving) -> None:
+        """The window of ``stream`` has grown, and the credit that says so follows."""
+        if self.is_muxado_py and stream.id is not None:
+            self._out.control.frame(self._wire.window(stream.id, stream.window))
+
+    # Where room is short.
+
+    def look(self) -> bool:
+        """Give the session the credit that is due; whether it is pressed for room."""
+        window, limit = self._session_window, self._limit
+        if limit is None:
+            used = self.unread
+        else:
+            limit = self._credit_session(limit)
+            used = self.received + window - limit
+        pressed = used > self._pressed_at * (3 if self.pressed else 4) // 4
+        if pressed:
+            self.due = self.mark = 0  # each read and each frame is looked at
+        elif limit is None:
+            self.due = UNLIMITED
+            self.mark = self.received - self.unread + self._pressed_at
+        else:
+            self.due = limit - window + max(1, window // PORTION)
+            self.mark = limit - window + self._pressed_at
+        if pressed != self.pressed:
+            self.pressed = pressed
+            if pressed and limit is not None:
+                self._give_all()
+        return pressed
+
+    def _credit_session(self, limit: int) -> int:
+        """Tell a muxado_py how much more this session takes; by little where little is left."""
+        window = self._session_window
+        more = self.received - self.unread + window - limit
+        left = max(0, limit - self.received)
+        if more >= max(1, min(window // PORTION, LEAST if self.pressed else window, left // 4)):
+            limit = self._limit = limit + more
+            self._out.control.session_credit(limit)
+        return limit
+
+    def _give_all(self) -> None:
+        """Announce all that was read, for the peer goes by it from now on."""
+        for stream in self._table.live.values():
+            if stream.owed and stream.handed_off and not stream.finished_there:
+                self.dole(stream, 0)
+
+    def dole(self, stream: StreamState, nbytes: int) -> None:
+        """``nbytes`` of ``stream`` were read while room is short."""
+        window = stream.window
+        if window == UNLIMITED:
+            stream.consume(nbytes)  # there is no credit to give
+            return
+        if self._limit is None:
+            free = self._session_window - self.unread
+            window = self._shares.window(window, free, len(self._table.live))
+        credit = stream.dole(nbytes, window, min(window, LEAST) // 2)
+        if credit and self._limit is not None:
+            credit = self.tuner.credit(stream, credit)
+        if credit:
+            self._out.control.credit(stream, credit)

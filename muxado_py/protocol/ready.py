@@ -1,0 +1,300 @@
+"""Readiness: which streams have something to send, and which have to wait for it.
+
+Where data comes from and goes to.  Commands of the application and the inbound side say what happened to a
+stream: bytes were written, credit came, it is finished.  The scheduler is told which streams are ready; when
+one's turn has come, :class:`~muxado_py.protocol.outbound.Outbound` cuts its frame.
+
+What a stream may wait for: its own credit; its share of the session's; an acknowledgement of others, before its SYN
+may go (yamux); a moment after its SYN or before its FIN, for peers that lose what comes at once (smux).  What
+ends the wait wakes it.
+
+The rule.  A stream is ready or it waits for exactly one of these; one that is retired is neither.
+
+The trap.  A stream that is closed here is not forgotten while its bytes are unsent, or while a peer may
+still send on it that takes a RST for an error: it is *drained*, and only so many are.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from ..errors import ErrorCode
+from ..frames import UNLIMITED
+from ..scheduler import make_scheduler
+from .control import ControlQueue
+from .shares import ASSUMED_STREAMS, LEAST, Shares
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..frames import Wire
+    from .events import Events
+    from .state import StreamState
+    from .table import StreamTable
+
+__all__ = ("Readiness",)
+
+
+class Readiness:
+    """Who may send: what the outbound side of a connection is made from."""
+
+    __slots__ = (
+        "_acknowledges",
+        "_buffer",
+        "_events",
+        "_holds",
+        "_look_at",
+        "_mark_ready",
+        "_max_draining",
+        "_most",
+        "_shares",
+        "_starving",
+        "_table",
+        "_traits",
+        "_unopened",
+        "_wire",
+        "blocked",
+        "control",
+        "ease",
+        "low_water",
+        "promised",
+        "scheduler",
+        "sent",
+        "session_limit",
+        "share",
+        "written",
+    )
+
+    def __init__(self, wire: Wire, table: StreamTable, events: Events, config: Config) -> None:
+        self._wire = wire
+        self._traits = wire.traits
+        self._table = table
+        self._events = events
+        self._max_draining = max(1, config.max_streams)
+        self._holds = wire.traits.opening_delay > 0 or wire.traits.finish_delay > 0
+        self._acknowledges = wire.traits.max_unacknowledged is not None
+        self.control = ControlQueue(wire, events)
+        self.scheduler = make_scheduler(config.scheduler)
+        self._mark_ready = self.scheduler.mark_ready
+        self.session_limit = UNLIMITED
+        """The total payload that a muxado_py peer takes, once it said so."""
+        self.ease = UNLIMITED
+        """Up to this total every stream may use its whole window."""
+        self.sent = 0
+        """Payload bytes cut into frames so far."""
+        self.blocked: dict[StreamState, None] = {}
+        """Streams that have their share of the session: until more of it is free, or they are read."""
+        self._starving: dict[StreamState, None] = {}  # those of them that hold not even their floor
+        self._shares: Shares | None = None  # of the peer's session, once it was told
+        self.written = 0
+        """Payload bytes that streams were given to send, less those that were taken back."""
+        self._most = self.share = config.send_buffer
+        """How much of that may wait on one stream, as of the last look."""
+        self.promised = min(LEAST, self._most)
+        """How much may in any case: until there, nobody need look."""
+        self.low_water = self.share // 2
+        """And how much when there is room again."""
+        self._buffer = Shares(config.session_send_buffer, config.max_streams + ASSUMED_STREAMS)
+        self._look_at = 0  # how much must have been written when ``share`` may be another
+        # Those whose SYN waits for acknowledgements.
+        self._unopened: OrderedDict[StreamState, None] = OrderedDict()
+
+    # The session's room.
+
+    def divide(self, room: int | None, streams: int) -> None:
+        """A muxado_py said how much its session takes unread; ``streams`` can be open in all."""
+        self._buffer = Shares(self._buffer.room, streams)
+        if room:
+            self._shares = Shares(room, streams)
+            self._set_ease()
+
+    def credit_session(self, limit: int) -> None:
+        """A muxado_py peer takes payload up to this total since the session began."""
+        if limit <= self.session_limit != UNLIMITED:
+            return
+        self.session_limit = limit
+        self._set_ease()
+        if self._starving:
+            self._wake_all(self._starving)
+        # Each would be looked at; so not before there is something for all of them.
+        if self.blocked and self.sent <= self.ease:
+            self._wake_all(self.blocked)
+
+    def _set_ease(self) -> None:
+        shares = self._shares
+        if self.session_limit != UNLIMITED:
+            self.ease = self.session_limit - (0 if shares is None else shares.ease)
+
+    def left_for(self, stream: StreamState) -> int:
+        """How much of the session's room ``stream`` may use now."""
+        free = max(0, self.session_limit - self.sent)
+        if self._shares is None:
+            return free
+        held = stream.peer_window - stream.credit
+        return self._shares.left(stream.peer_window, held, free, len(self._table.live))
+
+    def block(self, stream: StreamState) -> None:
+        """``stream`` has something to send and may use no more of the session's room."""
+        self.blocked[stream] = None
+        if self._shares is None or stream.peer_window - stream.credit < self._shares.floor:
+            self._starving[stream] = None
+
+    def unblock(self, stream: StreamState) -> bool:
+        """``stream`` got credit of its own; whether it was blocked."""
+        self._starving.pop(stream, None)
+        return self.blocked.pop(stream, 0) is None
+
+    def _wake_all(self, streams: dict[StreamState, None]) -> None:
+        for stream in tuple(streams):
+            self.unblock(stream)
+            self.wake(stream, stream.sendable)
+
+    def open(self, stream: StreamState) -> None:
+        """A stream of ours begins: its SYN goes next, with what is written until then."""
+        self._mark_ready(stream, 0)
+
+    def write(self, stream: StreamState, data: bytes) -> None:
+        """Queue ``data``; the caller looks at ``room``, where more than ``promised`` waits, to know when to stop."""
+        size = stream.write(data)
+        self.written += size
+        if self._holds:
+            self.wake(stream, size)
+        elif stream.credit > 0 or stream.id is None:
+            self._mark_ready(stream, size)
+
+    def room(self, stream: StreamState) -> int:
+        """How much more may wait on ``stream``; below 0 if too much does."""
+        if self.written > self._look_at:
+            self._share_out()
+        return self.share - stream.unsent
+
+    def _share_out(self) -> None:
+        """How much may wait on one stream, where so much waits on all."""
+        buffer = self._buffer
+        self.share = buffer.window(self._most, buffer.room - self.written + self.sent)
+        self.low_water = self.share // 2
+        self._look_at = self.written + buffer.room // 64
+
+    def unwrite(self, stream: StreamState, nbytes: int) -> int:
+        """Take back up to ``nbytes`` of what was written last and is in no frame yet."""
+        taken = stream.unwrite(nbytes)
+        self.written -= taken
+        if stream.due_fin:
+            # What held the FIN up is gone, and with it what would have woken the stream.
+            self.wake(stream, 0)
+        return taken
+
+    def drop_unsent(self, stream: StreamState) -> None:
+        """Nothing that waits on ``stream`` will be sent."""
+        self.written -= stream.unsent
+        stream.drop_unsent()
+
+    def wake(self, stream: StreamState, nbytes: int) -> None:
+        """``stream`` has ``nbytes`` more to send than before, of bytes or of credit, or a FIN."""
+        if self._holds and stream.id in self.control.held:
+            return
+        sendable = stream.unsent and stream.credit > 0
+        if sendable or stream.id is None or (stream.finishing and stream.due_fin):
+            self._mark_ready(stream, nbytes)
+
+    def finish(self, stream: StreamState) -> None:
+        """A FIN follows what was written; at once, if nothing of that is left."""
+        stream.finishing = True
+        if self._holds:
+            self.wake(stream, 0)
+        elif not (stream.unsent or stream.id is None or stream.finished_here):
+            self.control.finishes.append(self._wire.finish(stream.id))
+            self.control.due = True
+            self._finish(stream)
+
+    def _finish(self, stream: StreamState) -> None:
+        """The FIN of ``stream`` was just cut."""
+        stream.finished_here = True
+        if stream.finished_there:
+            self.retire(stream)
+        elif not stream.released:
+            self.scheduler.remove(stream)
+        elif self._traits.drains_closed:
+            self.scheduler.remove(stream)
+            self.drain(stream)
+        else:
+            # Late data for an id we no longer know is answered with a RST of its own.
+            self.retire(stream)
+            if stream.unread_lost:
+                self.report_loss(stream)
+
+    def report_loss(self, stream: StreamState) -> None:
+        """Say with a RST that bytes of the peer were thrown away, if they were."""
+        if stream.unread_lost and stream.id is not None and self._traits.has_reset:
+            self.control.reset(stream.id, ErrorCode.STREAM_CANCELLED)
+
+    def retire(self, stream: StreamState) -> None:
+        """Nothing more of ``stream`` is sent, but for a RST."""
+        self.scheduler.remove(stream)
+        self._table.forget(stream)
+        if self.blocked:
+            self.unblock(stream)
+        self.control.forget(stream)
+        if self._acknowledges:
+            if stream in self._unopened:
+                del self._unopened[stream]
+            elif stream.id is None:
+                self._open_next()  # it may have had its turn, and leaves it to another
+            self.acknowledged(stream)
+
+    def acknowledged(self, stream: StreamState) -> None:
+        """The peer was heard on ``stream``, or need not be any more: another one may be opened."""
+        if self._table.unacknowledged.discard(stream):
+            self._open_next()
+
+    def forgive_silence(self, now: float) -> None:
+        """Finished streams that the peer was not heard on for a moment count no longer.
+
+        Peers that accept such a stream late never acknowledge it (hashicorp/yamux, ``stream.go``:
+        the state is ``streamRemoteClose`` by then).
+        """
+        for stream in self._table.unacknowledged.expired(now):
+            if stream.finished_here:
+                self._open_next()
+            else:
+                self._table.unacknowledged.add(stream)
+
+    def _open_next(self) -> None:
+        if self._unopened:
+            stream, _ = self._unopened.popitem(last=False)
+            self.wake(stream, 0)
+
+    # Streams that are closed here, and not there.
+
+    def drain(self, stream: StreamState) -> None:
+        """What still comes on ``stream``, which this side has closed, is to be thrown away."""
+        draining = self._table.draining
+        draining.add(stream)
+        self._table.lingering.discard(stream)
+        if len(draining) > self._max_draining:
+            self.give_up(draining.oldest() or stream)
+
+    def give_up(self, stream: StreamState) -> None:
+        """The peer has not finished a closed stream in time, or sends too much on it."""
+        self.retire(stream)
+        if self._traits.has_reset and stream.id is not None:
+            self.control.reset(stream.id, ErrorCode.STREAM_CANCELLED)
+
+    # Streams that are held for a moment.
+
+    def let_go(self) -> None:
+        """A step has passed for the streams that are held."""
+        for stream_id in self.control.held.age():
+            self._release(stream_id)
+
+    def heard_of(self, stream_id: int) -> None:
+        """The peer sent something on a stream, so it knows it: whatever it was held for is over."""
+        if self.control.held.discard(stream_id):
+            self._release(stream_id)
+
+    def _release(self, stream_id: int) -> None:
+        stream = self._table.live.get(stream_id)
+        self.control.release(stream_id, stream)
+        if stream is not None:
+            stream.settled = True
+            self.wake(stream, stream.sendable)

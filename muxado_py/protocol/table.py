@@ -1,0 +1,287 @@
+"""The stream table: which streams live, which ids were used, and which wait for ``accept``.
+
+Where data comes from and goes to.  The inbound side puts the peer's streams here and finds streams
+by id; the outbound side gives ids to ours, at the moment their SYN is cut into a frame, so that
+SYN order on the wire is id order.
+
+The rule.  A stream is in ``live`` while the wire may still mention it, and counts in ``peer_open``
+until the application is done with it: the first alone would let a peer open and reset streams
+faster than handlers end.
+
+The trap.  Go peers send their SYNs out of id order (the SYN goes with the first write), so "higher
+than the last" does not tell a new id from a used one.  The gaps are remembered as ranges, of which
+a bounded number is kept; an id of a forgotten gap is refused, which is always safe.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from .deadlines import Deadlines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..config import Config
+    from .deadlines import Alarm
+    from .state import StreamState
+
+__all__ = ("IdLedger", "IdUse", "StreamTable")
+
+MAX_GAPS = 1024
+"""Ranges of ids that a peer skipped; more are forgotten, and a SYN in one of those is refused."""
+
+
+class IdUse(Enum):
+    """What a SYN's id turns out to be."""
+
+    NEW = "new"
+    USED = "used"
+    FORGOTTEN = "forgotten"
+
+
+class IdLedger:
+    """Which of the peer's ids were used, in bounded memory.
+
+    :param first: the first id of the peer's parity; the others follow in steps of two.
+    """
+
+    __slots__ = ("_forgotten", "_gaps", "highest")
+
+    def __init__(self, first: int) -> None:
+        self.highest = first - 2
+        self._gaps: list[tuple[int, int]] = []  # skipped ids as (first, last), ascending
+        self._forgotten = 0  # gaps up to here were given up
+
+    def use(self, stream_id: int) -> IdUse:
+        """Note that a SYN for ``stream_id``, which has the right parity, arrived."""
+        if stream_id > self.highest:
+            if stream_id > self.highest + 2:
+                self._gaps.append((self.highest + 2, stream_id - 2))
+                self._bound()
+            self.highest = stream_id
+            return IdUse.NEW
+        if stream_id <= self._forgotten:
+            return IdUse.FORGOTTEN
+        index = bisect_right(self._gaps, (stream_id, self.highest)) - 1
+        if index < 0 or not self._gaps[index][0] <= stream_id <= self._gaps[index][1]:
+            return IdUse.USED
+        low, high = self._gaps.pop(index)
+        parts = [(low, stream_id - 2), (stream_id + 2, high)]
+        self._gaps[index:index] = [part for part in parts if part[0] <= part[1]]
+        self._bound()
+        return IdUse.NEW
+
+    def _bound(self) -> None:
+        if len(self._gaps) > MAX_GAPS:
+            self._forgotten = self._gaps.pop(0)[1]
+
+
+class StreamTable:
+    """The streams of one session.
+
+    :param first_local: the first id this side gives; ids are its parity, in steps of two.
+    :param max_id: the highest id that may be given.
+    :param config: for how long streams may stay where they should not.
+    :param clock: the time in seconds.
+    :param alarm: what is told when one of them is due.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_max_id",
+        "backlog_size",
+        "draining",
+        "grown",
+        "handed_off_id",
+        "heartbeats",
+        "ledger",
+        "left_behind",
+        "lingering",
+        "live",
+        "local_open",
+        "next_id",
+        "peer_live",
+        "peer_open",
+        "stalled",
+        "unaccepted",
+        "unacknowledged",
+        "waiting",
+        "watched",
+    )
+
+    def __init__(
+        self,
+        first_local: int,
+        first_peer: int,
+        max_id: int,
+        config: Config,
+        clock: Callable[[], float],
+        alarm: Alarm,
+    ) -> None:
+        self.live: dict[int, StreamState] = {}
+        """Streams that have an id and that the wire may still mention."""
+        self.waiting: dict[StreamState, None] = {}
+        """Streams of ours whose SYN is not cut yet; a dict for its order."""
+        self.heartbeats: dict[StreamState, None] = {}
+        """Streams in ``live`` or ``waiting``, of either side, that carry heartbeats: no application has them,
+        and they count nowhere else."""
+        self.left_behind: dict[StreamState, None] = {}
+        """Streams the wire is through with, that hold bytes the application has not read."""
+        self.lingering: Deadlines[StreamState] = Deadlines(config.linger_timeout, clock, alarm)
+        """Streams that are closed here and have bytes or their FIN to send."""
+        self.draining: Deadlines[StreamState] = Deadlines(config.discard_timeout, clock, alarm)
+        """Streams we closed whose peer has not finished, on wires that keep them."""
+        self.unacknowledged: Deadlines[StreamState] = Deadlines(config.probe_interval, clock, alarm)
+        """Streams of ours that the peer was not heard on, on wires that bound their number."""
+        self.stalled: Deadlines[StreamState] = Deadlines(config.stall_timeout, clock, alarm)
+        """Streams that the peer finished, and takes nothing on, on wires that cannot ask why."""
+        self.unaccepted: Deadlines[StreamState] = Deadlines(config.accept_timeout, clock, alarm)
+        """Streams of the peer that no application took, on wires that bound their time."""
+        self.watched: dict[StreamState, None] = {}
+        """Streams of which the application waits for the peer's full close, after its half close."""
+        self.ledger = IdLedger(first_peer)
+        self.next_id = first_local
+        self.local_open = 0
+        """Streams of ours in ``live`` or ``waiting``."""
+        self.peer_live = 0
+        """Streams of the peer in ``live``."""
+        self.peer_open = 0
+        """Streams of the peer that our application is not done with."""
+        self.handed_off_id = 0
+        """The highest id that ``accept`` handed to the application."""
+        self.backlog_size = 0
+        self.grown = 0
+        """Bytes that the windows of live streams have grown by."""
+        self._backlog: deque[StreamState] = deque()
+        self._max_id = max_id
+
+    def __iter__(self) -> Iterator[StreamState]:
+        """Every stream the session still cares for."""
+        yield from tuple(self.live.values())
+        yield from tuple(self.waiting)
+
+    def open_local(self, stream: StreamState) -> None:
+        self.waiting[stream] = None
+        self.local_open += 1
+
+    def has_ids(self) -> bool:
+        """Whether an id is left for one more stream of ours."""
+        return self.next_id + 2 * len(self.waiting) <= self._max_id
+
+    def give_id(self, stream: StreamState) -> None:
+        """The SYN of ``stream`` is cut now."""
+        del self.waiting[stream]
+        stream.id = self.next_id
+        self.live[stream.id] = stream
+        self.next_id += 2
+
+    def open_peer(self, stream_id: int, stream: StreamState) -> None:
+        self.live[stream_id] = stream
+        self.peer_live += 1
+        self.peer_open += 1
+
+    def offer(self, stream: StreamState) -> None:
+        """``stream`` waits for the application to accept it."""
+        stream.offered = True
+        self._backlog.append(stream)
+        self.backlog_size += 1
+
+    def hand_off(self) -> StreamState | None:
+        """The next stream that waits; from here on the application has it."""
+        while self._backlog:
+            stream = self._backlog.popleft()
+            if not stream.released:
+                self.backlog_size -= 1
+                stream.handed_off = True
+                if self.unaccepted:
+                    self.unaccepted.discard(stream)
+                if stream.id is not None and stream.id > self.handed_off_id:
+                    self.handed_off_id = stream.id
+                return stream
+        return None
+
+    def withdraw(self, stream: StreamState) -> None:
+        """``stream`` ended before the application accepted it."""
+        self.release(stream)
+        if self.unaccepted:
+            self.unaccepted.discard(stream)
+        if stream.offered:
+            self.backlog_size -= 1
+            if len(self._backlog) > 2 * self.backlog_size + 16:
+                # Withdrawn streams are skipped when their turn comes; they must not pile up.
+                self._backlog = deque(one for one in self._backlog if not one.released)
+
+    def of_application(self) -> list[StreamState]:
+        """Streams that the application has: open, or ended with bytes that it has not received."""
+        return [
+            stream
+            for stream in (*self.live.values(), *self.waiting, *self.left_behind)
+            if stream.handed_off and not stream.released and stream not in self.heartbeats
+        ]
+
+    def waiting_for_accept(self) -> list[StreamState]:
+        """Streams that would be handed off next."""
+        return [stream for stream in self._backlog if not stream.released]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no live stream carries anything but heartbeats; of these some wait for their SYN to go."""
+        return len(self.live) <= sum(one.id is not None for one in self.heartbeats)
+
+    def take_heartbeats(self, stream: StreamState) -> None:
+        """``stream`` carries heartbeats: nothing else may depend on how many of these there are."""
+        self.heartbeats[stream] = None
+        if stream.local:
+            self.local_open -= 1
+        else:
+            self.peer_live -= 1
+            self.peer_open -= 1
+
+    def end_heartbeats(self, stream: StreamState) -> None:
+        """``stream`` is over, or about to be, and counts like any other until it is."""
+        if self.heartbeats.pop(stream, 0) is not None:
+            return
+        if stream.local:
+            self.local_open += 1
+        else:
+            self.peer_live += 1
+            self.peer_open += 1
+
+    def forget(self, stream: StreamState) -> None:
+        """The wire has no more to say of ``stream``."""
+        if self.heartbeats:
+            self.end_heartbeats(stream)
+        if stream.id is not None:
+            known = self.live.pop(stream.id, None) is stream
+        elif known := stream in self.waiting:
+            del self.waiting[stream]
+        if known and stream.local:
+            self.local_open -= 1
+        elif known:
+            self.peer_live -= 1
+        if self.lingering:
+            self.lingering.pop(stream, 0)
+        if self.draining:
+            self.draining.pop(stream, 0)
+        if self.stalled:
+            self.stalled.discard(stream)
+        if stream.grown:
+            self.give_back(stream)
+        if stream.unread:
+            self.left_behind[stream] = None
+
+    def give_back(self, stream: StreamState) -> None:
+        """The peer sends no more on ``stream``: what its window has grown by is free for others."""
+        self.grown -= stream.grown
+        stream.grown = 0
+
+    def release(self, stream: StreamState) -> None:
+        """The application is done with ``stream``."""
+        if not stream.released:
+            stream.released = True
+            if not stream.local:
+                self.peer_open -= 1

@@ -1,0 +1,8 @@
+"""What the event loop is asked for, on asyncio, uvloop and trio: turns, and sockets that are not ours.
+
+Nothing in here knows a frame, a stream or a session.
+"""
+
+from __future__ import annotations
+
+__all__ = ()

@@ -1,0 +1,129 @@
+"""Plain sockets: accepted connections of which nothing is read that nobody asked for.
+
+What it is.  A byte stream over a socket itself, for the gateway's doors and for ``dial_socket``.
+
+Why not anyio's own.  On asyncio and uvloop those read from the moment they are accepted, and whenever they
+read, as much as comes in that turn of the loop: with libuv up to 8 MiB.  Five hundred callers that send as fast
+as they can would fill gigabytes before anybody looked at them.
+
+The rule.  Try first, wait for the loop only if the kernel has nothing; then a caller costs what it is asked for.
+
+The trap.  No socket may be closed that the event loop still watches: who closes tells the loop, and
+gives it a turn.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from anyio import (
+    BrokenResourceError,
+    CancelScope,
+    ClosedResourceError,
+    EndOfStream,
+    ResourceGuard,
+    notify_closing,
+    wait_readable,
+    wait_writable,
+)
+from anyio.abc import SocketAttribute, SocketStream
+from anyio.lowlevel import checkpoint
+
+if TYPE_CHECKING:
+    from anyio.abc import Listener
+
+__all__ = ("PlainSocket", "accept_plain")
+
+
+class PlainSocket(SocketStream):
+    """A connected socket as an anyio stream that reads nothing ahead."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self._closed = False
+        self._finished = False
+        self._receiving = ResourceGuard("reading from")
+        self._sending = ResourceGuard("writing to")
+
+    @property
+    def _raw_socket(self) -> socket.socket:
+        return self._socket
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        if max_bytes < 1:
+            raise ValueError(f"max_bytes must be at least 1, got {max_bytes}")
+        with self._receiving:
+            await checkpoint()
+            while not self._closed:
+                try:
+                    data = self._socket.recv(max_bytes)
+                except BlockingIOError:
+                    await wait_readable(self._socket)
+                except OSError as exc:
+                    raise self._broken(exc) from exc
+                else:
+                    if data:
+                        return data
+                    raise EndOfStream
+        raise ClosedResourceError
+
+    async def send(self, item: bytes) -> None:
+        with self._sending:
+            await checkpoint()
+            rest = memoryview(item)
+            while True:
+                if self._closed or self._finished:
+                    raise ClosedResourceError
+                if not rest:
+                    return
+                try:
+                    rest = rest[self._socket.send(rest) :]
+                except BlockingIOError:
+                    await wait_writable(self._socket)
+                except OSError as exc:
+                    raise self._broken(exc) from exc
+
+    async def send_eof(self) -> None:
+        with self._sending:
+            await checkpoint()
+            if self._closed:
+                raise ClosedResourceError
+            if not self._finished:
+                try:
+                    self._socket.shutdown(socket.SHUT_WR)
+                except OSError as exc:
+                    raise self._broken(exc) from exc
+            self._finished = True
+
+    def _broken(self, exc: OSError) -> Exception:
+        return ClosedResourceError() if self._closed else BrokenResourceError(str(exc))
+
+    async def aclose(self) -> None:
+        if not self._closed:
+            self._closed = True
+            notify_closing(self._socket)
+            with CancelScope(shield=True):
+                await checkpoint()
+            self._socket.close()
+        await checkpoint()
+
+
+async def accept_plain(listener: Listener[SocketStream]) -> PlainSocket:
+    """Wait for the next connection of ``listener``; for :class:`~muxado_py.runtime.accepting.Accepting`.
+
+    :raises OSError: if there is none for now.
+
+    Cancellation: no connection is lost.
+    """
+    raw = listener.extra(SocketAttribute.raw_socket)
+    while True:
+        # Not the listener's accept: on asyncio, cancelled in the wrong turn, that loses one (bpo-41317).
+        await wait_readable(raw)
+        try:
+            accepted, _ = raw.accept()
+        except BlockingIOError:  # another process took it
+            continue
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return PlainSocket(accepted)

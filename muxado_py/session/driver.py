@@ -1,0 +1,394 @@
+"""Driver: a connection with its link and its clock, and the wake-ups between them.
+
+Where data comes from and goes to.  The link carries bytes between the transport and the core;
+sessions and streams act on the core directly.  After each act of either kind ``changed`` takes the
+core's events: whoever waits is woken, and the link if there is something for it.
+
+How it ends.  Whatever the reason, the core's ``ended`` is set once, and ``over`` with it.  The link
+then says what is left to say within a deadline and closes the transport; ``closed`` is set last.  What that has
+to keep is in :mod:`~muxado_py.links.parting`.
+
+The rule.  Its tasks raise nothing into the application's task group: a session that fails shows it
+where the application uses it.
+
+The trap.  The tasks live in a task group that the application's cancellation reaches.  They are
+shielded from it; ``end`` is what ends them, and that is bounded in time.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from anyio import CancelScope, Event, create_task_group, current_time, sleep
+from anyio.abc import SocketAttribute
+
+from ..errors import ErrorCode, Retry, StreamClosedError
+from ..links.parting import GOODBYE_WAIT
+from ..protocol.connection import CLOSED_HERE, Connection
+from ..runtime.turns import callback_context, turns_here, wake
+from .delivery import undelivered
+from .frame_log import frame_log
+from .pings import Pings
+from .timekeeper import Timekeeper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from anyio.abc import TaskGroup
+
+    from ..config import Config
+    from ..errors import Failure
+    from ..links.link import Link, LinkFactory
+    from ..protocol.events import Events
+    from ..protocol.state import StreamState
+    from ..runtime.turns import Waiter
+
+__all__ = ("Driver",)
+
+logger = logging.getLogger("muxado.session")
+
+AT_ONCE = 36
+"""Tasks that are woken until what they send is flushed: the peer works while the others have their turn."""
+
+
+class Driver:
+    """What drives one session; see the module essay."""
+
+    def __init__(self, make_link: LinkFactory, config: Config, *, is_client: bool) -> None:
+        self.config = config
+        self.due, self.give_way, self.new_waiter, now, self.check_here, self._soon = turns_here()
+        self.connection = Connection(config, client=is_client, clock=now)
+        self.outgoing = self.connection.outgoing
+        self.link = make_link(self.connection, config, self.changed)
+        self.pings = Pings(config, self.connection, self.changed)
+        self._timekeeper = Timekeeper(
+            config, self.connection, self.link, self.pings, self.changed, now
+        )
+        self.stream_attributes = _addresses(self.link)
+        """What a stream knows of the transport: its addresses."""
+        self._frame_log = frame_log(
+            self.connection, config, self.stream_attributes, is_client=is_client
+        )
+        self.over = Event()
+        """Set when the session is over."""
+        self.closed = Event()
+        """Set when the transport is closed, too."""
+        self.events = self.connection.events
+        self.wrote = self.link.wrote
+        self._rouse = self.link.rouse
+        self._accepting = True
+        self._tells = True  # whether whoever closes the session is told what it lost
+        self._acceptors: dict[Waiter, None] = {}  # who waits for a stream in accept
+        self._takers: list[Callable[[StreamState], None]] = []  # who is given every stream
+        self._refusals: dict[Callable[[StreamState], None], Exception] = {}  # why one takes no more
+        self._letting_go = False  # a task waits to let held streams go
+        self._awaited: list[tuple[Callable[[], bool], Event]] = []  # see wait_until
+        self._running = Event()
+        self._tasks: TaskGroup | None = None
+        self._context = callback_context()
+
+    # For sessions, listeners and streams.
+
+    def check(self) -> None:
+        """Raise the error that stands, if the session is over.
+
+        :raises SessionError: with the verdict ``UNKNOWN``.
+        """
+        ended = self.connection.events.ended
+        if ended is not None:
+            raise ended.error(Retry.UNKNOWN)
+
+    async def checkpoint(self) -> None:
+        """Every call that need not wait is one; see :mod:`~muxado_py.runtime.turns`."""
+        if self.due():
+            await self.give_way()
+
+    async def accept(self) -> StreamState:
+        """See :meth:`Session.accept_stream`."""
+        if self.connection.backlog or self.over.is_set() or not self._accepting:
+            await self.checkpoint()
+        while (state := self.connection.accept()) is None:
+            await self._more_streams()
+        return state
+
+    async def hand_out(self, take: Callable[[StreamState], None]) -> None:
+        """Call ``take`` with each stream that comes, as soon as it comes.
+
+        Streams go past whoever waits in ``accept``, and to the latest ``take`` if there are several.
+
+        :raises: what ``accept`` raises, once no stream can come; and what ``take`` raises, which never
+            reaches the tasks that drive the session.
+        """
+        await self.checkpoint()
+        self._takers.append(take)
+        try:
+            self._hand_out(take)
+            self.changed()
+            while take in self._takers:
+                await self._more_streams()
+            raise self._refusals.pop(take)
+        finally:
+            if take in self._takers:
+                self._takers.remove(take)
+            self._wake_acceptors()  # what comes is theirs again
+
+    def _hand_out(self, take: Callable[[StreamState], None], woken: int = 0) -> int:
+        """Give it the streams that wait.
+
+        :param woken: how many tasks were woken since the last flush that is due.
+        :returns: the same, after this.
+        """
+        while (state := self.connection.accept()) is not None:
+            try:
+                take(state)
+            except Exception as exc:  # noqa: BLE001 - raised where hand_out was called
+                self._takers.remove(take)
+                self._refusals[take] = exc
+                self.connection.reset(state, ErrorCode.INTERNAL_ERROR)
+                self._wake_acceptors()
+                break
+            woken += 1
+            if woken == AT_ONCE:
+                woken = 0
+                self.link.expect_output()
+        return woken
+
+    async def _more_streams(self) -> None:
+        """Wait until a stream may have come; raises once none can come."""
+        self.check_here()
+        self.check()
+        if not self._accepting:
+            raise StreamClosedError(
+                "you closed the listener of this session", code=ErrorCode.SESSION_CLOSED
+            )
+        waiter = self.new_waiter()
+        self._acceptors[waiter] = None
+        try:
+            await waiter
+        finally:
+            self._acceptors.pop(waiter, None)
+
+    def _wake_acceptors(self) -> None:
+        acceptors, self._acceptors = self._acceptors, {}
+        for waiter in acceptors:
+            wake(waiter)
+
+    def dropped(self, state: StreamState) -> None:
+        """Nobody has this stream any more, which was not closed.
+
+        The garbage collector says so, in whatever thread and in the middle of whatever: it is ended later.
+        """
+        with suppress(RuntimeError):  # there is no later in a loop that has ended
+            self._soon(partial(self._end_dropped, state))
+
+    def _end_dropped(self, state: StreamState) -> None:
+        if not (state.released or self.over.is_set()):
+            state.reader = state.writer = None  # what they would tell, nobody can look at
+            self.connection.drop(state)
+            self.changed()
+
+    def stop_accepting(self) -> None:
+        """Refuse the streams that wait for ``accept`` and those that come."""
+        self._accepting = False
+        self.connection.stop_accepting()
+        self._wake_acceptors()
+        self.changed()
+
+    async def wait_until(self, done: Callable[[], bool]) -> None:
+        """Wait until ``done()``, which is asked whenever something changed, or until the end."""
+        while not (self.over.is_set() or done()):
+            one = done, Event()
+            self._awaited.append(one)
+            try:
+                await one[1].wait()
+            finally:
+                self._awaited.remove(one)
+
+    def is_idle(self) -> bool:
+        """Whether no stream is open, for the wire or for a handler of ours, but for heartbeats."""
+        return self.connection.live_streams == 0 and self.connection.peer_streams == 0
+
+    def is_flushed(self) -> bool:
+        """Whether all that was sent, and can be, was cut into frames."""
+        return not self.connection.unsent
+
+    async def tasks(self) -> TaskGroup:
+        """The session's task group, for tasks that raise nothing; what runs there ends with it."""
+        while self._tasks is None:
+            await self._running.wait()
+        return self._tasks
+
+    def check_unless_over(self) -> None:
+        """Refuse a close from another loop, before it does anything; what is over may be closed from anywhere."""
+        if not self.over.is_set():
+            self.check_here()
+
+    async def close(self, flush_by: float, close_by: float) -> None:
+        """End the session by the contract of :mod:`~muxado_py.links.parting`.
+
+        :param flush_by: until when what was written may be cut into frames.
+        :param close_by: until when all of it may take.
+        :raises UndeliveredError: if bytes were lost; the first time, unless somebody gave up.
+
+        Cancellation: gives up.
+        """
+        parting = self.link.parting
+        parting.deadline = min(parting.deadline, close_by)
+        if not self.over.is_set():
+            try:
+                self.link.begin_parting()
+                with CancelScope(deadline=flush_by):
+                    await self.wait_until(self.is_flushed)
+            except BaseException:
+                self.give_up(GOODBYE_WAIT)
+                raise
+            finally:
+                self.end(CLOSED_HERE)
+        try:
+            await self.closed.wait()
+        except BaseException:
+            self.give_up(0.0)
+            raise
+        self._tell()
+
+    def give_up(self, seconds: float) -> None:
+        """Whoever closes the session does not care for what it held; ``seconds`` for the goodbye."""
+        parting = self.link.parting
+        parting.deadline = min(parting.deadline, current_time() + seconds)
+        self._tells = False
+
+    def _tell(self) -> None:
+        tells, self._tells = self._tells, False
+        error = (
+            undelivered(self.connection, self.link, self.pings.payload_arrived) if tells else None
+        )
+        if error is not None:
+            raise error
+
+    def end(self, failure: Failure) -> None:
+        """The session is over for a reason that the core does not know."""
+        try:
+            self.connection.terminate(failure)
+            self.changed()
+        finally:
+            self.over.set()  # a mistake of ours is raised, but nobody waits for ever for its end
+
+    # What drives it.
+
+    def changed(self) -> None:
+        """Take the core's events: wake whoever waits, and the link if there is something for it."""
+        events = self.events
+        if events.noted:
+            events.noted = False
+            self._take(events)
+        for done, event in self._awaited:
+            if self.over.is_set() or done():
+                event.set()
+        self._rouse()
+
+    def _take(self, events: Events) -> None:
+        woken = 0
+        anybody = events.offered
+        while events.readable or events.writable:
+            readable, events.readable = events.readable, []
+            for state in readable:
+                state.wake_read = False
+                waiter = state.reader
+                if waiter is not None and not waiter.done():
+                    waiter.set_result(None)
+                    anybody = True
+                    if not state.finished_there:
+                        woken += 1
+                        if woken == AT_ONCE:
+                            woken = 0
+                            self.link.expect_output()
+            if events.writable:
+                self._wake_writers(events)
+        if events.offered:
+            events.offered = False
+            if self._takers:
+                woken = self._hand_out(self._takers[-1], woken)
+            else:
+                woken += 1
+                self._wake_acceptors()
+        if anybody:
+            self.link.expect_output()
+        if events.session:
+            events.session = False
+            self._take_of_session(events)
+
+    def _wake_writers(self, events: Events) -> None:
+        writable, events.writable = events.writable, []
+        for state in writable:
+            state.wake_write = False
+            waiter = state.writer
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    def _take_of_session(self, events: Events) -> None:
+        if events.held:
+            events.held = False
+            self._let_go_soon()
+        self._timekeeper.rouse()
+        self.pings.take_events()
+        if events.ended is not None and not self.over.is_set():
+            logger.debug("%r is over: %s", self, events.ended.message)
+            self.over.set()
+            self._wake_acceptors()
+
+    def _let_go_soon(self) -> None:
+        if self._tasks is not None and not self._letting_go:
+            self._letting_go = True
+            self._context.run(self._tasks.start_soon, self._let_go)
+
+    async def _let_go(self) -> None:
+        """Let streams go that the wire holds for a moment, until there are none."""
+        traits = self.connection.traits
+        step = max(traits.opening_delay, traits.finish_delay)
+        while self.connection.upkeep.holds:
+            await sleep(step)
+            self.connection.upkeep.let_go()
+            self.changed()
+        self._letting_go = False
+
+    async def run(self) -> None:
+        """Drive the session until it is over and its transport is closed; shielded."""
+        with CancelScope(shield=True), self._frame_log:
+            try:
+                async with create_task_group() as tasks:
+                    self._tasks = tasks
+                    self._running.set()
+                    tasks.start_soon(self._timekeeper.run)
+                    await self.link.run(self.over, self.config.close_timeout)
+                    tasks.cancel_scope.cancel()
+            finally:
+                try:
+                    self.end(CLOSED_HERE)
+                finally:
+                    self.closed.set()
+
+
+def _addresses(link: Link) -> Mapping[Any, Callable[[], Any]]:
+    """The transport's addresses as ``(str, int)`` pairs, where it has any.
+
+    Servers tell a client's address from a path by the pair; IPv6 has four parts and a Unix socket
+    none.
+    """
+    attributes: dict[Any, Callable[[], Any]] = {}
+    for attribute in (SocketAttribute.local_address, SocketAttribute.remote_address):
+        try:
+            address: object = link.extra(attribute, None)
+        except Exception:  # noqa: BLE001 - a socket that is gone already may raise anything here
+            continue
+        if isinstance(address, tuple):
+            attributes[attribute] = partial(_same, address[:2])
+        elif isinstance(address, str):
+            attributes[attribute] = partial(_same, (address, 0))
+    return attributes
+
+
+def _same(address: tuple[Any, ...]) -> tuple[Any, ...]:
+    return address

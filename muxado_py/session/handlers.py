@@ -1,0 +1,182 @@
+"""Handlers: an application's handler for each stream, in tasks that go on to the next stream.
+
+What it is.  What ``serve`` runs.  A task of anyio's costs 17 us to start and to end, more than all of
+the rest that a short stream costs its server; to wake one that waits costs 1.3.  So a task that is
+done with a stream takes another.
+
+Where data comes from and goes to.  The driver calls ``take`` with each stream that the peer opened; a
+handler finds it as its argument and sees nothing of the task's earlier ones.
+
+The rule.  Every handler finds the context that ``serve`` was called in: what one handler put into a
+context variable, no other may find.  A task whose context has changed takes no other stream.  Values are
+compared by identity: an equal one may be changed later, and some (arrays) cannot be compared at all.
+
+The traps.  A stream may be given to a task that is cancelled before it could begin: nobody else will end
+that stream, so the task does.  asyncio marks a task that was cancelled by its name; a task with a mark
+takes no other stream.  And a cancellation that comes out of a handler may be that of a task it waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextvars import copy_context
+from operator import is_
+from typing import TYPE_CHECKING, TypeVar
+
+from anyio import BrokenResourceError, EndOfStream, get_cancelled_exc_class, get_current_task
+
+from ..errors import ErrorCode, escaped
+from ..runtime.turns import callback_context, current_task, wake
+from .stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.abc import TaskGroup
+
+    from ..protocol.state import StreamState
+    from ..runtime.turns import Waiter
+    from .driver import Driver
+
+__all__ = ("MOST_IDLE", "Handlers", "contain")
+
+Subject = TypeVar("Subject")
+
+logger = logging.getLogger("muxado.handler")
+
+MOST_IDLE = 256
+"""Tasks that wait for a stream; 20,000 streams at once must not leave as many behind."""
+
+
+class Handlers:
+    """Runs ``handler(stream)`` for each stream that it is given, and ends the stream as it ended.
+
+    :param tasks: where the handlers run.
+    :param most_idle: how many tasks may wait for the next stream.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        handler: Callable[[Stream], Awaitable[object]],
+        tasks: TaskGroup,
+        most_idle: int,
+    ) -> None:
+        self._driver = driver
+        self._handler = handler
+        self._tasks = tasks
+        self._most_idle = most_idle
+        self._context = context = callback_context()
+        self._values = tuple(context.values())
+        self._idle: list[_Seat] = []  # the last that came goes first
+
+    def take(self, state: StreamState) -> None:
+        """Handle a stream, without waiting.
+
+        :raises RuntimeError: what the task group raises whose block has been left.
+        """
+        stream = Stream(self._driver, state)
+        if self._idle:
+            seat = self._idle.pop()
+            seat.stream = stream
+            wake(seat.waiter)
+        else:
+            self._context.run(self._tasks.start_soon, self._work, stream)
+
+    def close(self) -> None:
+        """No stream comes any more: tasks end when they have nothing to do."""
+        self._most_idle = 0
+        idle, self._idle = self._idle, []
+        for seat in idle:
+            wake(seat.waiter)
+
+    async def _work(self, first: Stream) -> None:
+        task, values = current_task(), self._values
+        name = None if task is None else task.get_name()
+        seat = _Seat(first)
+        del first
+        while (stream := seat.stream) is not None:
+            seat.stream = None
+            try:
+                await self._handler(stream)
+            except Exception as exc:  # noqa: BLE001 - one stream must not end them all
+                _report(stream, exc)
+                _cut_off(stream, ErrorCode.INTERNAL_ERROR)
+            except BaseException as exc:
+                _cut_off(stream, ErrorCode.STREAM_CANCELLED)
+                if _is_its_own(exc):
+                    logger.info("the handler of %r was cancelled", stream)
+                    return
+                raise
+            else:
+                stream.close()
+            del stream  # a task that waits keeps nothing of its last one
+            if len(self._idle) >= self._most_idle:
+                return
+            now = copy_context()
+            if len(now) != len(values) or not all(map(is_, now.values(), values)):
+                return
+            if task is not None and (task.cancelling() or task.get_name() != name):
+                return
+            seat.waiter = waiter = self._driver.new_waiter()
+            self._idle.append(seat)
+            try:
+                await waiter
+            except get_cancelled_exc_class():
+                # By a scope or by its name: this task ends here, and takes nobody with it.
+                if seat.stream is not None:
+                    seat.stream.reset(ErrorCode.STREAM_CANCELLED)
+                elif seat in self._idle:
+                    self._idle.remove(seat)
+                return
+
+
+class _Seat:
+    """Where a task waits for its next stream."""
+
+    __slots__ = ("stream", "waiter")
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream: Stream | None = stream
+        self.waiter: Waiter
+
+
+async def contain(handler: Callable[[Subject], Awaitable[object]], subject: Subject) -> None:
+    """Call ``handler(subject)``; an exception ends in the log, for one peer must not end them all.
+
+    Cancellation: passed on, if it is that of a cancel scope.
+    """
+    try:
+        await handler(subject)
+    except Exception as exc:  # noqa: BLE001 - as above
+        _report(subject, exc)
+    except BaseException as exc:
+        if not _is_its_own(exc):
+            raise
+        logger.info("the handler of %r was cancelled", subject)
+
+
+def _cut_off(stream: Stream, code: ErrorCode) -> None:
+    """The handler ended before its stream; one that it had closed is whole, and still flushes."""
+    if not stream._state.released:
+        stream.reset(code)
+
+
+def _is_its_own(exc: BaseException) -> bool:
+    """Whether nobody but the handler is cancelled: its task by name, or a task that it waited for.
+
+    A task group would take either for its own cancellation, and cancel all handlers.
+    """
+    cancelled = isinstance(exc, get_cancelled_exc_class())
+    return cancelled and not get_current_task().has_pending_cancellation()
+
+
+def _report(subject: object, exc: Exception) -> None:
+    """A peer's failure is a line; anything else is a mistake of the handler, with its traceback."""
+    _, others = ExceptionGroup("", [exc]).split((BrokenResourceError, EndOfStream))
+    if others is None:
+        while isinstance(exc, ExceptionGroup):
+            exc = exc.exceptions[0]
+        logger.info("the handler of %r ended: %s", subject, escaped(str(exc)) or repr(exc))
+    else:
+        logger.error("the handler of %r failed", subject, exc_info=exc)

@@ -1,0 +1,97 @@
+"""Timekeeper: what a session does because time passed.
+
+What it is.  One task per session that sleeps until something is due: a look at whether the peer is
+alive and the transport takes what it is given (:mod:`~muxado_py.session.liveness`), a deadline of the core's
+(:mod:`~muxado_py.protocol.upkeep`), a sign of our own life.
+
+The rule.  It wakes for what is due and for nothing else: a setting of something that the wire does not
+use, or that no stream waits for, costs no turn.
+
+The trap.  What came while it sleeps may be due earlier than it meant to wake.  The core's
+:class:`~muxado_py.protocol.deadlines.Alarm` knows how long it sleeps, and the driver rouses it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anyio import Event, move_on_after
+from anyio.lowlevel import checkpoint
+
+from ..protocol.deadlines import NEVER, TICK
+from .liveness import TURNS, Heartbeat, Writing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..config import Config
+    from ..links.link import Link
+    from ..protocol.connection import Connection
+    from .pings import Pings
+
+__all__ = ("Timekeeper",)
+
+
+class Timekeeper:
+    """The clock of one session.
+
+    :param changed: called after anything that left output or events in the connection.
+    :param now: the clock of the event loop.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        connection: Connection,
+        link: Link,
+        pings: Pings,
+        changed: Callable[[], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._now = now
+        self._connection = connection
+        self._changed = changed
+        self._keeps_alive = connection.traits.keeps_alive
+        self._interval = config.heartbeat_interval
+        self._heartbeat = Heartbeat(config, connection, link, pings, now())
+        self._writing = Writing(config, connection, link)
+        self._write_timeout = config.write_timeout
+        self._until = NEVER  # for how long it sleeps
+        self._roused = Event()
+
+    def rouse(self) -> None:
+        """Something may be due earlier than was known."""
+        if self._connection.alarm.at < self._until:
+            self._roused.set()
+
+    async def run(self) -> None:
+        """Look around until cancelled."""
+        now = self._now()
+        beat, write = await self._heartbeat.look(now, now), await self._writing.look(now, now)
+        sign = now + self._interval if self._keeps_alive and self._interval is not None else NEVER
+        upkeep, alarm = self._connection.upkeep, self._connection.alarm
+        while True:
+            alarm.at = min(beat, write, sign, upkeep.next_due)
+            await self._sleep(alarm.at)
+            now = self._now()
+            upkeep.look(now)
+            if now >= sign - TICK and self._interval is not None:
+                self._connection.keep_alive()
+                sign = now + self._interval
+            if now >= beat - TICK:
+                beat = await self._heartbeat.look(beat, now)
+            if now >= write - TICK:
+                write = await self._writing.look(write, now)
+            self._changed()
+
+    async def _sleep(self, until: float) -> None:
+        self._until = until
+        self._roused = Event()
+        left = until - self._now()
+        if left > 0:
+            with move_on_after(left) as slept:
+                await self._roused.wait()
+            if slept.cancelled_caught:
+                return
+        for _ in range(TURNS):  # what has just begun to linger may leave with the flush that is due
+            await checkpoint()

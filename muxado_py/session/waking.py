@@ -1,0 +1,137 @@
+"""Waking: who waits at a stream, and how it is woken.
+
+Where data comes from and goes to.  A stream has one place for who receives and one for who sends; the driver
+wakes whoever is there when the core says that something changed.  A task leaves a waiter there while it
+waits, an adaptor without a task its functions.
+
+The rule.  One place, one waiter.  Who finds it taken is told that the stream is busy; who leaves gives it back.
+
+The trap.  What wakes a task need not be what it waits for: it looks again.  And the place is taken, too, by a call
+that only gives way to others, or two would find the same bytes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from anyio import BusyResourceError
+
+from ..arguments import check_function
+from ..runtime.turns import Callback, wake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..protocol.state import StreamState
+    from .driver import Driver
+
+__all__ = (
+    "call_back",
+    "check_idle_sender",
+    "giving_way",
+    "giving_way_to_send",
+    "until_peer_closed",
+    "until_room",
+    "wake_all",
+)
+
+
+def _nothing() -> None:
+    """Whoever gives way finds out by itself what changed."""
+
+
+class _GivingWay(Callback):
+    """The place of a task that gives way: taken, as by one that waits, and called like the callback it stands for."""
+
+    __slots__ = ()
+
+    def __init__(self, callback: Callback | None = None) -> None:
+        super().__init__(_nothing if callback is None else partial(callback.set_result, None))
+
+
+_GIVING_WAY = _GivingWay()
+
+
+async def giving_way(driver: Driver, state: StreamState) -> None:
+    """A checkpoint, during which nobody else may receive."""
+    state.reader = _GIVING_WAY
+    try:
+        await driver.give_way()
+    finally:
+        state.reader = None
+
+
+async def giving_way_to_send(driver: Driver, state: StreamState) -> None:
+    """A checkpoint, during which nobody else may send."""
+    callback = state.writer
+    state.writer = _GIVING_WAY if callback is None else _GivingWay(callback)
+    try:
+        await driver.give_way()
+    finally:
+        state.writer = callback
+
+
+def check_idle_sender(state: StreamState) -> None:
+    """:raises ~anyio.BusyResourceError: if a task is sending: it waits, or gives way."""
+    writer = state.writer
+    if writer is not None and type(writer) is not Callback:
+        raise BusyResourceError("sending to")
+
+
+async def until_room(driver: Driver, state: StreamState, written: int) -> None:
+    """Wait until half of the buffer is free; what was ``written`` and no frame has is taken back else."""
+    try:
+        while state.unsent > driver.outgoing.low_water:
+            state.writer_waits = True
+            waiter = driver.new_waiter()
+            callback, state.writer = state.writer, waiter
+            try:
+                await waiter
+            finally:
+                state.writer = callback
+            if state.failure is not None:
+                raise state.error()
+    except BaseException:
+        if driver.connection.unwrite(state, written):
+            driver.changed()  # a FIN may have waited behind it
+        raise
+
+
+async def until_peer_closed(driver: Driver, state: StreamState) -> None:
+    """Wait until the stream is over for the peer, which is asked meanwhile where that is possible."""
+    try:
+        while state.failure is None:
+            driver.connection.watch(state)
+            state.reader = waiter = driver.new_waiter()
+            await waiter
+    finally:
+        state.reader = None
+        driver.connection.unwatch(state)
+
+
+def call_back(
+    state: StreamState,
+    on_readable: Callable[[], object] | None,
+    on_writable: Callable[[], object] | None,
+) -> None:
+    """See :meth:`.Stream.set_callbacks`."""
+    for name, callback in (("on_readable", on_readable), ("on_writable", on_writable)):
+        if callback is not None:
+            check_function(name, callback)
+    check_idle_sender(state)
+    if state.reader is not None and type(state.reader) is not Callback:
+        raise BusyResourceError("receiving from")
+    state.reader = None if on_readable is None else Callback(on_readable)
+    state.writer = None if on_writable is None else Callback(on_writable)
+
+
+def wake_all(state: StreamState) -> None:
+    """Whoever waits in ``send`` or ``receive`` must learn that the stream was closed here.
+
+    The core has nothing more to tell; letting go of it here spares the garbage collector.
+    """
+    for waiter in (state.reader, state.writer):
+        if waiter is not None and not isinstance(waiter, Callback):
+            wake(waiter)
+    state.reader = state.writer = None
