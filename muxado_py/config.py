@@ -81,8 +81,9 @@ class Config:
     read: each of those that may be open (``max_streams``, and what the peer takes) has an equal part of that
     half, 16 KiB with the defaults of both sides and 4 KiB at least, whatever the others hold.  The rest is
     for who comes first, 128 full windows of 256 KiB; when half of it is used, windows shrink; with
-    many streams sooner, for each counts with 32 KiB of memory.  A muxado_py peer is told, and waits, from the second round trip on.  With others the windows shrink as they are read,
-    and the stream that holds most is reset when the sum goes over; the same with a muxado_py before that.
+    many streams sooner, for each counts with 32 KiB of memory.  A muxado_py peer is told, and waits, from the
+    second round trip on.  With others the windows shrink as they are read, and the stream that holds most is
+    reset when the sum goes over; the same with a muxado_py before that.
     On ``smux1``, which has no windows, nothing is read until the application has read, or until a stream
     that it does not read is ended (``full_timeout``)."""
 
