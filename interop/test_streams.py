@@ -100,7 +100,7 @@ async def test_python_has_a_thousand_streams_open_at_once(far: Far) -> None:
                 equal.append(await receive_exactly(stream, len(question)) == question)
                 await gathering.meet()
 
-    async with far.session(*far.peer.roomy) as (session, peer):
+    async with far.session(*far.peer.roomy, max_open_streams=THOUSAND) as (session, peer):
         await peer.begin("serve_echo")
         async with anyio.create_task_group() as tasks:
             for number in range(THOUSAND):
