@@ -29,7 +29,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n"
 
 def _uvicorn() -> partial[Coroutine[Any, Any, None]]:
     app = AsgiApp().asgi
-    config = uvicorn.Config(app, timeout_keep_alive=FOREVER)
+    config = uvicorn.Config(app, log_config=None, timeout_keep_alive=FOREVER)
     return partial(serve_asgi, app, config=config)
 
 
