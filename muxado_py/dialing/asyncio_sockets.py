@@ -146,9 +146,8 @@ async def _connected(make: Callable[..., Any], sock: socket.socket) -> Connected
     try:
         transport, held = await make(Held, sock=sock)
     except BaseException:
-        with suppress(
-            OSError
-        ):  # uvloop before 0.22 has closed the descriptor, and does not tell the socket
+        # uvloop before 0.23 has closed the descriptor, and does not tell the socket.
+        with suppress(OSError):
             sock.close()
         raise
     return _AsyncioConnected(transport, held)
