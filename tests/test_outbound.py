@@ -8,6 +8,7 @@ import pytest
 
 from muxado_py import Config, Priority
 from muxado_py.errors import ErrorCode
+from muxado_py.frames import WIRES
 from muxado_py.frames.muxado import Muxado
 from muxado_py.scheduler import UrgencyScheduler
 
@@ -266,3 +267,19 @@ def test_what_has_gone_is_kept_no_longer() -> None:
     while near.unsent:
         pair.client.data_to_send(2**16)
     assert held(pair.client) < before + 100_000
+
+
+@pytest.mark.parametrize("wire", sorted(WIRES))
+def test_the_end_of_a_stream_is_something_said(wire: str) -> None:
+    """A close asks the kernel for what streams said last: whose FIN is lost has not been told that it has all."""
+    pair = Pair(Config(wire=wire))
+    near, _ = pair.open(b"all of it")
+    pair.run_until_idle()
+    before = pair.client.said
+    if pair.client.answers_pings:
+        pair.client.ping(bytes(8))
+    pair.run_until_idle()
+    assert pair.client.said == before
+    pair.client.finish(near)
+    pair.run_until_idle()
+    assert pair.client.said > before

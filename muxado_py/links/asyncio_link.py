@@ -314,8 +314,9 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         else:
             joined = b"".join(pieces)
             size = len(joined)
-        if self._outgoing.sent != self._payload:
-            self._payload = self._outgoing.sent
+        said = self._outgoing.sent + self._outgoing.ends
+        if said != self._said:
+            self._said = said
             self._tail = None
         elif self._tail is None:
             self._tail = self._given()

@@ -6,8 +6,8 @@ The rule.  What a Unix socket took lies in its peer's queue already.  Of a TCP c
 how much is on its way, on Linux; of anything else nobody does.
 
 The traps.  A connection that was reset has no queue, but its figures stand: what they lack was lost.  Our
-FIN counts as a byte.  And behind the last payload there may be credit and a goodbye: a peer that
-ends when it has read what it wanted acknowledges neither, and that means nothing.
+FIN counts as a byte.  And behind the last thing that a stream said, bytes or its end, there may be credit and a
+goodbye: a peer that ends when it has read what it wanted acknowledges neither, and that means nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class KernelQueue:
 
     def __init__(self, info: TcpInfo | None) -> None:
         self._info = info
-        self._payload = -1  # what had been sent of it at the mark
+        self._said = -1  # what streams had said at the mark
         self._mark = 0  # where the last byte of it stood
 
     @classmethod
@@ -38,10 +38,10 @@ class KernelQueue:
         info = TcpInfo.of(raw)
         return cls(info) if info is not None or is_unix(raw) else None
 
-    def mark(self, payload: int, tail: int) -> None:
-        """Everything was handed over, and ``payload`` bytes of it are the application's, but for the last ``tail``."""
-        if self._info is not None and payload != self._payload:
-            self._payload = payload
+    def mark(self, said: int, tail: int) -> None:
+        """Everything was handed over; streams said something in it (``Connection.said``), but not in the last ``tail`` bytes."""
+        if self._info is not None and said != self._said:
+            self._said = said
             self._mark = self._info.look().acknowledged + self._info.queued() - tail
 
     def waiting(self) -> int | None:
@@ -50,11 +50,11 @@ class KernelQueue:
             return 0
         return self._info.queued() if self._info.is_connected() else None
 
-    def missing(self, payload: int) -> int:
-        """How many bytes have not arrived that are the application's, or stand before such."""
-        if self._info is None or not (payload and self._info.is_open()):
+    def missing(self, said: int) -> int:
+        """How many bytes have not arrived that streams said, or that stand before such."""
+        if self._info is None or not (said and self._info.is_open()):
             return 0
-        if payload == self._payload:
+        if said == self._said:
             return max(0, self._mark - self._info.look().acknowledged)
         queued = self._info.queued()
         return queued if queued > 1 else 0

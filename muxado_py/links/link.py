@@ -119,7 +119,7 @@ class Link(TypedAttributeProvider, ABC):
         self._kernel: KernelQueue | None = None
         self._counted = False  # whether what is missing is known already
         self._outgoing = connection.outgoing
-        self._payload = 0  # how much of it had left with the last flush
+        self._said = 0  # of ``Connection.said`` as of the last flush
         self._tail: int | None = (
             None  # what the transport had been given before frames without payload
         )
@@ -210,7 +210,7 @@ class Link(TypedAttributeProvider, ABC):
     def _mark(self) -> None:
         if self._kernel is not None and not self._mute and self.writing_since is None:
             tail = 0 if self._tail is None else self._given() - self._tail
-            self._kernel.mark(self._connection.payload_sent, tail)
+            self._kernel.mark(self._connection.said, tail)
 
     def _note_flush(self) -> None:
         if self._flushed is not None:
@@ -241,7 +241,7 @@ class Link(TypedAttributeProvider, ABC):
         if connection.events.ended is not CLOSED_HERE:
             return
         if self._kernel is not None:
-            self.missing = self._kernel.missing(connection.payload_sent)
+            self.missing = self._kernel.missing(connection.said)
             self._kernel = None
         elif not self._counted and connection.is_muxado_py is True and not self._ended_well:
             self.missing = None

@@ -172,8 +172,9 @@ class StreamLink(Link):
                 self._expecting = False
                 continue
             data = b"".join(pieces)
-            if self._outgoing.sent != self._payload:
-                self._payload = self._outgoing.sent
+            said = self._outgoing.sent + self._outgoing.ends
+            if said != self._said:
+                self._said = said
                 self._tail = None
             elif self._tail is None:
                 self._tail = self._given()

@@ -160,6 +160,11 @@ class Connection:
         return self._out.sent
 
     @property
+    def said(self) -> int:
+        """A count that has moved if streams have said anything, bytes or their end."""
+        return self._out.sent + self._out.ends
+
+    @property
     def live_streams(self) -> int:
         """Streams that one side has not finished, or that wait for their SYN to go.
 

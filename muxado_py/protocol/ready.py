@@ -56,6 +56,7 @@ class Readiness:
         "blocked",
         "control",
         "ease",
+        "ends",
         "low_water",
         "promised",
         "scheduler",
@@ -82,6 +83,8 @@ class Readiness:
         """Up to this total every stream may use its whole window."""
         self.sent = 0
         """Payload bytes cut into frames so far."""
+        self.ends = 0
+        """FINs so far: whose bytes all came, and no end, was not told that it has all."""
         self.blocked: dict[StreamState, None] = {}
         """Streams that have their share of the session: until more of it is free, or they are read."""
         self._starving: dict[StreamState, None] = {}  # those of them that hold not even their floor
@@ -209,6 +212,7 @@ class Readiness:
 
     def _finish(self, stream: StreamState) -> None:
         """The FIN of ``stream`` was just cut."""
+        self.ends += 1
         stream.finished_here = True
         if stream.finished_there:
             self.retire(stream)

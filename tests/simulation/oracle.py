@@ -241,8 +241,8 @@ def _life(
             taken = record.verdict_at - record.last_taken_then
             if _is_too_slow_to_see(plan, side):
                 return
-            # Nobody sees what it takes of a flush before the first look at that.
-            if SLACK / 2 < taken < config.write_timeout * 3 / 4 - SLACK:
+            # Nobody sees what it takes of a flush before the first look at that, which a busy loop makes later.
+            if SLACK / 2 < taken < config.write_timeout * 3 / 4 - SLACK - _busy(plan, side):
                 yield f"called dead: {who}, {verdict.message}; the kernel took bytes {taken:.2f} s before"
         elif record.unread_then and record.verdict_at - record.unread_since_then > SLACK / 2:
             yield f"called dead: {who}, {verdict.message}; {record.unread_then} B lay unread in the socket"
@@ -274,7 +274,14 @@ def _life(
 def _is_too_slow_to_see(plan: Plan, side: int) -> bool:
     """Whether nobody can ask the kernel, and it lets go of less in the time than a sender is told of."""
     path, config = plan.paths[side], plan.sides[side].config
-    return path.blind and plan.rate(side) * config.write_timeout < 32_000 + path.send_buffer
+    # Nor does a peer read while its loop is busy.
+    seconds = max(0.0, config.write_timeout - _busy(plan, 1 - side))
+    too_slow = plan.rate(side) * seconds < 32_000 + path.send_buffer
+    return path.blind and (too_slow or not plan.is_whole)
+
+
+def _busy(plan: Plan, side: int) -> float:
+    return sum(spell[2] for spell in plan.sides[side].spells)
 
 
 def _pings(plan: Plan, record: Side, side: int) -> Iterator[str]:
