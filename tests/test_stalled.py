@@ -93,12 +93,16 @@ def test_who_had_read_much_before_the_others_stalled_goes_on(download: bool) -> 
 
 
 def test_what_few_streams_hold_unread_leaves_the_floors_free() -> None:
-    pair = Pair(Config(session_window=512 * KIB, max_streams=10))
+    window = 2 * MIB
+    config = Config(
+        session_window=4 * MIB, max_streams=10, initial_window=window, stream_window=window
+    )
+    pair = Pair(config)
     for _ in range(3):
-        pair.client.write(pair.open()[0], bytes(300 * KIB))
+        pair.client.write(pair.open()[0], bytes(window))
     pair.run_until_idle()
-    floor = 256 * KIB // 20
-    assert 200 * KIB < pair.server.unread <= 256 * KIB + 3 * floor
+    floor = 2 * MIB // 20
+    assert 2 * MIB * 15 // 16 < pair.server.unread <= 2 * MIB + 3 * floor
 
 
 def test_with_many_streams_open_each_counts_for_the_memory_that_it_costs() -> None:

@@ -277,7 +277,8 @@ def _is_too_slow_to_see(plan: Plan, side: int) -> bool:
     # Nor does a peer read while its loop is busy.
     seconds = max(0.0, config.write_timeout - _busy(plan, 1 - side))
     too_slow = plan.rate(side) * seconds < 32_000 + path.send_buffer
-    return path.blind and (too_slow or not plan.is_whole)
+    is_cut = path.cut_at is not None or path.cut_after is not None
+    return path.blind and (too_slow or is_cut)
 
 
 def _busy(plan: Plan, side: int) -> float:
