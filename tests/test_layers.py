@@ -317,6 +317,7 @@ def test_the_core_waits_for_nothing_and_opens_nothing() -> None:
 LOOPS = {
     "asyncio": {*ECOSYSTEM, "turns", "held", "tls_transport", "asyncio_link", "asyncio_sockets"},
     "trio": {"trio_turns"},
+    "threading": {*ECOSYSTEM, "turns"},  # which thread this is
     "socket": {
         *ECOSYSTEM,
         "bridging",

@@ -31,6 +31,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextvars import copy_context
+from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary, ref
@@ -194,7 +195,7 @@ def _looking(
     find: Callable[[Any], Any] = asyncio.current_task
     if sys.version_info < (3, 12):  # where it is written in Python, and looks here
         find = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]
-    running = asyncio._get_running_loop
+    here = get_ident()
     left = PATIENCE
     # A task makes several calls in one turn, so the last is remembered; weakly, for it may be over.
     latest: Callable[[], Any] = _nobody
@@ -213,7 +214,9 @@ def _looking(
             return True
         task = find(loop)
         if latest() is not task:
-            if running() is not loop:  # as check_here, without the call
+            # Under another loop of this thread ours has no task.  check_here alone would do, but CPython 3.11 asks the
+            # kernel for the process each time that it is asked for the running loop: 5 % of a call.
+            if task is None or get_ident() != here:
                 check_here()
             # Forgotten when it is over: where no task is, none must be taken for it.
             latest = ref(task, forget)
