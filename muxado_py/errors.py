@@ -215,7 +215,7 @@ class UndeliveredError(SessionError):
     :ivar streams: of how many streams they are.
     :ivar unacknowledged: how many bytes more the peer's kernel had not acknowledged, frames and all.  Where
         no kernel can be asked: with a muxado_py that did not end in time, how many bytes of streams had
-        left since the last ping that it answered; else 0.  They may arrive all the same.
+        left since the last ping that it answered, the end of one counted as a byte; else 0.  They may arrive all the same.
     """
 
     nbytes: int

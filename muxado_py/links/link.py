@@ -236,7 +236,7 @@ class Link(TypedAttributeProvider, ABC):
 
     def _count_missing(self) -> None:
         """While the socket is there: what a close of ours may lose with it."""
-        self.figures()
+        self.figures()  # which stay, for whoever asks later
         connection = self._connection
         if connection.events.ended is not CLOSED_HERE:
             return

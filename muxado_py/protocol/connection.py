@@ -155,13 +155,8 @@ class Connection:
         )
 
     @property
-    def payload_sent(self) -> int:
-        """Bytes of streams that were cut into frames so far."""
-        return self._out.sent
-
-    @property
     def said(self) -> int:
-        """A count that has moved if streams have said anything, bytes or their end."""
+        """What streams have said so far, in bytes cut into frames; the end of one counts as a byte."""
         return self._out.sent + self._out.ends
 
     @property

@@ -84,7 +84,7 @@ class Readiness:
         self.sent = 0
         """Payload bytes cut into frames so far."""
         self.ends = 0
-        """FINs so far: whose bytes all came, and no end, was not told that it has all."""
+        """FINs cut so far.  A reader that got all bytes and no FIN does not know that they are all."""
         self.blocked: dict[StreamState, None] = {}
         """Streams that have their share of the session: until more of it is free, or they are read."""
         self._starving: dict[StreamState, None] = {}  # those of them that hold not even their floor

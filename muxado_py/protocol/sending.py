@@ -113,9 +113,8 @@ class Sending(StreamFields):
         The window may shrink below what is on its way: then there is no credit for a while.  False if that
         many bytes were never sent, or the window passes 2^31-1.
         """
-        sent = (
-            self.granted - self.credit
-        )  # not .sent, whose call this wire would pay for each credit
+        # Not .sent, whose call this wire would pay for each credit.
+        sent = self.granted - self.credit
         on_its_way = (sent - consumed) & 0xFFFF_FFFF
         if on_its_way > MAX_WINDOW or window > MAX_WINDOW:
             return False

@@ -28,7 +28,7 @@ __all__ = ("undelivered",)
 def undelivered(connection: Connection, link: Link, arrived: int) -> UndeliveredError | None:
     """What did not arrive of a session that is over and whose transport is closed, if anything.
 
-    :param arrived: how many bytes of its streams are known to have arrived, whatever the link knows.
+    :param arrived: how much of ``connection.said`` is known to have arrived, whatever the link knows.
     """
     ended = connection.events.ended
     ours = ended is CLOSED_HERE
@@ -41,7 +41,7 @@ def undelivered(connection: Connection, link: Link, arrived: int) -> Undelivered
     named.update(left)
     missing = link.missing if ours else 0
     if missing is None:
-        missing = max(0, connection.payload_sent - arrived - sum(left.values()))
+        missing = max(0, connection.said - arrived - sum(left.values()))
         reason = "may not have arrived: the peer did not end, and nobody else can tell"
     else:
         reason = "were not acknowledged by the peer's kernel"

@@ -262,9 +262,7 @@ class Driver:
 
     def _tell(self) -> None:
         tells, self._tells = self._tells, False
-        error = (
-            undelivered(self.connection, self.link, self.pings.payload_arrived) if tells else None
-        )
+        error = undelivered(self.connection, self.link, self.pings.arrived) if tells else None
         if error is not None:
             raise error
 

@@ -145,7 +145,7 @@ class Writing:
         self._timeout = config.write_timeout
         self._connection = connection
         self._link = link
-        self._since: float | None = None  # when the flush under way began
+        self._flush: tuple[float, int] | None = None  # when it began, and behind how many bytes
         self._stuck = Patience(0.0)
         self._taken = 0
 
@@ -153,10 +153,10 @@ class Writing:
         """Look around; when to do it next."""
         since = self._link.writing_since
         if since is None:
-            self._since = None
             return now + self._timeout / LOOKS  # or the first look at a flush would be the last
-        if since != self._since:
-            self._since = since
+        flush = since, self._link.bytes_sent  # two may begin in the same tick of the clock
+        if flush != self._flush:
+            self._flush = flush
             self._stuck = Patience(since)
             self._taken = self._link.taken()
         elif self._is_taken():
@@ -181,7 +181,8 @@ class Writing:
         """Whether a few turns of the loop change nothing."""
         for _ in range(TURNS):
             await checkpoint()
-        return self._link.writing_since == self._since and not self._is_taken()
+        flush = self._link.writing_since, self._link.bytes_sent
+        return flush == self._flush and not self._is_taken()
 
 
 def _end(connection: Connection, message: str, code: ErrorCode) -> float:

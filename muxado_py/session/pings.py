@@ -54,7 +54,7 @@ class Pings:
         self._changed = changed
         self._numbers = count(1)
         self._sent_at: dict[bytes, float] = {}  # pings that left, by payload
-        self._payload_before: dict[bytes, int] = {}  # bytes of streams that had left before which
+        self._said_before: dict[bytes, int] = {}  # what streams had said before which
         self._answers: dict[bytes, Event] = {}  # who waits for which
         self._times: dict[bytes, float] = {}  # what they are told
         self._known = Event()  # the peer's first frame came
@@ -62,8 +62,8 @@ class Pings:
         self._heartbeat: StreamState | None = None  # our stream to a foreign peer's echo
         self.round_trip: float | None = None
         """Seconds of the latest answered ping or heartbeat."""
-        self.payload_arrived = 0
-        """How many bytes of our streams have arrived for certain: what left before an answered ping."""
+        self.arrived = 0
+        """How much of ``Connection.said`` has arrived for certain: what left before an answered ping."""
 
     async def ping(self, timeout: float | None) -> float:
         """See :meth:`Session.ping`."""
@@ -92,7 +92,7 @@ class Pings:
             self._answers.pop(payload, None)
             self._times.pop(payload, None)
             self._sent_at.pop(payload, None)
-            self._payload_before.pop(payload, None)
+            self._said_before.pop(payload, None)
             connection.forget_ping(payload)
 
     @property
@@ -105,7 +105,7 @@ class Pings:
     def _send_ping(self, payload: bytes) -> None:
         connection = self._connection
         if connection.answers_pings:
-            self._payload_before[payload] = connection.payload_sent
+            self._said_before[payload] = connection.said
             connection.ping(payload)
         elif connection.echoes_heartbeats:
             self._beat(payload)
@@ -156,7 +156,7 @@ class Pings:
     def _answered(self, payload: bytes) -> None:
         sent_at = self._sent_at.pop(payload, None)
         if sent_at is not None:
-            self.payload_arrived = max(self.payload_arrived, self._payload_before.pop(payload, 0))
+            self.arrived = max(self.arrived, self._said_before.pop(payload, 0))
             self.round_trip = seconds = perf_counter() - sent_at
             answer = self._answers.pop(payload, None)
             if answer is not None:
