@@ -89,8 +89,7 @@ class Config:
 
     send_buffer: int = 128 * KIB
     """Bytes per stream that ``send`` takes before it waits.  What waits here can still be overtaken and taken
-    back.  With 64 KiB a lone sender of such blocks had to be woken for each and a half, and one stream was
-    a sixth slower on loopback."""
+    back.  With less, a lone sender of blocks of 64 KiB has to be woken for nearly each, which is slower."""
 
     session_send_buffer: int = 32 * MIB
     """Bytes of all streams together that wait unsent.  ``send_buffer`` is what a stream may have while a
@@ -163,8 +162,8 @@ class Config:
     write_timeout: float = 60.0
     """Seconds in which the transport must take something of what it was given, however little; where only
     the return of ``send`` shows it (no TCP socket of Linux's below), 16 KiB.  A peer's kernel whose receive
-    buffer is full takes nothing until a good part of it is free: up to 7 s were seen at 200 KB/s and Linux's
-    default buffers, so a few seconds may end a peer that reads all the time."""
+    buffer is full takes nothing until a good part of it is free, for some seconds where the peer reads slowly: so a
+    few seconds may end a peer that reads all the time."""
 
     probe_interval: float = 2.0
     """Seconds between zero-window probes of a blocked stream whose peer has finished sending; the
@@ -194,20 +193,20 @@ class Config:
     notsent_lowat: int | None = 16 * KIB
     """Bytes the kernel may hold unsent (TCP_NOTSENT_LOWAT) before the transport counts as not
     writable.  What has left for the kernel can no longer be prioritized.  None: leave it alone.  It need
-    not follow the rate, since what is handed over at once does (:class:`muxado_py.links.flush_size.FlushSize`): 16,
-    32 and 64 KiB were alike at 500 Mbit/s, in throughput and in what a message waits, under cubic.  Under BBR,
-    which needs more to measure the path, it is at least 256 KiB, but not on loopback (:mod:`muxado_py.links.tcp_info`)."""
+    not follow the rate, since what is handed over at once does (:class:`muxado_py.links.flush_size.FlushSize`).  Under
+    BBR, which needs more to measure the path, it is at least 256 KiB, but not on loopback
+    (:mod:`muxado_py.links.tcp_info`)."""
 
     cap_in_flight: bool = True
     """Whether bulk is held to about 1.2 times what the path carries in a round trip, so that no queue
     of its own stands before what is urgent.  Only where the kernel tells (TCP on Linux, with asyncio or
-    uvloop), and where a queue shows; costs up to 3 % of throughput.  See :mod:`muxado_py.links.flight`."""
+    uvloop), and where a queue shows; costs a little throughput.  See :mod:`muxado_py.links.flight`."""
 
     stay_awake: float = 0.0001
     """Seconds, at most, that a session keeps the event loop from sleeping after something was sent or received,
     if things have been coming that soon; 0 for never.  Only where the process may use two processors, with
     asyncio or uvloop.  A tenth of a millisecond is for peers on the same machine or in the same rack, where
-    a message there and back is two to three times as quick by it.  See :mod:`muxado_py.links.vigil`."""
+    a message there and back is much quicker by it.  See :mod:`muxado_py.links.vigil`."""
 
     frame_log: str | _Path | TextIO | Callable[[dict[str, Any]], object] | None = None
     """Where to write down each frame that is sent and received, for debugging, as lines of JSON: a path, to

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import io
+import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = ("muxado_py", "tests", "interop")
@@ -26,3 +34,33 @@ def test_the_tool_finds_nothing(command: tuple[str, ...]) -> None:
         [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def words_of(source: str) -> Iterator[str]:
+    """The comments and docstrings of a module, those of constants and attributes too."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield str(node.value.value)
+
+
+def test_what_was_measured_stands_in_the_documents() -> None:
+    """Figures age, and docs/measurements.md gives each its date; a module says the reason in words."""
+    measured = re.compile(r"\d ?(us|ns|s/GB|GB/s|%)(?!\w)")
+    found = [
+        (path.relative_to(ROOT), figure[0], words[:60])
+        for path in (ROOT / "muxado_py").rglob("*.py")
+        for words in words_of(path.read_text())
+        for figure in measured.finditer(words)
+    ]
+    assert not found
+
+
+def test_the_measurements_name_modules_that_exist() -> None:
+    text = (ROOT / "docs" / "measurements.md").read_text()
+    named = set(re.findall(r"`(\w+/(?:\w+\.py)?)`", text))
+    assert named
+    for name in named:
+        assert (ROOT / "muxado_py" / name).exists(), name

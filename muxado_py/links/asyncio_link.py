@@ -6,13 +6,9 @@ in the core until the end of the current turn of the loop: the first thing that 
 one flush, and what other tasks add before it runs leaves in the same write.  So neither direction
 has a task, and a message wakes nobody but the one who waits for it.
 
-What it buys.  Between two processes, 64 at a time, an open-echo-close of 64 bytes cost both ends together
-300 us of CPU with the generic link and a task for each stream; with callbacks, and a turn of the loop for
-each accept and close no more (:mod:`~muxado_py.runtime.turns`), 70; and 23 with one object for each stream,
-tasks that go from stream to stream and a scheduler that is asked only where there is a choice (CPython 3.11,
-two cores, uvloop; a shared machine, on which it is 17 in quiet hours and 33 in busy ones).  Of a bulk
-transfer each byte is copied once, by who reads it, and uvloop writes the pieces as they are: 0.3 to 0.4 s/GB
-on either side, on one stream or sixteen, where it was 0.8 and 1.4.
+What it buys.  A short stream costs a fraction of what it costs with the generic link and its tasks.  Of a bulk
+transfer each byte is copied once, by the application's read, and uvloop writes the pieces as they are.  The
+figures are in ``docs/measurements.md``.
 
 The rules.  The transport's own buffer is kept at nothing: when it could not write all at once, no
 more is handed over until it has.  The limit is one byte, not none: with none, asyncio's TLS

@@ -8,8 +8,8 @@ Where data comes from and goes to.  The asyncio link offers ``to_fill`` to its t
 ``filled`` returns.
 
 What it buys.  With a copy for each frame, made when it arrived, bulk waited for its reader in thousands of
-objects of 64 KiB, and in every second process the allocator gave their pages back and got them again: one
-stream moved 1.4 GB/s in the one and 3.0 in the other, the pages' zeroing was a quarter of the reader's time.
+objects of 64 KiB.  In some processes the allocator gave their pages back and got them again, and the kernel's
+zeroing of the pages took much of the reader's time.
 
 The rules.  A stream keeps a view only of what is long (:data:`~muxado_py.protocol.receiving.LONG`): a view of one byte
 would keep a block.  And at most :data:`MOST` blocks are lent; then what comes is copied, as it is when little
@@ -29,13 +29,13 @@ __all__ = ("Blocks",)
 FIRST = 64 * 1024
 SIZE = 256 * 1024
 """Bytes of the first block, and of all others: as much as a flush brings.  A connection that was never filled
-has just the first.  On loopback a turn of the loop for each 64 KiB cost a tenth of the receiver's time."""
+has just the first.  With smaller ones the loop takes more turns for the same bytes."""
 
 MUCH = 64 * 1024
 """Bytes of one read from which on views are worth while."""
 
 MOST = 16
-"""Blocks that may be lent; with 4 MiB a reader may be a millisecond behind 4 GB/s."""
+"""Blocks that may be lent: 4 MiB, with which a reader may be about a millisecond behind on loopback."""
 
 CALM = 64
 """Reads of less than :data:`MUCH`, one after the other, after which lent blocks are forgotten."""

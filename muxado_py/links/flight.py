@@ -1,10 +1,9 @@
 """Flight: how much may be on its way at once, so that the network's own queue stays short.
 
 What it is.  TCP sends until a queue on the path overflows, and whatever is sent then waits behind that
-queue, on this connection as on any other.  On 50 Mbit/s with 40 ms and a queue of 250 KB a message
-beside bulk took 53 ms one way, 47 on a TCP connection of its own, and 20 with nothing beside it.  Held
-to a little more than the path carries in a round trip, bulk is as fast (47.9 of 48.2 Mbit/s) and the
-message takes 29: the shared connection is better than a second one.
+queue, on this connection as on any other.  Held to a little more than the path carries in a round trip,
+bulk is nearly as fast, and a message beside it arrives sooner than on a TCP connection of its own
+(``docs/measurements.md``).
 
 Where data comes from and goes to.  The link asks before it hands over bulk, and gets so many bytes, or
 none, and then asks again a moment later.  What waits meanwhile waits in the scheduler, where it can be
@@ -17,7 +16,7 @@ timed by an event loop.  When the round trip has swollen for two steps while mor
 what is on its way is held to 1.2 times the rate of the last steps times the shortest round trip.
 The fifth is what finds out that the path became faster: the rate grows by as much in each step.
 
-All figures here are cubic's.  Under BBR the cap is let go more often, on a busy machine.
+The constants suit cubic.  Under BBR the cap is let go more often, on a busy machine.
 
 The trap.  The queue may be somebody else's, or the path longer than it was.  A cap would then give way
 to others until nothing is left, for each step measures less than the one before.  So a cap that does not

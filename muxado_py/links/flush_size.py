@@ -3,8 +3,8 @@
 What it is.  What was handed over cannot be overtaken any more, so little is; but each hand-over costs the loop a turn.
 The links ask before each, and say when the transport had taken it.
 
-The trap.  A single flush does not tell.  A kernel with room for it takes it at once, whatever the path carries:
-sizes that doubled after each of these stood at 32 KiB on 50 Mbit/s, which is 5 ms.  And where the
+The trap.  A single flush does not tell.  A kernel with room for it takes it at once, whatever the path carries: a
+size that doubled after each of these would be several milliseconds long on a narrow path.  And where the
 loop is busy between two flushes, each has to last for that time as well: a path that waits for us
 takes small flushes as quickly as it takes long ones.
 """
@@ -17,7 +17,7 @@ FIRST_FLUSH = 16 * 1024
 LEAST_FLUSH = 4 * 1024
 MOST_FLUSH = 256 * 1024
 """Bytes handed to the transport at once: before its rate is known, and at least and at most.  On loopback
-256 KiB is where throughput goes flat."""
+a longer flush gains no throughput."""
 
 FLUSH_TIME = 0.001
 """Seconds that a flush takes the transport, about: what waits behind it waits as long."""

@@ -1,6 +1,6 @@
 """TcpInfo: what Linux knows of a TCP connection's path.
 
-Where data comes from and goes to.  ``getsockopt(TCP_INFO)`` and ``ioctl(SIOCOUTQ)``; 0.5 and 0.3 us a call.
+Where data comes from and goes to.  ``getsockopt(TCP_INFO)`` and ``ioctl(SIOCOUTQ)``.
 The :mod:`~muxado_py.links.flight` reads them, and :mod:`~muxado_py.links.kernel_queue`; the link tells them to whoever
 asks for statistics.
 
@@ -38,9 +38,8 @@ CLOSED = PathFigures(0.0, 0.0, 0, 0)
 """Of a socket that is closed, which its TLS transport tells only a turn later."""
 
 BBR_UNSENT = 256 * 1024
-"""What a flush of ours is at most.  On 500 Mbit/s with 10 ms, on a busy machine, BBR sent 15 to 20 % of all bytes
-again with a mark of 16 KiB, 7 to 18 with 128 KiB, and 2 to 7 with this one; a message beside bulk waited 12 to 24 ms,
-not 32 to 38.  Without a mark it was 3 to 6 %, and 39 to 46 ms."""
+"""Bytes: what a flush of ours is at most.  With a lower mark BBR sends many bytes twice, without one a message
+waits longer behind bulk (``docs/measurements.md``)."""
 
 
 class TcpInfo:
@@ -105,8 +104,8 @@ def least_unsent(raw: socket.socket) -> int:
     """How many bytes, at least, its kernel must be let hold unsent.
 
     BBR, of any version, takes no rate for the path's that was measured when nothing waited to be sent.  With
-    a low mark for unsent bytes that is nearly always so: it stays in its start-up for good, and sends a
-    fifth of all bytes twice.  Not so towards this machine: nothing is lost there, and if a proxy leads on to
+    a low mark for unsent bytes that is nearly always so: it stays in its start-up for good, and sends
+    many bytes twice.  Not so towards this machine: nothing is lost there, and if a proxy leads on to
     a narrow path, what the kernel holds is all that stands before what is urgent.
     """
     name = getattr(socket, "TCP_CONGESTION", None)  # not every system has it

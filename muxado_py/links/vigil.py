@@ -1,9 +1,8 @@
 """Vigil: staying awake for what comes at once.
 
-What it is.  A process that waits is put to sleep, and to be woken costs more than all of a small message
-does: on two cores of a virtual machine a byte there and back takes two processes that block 56 us, and two
-that look again and again 20.  The one who pays is who sends: of sixteen bulk streams to a reader that was a
-little quicker than they, and so slept between two reads, the sender spent a fifth of its time on waking it.
+What it is.  A process that waits is put to sleep, and to wake it costs more than all of a small message does.
+The sender pays for it: to a reader that is a little quicker, and so sleeps between two reads, it spends
+a good part of its time on waking.
 
 So a session that has just sent or received something keeps its event loop awake for a moment, if things have
 been coming that quickly.  The loop goes on as always: it looks for events without waiting for them, and
@@ -12,10 +11,8 @@ whatever else has something to do has its turns.
 Where data comes from and goes to.  The link says when it sent and when it received; the answer is whether
 to look again.
 
-What it buys.  Beside the fastest Go peer of the same run (smux), one message at a time from 0.83 to 2.6 of
-its rate and an open-echo-close at a time from 0.99 to 2.4, with less CPU, for sleeping costs as well: 73 to
-45 us a message with both ends.  Sixteen bulk streams went from 1.2 to 1.8 when a reader was quicker than its
-sender; since views are handed on they make 2.1 either way.
+What it buys.  One message or one short stream at a time is much quicker, with less CPU, for sleeping costs CPU
+too (``docs/measurements.md``).
 
 The rule.  It is for what comes in :attr:`Config.stay_awake` seconds, on one machine or in one rack.  Whoever
 waits longer sleeps, after one vigil in vain.  Each that was in vain doubles how many times something has to

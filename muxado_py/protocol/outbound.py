@@ -42,8 +42,7 @@ LEAST_FRAME = 4 * 1024
 
 SHARES = 4
 """Where the transport is ready for more at once than this many such frames, they are longer: what waits
-behind a flush waits for the whole of it, and both sides pay for each frame.  On loopback, where a flush is
-256 KiB, sixteen streams took a third less CPU with frames of 64 KiB."""
+behind a flush waits for the whole of it, and both sides pay for each frame."""
 
 
 class Outbound(Readiness):

@@ -47,10 +47,9 @@ WINDOWS = 2
 ROUND_TRIPS = 3.4
 
 LEAST_ROUND_TRIP = 0.002
-"""Seconds: a round trip that is shorter counts as this.  On loopback a window of 256 KiB is read in a
-fifth of a millisecond, and then both processes stop for each other whenever one of them has its turn;
-with a window of a few milliseconds one bulk stream was a quarter faster.  And uvloop's clock, which moves
-in whole milliseconds, measures no round trip there."""
+"""Seconds: a round trip that is shorter counts as this.  On loopback a window of 256 KiB is read in less than
+a millisecond, and then both processes stop for each other whenever one of them has its turn; a window of a few
+milliseconds is faster.  And uvloop's clock, which moves in whole milliseconds, measures no round trip there."""
 
 
 class Tuner:

@@ -1,8 +1,7 @@
 """What trio has to offer for :mod:`~muxado_py.runtime.turns`; imported where trio runs, and nowhere else.
 
-What it is.  A wait of anyio's on trio makes two events and goes through six calls of Python to the one by which
-trio parks a task; here is that one.  Over 64 streams a message and its echo cost both ends 24 us of CPU that
-way, and 16 this way.
+What it is.  A wait of anyio's on trio makes two events and goes through several calls to the one by which trio
+parks a task; here is that one, which costs less CPU (``docs/measurements.md``).
 
 The rule.  A task that waits is rescheduled once: by whoever wakes it, or by trio with its cancellation.
 

@@ -1,8 +1,8 @@
 """Turns: how a task gives way and waits, asked of the running backend once for each session.
 
-What it is.  anyio asks which event loop is running in every checkpoint and for every event: seven calls
-of Python for a checkpoint and twelve for a wait, where the thing itself is one.  A session lives on one
-loop, so it asks when it is made.
+What it is.  anyio asks which event loop is running in every checkpoint and for every event, which takes several
+times as many calls as the checkpoint or the wait itself.  A session lives on one loop, so it asks when it is
+made.
 
 And a turn of the loop for each call that need not wait costs more than the call.  Worse, it paces: a
 loop that accepts one stream in each turn has one stream in each read and one frame in each write, where
@@ -16,8 +16,7 @@ keeps the others from running.
 
 How a look is cheap.  anyio knows a task's innermost cancel scope, and each scope its parent; both are
 private to it, so :func:`_scopes` makes sure that they are what they were, and where they are not every
-call asks anyio itself.  On asyncio that look took 0.7 us, six times in an open-echo-close that takes both
-sides 26, and takes 0.25 now.
+call asks anyio itself.  A short stream looks six times, so it counts (``docs/measurements.md``).
 
 A session that is used in another thread, or under another loop, says so where that costs little: when it looks
 at another task than before, when it has to wait, and in the calls of a session that are rare.
@@ -215,7 +214,7 @@ def _looking(
         task = find(loop)
         if latest() is not task:
             # Under another loop of this thread ours has no task.  check_here alone would do, but CPython 3.11 asks the
-            # kernel for the process each time that it is asked for the running loop: 5 % of a call.
+            # kernel for the process each time that it is asked for the running loop.
             if task is None or get_ident() != here:
                 check_here()
             # Forgotten when it is over: where no task is, none must be taken for it.

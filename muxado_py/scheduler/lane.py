@@ -3,7 +3,7 @@
 What it is.  A scheduler in front of another.  Most of the time a flush takes all that is ready: then whoever
 came first goes first, and nobody has to wait for anybody.  Only when that is not so do keys get places,
 accounts and turns, which the :class:`~muxado_py.scheduler.UrgencyScheduler` behind keeps; that it is asked
-for nothing else saves a tenth of all that a message costs.
+for nothing else is felt in every message (``docs/measurements.md``).
 
 How keys go.  A key that nobody knows joins the lane if nothing is ready behind it.  When the lane is served,
 either all of it goes, a frame for each key, or all of it is handed to the scheduler behind: if the budget

@@ -59,7 +59,7 @@ _IDLE, _FRESH, _BUSY, _DEAD = range(4)
 
 
 class _Entry:
-    """What is known of one key: 72 bytes, and 32 for ``spent`` once it has sent."""
+    """What is known of one key."""
 
     __slots__ = ("key", "level", "quantum", "spent", "state")
 
@@ -157,7 +157,7 @@ class UrgencyScheduler:
         else:
             entry.state = _BUSY
             level.park(entry, number)
-        # As _count does; a call is a tenth of the whole turn.
+        # As _count does, without the call.
         self._ready += 1
         level.ready += 1
         self._map |= level.bit

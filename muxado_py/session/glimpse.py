@@ -3,8 +3,8 @@
 What it is.  An application's :class:`~muxado_py.Stream` is known to nobody but the application; that is how one
 notices that it was dropped.  Whoever asks a session for its streams is given others of the same streams.
 
-Why so.  To remember each of the application's own, even weakly, would cost a stream a hundred bytes and its opening
-several calls, for a question that is asked of few sessions.
+Why so.  To remember each of the application's own, even weakly, would cost each stream memory and its opening several
+calls, for a question that is asked of few sessions.
 
 The rule.  A glimpse holds nothing open, and its own end means nothing.  In all else it is the stream: who sends or
 receives on one keeps others from doing so on the other, because what says that somebody does lies in the core's

@@ -1,8 +1,8 @@
 """Handlers: an application's handler for each stream, in tasks that go on to the next stream.
 
-What it is.  What ``serve`` runs.  A task of anyio's costs 17 us to start and to end, more than all of
-the rest that a short stream costs its server; to wake one that waits costs 1.3.  So a task that is
-done with a stream takes another.
+What it is.  What ``serve`` runs.  To start and to end a task of anyio's costs more than all of the rest that
+a short stream costs its server; to wake one that waits costs little.  So a task that is done with a stream takes
+another.
 
 Where data comes from and goes to.  The driver calls ``take`` with each stream that the peer opened; a
 handler finds it as its argument and sees nothing of the task's earlier ones.
