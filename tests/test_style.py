@@ -58,8 +58,9 @@ def test_what_was_measured_stands_in_the_documents() -> None:
     assert not found
 
 
-def test_the_measurements_name_modules_that_exist() -> None:
-    text = (ROOT / "docs" / "measurements.md").read_text()
+@pytest.mark.parametrize("document", ["measurements.md", "glossary.md"])
+def test_documents_name_modules_that_exist(document: str) -> None:
+    text = (ROOT / "docs" / document).read_text()
     named = set(re.findall(r"`(\w+/(?:\w+\.py)?)`", text))
     assert named
     for name in named:
