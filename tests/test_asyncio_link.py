@@ -17,7 +17,7 @@ from anyio.streams.tls import TLSAttribute
 import muxado_py as muxado
 from muxado_py.links.asyncio_link import AsyncioLink
 from muxado_py.links.stream_link import StreamLink
-from muxado_py.runtime.turns import PATIENCE
+from muxado_py.runtime.checkpoints import CALLS_PER_CHECKPOINT
 
 from .by_url import sessions_by_url
 from .check_byte_stream import receive_exactly
@@ -155,8 +155,8 @@ async def test_what_is_sent_in_one_turn_leaves_in_one_write() -> None:
             kept = await accepted.accept_stream()
             assert await kept.receive() == b"x"
         link._write = write
-        # One call in PATIENCE gives way first.
-        given_way = -(-len(streams) // PATIENCE)
+        # One call in CALLS_PER_CHECKPOINT gives way first.
+        given_way = -(-len(streams) // CALLS_PER_CHECKPOINT)
         assert len(split(writes[0])[0]) >= len(streams) - given_way
 
 

@@ -57,7 +57,7 @@ CORE = (*GROUND, *BYTES, "config", *PROTOCOL)
 
 FOLDERS = {
     "protocol": PROTOCOL,
-    "runtime": ("trio_turns", "turns", "accepting", "plain_sockets"),
+    "runtime": ("trio_checkpoints", "checkpoints", "accept_loop", "plain_sockets"),
     "links": (
         "flight",
         "tcp_info",
@@ -153,7 +153,7 @@ KNOWS = {
         "errors",
         "config",
         "scheduler",
-        "accepting",
+        "accept_loop",
         "plain_sockets",
         "copying",
         "bridging",
@@ -315,9 +315,16 @@ def test_the_core_waits_for_nothing_and_opens_nothing() -> None:
 
 
 LOOPS = {
-    "asyncio": {*ECOSYSTEM, "turns", "held", "tls_transport", "asyncio_link", "asyncio_sockets"},
-    "trio": {"trio_turns"},
-    "threading": {*ECOSYSTEM, "turns"},  # which thread this is
+    "asyncio": {
+        *ECOSYSTEM,
+        "checkpoints",
+        "held",
+        "tls_transport",
+        "asyncio_link",
+        "asyncio_sockets",
+    },
+    "trio": {"trio_checkpoints"},
+    "threading": {*ECOSYSTEM, "checkpoints"},  # which thread this is
     "socket": {
         *ECOSYSTEM,
         "bridging",

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute
 
-from muxado_py.runtime.accepting import Accepting
+from muxado_py.runtime.accept_loop import AcceptingListener
 from muxado_py.runtime.plain_sockets import PlainSocket, accept_plain
 
 from .check_byte_stream import check_byte_stream, every_call_is_a_checkpoint
@@ -90,7 +90,7 @@ async def test_what_is_accepted_reads_nothing_ahead() -> None:
     kept: list[PlainSocket] = []
     arrived = anyio.Event()
     bound: Any = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with Accepting(bound, accept_plain) as door, anyio.create_task_group() as tasks:
+    async with AcceptingListener(bound, accept_plain) as door, anyio.create_task_group() as tasks:
         tasks.start_soon(door.serve, keep, tasks)
         user: SocketStream = await anyio.connect_tcp(
             "127.0.0.1", door.extra(SocketAttribute.local_port)

@@ -15,7 +15,7 @@ from anyio.streams.tls import TLSAttribute
 
 import muxado_py as muxado
 from muxado_py import ErrorCode, Priority, Retry
-from muxado_py.runtime.turns import PATIENCE
+from muxado_py.runtime.checkpoints import CALLS_PER_CHECKPOINT
 from muxado_py.scheduler import FifoScheduler
 
 from .check_byte_stream import receive_all, receive_exactly
@@ -281,7 +281,7 @@ async def test_who_never_has_to_wait_lets_others_run(session_pair: SessionPair) 
         while not ran.is_set():
             await stream.send(b"x")
             calls += 1
-            assert calls <= 2 * PATIENCE  # trio runs the tasks of one turn in any order
+            assert calls <= 2 * CALLS_PER_CHECKPOINT  # trio runs the tasks of one turn in any order
 
 
 @pytest.mark.parametrize("finished", [False, True])

@@ -23,7 +23,7 @@ from muxado_py.links.held import Held
 from muxado_py.links.tls import TLSCodec
 from muxado_py.links.tls_stream import TLSByteStream
 from muxado_py.links.tls_transport import TLSTransport
-from muxado_py.runtime.turns import event_loop
+from muxado_py.runtime.checkpoints import event_loop
 
 from .check_byte_stream import receive_all
 from .transports import tls_contexts

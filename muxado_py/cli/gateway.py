@@ -23,7 +23,7 @@ import anyio
 
 import muxado_py as muxado
 
-from ..runtime.accepting import Accepting
+from ..runtime.accept_loop import AcceptingListener
 from ..runtime.plain_sockets import PlainSocket, accept_plain
 from .agents import Agents
 from .callers import Callers
@@ -75,7 +75,7 @@ async def gateway(
             )
         except OSError as exc:
             raise NotStarted(f"cannot listen on {url}: {reason(exc)}") from exc
-        doors: list[Accepting[PlainSocket]] = []
+        doors: list[AcceptingListener[PlainSocket]] = []
         for address in published:
             try:
                 bound = await anyio.create_tcp_listener(
@@ -83,7 +83,7 @@ async def gateway(
                 )
             except OSError as exc:
                 raise NotStarted(f"cannot publish on {address}: {reason(exc)}") from exc
-            doors.append(await stack.enter_async_context(Accepting(bound, accept_plain)))
+            doors.append(await stack.enter_async_context(AcceptingListener(bound, accept_plain)))
         tasks = await stack.enter_async_context(anyio.create_task_group())
         tasks.start_soon(listener.serve, agents.serve)
         ports = [door.extra(anyio.abc.SocketAttribute.local_port) for door in doors]

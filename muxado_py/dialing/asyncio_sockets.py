@@ -39,7 +39,7 @@ from ..links.held import Held
 from ..links.tcp_info import TcpInfo
 from ..links.tls_transport import TLSTransport
 from ..links.vigil import Vigil, may_stay_awake
-from ..runtime.accepting import Accepting
+from ..runtime.accept_loop import AcceptingListener
 from .connected import Connected
 from .stream_sockets import Sockets
 
@@ -135,7 +135,7 @@ class AsyncioSockets(Sockets[socket.socket]):
         return await _connected(loop.create_connection, await _connect(socket.AF_UNIX, path))
 
     def listening(self, bound: Listener[SocketStream]) -> Listener[socket.socket]:
-        return Accepting(bound, _accept)
+        return AcceptingListener(bound, _accept)
 
     async def accepted(self, one: socket.socket) -> Connected:
         return await _connected(asyncio.get_running_loop().connect_accepted_socket, one)

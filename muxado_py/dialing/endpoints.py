@@ -32,7 +32,7 @@ from ..arguments import check_function
 from ..config import AUTO, config_or_default
 from ..errors import SessionError, UndeliveredError, escaped
 from ..links.tcp_info import least_unsent
-from ..runtime.turns import event_loop
+from ..runtime.checkpoints import event_loop
 from ..session.handlers import contain
 from .addresses import parse_url
 from .asyncio_sockets import AsyncioSockets

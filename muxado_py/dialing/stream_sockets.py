@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from anyio import connect_tcp, connect_unix
 
-from ..runtime.accepting import Accepting
+from ..runtime.accept_loop import AcceptingListener
 from .connected import StreamConnected
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class StreamSockets(Sockets["SocketStream"]):
         return StreamConnected(await connect_unix(path))
 
     def listening(self, bound: Listener[SocketStream]) -> Listener[SocketStream]:
-        return Accepting(bound, _accept)
+        return AcceptingListener(bound, _accept)
 
     async def accepted(self, one: SocketStream) -> Connected:
         return StreamConnected(one)

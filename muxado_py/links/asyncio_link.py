@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import Event
 
-from ..runtime.turns import callback_context
+from ..runtime.checkpoints import callback_context
 from .blocks import Blocks
 from .flight import WAIT
 from .link import Link, describe

@@ -19,7 +19,7 @@ from typing import cast
 
 from anyio import EndOfStream
 
-from ..runtime.turns import wake
+from ..runtime.checkpoints import wake
 
 __all__ = ("Held",)
 

@@ -26,7 +26,7 @@ from weakref import WeakKeyDictionary
 
 from anyio import move_on_after
 
-from ..runtime.turns import wake
+from ..runtime.checkpoints import wake
 from .tls import ALERT_WAIT, TLSCodec
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What the event loop is asked for, on asyncio, uvloop and trio: turns, and sockets that are not ours.
+"""What the event loop is asked for, on asyncio, uvloop and trio: checkpoints, waits, and sockets that are not ours.
 
 Nothing in here knows a frame, a stream or a session.
 """

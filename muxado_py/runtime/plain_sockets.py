@@ -111,7 +111,7 @@ class PlainSocket(SocketStream):
 
 
 async def accept_plain(listener: Listener[SocketStream]) -> PlainSocket:
-    """Wait for the next connection of ``listener``; for :class:`~muxado_py.runtime.accepting.Accepting`.
+    """Wait for the next connection of ``listener``; for :class:`~muxado_py.runtime.accept_loop.AcceptingListener`.
 
     :raises OSError: if there is none for now.
 

@@ -32,7 +32,7 @@ from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
 from ..links.layers import layers_of, stop_reading_ahead
-from ..runtime.accepting import serve_listener
+from ..runtime.accept_loop import serve_listener
 from ..runtime.plain_sockets import PlainSocket
 from ..scheduler import check_priority
 from .copying import LINGER, Copying

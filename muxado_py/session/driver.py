@@ -28,7 +28,7 @@ from anyio.abc import SocketAttribute
 from ..errors import ErrorCode, Retry, StreamClosedError
 from ..links.parting import GOODBYE_WAIT
 from ..protocol.connection import CLOSED_HERE, Connection
-from ..runtime.turns import callback_context, turns_here, wake
+from ..runtime.checkpoints import callback_context, current_backend, wake
 from .delivery import undelivered
 from .frame_log import frame_log
 from .pings import Pings
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ..links.link import Link, LinkFactory
     from ..protocol.events import Events
     from ..protocol.state import StreamState
-    from ..runtime.turns import Waiter
+    from ..runtime.checkpoints import Waiter
 
 __all__ = ("Driver",)
 
@@ -59,7 +59,9 @@ class Driver:
 
     def __init__(self, make_link: LinkFactory, config: Config, *, is_client: bool) -> None:
         self.config = config
-        self.due, self.give_way, self.new_waiter, now, self.check_here, self._soon = turns_here()
+        self.due, self.give_way, self.new_waiter, now, self.check_here, self._soon = (
+            current_backend()
+        )
         self.connection = Connection(config, client=is_client, clock=now)
         self.outgoing = self.connection.outgoing
         self.link = make_link(self.connection, config, self.changed)
@@ -102,7 +104,7 @@ class Driver:
             raise ended.error(Retry.UNKNOWN)
 
     async def checkpoint(self) -> None:
-        """Every call that need not wait is one; see :mod:`~muxado_py.runtime.turns`."""
+        """Every call that need not wait is one; see :mod:`~muxado_py.runtime.checkpoints`."""
         if self.due():
             await self.give_way()
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, TypeVar
 from anyio import BrokenResourceError, EndOfStream, get_cancelled_exc_class, get_current_task
 
 from ..errors import ErrorCode, escaped
-from ..runtime.turns import callback_context, current_task, wake
+from ..runtime.checkpoints import callback_context, current_task, wake
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from ..protocol.state import StreamState
-    from ..runtime.turns import Waiter
+    from ..runtime.checkpoints import Waiter
     from .driver import Driver
 
 __all__ = ("MOST_IDLE", "Handlers", "contain")

@@ -27,7 +27,7 @@ from anyio import Event, move_on_after
 from anyio.lowlevel import checkpoint
 
 from ..errors import ErrorCode, MuxadoError, PeerTimeoutError, Retry
-from ..runtime.turns import Callback
+from ..runtime.checkpoints import Callback
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,7 @@ from anyio.abc import ByteStream
 
 from ..arguments import octets, view_of
 from ..errors import ErrorCode
-from ..runtime.turns import Callback
+from ..runtime.checkpoints import Callback
 from .statistics import of_stream
 from .stream_ends import (
     abort_stream,

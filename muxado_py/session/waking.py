@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from anyio import BusyResourceError
 
 from ..arguments import check_function
-from ..runtime.turns import Callback, wake
+from ..runtime.checkpoints import Callback, wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable

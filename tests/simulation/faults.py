@@ -17,7 +17,7 @@ from muxado_py.links import link, parting
 from muxado_py.links.parting import GOODBYE_WAIT
 from muxado_py.protocol.connection import Connection
 from muxado_py.protocol.endings import CLOSED_BY_PEER, Endings
-from muxado_py.runtime.turns import Callback
+from muxado_py.runtime.checkpoints import Callback
 from muxado_py.session import driver
 from muxado_py.session.liveness import Heartbeat, Writing
 from muxado_py.session.stream import Stream

@@ -1,12 +1,12 @@
-"""What trio has to offer for :mod:`~muxado_py.runtime.turns`; imported where trio runs, and nowhere else.
+"""What trio has to offer for :mod:`~muxado_py.runtime.checkpoints`; imported where trio runs, and nowhere else.
 
 What it is.  A wait of anyio's on trio makes two events and goes through several calls to the one by which trio
 parks a task; here is that one, which costs less CPU (``docs/measurements.md``).
 
 The rule.  A task that waits is rescheduled once: by whoever wakes it, or by trio with its cancellation.
 
-The trap.  Whether a task is cancelled is asked of an attribute that is private to trio.  :func:`looking` makes
-sure that it is there; else every call asks trio itself.
+The trap.  Whether a task is cancelled is asked of an attribute that is private to trio.  :func:`checkpoint_due`
+makes sure that it is there; else every call asks trio itself.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from trio.lowlevel import Task
 
-__all__ = ("TrioWaiter", "checking", "looking", "run_soon", "waiters")
+__all__ = ("TrioWaiter", "checkpoint_due", "run_check", "run_soon", "waiter_factory")
 
 
 class TrioWaiter:
-    """What one task awaits, once; see :class:`~muxado_py.runtime.turns.Waiter`."""
+    """What one task awaits, once; see :class:`~muxado_py.runtime.checkpoints.Waiter`."""
 
     __slots__ = ("_done", "_task")
 
@@ -57,7 +57,7 @@ class TrioWaiter:
             reschedule(self._task)
 
 
-def checking(elsewhere: str) -> Callable[[], None]:
+def run_check(wrong_run: str) -> Callable[[], None]:
     """A function that raises a RuntimeError with this text under another run of trio, or none."""
     token = current_trio_token()
 
@@ -67,7 +67,7 @@ def checking(elsewhere: str) -> Callable[[], None]:
         except RuntimeError:
             here = False
         if not here:
-            raise RuntimeError(elsewhere)
+            raise RuntimeError(wrong_run)
 
     return check_here
 
@@ -77,7 +77,7 @@ def run_soon() -> Callable[[Callable[[], object]], None]:
     return current_trio_token().run_sync_soon
 
 
-def waiters(check_here: Callable[[], None]) -> Callable[[], TrioWaiter]:
+def waiter_factory(check_here: Callable[[], None]) -> Callable[[], TrioWaiter]:
     """A task of another run would wait for ever."""
 
     def new_waiter() -> TrioWaiter:
@@ -87,19 +87,19 @@ def waiters(check_here: Callable[[], None]) -> Callable[[], TrioWaiter]:
     return new_waiter
 
 
-def looking(patience: int, check_here: Callable[[], None]) -> Callable[[], bool] | None:
-    """``due`` by trio's own record of the task, if it is as it was."""
+def checkpoint_due(every: int, check_here: Callable[[], None]) -> Callable[[], bool] | None:
+    """``checkpoint_due`` by trio's own record of the task, if it is as it was."""
     status = getattr(current_task(), "_cancel_status", None)
     if not hasattr(status, "effectively_cancelled"):
         return None
-    left = patience
+    left = every
     latest = 0  # the task that looked last, by its id
 
     def due() -> bool:
         nonlocal left, latest
         left -= 1
         if not left:
-            left = patience
+            left = every
             latest = 0
             return True
         try:

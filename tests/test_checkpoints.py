@@ -15,9 +15,9 @@ from anyio import CancelScope, create_task_group
 from hypothesis import given
 from hypothesis import strategies as st
 
-import muxado_py.runtime.trio_turns
-import muxado_py.runtime.turns
-from muxado_py.runtime.turns import PATIENCE, Callback, turns_here, wake
+import muxado_py.runtime.checkpoints
+import muxado_py.runtime.trio_checkpoints
+from muxado_py.runtime.checkpoints import CALLS_PER_CHECKPOINT, Callback, current_backend, wake
 
 from .check_byte_stream import receive_all
 
@@ -31,8 +31,8 @@ SCOPES = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=5)
 
 
 async def is_due(scopes: list[tuple[bool, bool]]) -> tuple[bool, bool]:
-    """What ``due`` says inside of ``scopes``, and what anyio says."""
-    due = turns_here().due
+    """What ``checkpoint_due`` says inside of ``scopes``, and what anyio says."""
+    due = current_backend().checkpoint_due
     with ExitStack() as stack:
         for cancelled, shield in scopes:
             scope = stack.enter_context(CancelScope(shield=shield))
@@ -51,7 +51,7 @@ def test_a_look_at_the_scopes_says_what_anyio_says(
 
 
 async def test_no_task_is_taken_for_another() -> None:
-    due = turns_here().due
+    due = current_backend().checkpoint_due
     said: list[tuple[bool, bool]] = []
 
     async def look(cancelled: bool) -> None:
@@ -69,7 +69,7 @@ async def test_no_task_is_taken_for_another() -> None:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_task_that_is_over_is_not_kept(anyio_backend: str) -> None:
-    due = turns_here().due
+    due = current_backend().checkpoint_due
 
     async def look() -> weakref.ref[object]:
         with CancelScope():  # noqa: ASYNC100 - a look is all
@@ -87,7 +87,7 @@ async def test_a_task_that_is_over_is_not_kept(anyio_backend: str) -> None:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_task_of_asyncios_own_is_cancelled_by_no_scope(anyio_backend: str) -> None:
     async def look() -> bool:
-        return turns_here().due()
+        return current_backend().checkpoint_due()
 
     assert not await asyncio.create_task(look())
 
@@ -101,10 +101,10 @@ def test_what_anyio_keeps_otherwise_is_not_looked_at(
 
     async def look() -> object:
         if changed == "scopes":
-            monkeypatch.setattr(muxado_py.runtime.turns, "CancelScope", Scope)
+            monkeypatch.setattr(muxado_py.runtime.checkpoints, "CancelScope", Scope)
         else:
-            monkeypatch.setattr(muxado_py.runtime.turns, "WeakKeyDictionary", Scope)
-        return muxado_py.runtime.turns._scopes()
+            monkeypatch.setattr(muxado_py.runtime.checkpoints, "WeakKeyDictionary", Scope)
+        return muxado_py.runtime.checkpoints._scopes()
 
     assert anyio.run(look) is None
 
@@ -113,9 +113,9 @@ def test_what_anyio_keeps_otherwise_is_not_looked_at(
 def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as anyio is what it was, and after."""
     if request.param == "asking":
-        monkeypatch.setattr(muxado_py.runtime.turns, "_scopes", lambda: None)
+        monkeypatch.setattr(muxado_py.runtime.checkpoints, "_scopes", lambda: None)
         monkeypatch.setattr(
-            muxado_py.runtime.trio_turns, "looking", lambda patience, check_here: None
+            muxado_py.runtime.trio_checkpoints, "checkpoint_due", lambda every, check_here: None
         )
 
 
@@ -149,7 +149,7 @@ async def test_every_call_gives_way_once_in_a_while(session_pair: SessionPair) -
         tasks.start_soon(count)
         await anyio.lowlevel.checkpoint()
         before = turns
-        for _ in range(10 * PATIENCE):
+        for _ in range(10 * CALLS_PER_CHECKPOINT):
             await stream.send(b"x")
         assert turns - before >= 9
         tasks.cancel_scope.cancel()
@@ -164,7 +164,7 @@ def test_a_callback_is_called_each_time() -> None:
 
 
 async def test_a_waiter_that_was_cancelled_is_woken_in_vain() -> None:
-    waiter = turns_here().new_waiter()
+    waiter = current_backend().new_waiter()
     went_on = False
 
     async def wait() -> None:
@@ -184,7 +184,7 @@ async def test_a_waiter_that_was_cancelled_is_woken_in_vain() -> None:
 
 
 async def test_a_waiter_that_is_woken_and_cancelled_at_once_is_one_of_them() -> None:
-    waiter = turns_here().new_waiter()
+    waiter = current_backend().new_waiter()
 
     async def wait() -> None:
         with CancelScope() as scope:
@@ -204,7 +204,7 @@ async def test_a_waiter_that_is_woken_and_cancelled_at_once_is_one_of_them() -> 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_waiter_is_woken_once(backend: str) -> None:
     async def wait() -> bool:
-        waiter = turns_here().new_waiter()
+        waiter = current_backend().new_waiter()
         wake(waiter)
         wake(waiter)
         await waiter

@@ -14,8 +14,8 @@ from anyio import create_task_group
 from anyio.abc import ByteStream, Listener, SocketAttribute, TaskGroup
 from anyio.streams.tls import TLSListener
 
-from muxado_py.runtime import accepting
-from muxado_py.runtime.accepting import Accepting, serve_listener
+from muxado_py.runtime import accept_loop
+from muxado_py.runtime.accept_loop import AcceptingListener, serve_listener
 
 from .descriptors import no_descriptor_left
 
@@ -44,7 +44,7 @@ async def test_a_listener_that_cannot_accept_for_a_while_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(accepting, "ACCEPT_DELAY", 0)
+    monkeypatch.setattr(accept_loop, "ACCEPT_DELAY", 0)
     found: list[str] = []
     came: list[Exception | str] = ["first", trouble(), trouble(), "second"]
     done = anyio.Event()
@@ -63,7 +63,7 @@ async def test_a_listener_that_cannot_accept_for_a_while_goes_on(
             done.set()
 
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as bound:
-        listener: Accepting[Any] = Accepting(bound, accept)
+        listener: AcceptingListener[Any] = AcceptingListener(bound, accept)
         async with create_task_group() as tasks:
             tasks.start_soon(listener.serve, handle, tasks)
             with anyio.fail_after(10):
@@ -99,7 +99,7 @@ async def test_a_listener_of_anyios_outlives_the_want_of_descriptors(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(accepting, "ACCEPT_DELAY", 0.05)
+    monkeypatch.setattr(accept_loop, "ACCEPT_DELAY", 0.05)
 
     async def echo(connection: ByteStream) -> None:
         await connection.send(await connection.receive())
@@ -172,7 +172,7 @@ class Foreign(Listener[str]):
 
 
 async def test_a_foreign_listener_is_served_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accepting, "ACCEPT_DELAY", 0)
+    monkeypatch.setattr(accept_loop, "ACCEPT_DELAY", 0)
     found: list[str] = []
 
     async def handle(one: str) -> None:
@@ -195,7 +195,7 @@ async def test_what_else_ends_a_foreign_listener_is_raised() -> None:
 async def test_a_connection_that_was_gone_before_it_was_accepted_delays_nobody(
     number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(accepting, "ACCEPT_DELAY", float("inf"))
+    monkeypatch.setattr(accept_loop, "ACCEPT_DELAY", float("inf"))
     came: list[Exception | str] = [OSError(number, "gone"), "next"]
     found: list[str] = []
 
@@ -215,6 +215,6 @@ async def test_a_connection_that_was_gone_before_it_was_accepted_delays_nobody(
         create_task_group() as tasks,
     ):
         with anyio.fail_after(10):
-            await Accepting(bound, accept).serve(handle, tasks)
+            await AcceptingListener(bound, accept).serve(handle, tasks)
     assert found == ["next"]
     assert "cannot accept" not in caplog.text

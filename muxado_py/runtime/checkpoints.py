@@ -1,4 +1,4 @@
-"""Turns: how a task gives way and waits, asked of the running backend once for each session.
+"""Checkpoints and waits by the shortest way, asked of the running backend once for each session.
 
 What it is.  anyio asks which event loop is running in every checkpoint and for every event, which takes several
 times as many calls as the checkpoint or the wait itself.  A session lives on one loop, so it asks when it is
@@ -6,13 +6,13 @@ made.
 
 And a turn of the loop for each call that need not wait costs more than the call.  Worse, it paces: a
 loop that accepts one stream in each turn has one stream in each read and one frame in each write, where
-64 callers wait.  So a call that need not wait asks :attr:`Turns.due`, which costs a look, and awaits
-:attr:`Turns.give_way` only if it says so: once in a while, and whenever the caller is cancelled.
+64 callers wait.  So a call that need not wait asks :attr:`Backend.checkpoint_due`, which costs a look, and awaits
+:attr:`Backend.checkpoint` only if it says so: once in a while, and whenever the caller is cancelled.
 
 The rule.  Every call of a session that may wait is a checkpoint in anyio's sense in that a cancellation
 arrives there, also one that came from the task itself a moment ago.  It lets others run once in
-:data:`PATIENCE` calls, all tasks of the session counted together, so that no task that never has to wait
-keeps the others from running.
+:data:`CALLS_PER_CHECKPOINT` calls, all tasks of the session counted together, so that a task that never has to
+wait does not keep the others from running.
 
 How a look is cheap.  anyio knows a task's innermost cancel scope, and each scope its parent; both are
 private to it, so :func:`_scopes` makes sure that they are what they were, and where they are not every
@@ -44,18 +44,18 @@ if TYPE_CHECKING:
 
 __all__ = (
     "Awaited",
+    "Backend",
     "Callback",
-    "Turns",
     "Waiter",
     "callback_context",
+    "current_backend",
     "current_task",
     "event_loop",
-    "turns_here",
     "wake",
 )
 
-PATIENCE = 64
-"""Calls that need not wait until one gives way."""
+CALLS_PER_CHECKPOINT = 64
+"""Of so many calls that need not wait, one lets other tasks run."""
 
 
 class Waiter(Protocol):
@@ -95,13 +95,13 @@ class Callback:
         self._callback()
 
 
-class Turns(NamedTuple):
-    """How the running backend takes turns."""
+class Backend(NamedTuple):
+    """What a session needs of the running backend."""
 
-    due: Callable[[], bool]
-    """Whether the caller is to await ``give_way`` before it acts."""
-    give_way: Callable[[], Awaitable[object]]
-    """A checkpoint; raises if the task is cancelled."""
+    checkpoint_due: Callable[[], bool]
+    """Whether the caller is to await ``checkpoint`` before it acts."""
+    checkpoint: Callable[[], Awaitable[object]]
+    """Lets other tasks run; raises if this one is cancelled."""
     new_waiter: Callable[[], Awaited]
     time: Callable[[], float]
     """What ``anyio.current_time`` gives."""
@@ -111,7 +111,7 @@ class Turns(NamedTuple):
     """Has a function called in the loop's next turn; from any thread, and at any moment."""
 
 
-ELSEWHERE = (
+WRONG_LOOP = (
     "a session belongs to the event loop that it was made in, and this is another thread or loop: call it "
     "there, with anyio.from_thread or anyio.to_thread say"
 )
@@ -141,7 +141,7 @@ def callback_context() -> Context:
     return context
 
 
-def turns_here() -> Turns:
+def current_backend() -> Backend:
     """What the backend of this task has to offer."""
     loop = event_loop()
     backend = current_token().backend_class
@@ -149,23 +149,23 @@ def turns_here() -> Turns:
     new_waiter: Callable[[], Awaited]
     soon: Callable[[Callable[[], object]], object]
     if loop is not None:
-        check_here, soon = _checking(loop), loop.call_soon_threadsafe
-        due, new_waiter, time = _looking(loop, check_here), loop.create_future, _clock(loop)
+        check_here, soon = _loop_check(loop), loop.call_soon_threadsafe
+        due, new_waiter, time = _checkpoint_due(loop, check_here), loop.create_future, _clock(loop)
     else:
-        from .trio_turns import (  # where trio runs it can be imported
-            checking,
-            looking,
+        from .trio_checkpoints import (  # where trio runs it can be imported
+            checkpoint_due,
+            run_check,
             run_soon,
-            waiters,
+            waiter_factory,
         )
 
-        check_here, soon = checking(ELSEWHERE), run_soon()
-        due, time = looking(PATIENCE, check_here), backend.current_time
-        new_waiter = waiters(check_here)
+        check_here, soon = run_check(WRONG_LOOP), run_soon()
+        due, time = checkpoint_due(CALLS_PER_CHECKPOINT, check_here), backend.current_time
+        new_waiter = waiter_factory(check_here)
     if due is None:
-        asking = _asking(backend.checkpoint_if_cancelled, backend.checkpoint)
-        return Turns(*asking, new_waiter, time, check_here, soon)
-    return Turns(due, backend.checkpoint, new_waiter, time, check_here, soon)
+        asking = _ask_each_time(backend.checkpoint_if_cancelled, backend.checkpoint)
+        return Backend(*asking, new_waiter, time, check_here, soon)
+    return Backend(due, backend.checkpoint, new_waiter, time, check_here, soon)
 
 
 def _clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
@@ -174,20 +174,20 @@ def _clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     return monotonic if getattr(own, "__func__", None) is asyncio.BaseEventLoop.time else own
 
 
-def _checking(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+def _loop_check(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     running = asyncio._get_running_loop
 
     def check_here() -> None:
         if running() is not loop:
-            raise RuntimeError(ELSEWHERE)
+            raise RuntimeError(WRONG_LOOP)
 
     return check_here
 
 
-def _looking(
+def _checkpoint_due(
     loop: asyncio.AbstractEventLoop, check_here: Callable[[], None]
 ) -> Callable[[], bool] | None:
-    """``due`` by anyio's own records of tasks and scopes, if they are as they were."""
+    """``checkpoint_due`` by anyio's own records of tasks and scopes, if they are as they were."""
     states = _scopes()
     if states is None:
         return None
@@ -195,7 +195,7 @@ def _looking(
     if sys.version_info < (3, 12):  # where it is written in Python, and looks here
         find = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]
     here = get_ident()
-    left = PATIENCE
+    left = CALLS_PER_CHECKPOINT
     # A task makes several calls in one turn, so the last is remembered; weakly, for it may be over.
     latest: Callable[[], Any] = _nobody
     state: Any = None
@@ -208,7 +208,7 @@ def _looking(
         nonlocal left, latest, state
         left -= 1
         if not left:
-            left = PATIENCE
+            left = CALLS_PER_CHECKPOINT
             forget()  # nor are the scopes of one that is over kept for long
             return True
         task = find(loop)
@@ -257,18 +257,18 @@ def _scopes() -> Mapping[ref[Any], Any] | None:
     return states
 
 
-def _asking(
-    look: Callable[[], Awaitable[object]], give_way: Callable[[], Awaitable[object]]
+def _ask_each_time(
+    look: Callable[[], Awaitable[object]], checkpoint: Callable[[], Awaitable[object]]
 ) -> tuple[Callable[[], bool], Callable[[], Awaitable[object]]]:
-    """``due`` and ``give_way`` by asking the backend each time, which gives way only once in a while."""
-    left = PATIENCE
+    """``checkpoint_due`` and ``checkpoint`` by asking the backend each time, which lets others run once in a while."""
+    left = CALLS_PER_CHECKPOINT
 
     def patient() -> Awaitable[object]:
         nonlocal left
         left -= 1
         if left:
             return look()
-        left = PATIENCE
-        return give_way()
+        left = CALLS_PER_CHECKPOINT
+        return checkpoint()
 
     return (lambda: True), patient

@@ -1,11 +1,11 @@
-"""Accepting: a listener that goes on, whatever happens to one connection.
+"""The accept loop: a listener that goes on, whatever happens to one connection.
 
-What it is.  The accept loop of every listening side, on every backend.  It gives each connection that comes to
-the handler, in a task group that outlives it.  :class:`Accepting` is the listener below ``listen``;
+What it is.  Every listening side has it, on every backend.  It gives each connection that comes to the handler,
+in a task group that outlives the listener.  :class:`AcceptingListener` is the listener below ``listen``;
 :func:`serve_listener` serves any listener of anyio's in the same way.
 
 Where connections come from.  From the sockets of a listener of anyio's, which has one for each address; how
-one is accepted there, :class:`Accepting` is told.
+one is accepted there, :class:`AcceptingListener` is told.
 
 The rule.  What is wrong with one connection, or for a while (no file descriptor is left), must end neither the
 listener nor what runs already.  anyio's own loop lets such an error end its task group.  An error that is
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import SocketStream, TaskGroup
 
-__all__ = ("Accepting", "serve_listener")
+__all__ = ("AcceptingListener", "serve_listener")
 
 Accepted = TypeVar("Accepted")
 
@@ -51,7 +51,7 @@ logger = logging.getLogger("muxado.endpoints")
 ACCEPT_DELAY = 1.0
 """Seconds until a listener that could not accept, for want of file descriptors say, tries again."""
 
-_OF_ONE_CONNECTION = frozenset(
+_CONNECTION_ERRNOS = frozenset(
     getattr(errno, name)
     for name in (
         "ECONNABORTED",
@@ -72,7 +72,7 @@ _OF_ONE_CONNECTION = frozenset(
 happened to that one, see accept(2)."""
 
 
-_SHORTAGE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_SHORTAGE_ERRNOS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 """Errors that go away when something else is closed."""
 
 
@@ -97,10 +97,10 @@ async def serve_listener(
     async with AsyncExitStack() as stack:
         if task_group is None:
             task_group = await stack.enter_async_context(create_task_group())
-        await _Lasting(listener).serve(handler, task_group)
+        await _ResilientListener(listener).serve(handler, task_group)
 
 
-class _Lasting(Listener[Accepted]):
+class _ResilientListener(Listener[Accepted]):
     """Serves ``listener`` as :func:`serve_listener` does."""
 
     def __init__(self, listener: Listener[Accepted]) -> None:
@@ -119,21 +119,21 @@ class _Lasting(Listener[Accepted]):
         assert task_group is not None
         listener: Listener[Any] = self._listener
         if isinstance(listener, TLSListener):  # it serves the one below, with its handshake
-            lasting = copy(listener)
-            lasting.listener = _Lasting(listener.listener)
-            await lasting.serve(cast("Any", handler), task_group)
+            resilient = copy(listener)
+            resilient.listener = _ResilientListener(listener.listener)
+            await resilient.serve(cast("Any", handler), task_group)
         elif isinstance(listener, MultiListener):
             async with create_task_group() as acceptors:
                 for one in listener.listeners:
-                    acceptors.start_soon(_Lasting(one).serve, handler, task_group)
+                    acceptors.start_soon(_ResilientListener(one).serve, handler, task_group)
         elif isinstance(listener, SocketListener):
             accept: Callable[[], Awaitable[Any]] = listener.accept
-            await _accept_at(accept, handler, task_group)
+            await _accept_loop(accept, handler, task_group)
         else:
             await _serve_again(listener, handler, task_group)
 
 
-async def _accept_at(
+async def _accept_loop(
     accept: Callable[[], Awaitable[Accepted]], handler: Callable[[Accepted], Any], tasks: TaskGroup
 ) -> None:
     """Start ``handler`` for each connection, until the listener is closed."""
@@ -143,12 +143,12 @@ async def _accept_at(
         except ClosedResourceError:
             return
         except (OSError, BrokenResourceError) as exc:
-            await _mourn(exc)
+            await _log_and_wait(exc)
         else:
-            await _hand_over(accepted, handler, tasks)
+            await _start_handler(accepted, handler, tasks)
 
 
-async def _hand_over(
+async def _start_handler(
     accepted: Accepted, handler: Callable[[Accepted], Any], tasks: TaskGroup
 ) -> None:
     try:
@@ -161,10 +161,10 @@ async def _hand_over(
         raise
 
 
-async def _mourn(exc: Exception) -> None:
+async def _log_and_wait(exc: Exception) -> None:
     """Say that no connection was accepted, and wait if it is more than that one's trouble."""
     cause = exc.__cause__ or exc  # on trio, anyio says nothing itself and means its cause
-    if getattr(cause, "errno", None) in _OF_ONE_CONNECTION:
+    if getattr(cause, "errno", None) in _CONNECTION_ERRNOS:
         logger.debug("a connection was gone before it was accepted: %s", cause)
     else:
         logger.warning("cannot accept a connection: %s", cause)
@@ -181,9 +181,9 @@ async def _serve_again(
         except ClosedResourceError:
             return
         except Exception as exc:
-            if getattr(exc, "errno", None) not in _SHORTAGE:
+            if getattr(exc, "errno", None) not in _SHORTAGE_ERRNOS:
                 raise
-            await _mourn(exc)
+            await _log_and_wait(exc)
         else:
             return
 
@@ -198,7 +198,7 @@ async def _note_failure(
         scope.cancel()
 
 
-class Accepting(Listener[Accepted]):
+class AcceptingListener(Listener[Accepted]):
     """Accepts connections at the sockets that ``bound`` listens on.
 
     :param accept: waits for one at one of them; raises ``OSError`` or ``BrokenResourceError`` if there is
@@ -239,7 +239,7 @@ class Accepting(Listener[Accepted]):
                     self._acceptors = acceptors.cancel_scope
                     failures: list[Exception] = []
                     for one in getattr(self._bound, "listeners", [self._bound]):
-                        run = partial(_accept_at, partial(self._accept, one), handler, task_group)
+                        run = partial(_accept_loop, partial(self._accept, one), handler, task_group)
                         acceptors.start_soon(_note_failure, run, failures, acceptors.cancel_scope)
         finally:
             self._acceptors = None
