@@ -8,7 +8,7 @@ Where things are::
     priority.py   Priority: urgency and weight of one stream
     contract.py   Scheduler: the five methods, and in which order they are called
     urgency.py    "priority": strict by urgency with a guard, by weight inside one; the default
-    lane.py       what goes before it: no order is needed while everything that is ready fits
+    fast_path.py  Lane, what goes before it: no order is needed while everything that is ready fits
     baseline.py   "round-robin" and "fifo": without priorities, to measure the gain against
 
 How data comes and goes.  ``Stream.send`` and incoming credit end in ``mark_ready``; the writer calls
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from .baseline import FifoScheduler, RoundRobinScheduler
 from .contract import Key, Scheduler, Send
-from .lane import Lane
+from .fast_path import Lane
 from .priority import DEFAULT_PRIORITY, Priority, check_priority
 from .urgency import UrgencyScheduler
 

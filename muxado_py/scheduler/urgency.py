@@ -6,11 +6,11 @@ in bytes: in each *round* of its level a key may send ``weight`` KiB.
 
 Where a ready key stands.  Each level has three places::
 
-    fresh    came back from idling with allowance left: goes ahead of the others, for one frame
-    now      has allowance left in this round: one frame each, in turn
-    later    has none left: a deque for each coming round, under the number of that round
+    new      came back from idling with allowance left: goes ahead of the others, for one frame
+    old      has allowance left in this round: one frame each, in turn
+    parked   has none left: a deque for each coming round, under the number of that round
 
-When ``now`` runs empty, the next round that holds a key begins and its deque becomes ``now``.  So
+When ``old`` runs empty, the next round that holds a key begins and its deque becomes ``old``.  So
 a pick never walks over keys that may not send yet, however many there are and however deep in debt.
 
 The account.  ``spent`` is a key's position in bytes on the axis ``round * quantum``: it may send in
@@ -21,7 +21,7 @@ that pass, present or not.
 
 The guards.  While a level sends and others below it (of higher urgency numbers) wait, its bytes are
 counted; for every 15 frames' worth the waiting levels get one, and take turns: together one byte in
-sixteen.  Fresh keys go ahead at most 15 times in a row while others of their level wait.
+sixteen.  New keys go ahead at most 15 times in a row while others of their level wait.
 
 The rule.  An entry stands in at most one deque, once.  One that must leave before its turn (removed,
 or moved by a new priority) is marked dead and lets go of its key; a moved key gets a new entry.
@@ -49,13 +49,13 @@ __all__ = ("UrgencyScheduler",)
 _FRAME = 16 * 1024
 _GUARD_FRAMES = 15
 _GUARD_BYTES = _GUARD_FRAMES * _FRAME
-_FRESH_IN_A_ROW = 15
+_NEW_IN_A_ROW = 15
 _SWEEP_SLACK = 64
 
 # Bytes per round, by weight.  A table, because the entries of idle keys then share its ints.
 _QUANTA = tuple(weight * 1024 for weight in range(257))
 
-_IDLE, _FRESH, _BUSY, _DEAD = range(4)
+_IDLE, _NEW, _OLD, _DEAD = range(4)
 
 
 class _Entry:
@@ -76,11 +76,11 @@ class _Level:
 
     __slots__ = (
         "bit",
-        "fresh",
-        "fresh_in_a_row",
         "gone",
-        "later",
-        "now",
+        "new",
+        "new_in_a_row",
+        "old",
+        "parked",
         "ready",
         "round",
         "spare",
@@ -89,37 +89,37 @@ class _Level:
     def __init__(self, bit: int) -> None:
         self.bit = bit
         self.round = 0
-        self.fresh: deque[_Entry] = deque()
-        self.fresh_in_a_row = 0
-        self.now: deque[_Entry] = deque()
-        self.later: dict[int, deque[_Entry]] = {}
+        self.new: deque[_Entry] = deque()
+        self.new_in_a_row = 0
+        self.old: deque[_Entry] = deque()
+        self.parked: dict[int, deque[_Entry]] = {}
         self.spare: deque[_Entry] | None = deque()
         self.ready = 0
         self.gone = 0  # entries that died in their queues since the last sweep
 
     def next_round(self) -> None:
-        """``now`` is empty: begin the next round that holds a key; there must be one."""
+        """``old`` is empty: begin the next round that holds a key; there must be one."""
         number = self.round + 1
-        if number not in self.later:
-            number = min(self.later)  # no more of them than the rounds that one frame can cost
+        if number not in self.parked:
+            number = min(self.parked)  # no more of them than the rounds that one frame can cost
         self.round = number
-        self.spare, self.now = self.now, self.later.pop(number)
+        self.spare, self.old = self.old, self.parked.pop(number)
 
     def park(self, entry: _Entry, number: int) -> None:
         """Let ``entry`` wait for round ``number``, which is still to come."""
-        queue = self.later.get(number)
+        queue = self.parked.get(number)
         if queue is None:
-            queue = self.later[number] = deque() if self.spare is None else self.spare
+            queue = self.parked[number] = deque() if self.spare is None else self.spare
             self.spare = None
         queue.append(entry)
 
     def sweep(self) -> None:
         """Drop the dead."""
-        for queue in (self.fresh, self.now, *self.later.values()):
+        for queue in (self.new, self.old, *self.parked.values()):
             living = [entry for entry in queue if entry.state != _DEAD]
             queue.clear()
             queue.extend(living)
-        self.later = {number: queue for number, queue in self.later.items() if queue}
+        self.parked = {number: queue for number, queue in self.parked.items() if queue}
         self.gone = 0
 
 
@@ -152,10 +152,10 @@ class UrgencyScheduler:
         level = entry.level
         number = entry.spent // entry.quantum
         if number <= level.round:
-            entry.state = _FRESH
-            level.fresh.append(entry)
+            entry.state = _NEW
+            level.new.append(entry)
         else:
-            entry.state = _BUSY
+            entry.state = _OLD
             level.park(entry, number)
         # As _count does, without the call.
         self._ready += 1
@@ -211,24 +211,22 @@ class UrgencyScheduler:
                     after_last = lower & -(self._turn << 1) or lower
                     bit = self._turn = after_last & -after_last
             level = self._levels[bit]
-            fresh = level.fresh
+            new = level.new
             while True:  # until one is alive; there must be one
-                if fresh and (
-                    level.fresh_in_a_row < _FRESH_IN_A_ROW or not (level.now or level.later)
-                ):
-                    entry = fresh.popleft()
-                    if entry.state == _FRESH:
-                        level.fresh_in_a_row += 1
+                if new and (level.new_in_a_row < _NEW_IN_A_ROW or not (level.old or level.parked)):
+                    entry = new.popleft()
+                    if entry.state == _NEW:
+                        level.new_in_a_row += 1
                         start = level.round * entry.quantum
                         if entry.spent < start:
                             entry.spent = start
                         break
                 else:
-                    if not level.now:
+                    if not level.old:
                         level.next_round()
-                    entry = level.now.popleft()
-                    if entry.state == _BUSY:
-                        level.fresh_in_a_row = 0
+                    entry = level.old.popleft()
+                    if entry.state == _OLD:
+                        level.new_in_a_row = 0
                         break
             self._serving = entry
             nbytes, ready = send(entry.key, budget)
@@ -243,12 +241,12 @@ class UrgencyScheduler:
             entry.spent += cost
             level = entry.level  # it may have been moved
             if ready:
-                entry.state = _BUSY
+                entry.state = _OLD
                 number = entry.spent // entry.quantum
                 if number > level.round:
                     level.park(entry, number)
                 else:
-                    level.now.append(entry)
+                    level.old.append(entry)
                 continue
             entry.state = _IDLE
             self._ready -= 1  # as _uncount does

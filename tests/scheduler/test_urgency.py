@@ -141,7 +141,7 @@ def test_a_frame_longer_than_the_quantum_is_paid_for(feed: Feed) -> None:
     assert feed.picks(7) == ["b", "b", "b", "b", "a", "b", "a"]
 
 
-# The fresh.
+# New keys.
 
 
 def test_a_small_request_goes_before_a_round_of_bulk(feed: Feed) -> None:
@@ -166,7 +166,7 @@ def test_a_key_that_comes_back_goes_ahead_for_one_frame(feed: Feed) -> None:
     assert feed.picks(5) == ["heavy", "b", "c", "heavy", "heavy"]
 
 
-def test_the_fresh_do_not_keep_the_busy_out(feed: Feed) -> None:
+def test_new_keys_do_not_keep_old_ones_out(feed: Feed) -> None:
     """A thousand keys that answer each frame with a new one, beside one bulk transfer."""
     feed.open("bulk")
     feed.write("bulk", ENDLESS)
@@ -183,7 +183,7 @@ def test_the_fresh_do_not_keep_the_busy_out(feed: Feed) -> None:
     assert max(after - before for before, after in pairwise(at)) == 16
 
 
-def test_allowance_is_not_saved_up_while_waiting_among_the_fresh(feed: Feed) -> None:
+def test_allowance_is_not_saved_up_while_waiting_among_new_keys(feed: Feed) -> None:
     feed.open("bulk")
     feed.write("bulk", ENDLESS)
     feed.pick()

@@ -1,16 +1,16 @@
-"""The lane: no order is needed while everything that is ready fits.
+"""The fast path: no order is needed while everything that is ready fits.
 
-What it is.  A scheduler in front of another.  Most of the time a flush takes all that is ready: then whoever
-came first goes first, and nobody has to wait for anybody.  Only when that is not so do keys get places,
-accounts and turns, which the :class:`~muxado_py.scheduler.UrgencyScheduler` behind keeps; that it is asked
-for nothing else is felt in every message (``docs/measurements.md``).
+What it is.  :class:`Lane` is a scheduler in front of another.  Most of the time a flush takes all that is ready:
+then the order of arrival is as good as any, and no key has to wait for another.  Only otherwise do keys need the
+places and accounts of the :class:`~muxado_py.scheduler.UrgencyScheduler` behind; the calls that this spares are
+felt in every message (``docs/measurements.md``).
 
 How keys go.  A key that nobody knows joins the lane if nothing is ready behind it.  When the lane is served,
 either all of it goes, a frame for each key, or all of it is handed to the scheduler behind: if the budget
 is too small, if urgencies differ, or if something became ready behind.  A key that has more than its frame
 goes there as well, and whoever was there once stays.
 
-The rule.  Nobody may notice the lane but by its speed: what it serves itself is what the scheduler behind
+The rule.  Nothing but its speed may show that there is a lane: what it serves itself is what the scheduler behind
 would have served in the same call, in the same order.
 
 The traps.  A key leaves no account behind, so the lane may only serve what does without: frames that kept
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Lane",)
 
-MOST = 256
+MAX_LANE_KEYS = 256
 """Keys in the lane; 16 KiB of the smallest frames, which is the smallest flush."""
 
 _HERE, _SERVED, _REMOVED = "in the lane", "in service", "removed"
@@ -38,11 +38,11 @@ _HERE, _SERVED, _REMOVED = "in the lane", "in service", "removed"
 class Lane:
     """Serves what fits, and leaves the rest to ``behind``."""
 
-    __slots__ = ("_behind", "_bytes", "_crowded", "_keys", "_left", "_mixed", "_urgency")
+    __slots__ = ("_behind", "_behind_ready", "_bytes", "_keys", "_left", "_mixed", "_urgency")
 
     def __init__(self, behind: Scheduler) -> None:
         self._behind = behind
-        self._crowded = False  # whether something may be ready there
+        self._behind_ready = False  # whether a key may be ready there
         self._keys: list[Key] = []
         self._left = 0  # how many of those that are being served are still to come
         self._bytes = 0  # what they have, each at least what a frame costs
@@ -54,7 +54,7 @@ class Lane:
         place = key.place
         if place is _HERE:
             self._bytes += nbytes
-        elif place is None and not self._crowded:
+        elif place is None and not self._behind_ready:
             key.place = _HERE
             keys = self._keys
             if not keys:
@@ -63,10 +63,10 @@ class Lane:
                 self._mixed = True
             keys.append(key)
             self._bytes += nbytes if nbytes > LEAST_COST else LEAST_COST  # noqa: FURB136
-            if len(keys) > MOST:
+            if len(keys) > MAX_LANE_KEYS:
                 self._hand_over()
         elif place is not _SERVED and place is not _REMOVED:
-            self._crowded = True
+            self._behind_ready = True
             self._behind.mark_ready(key, nbytes)
 
     def moved(self, key: Key) -> None:
@@ -91,13 +91,13 @@ class Lane:
     def serve(self, send: Send, budget: int) -> None:
         """See :meth:`.Scheduler.serve`."""
         if self._keys and budget > 0:
-            if self._bytes > budget or self._mixed or self._crowded:
+            if self._bytes > budget or self._mixed or self._behind_ready:
                 self._hand_over()
             else:
                 budget = self._serve_all(send, budget)
-        if self._crowded:
+        if self._behind_ready:
             self._behind.serve(send, budget)
-            self._crowded = len(self._behind) > 0
+            self._behind_ready = len(self._behind) > 0
 
     def _serve_all(self, send: Send, budget: int) -> int:
         """A frame for each; what is left of the budget."""
@@ -114,7 +114,7 @@ class Lane:
             if key.place is _SERVED:
                 key.place = None
                 if ready:
-                    self._crowded = True
+                    self._behind_ready = True
                     self._behind.mark_ready(key, 0)
         return budget
 
@@ -123,7 +123,7 @@ class Lane:
         keys, self._keys = self._keys, []
         self._bytes = 0
         self._mixed = False
-        self._crowded = True
+        self._behind_ready = True
         for key in keys:
             key.place = None
             self._behind.mark_ready(key, 0)
@@ -131,4 +131,4 @@ class Lane:
     def __len__(self) -> int:
         """See :meth:`.Scheduler.__len__`."""
         here = len(self._keys) + self._left
-        return here + len(self._behind) if self._crowded else here
+        return here + len(self._behind) if self._behind_ready else here

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muxado_py.scheduler import Lane, Priority, UrgencyScheduler
-from muxado_py.scheduler.lane import MOST
+from muxado_py.scheduler.fast_path import MAX_LANE_KEYS
 
 from .driver import FRAME, KIB, Feed
 
@@ -143,10 +143,10 @@ def test_who_was_handed_over_keeps_its_debt(feed: Feed) -> None:
     assert order == "busy" * 14 + "light" + "busy"
 
 
-@pytest.mark.parametrize("count", [MOST, MOST + 1, 10 * MOST])
+@pytest.mark.parametrize("count", [MAX_LANE_KEYS, MAX_LANE_KEYS + 1, 10 * MAX_LANE_KEYS])
 def test_the_lane_is_never_long(feed: Feed, count: int) -> None:
     feed.ready(*range(count))
-    assert len(feed.scheduler._keys) <= MOST  # type: ignore[attr-defined]
+    assert len(feed.scheduler._keys) <= MAX_LANE_KEYS  # type: ignore[attr-defined]
     assert len(feed.scheduler) == count
     flush(feed, count * FRAME)
     assert len(feed.scheduler) == 0
