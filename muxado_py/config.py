@@ -5,7 +5,7 @@ peer or an application can make grow is held to one of these fields.
 
 The rule.  A new queue or buffer that they can fill needs a field here with one line of reasoning.  A bound that
 is small, and that nobody has a reason to change, is a constant beside what it bounds instead.  These are:
-``blocks.MOST`` (4 MiB of blocks that a connection lends to its readers), ``handlers.MOST_IDLE`` (tasks that wait
+``recv_buffers.MAX_LENT`` (4 MiB of buffers that a connection lends to its readers), ``handlers.MOST_IDLE`` (tasks that wait
 for the next stream), ``table.MAX_GAPS`` (ranges of ids that a peer skipped), ``arrivals.MOST_HEARTBEATS``,
 ``upkeep.PROBES`` (a rate, a quarter of ``control_rate``) and ``fast_path.MAX_LANE_KEYS`` (streams in the scheduler's
 fast path).
@@ -207,7 +207,7 @@ class Config:
     """Seconds, at most, that a session keeps the event loop from sleeping after something was sent or received,
     if things have been coming that soon; 0 for never.  Only where the process may use two processors, with
     asyncio or uvloop.  A tenth of a millisecond is for peers on the same machine or in the same rack, where
-    a message there and back is much quicker by it.  See :mod:`muxado_py.links.vigil`."""
+    a message there and back is much quicker by it.  See :mod:`muxado_py.links.busy_poll`."""
 
     frame_log: str | _Path | TextIO | Callable[[dict[str, Any]], object] | None = None
     """Where to write down each frame that is sent and received, for debugging, as lines of JSON: a path, to

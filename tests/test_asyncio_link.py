@@ -450,7 +450,7 @@ class Failing:
 
 
 class Wakeful:
-    """A vigil that is kept for so many looks."""
+    """Polls so many times."""
 
     def __init__(self, looks: int) -> None:
         self.looks = looks
@@ -469,23 +469,23 @@ class Wakeful:
         return self.looks > 0
 
 
-async def test_a_vigil_keeps_the_loop_awake_and_everybody_goes_on() -> None:
+async def test_a_poll_keeps_the_loop_awake_and_everybody_goes_on() -> None:
     config = muxado.Config(heartbeat_interval=None)
     async with sessions_by_url(config) as (dialed, accepted), create_task_group() as tasks:
-        vigil = link_of(dialed)._vigil = Wakeful(1_000)
+        poll = link_of(dialed)._busy_poll = Wakeful(1_000)
         tasks.start_soon(accepted.net_listener().serve, echo)
         stream = await dialed.open_stream()
         await stream.send(b"asked")
         with fail_after(10):
             assert await receive_exactly(stream, 5) == b"asked"
-            await vigil.over.wait()
-        assert not link_of(dialed)._awake
+            await poll.over.wait()
+        assert not link_of(dialed)._polling
         tasks.cancel_scope.cancel()
 
 
-async def test_a_vigil_ends_with_its_connection() -> None:
+async def test_a_poll_ends_with_its_connection() -> None:
     async with dialed_by_socket() as (session, peer):
-        vigil = link_of(session)._vigil = Wakeful(10**9)
+        poll = link_of(session)._busy_poll = Wakeful(10**9)
         stream = await session.open_stream()
         await stream.send(b"asked")
         await anyio.wait_readable(peer)
@@ -493,8 +493,8 @@ async def test_a_vigil_ends_with_its_connection() -> None:
         with fail_after(10), pytest.raises(muxado.TransportError):
             await session.wait()
         await anyio.wait_all_tasks_blocked()
-        assert vigil.looks > 0
-        assert not link_of(session)._awake
+        assert poll.looks > 0
+        assert not link_of(session)._polling
 
 
 async def echo(stream: muxado.Stream) -> None:

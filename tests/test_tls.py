@@ -19,7 +19,7 @@ from anyio.streams.tls import TLSAttribute
 import muxado_py as muxado
 from muxado_py.dialing.asyncio_sockets import AsyncioSockets
 from muxado_py.dialing.stream_sockets import StreamSockets
-from muxado_py.links.held import Held
+from muxado_py.links.early_protocol import EarlyProtocol
 from muxado_py.links.tls import TLSCodec
 from muxado_py.links.tls_stream import TLSByteStream
 from muxado_py.links.tls_transport import TLSTransport
@@ -372,19 +372,19 @@ async def test_the_transport_reads_on_when_it_has_said_all() -> None:
     with fail_after(10):
         async with create_task_group() as tasks:
             tasks.start_soon(anyio.to_thread.run_sync, answering, peer)
-            held, above = Held(), Held()
-            below, _ = await loop.create_connection(lambda: held, "127.0.0.1", peer.port)
+            early, above = EarlyProtocol(), EarlyProtocol()
+            below, _ = await loop.create_connection(lambda: early, "127.0.0.1", peer.port)
             transport = TLSTransport(
                 below, above, near_ssl, server_side=False, hostname="localhost"
             )
             above.transport = transport
-            await transport.handshake(held.early, ended=held.ended)
+            await transport.handshake(early.received, ended=early.ended)
             transport.write(QUESTION)
             transport.write_eof()
             found = b""
             with suppress(anyio.EndOfStream):
                 while True:
-                    found += await above.more()
+                    found += await above.peek()
             assert found == QUESTION[::-1]
             transport.close()
             while above.lost is None:

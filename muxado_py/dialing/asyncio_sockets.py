@@ -34,11 +34,11 @@ from anyio.lowlevel import checkpoint
 
 from ..links.asyncio_link import AsyncioLink
 from ..links.attributes import peer_of, socket_attributes, tls_attributes
+from ..links.busy_poll import BusyPoll, may_busy_poll
+from ..links.early_protocol import EarlyProtocol
 from ..links.flight import Flight
-from ..links.held import Held
 from ..links.tcp_info import TcpInfo
 from ..links.tls_transport import TLSTransport
-from ..links.vigil import Vigil, may_stay_awake
 from ..runtime.accept_loop import AcceptingListener
 from .connected import Connected
 from .stream_sockets import Sockets
@@ -63,9 +63,9 @@ QUEUE_DELAY = 0.01
 
 
 class _AsyncioConnected(Connected):
-    def __init__(self, transport: asyncio.Transport, held: Held) -> None:
+    def __init__(self, transport: asyncio.Transport, early: EarlyProtocol) -> None:
         self._transport = transport
-        self._held = held
+        self._early = early
         self._raw: socket.socket = transport.get_extra_info("socket")
         self._attributes = socket_attributes(self._raw)
 
@@ -81,24 +81,24 @@ class _AsyncioConnected(Connected):
     ) -> None:
         if self._transport.is_closing():
             raise ConnectionResetError("it ended during the TLS handshake")
-        held = Held()
+        early = EarlyProtocol()
         secured = TLSTransport(
-            self._transport, held, context, server_side=server_side, hostname=hostname
+            self._transport, early, context, server_side=server_side, hostname=hostname
         )
         try:
-            await secured.handshake(self._held.early, ended=self._held.ended)
+            await secured.handshake(self._early.received, ended=self._early.ended)
         except OSError:
             if (
                 server_side
             ):  # a dialer has read all that there is, and its alert goes before its end
                 await secured.refuse()
             raise
-        held.transport = self._transport = secured
+        early.transport = self._transport = secured
         self._attributes |= tls_attributes(secured.get_extra_info("ssl_object"))
-        self._held = held
+        self._early = early
 
     async def look_ahead(self) -> bytes:
-        return await self._held.more()
+        return await self._early.peek()
 
     def link(
         self, connection: Connection, config: Config, changed: Callable[[], None]
@@ -106,7 +106,7 @@ class _AsyncioConnected(Connected):
         path = TcpInfo.of(self._raw)
         return AsyncioLink(
             self._transport,
-            self._held,
+            self._early,
             connection,
             changed,
             self._attributes,
@@ -114,7 +114,7 @@ class _AsyncioConnected(Connected):
             flight=Flight(path, perf_counter)
             if path is not None and config.cap_in_flight
             else None,
-            vigil=Vigil(config.stay_awake) if may_stay_awake() else None,
+            busy_poll=BusyPoll(config.stay_awake) if may_busy_poll() else None,
         )
 
     async def abort(self) -> None:
@@ -144,13 +144,13 @@ class AsyncioSockets(Sockets[socket.socket]):
 async def _connected(make: Callable[..., Any], sock: socket.socket) -> Connected:
     """The connection over a connected socket, which is closed if none comes about."""
     try:
-        transport, held = await make(Held, sock=sock)
+        transport, early = await make(EarlyProtocol, sock=sock)
     except BaseException:
         # uvloop before 0.23 has closed the descriptor, and does not tell the socket.
         with suppress(OSError):
             sock.close()
         raise
-    return _AsyncioConnected(transport, held)
+    return _AsyncioConnected(transport, early)
 
 
 async def _race(host: str, port: int) -> socket.socket:

@@ -1,6 +1,6 @@
 """AsyncioLink: the link that asyncio's own callbacks drive, on asyncio and uvloop.
 
-Where data comes from and goes to.  The transport fills a block of :mod:`~muxado_py.links.blocks` and calls
+Where data comes from and goes to.  The transport fills a buffer of :mod:`~muxado_py.links.recv_buffers` and calls
 ``buffer_updated``; the core is given a view of it, parses in place, and copies what is short.  Output waits
 in the core until the end of the current turn of the loop: the first thing that is written in a turn schedules
 one flush, and what other tasks add before it runs leaves in the same write.  So neither direction
@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 from anyio import Event
 
 from ..runtime.checkpoints import callback_context
-from .blocks import Blocks
 from .flight import WAIT
 from .link import Link, describe
+from .recv_buffers import RecvBuffers
 from .tls_transport import TLSTransport, salvaged
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from ..protocol.connection import Connection
+    from .busy_poll import BusyPoll
+    from .early_protocol import EarlyProtocol
     from .flight import Flight, PathSource
-    from .held import Held
-    from .vigil import Vigil
 
 __all__ = ("AsyncioLink",)
 
@@ -52,29 +52,31 @@ MUCH = 64 * 1024
 class AsyncioLink(Link, asyncio.BufferedProtocol):
     """Drives a connection over an asyncio transport; see :class:`~muxado_py.links.link.Link`.
 
-    :param transport: one that does not read yet, and whose protocol is ``held``.
+    :param transport: one that does not read yet.
+    :param early: its protocol until now.
     :param attributes: what the transport tells of itself.
     :param path: who knows what the peer's kernel has taken, if anybody does.
     :param flight: what says how much bulk may be on its way, if anything does.
-    :param vigil: what says whether to stay awake for what comes next, if anything does.
+    :param busy_poll: what says whether to poll for what comes next, if anything does.
     """
 
     __slots__ = (
         "_attributes",
-        "_awake",
-        "_blocks",
+        "_buffers",
+        "_busy_poll",
         "_call_later",
         "_call_soon",
         "_capped",
         "_closed",
         "_context",
+        "_early",
         "_flush_began",
         "_flushing",
         "_full",
-        "_held",
         "_held_pieces",
         "_in_pieces",
         "_lost",
+        "_polling",
         "_pressing",
         "_reading",
         "_scheduled",
@@ -82,25 +84,24 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         "_tasks",
         "_time",
         "_transport",
-        "_vigil",
     )
 
     def __init__(
         self,
         transport: asyncio.Transport,
-        held: Held,
+        early: EarlyProtocol,
         connection: Connection,
         changed: Callable[[], None],
         attributes: Mapping[Any, Callable[[], Any]],
         *,
         path: PathSource | None = None,
         flight: Flight | None = None,
-        vigil: Vigil | None = None,
+        busy_poll: BusyPoll | None = None,
     ) -> None:
         super().__init__(connection, changed, path, flight)
         loop = asyncio.get_running_loop()
         self._transport = transport
-        self._held = held
+        self._early = early
         self._attributes = attributes
         self._time = loop.time
         self._call_soon = loop.call_soon
@@ -109,7 +110,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self._context = callback_context()
         self._lost = False
         self._closed = Event()  # set with it
-        self._blocks = Blocks()
+        self._buffers = RecvBuffers()
         self._reading = True
         self._scheduled = 1  # flushes that the loop is to call; at first the one of _start
         self._flushing = 0  # bytes of the flush under way
@@ -118,8 +119,8 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self._full = False  # whether the last flush left more to send than it took
         self._capped: asyncio.TimerHandle | None = None  # asks again how much may be on its way
         self._pressing = False  # whether the application wrote something meanwhile
-        self._vigil = vigil
-        self._awake = False  # whether the loop is kept from sleeping
+        self._busy_poll = busy_poll
+        self._polling = False  # whether the loop is kept from sleeping
         self._secure = transport.get_extra_info("ssl_object") is not None
         # asyncio's own writelines joins them too, or (3.12, 3.13.0) forgets to pause the writer
         # (python/cpython#127655), and TLS makes a record of each.
@@ -132,16 +133,16 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
 
     def _start(self, tasks: TaskGroup) -> None:
         self._tasks = tasks
-        held = self._held
-        held.successor = self
-        if held.lost is None:
+        early = self._early
+        early.successor = self
+        if early.lost is None:
             self._transport.set_protocol(self)
-        for data in held.early:
+        for data in early.received:
             self._take(data)
-        if held.ended:
+        if early.ended:
             self.eof_received()
-        if held.lost is not None:
-            self.connection_lost(*held.lost)
+        if early.lost is not None:
+            self.connection_lost(*early.lost)
             return
         if self._reading:
             self._transport.resume_reading()
@@ -182,14 +183,18 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
     # Reading.
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._blocks.to_fill()
+        return self._buffers.next_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._take(self._blocks.filled(nbytes))
+        self._take(self._buffers.filled(nbytes))
 
     def _take(self, data: bytes | memoryview) -> None:
-        if self._vigil is not None and self._vigil.received(perf_counter()) and not self._awake:
-            self._keep_awake()
+        if (
+            self._busy_poll is not None
+            and self._busy_poll.received(perf_counter())
+            and not self._polling
+        ):
+            self._start_polling()
         try:
             self._receive(data, self._time())
         except BaseException as exc:  # noqa: BLE001 - a mistake of ours, whatever it is
@@ -333,20 +338,20 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             return
         now = perf_counter()
         self._flush_size.taken(size, self._flush_began, now)
-        if self._vigil is not None and self._vigil.sent(now) and not self._awake:
-            self._keep_awake()
+        if self._busy_poll is not None and self._busy_poll.sent(now) and not self._polling:
+            self._start_polling()
 
-    def _keep_awake(self) -> None:
-        self._awake = True
-        self._call_soon(self._stay_awake)
+    def _start_polling(self) -> None:
+        self._polling = True
+        self._call_soon(self._poll)
 
-    def _stay_awake(self) -> None:
+    def _poll(self) -> None:
         """A callback that is due keeps the loop from waiting for events; it takes them all the same."""
-        assert self._vigil is not None
-        if self._vigil.goes_on(perf_counter()) and not self._lost:
-            self._call_soon(self._stay_awake)
+        assert self._busy_poll is not None
+        if self._busy_poll.goes_on(perf_counter()) and not self._lost:
+            self._call_soon(self._poll)
         else:
-            self._awake = False
+            self._polling = False
 
     def pause_writing(self) -> None:
         """The transport holds on to a part of the flush."""

@@ -1,4 +1,4 @@
-"""When a session stays awake for what comes next, and for how long."""
+"""When a session polls for what comes next, and for how long."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from muxado_py.links.vigil import MOST_DOUBT, Vigil, may_stay_awake
+from muxado_py.links.busy_poll import MAX_THRESHOLD, BusyPoll, may_busy_poll
 
 LIMIT = 0.0001
 QUICK, SLOW = LIMIT / 2, 2 * LIMIT
@@ -17,31 +17,31 @@ class Exchange:
     """Questions and answers, on a clock of the test."""
 
     def __init__(self) -> None:
-        self.vigil = Vigil(LIMIT)
+        self.poll = BusyPoll(LIMIT)
         self.now = 1000.0
 
     def ask(self, seconds: float) -> bool:
-        """One answer that takes ``seconds``; whether it was awaited awake."""
+        """One answer that takes ``seconds``; whether it was polled for."""
         self.now += 1.0  # the answer before is long ago
-        awake = self.vigil.sent(self.now)
+        polls = self.poll.sent(self.now)
         answered = self.now + seconds
-        while awake and self.now < answered:
+        while polls and self.now < answered:
             self.now += LIMIT / 10
-            if not self.vigil.goes_on(self.now):
+            if not self.poll.goes_on(self.now):
                 break
         self.now = answered
-        self.vigil.received(self.now)
-        return awake
+        self.poll.received(self.now)
+        return polls
 
-    def quick_until_awake(self) -> int:
-        """Quick answers until one would be awaited awake; how many it took.  That one is slow."""
+    def quick_until_polling(self) -> int:
+        """Quick answers until one would be polled for; how many it took.  That one is slow."""
         count = 0
-        while not self.vigil.sent(self.now):
+        while not self.poll.sent(self.now):
             self.now += QUICK
-            self.vigil.received(self.now)
+            self.poll.received(self.now)
             self.now += 1.0
             count += 1
-            assert count <= MOST_DOUBT
+            assert count <= MAX_THRESHOLD
         self.ask(SLOW)
         return count
 
@@ -50,7 +50,7 @@ def test_nobody_stays_awake_for_the_first_answer() -> None:
     assert not Exchange().ask(QUICK)
 
 
-def test_a_quick_answer_is_followed_by_vigils() -> None:
+def test_a_quick_answer_is_followed_by_polls() -> None:
     exchange = Exchange()
     exchange.ask(QUICK)
     assert [exchange.ask(QUICK) for _ in range(100)] == [True] * 100
@@ -61,36 +61,36 @@ def test_slow_answers_are_slept_through() -> None:
     assert not any(exchange.ask(SLOW) for _ in range(100))
 
 
-def test_a_vigil_in_vain_ends_in_time_and_is_the_last_for_now() -> None:
+def test_a_poll_in_vain_ends_in_time_and_is_the_last_for_now() -> None:
     exchange = Exchange()
     exchange.ask(QUICK)
-    assert exchange.vigil.sent(exchange.now)
-    assert exchange.vigil.goes_on(exchange.now + LIMIT / 2)
-    assert not exchange.vigil.goes_on(exchange.now + 1.1 * LIMIT)
-    assert not exchange.vigil.sent(exchange.now + 2 * LIMIT)
+    assert exchange.poll.sent(exchange.now)
+    assert exchange.poll.goes_on(exchange.now + LIMIT / 2)
+    assert not exchange.poll.goes_on(exchange.now + 1.1 * LIMIT)
+    assert not exchange.poll.sent(exchange.now + 2 * LIMIT)
 
 
-def test_each_vigil_in_vain_doubles_what_the_next_takes_up_to_a_bound() -> None:
+def test_each_poll_in_vain_doubles_what_the_next_takes_up_to_a_bound() -> None:
     exchange = Exchange()
-    taken = [exchange.quick_until_awake() for _ in range(13)]
-    assert taken == [*(2**number for number in range(11)), MOST_DOUBT, MOST_DOUBT]
+    taken = [exchange.quick_until_polling() for _ in range(13)]
+    assert taken == [*(2**number for number in range(11)), MAX_THRESHOLD, MAX_THRESHOLD]
 
 
 def test_answers_that_came_in_time_restore_trust() -> None:
     exchange = Exchange()
     for _ in range(5):
-        exchange.quick_until_awake()
+        exchange.quick_until_polling()
     for _ in range(32):
         assert not exchange.ask(QUICK)
     for _ in range(4):
         assert exchange.ask(QUICK)
     exchange.ask(SLOW)
-    assert exchange.quick_until_awake() == 4
+    assert exchange.quick_until_polling() == 4
 
 
 @pytest.mark.parametrize(("slow_in_ten", "most"), [(7, 0.05), (5, 0.2), (1, 0.1)])
-def test_what_vigils_in_vain_cost_is_bounded(slow_in_ten: int, most: float) -> None:
-    """Where most answers are slow few vigils are kept; where most are quick, few are in vain."""
+def test_what_polls_in_vain_cost_is_bounded(slow_in_ten: int, most: float) -> None:
+    """Where most answers are slow few polls are kept; where most are quick, few are in vain."""
     exchange = Exchange()
     in_vain = 0
     for number in range(10_000):
@@ -101,28 +101,28 @@ def test_what_vigils_in_vain_cost_is_bounded(slow_in_ten: int, most: float) -> N
 
 def test_what_comes_unasked_counts_as_well() -> None:
     """A reader of bulk that sleeps between two reads has to be woken by its sender."""
-    vigil = Vigil(LIMIT)
-    assert [vigil.received(number * QUICK) for number in range(4)] == [False, True, True, True]
-    assert vigil.goes_on(3 * QUICK + LIMIT)
-    assert not vigil.goes_on(3 * QUICK + 1.1 * LIMIT)
+    poll = BusyPoll(LIMIT)
+    assert [poll.received(number * QUICK) for number in range(4)] == [False, True, True, True]
+    assert poll.goes_on(3 * QUICK + LIMIT)
+    assert not poll.goes_on(3 * QUICK + 1.1 * LIMIT)
 
 
 def test_what_comes_now_and_then_is_slept_through() -> None:
-    vigil = Vigil(LIMIT)
-    assert not any(vigil.received(number * SLOW) for number in range(100))
+    poll = BusyPoll(LIMIT)
+    assert not any(poll.received(number * SLOW) for number in range(100))
 
 
-def test_no_time_at_all_is_no_vigil() -> None:
-    vigil = Vigil(0.0)
-    assert not any(vigil.received(number * QUICK) for number in range(100))
+def test_no_time_at_all_is_no_poll() -> None:
+    poll = BusyPoll(0.0)
+    assert not any(poll.received(number * QUICK) for number in range(100))
 
 
 def test_who_has_one_processor_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
-    assert not may_stay_awake()
+    assert not may_busy_poll()
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3}, raising=False)
-    assert may_stay_awake()
+    assert may_busy_poll()
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert not may_stay_awake()
+    assert not may_busy_poll()
