@@ -201,7 +201,7 @@ class Config:
     cap_in_flight: bool = True
     """Whether bulk is held to about 1.2 times what the path carries in a round trip, so that no queue
     of its own stands before what is urgent.  Only where the kernel tells (TCP on Linux, with asyncio or
-    uvloop), and where a queue shows; costs a little throughput.  See :mod:`muxado_py.links.flight`."""
+    uvloop), and where a queue shows; costs a little throughput.  See :mod:`muxado_py.links.inflight_cap`."""
 
     stay_awake: float = 0.0001
     """Seconds, at most, that a session keeps the event loop from sleeping after something was sent or received,

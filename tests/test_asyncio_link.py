@@ -292,21 +292,21 @@ async def test_a_mistake_of_ours_ends_the_session_and_tells_the_peer(
 
 
 class Gate:
-    """A flight that lets nothing pass until it is opened.
+    """A cap that lets nothing pass until it is opened.
 
-    :ivar reserve: whether what presses may pass nevertheless.
+    :ivar reserve: whether what is urgent may pass nevertheless.
     """
 
     def __init__(self) -> None:
         self.cap = 1
-        self.portion = 2**31
+        self.quantum = 2**31
         self.open = False
         self.reserve = False
         self.asked = anyio.Event()
 
-    def limit(self, budget: int, *, pressing: bool = False) -> int:
+    def allow(self, budget: int, *, urgent: bool = False) -> int:
         self.asked.set()
-        return budget if self.open else int(pressing and self.reserve)
+        return budget if self.open else int(urgent and self.reserve)
 
 
 BULK = bytes(60_000)
@@ -317,7 +317,7 @@ FIRST = muxado.Priority(urgency=0)
 async def test_bulk_waits_for_room_on_the_path_and_what_is_urgent_does_not() -> None:
     async with dialed_by_socket() as (session, peer), create_task_group() as tasks:
         loop = asyncio.get_running_loop()
-        gate = link_of(session)._flight = Gate()
+        gate = link_of(session)._inflight_cap = Gate()
         bulk = await session.open_stream(priority=LAST)
         tasks.start_soon(bulk.send, BULK)
         await gate.asked.wait()
@@ -338,7 +338,7 @@ async def test_what_comes_in_lets_no_bulk_over_the_cap() -> None:
     """Only what the application writes presses; a reply of ours needs no room."""
     async with sessions_by_url() as (session, accepted), create_task_group() as tasks:
         assert await accepted.ping() >= 0
-        gate = link_of(session)._flight = Gate()
+        gate = link_of(session)._inflight_cap = Gate()
         bulk = await session.open_stream()
         tasks.start_soon(bulk.send, BULK)
         await gate.asked.wait()
@@ -354,7 +354,7 @@ async def test_what_comes_in_lets_no_bulk_over_the_cap() -> None:
 async def test_control_frames_do_not_wait_for_room_on_the_path() -> None:
     async with sessions_by_url() as (session, _), create_task_group() as tasks:
         assert await session.ping() >= 0
-        gate = link_of(session)._flight = Gate()
+        gate = link_of(session)._inflight_cap = Gate()
         bulk = await session.open_stream()
         tasks.start_soon(bulk.send, BULK)
         await gate.asked.wait()
@@ -365,7 +365,7 @@ async def test_control_frames_do_not_wait_for_room_on_the_path() -> None:
 
 async def test_what_waits_for_room_is_sent_before_a_close() -> None:
     async with dialed_by_socket() as (session, peer), create_task_group() as tasks:
-        gate = link_of(session)._flight = Gate()
+        gate = link_of(session)._inflight_cap = Gate()
         bulk = await session.open_stream()
         await bulk.send(BULK)
         await bulk.send_eof()
@@ -384,7 +384,7 @@ async def test_what_waits_for_room_is_sent_before_a_close() -> None:
 async def test_who_has_a_cap(scheme: str, cap: bool, has: bool, tmp_path: Path) -> None:
     config = muxado.Config(cap_in_flight=cap)
     async with sessions_by_url(config, scheme=scheme, folder=tmp_path) as sessions:
-        assert [link_of(one)._flight is not None for one in sessions] == [has, has]
+        assert [link_of(one)._inflight_cap is not None for one in sessions] == [has, has]
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "tls"])

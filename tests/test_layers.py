@@ -59,8 +59,8 @@ FOLDERS = {
     "protocol": PROTOCOL,
     "runtime": ("trio_checkpoints", "checkpoints", "accept_loop", "plain_sockets"),
     "links": (
-        "flight",
         "tcp_info",
+        "inflight_cap",
         "kernel_queue",
         "busy_poll",
         "parting",

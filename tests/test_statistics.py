@@ -15,7 +15,7 @@ from anyio import create_task_group, fail_after
 import muxado_py as muxado
 from muxado_py import Config, ErrorCode, Priority
 from muxado_py.frames import WIRES
-from muxado_py.links.flight import PathFigures
+from muxado_py.links.tcp_info import PathFigures
 from muxado_py.session.statistics import of_path
 from muxado_py.session.waking import call_back, check_idle_sender, giving_way_to_send
 
@@ -450,5 +450,5 @@ async def test_a_session_can_be_asked_after_it_was_cut_off(scheme: str, tmp_path
 @pytest.mark.parametrize(("cap", "told"), [(0, None), (65536, 65536)])
 def test_a_cap_is_told_while_there_is_one(cap: int, told: int | None) -> None:
     figures = PathFigures(0.05, 0.04, 1_000_000, 3)
-    link: Any = SimpleNamespace(figures=lambda: figures, under_way=lambda: 5000, cap=cap)
+    link: Any = SimpleNamespace(figures=lambda: figures, in_flight=lambda: 5000, cap=cap)
     assert of_path(link) == muxado.PathStatistics(0.05, 0.04, 3, 5000, told)

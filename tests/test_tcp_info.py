@@ -25,15 +25,15 @@ def test_figures_of_a_connection() -> None:
         with far:
             info = TcpInfo.of(near)
             assert info is not None
-            before = info.look().acknowledged
+            before = info.figures().acknowledged
             near.sendall(SENT)
             left = len(SENT)
             while left:
                 left -= len(far.recv(left))
             far.sendall(b"x")
             assert near.recv(1) == b"x"  # which acknowledges
-            figures = info.look()
-            assert figures.acknowledged - before + info.queued() == len(SENT)
+            figures = info.figures()
+            assert figures.acknowledged - before + info.in_flight() == len(SENT)
             assert 0 < figures.least_round_trip < 10
             assert 0 < figures.round_trip < 10
 
@@ -56,14 +56,14 @@ class Told:
 
 def test_each_figure_is_read_from_its_place() -> None:
     raw: Any = Told(rtt=50_000, total_retrans=7, bytes_acked=2**40, min_rtt=40_000)
-    assert TcpInfo(raw).look() == (0.05, 0.04, 2**40, 7)
+    assert TcpInfo(raw).figures() == (0.05, 0.04, 2**40, 7)
 
 
 @pytest.mark.parametrize("now", [0, 50_000])
 def test_a_least_round_trip_that_nobody_measured_is_not_an_hour(now: int) -> None:
     """The kernel says 2^32-1 microseconds then."""
     raw: Any = Told(rtt=now, total_retrans=0, bytes_acked=0)
-    figures = TcpInfo(raw).look()
+    figures = TcpInfo(raw).figures()
     assert figures.least_round_trip == figures.round_trip == now / 1e6
 
 
@@ -130,7 +130,7 @@ def test_what_was_handed_over_and_nobody_reads_is_queued() -> None:
         with pytest.raises(BlockingIOError):
             while True:
                 near.send(SENT)
-        assert info.queued() > 0
+        assert info.in_flight() > 0
 
 
 def test_other_sockets_tell_nothing() -> None:
@@ -147,5 +147,5 @@ def test_a_socket_that_was_closed_has_no_path() -> None:
     ):
         info = TcpInfo.of(near)
     assert info is not None
-    assert info.look().least_round_trip == 0
-    assert info.queued() == 0
+    assert info.figures().least_round_trip == 0
+    assert info.in_flight() == 0

@@ -36,7 +36,7 @@ from ..links.asyncio_link import AsyncioLink
 from ..links.attributes import peer_of, socket_attributes, tls_attributes
 from ..links.busy_poll import BusyPoll, may_busy_poll
 from ..links.early_protocol import EarlyProtocol
-from ..links.flight import Flight
+from ..links.inflight_cap import InflightCap
 from ..links.tcp_info import TcpInfo
 from ..links.tls_transport import TLSTransport
 from ..runtime.accept_loop import AcceptingListener
@@ -111,7 +111,7 @@ class _AsyncioConnected(Connected):
             changed,
             self._attributes,
             path=path,
-            flight=Flight(path, perf_counter)
+            inflight_cap=InflightCap(path, perf_counter)
             if path is not None and config.cap_in_flight
             else None,
             busy_poll=BusyPoll(config.stay_awake) if may_busy_poll() else None,

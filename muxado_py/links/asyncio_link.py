@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import Event
 
 from ..runtime.checkpoints import callback_context
-from .flight import WAIT
+from .inflight_cap import RETRY_DELAY
 from .link import Link, describe
 from .recv_buffers import RecvBuffers
 from .tls_transport import TLSTransport, salvaged
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from ..protocol.connection import Connection
     from .busy_poll import BusyPoll
     from .early_protocol import EarlyProtocol
-    from .flight import Flight, PathSource
+    from .inflight_cap import InflightCap
+    from .tcp_info import PathSource
 
 __all__ = ("AsyncioLink",)
 
@@ -56,7 +57,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
     :param early: its protocol until now.
     :param attributes: what the transport tells of itself.
     :param path: who knows what the peer's kernel has taken, if anybody does.
-    :param flight: what says how much bulk may be on its way, if anything does.
+    :param inflight_cap: what says how much may be in flight, if anything does.
     :param busy_poll: what says whether to poll for what comes next, if anything does.
     """
 
@@ -66,24 +67,24 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         "_busy_poll",
         "_call_later",
         "_call_soon",
-        "_capped",
         "_closed",
         "_context",
         "_early",
         "_flush_began",
+        "_flush_was_full",
         "_flushing",
-        "_full",
         "_held_pieces",
         "_in_pieces",
         "_lost",
         "_polling",
-        "_pressing",
         "_reading",
+        "_retry_timer",
         "_scheduled",
         "_secure",
         "_tasks",
         "_time",
         "_transport",
+        "_urgent",
     )
 
     def __init__(
@@ -95,10 +96,10 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         attributes: Mapping[Any, Callable[[], Any]],
         *,
         path: PathSource | None = None,
-        flight: Flight | None = None,
+        inflight_cap: InflightCap | None = None,
         busy_poll: BusyPoll | None = None,
     ) -> None:
-        super().__init__(connection, changed, path, flight)
+        super().__init__(connection, changed, path, inflight_cap)
         loop = asyncio.get_running_loop()
         self._transport = transport
         self._early = early
@@ -116,9 +117,9 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self._flushing = 0  # bytes of the flush under way
         self._held_pieces: list[bytes | memoryview] | None = None  # it, once the transport waits
         self._flush_began = 0.0
-        self._full = False  # whether the last flush left more to send than it took
-        self._capped: asyncio.TimerHandle | None = None  # asks again how much may be on its way
-        self._pressing = False  # whether the application wrote something meanwhile
+        self._flush_was_full = False  # whether the last flush left more to send than it took
+        self._retry_timer: asyncio.TimerHandle | None = None  # while the cap has no room
+        self._urgent = False  # whether the application wrote something meanwhile
         self._busy_poll = busy_poll
         self._polling = False  # whether the loop is kept from sleeping
         self._secure = transport.get_extra_info("ssl_object") is not None
@@ -231,7 +232,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
     def rouse(self) -> None:
         if self._scheduled:
             pass
-        elif self._capped is not None or (
+        elif self._retry_timer is not None or (
             self.writing_since is None and self._connection.has_output()
         ):
             self._schedule()
@@ -239,8 +240,8 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             self._go_on_reading()
 
     def wrote(self) -> None:
-        if self._capped is not None:
-            self._pressing = True
+        if self._retry_timer is not None:
+            self._urgent = True
         if not self._scheduled and self.writing_since is None and self._connection.has_output():
             self._schedule()
 
@@ -259,9 +260,9 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
                 self._transport.resume_reading()
 
     def _flush(self) -> None:
-        if self._capped is not None:
-            self._capped.cancel()
-            self._capped = None
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+            self._retry_timer = None
         connection = self._connection
         if connection.has_output() and self._may_write():
             try:
@@ -270,9 +271,9 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
                 self._mistake(exc)
                 return
             if capped and self._may_write():
-                self._capped = self._call_later(WAIT, self._ask_again)
+                self._retry_timer = self._call_later(RETRY_DELAY, self._retry)
         self._scheduled -= 1
-        if self._capped is None and self._may_write() and not self._scheduled:
+        if self._retry_timer is None and self._may_write() and not self._scheduled:
             if connection.has_output():
                 self._schedule()
             else:
@@ -290,17 +291,17 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         """Whether the transport is there, and has taken all that it was given."""
         return self.writing_since is None and not (self._lost or self._mute)
 
-    def _ask_again(self) -> None:
+    def _retry(self) -> None:
         self._scheduled += 1
         self._flush()
 
     def _hand_over(self) -> bool:
         """Give the transport what is due; whether the path has no room for all of it."""
-        pressing, self._pressing = self._pressing, False
+        urgent, self._urgent = self._urgent, False
         wanted = budget = self._flush_size.now
-        if self._flight is not None and (self._full or self._flight.cap):
-            wanted = min(wanted, self._flight.portion)
-            budget = self._flight.limit(wanted, pressing=pressing)
+        if self._inflight_cap is not None and (self._flush_was_full or self._inflight_cap.cap):
+            wanted = min(wanted, self._inflight_cap.quantum)
+            budget = self._inflight_cap.allow(wanted, urgent=urgent)
         pieces = self._connection.data_to_send(budget)
         if pieces:
             self._write(pieces)
@@ -322,7 +323,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         elif self._tail is None:
             self._tail = self._given()
         self.bytes_sent += size
-        self._full = size >= self._flush_size.now
+        self._flush_was_full = size >= self._flush_size.now
         self._flushing = size
         self._flush_began = perf_counter()  # uvloop's own clock moves in whole milliseconds
         if joined:

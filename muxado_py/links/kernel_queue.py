@@ -42,19 +42,19 @@ class KernelQueue:
         """Everything was handed over; streams said something in it (``Connection.said``), but not in the last ``tail`` bytes."""
         if self._info is not None and said != self._said:
             self._said = said
-            self._mark = self._info.look().acknowledged + self._info.queued() - tail
+            self._mark = self._info.figures().acknowledged + self._info.in_flight() - tail
 
     def waiting(self) -> int | None:
         """How many bytes are not acknowledged; None if none will be any more."""
         if self._info is None:
             return 0
-        return self._info.queued() if self._info.is_connected() else None
+        return self._info.in_flight() if self._info.is_connected() else None
 
     def missing(self, said: int) -> int:
         """How many bytes have not arrived that streams said, or that stand before such."""
         if self._info is None or not (said and self._info.is_open()):
             return 0
         if said == self._said:
-            return max(0, self._mark - self._info.look().acknowledged)
-        queued = self._info.queued()
-        return queued if queued > 1 else 0
+            return max(0, self._mark - self._info.figures().acknowledged)
+        in_flight = self._info.in_flight()
+        return in_flight if in_flight > 1 else 0

@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 
     from ..config import Config
     from ..protocol.connection import Connection
-    from .flight import Flight, PathFigures, PathSource
+    from .inflight_cap import InflightCap
+    from .tcp_info import PathFigures, PathSource
 
 __all__ = ("Link", "LinkFactory", "describe")
 
@@ -67,7 +68,7 @@ class Link(TypedAttributeProvider, ABC):
 
     :param changed: called after anything that may have left events in the connection.
     :param path: who knows what the peer's kernel has taken, if anybody does.
-    :param flight: what says how much bulk may be on its way, if anything does.
+    :param inflight_cap: what says how much may be in flight, if anything does.
     """
 
     __slots__ = (
@@ -76,9 +77,9 @@ class Link(TypedAttributeProvider, ABC):
         "_counted",
         "_ended_well",
         "_figures",
-        "_flight",
         "_flush_size",
         "_flushed",
+        "_inflight_cap",
         "_kernel",
         "_mute",
         "_path",
@@ -98,10 +99,10 @@ class Link(TypedAttributeProvider, ABC):
         connection: Connection,
         changed: Callable[[], None],
         path: PathSource | None,
-        flight: Flight | None = None,
+        inflight_cap: InflightCap | None = None,
     ) -> None:
         self._path = path
-        self._flight = flight
+        self._inflight_cap = inflight_cap
         self._figures: PathFigures | None = None  # what the kernel told last, when somebody asked
         self._connection = connection
         self._changed = changed
@@ -148,12 +149,12 @@ class Link(TypedAttributeProvider, ABC):
         """A count of bytes that moves when the transport lets go of what it was given: of what the peer's
         kernel has acknowledged, where ours tells."""
         if self._path is not None:
-            return self._path.look().acknowledged
+            return self._path.figures().acknowledged
         return self.bytes_sent - self._held_back()
 
-    def under_way(self) -> int:
+    def in_flight(self) -> int:
         """Bytes that the kernel took and the peer's has not acknowledged; 0 where nobody knows."""
-        return 0 if self._path is None else self._path.queued()
+        return 0 if self._path is None else self._path.in_flight()
 
     def figures(self) -> PathFigures | None:
         """What the kernel tells of the path, and of one that is closed, what it told at the end.
@@ -161,15 +162,15 @@ class Link(TypedAttributeProvider, ABC):
         None if nobody knows, and before a round trip was measured: a closed socket tells nothing but zeros.
         """
         if self._path is not None:
-            figures = self._path.look()
+            figures = self._path.figures()
             if figures.round_trip:
                 self._figures = figures
         return self._figures
 
     @property
     def cap(self) -> int:
-        """How many bytes may be :meth:`under_way`; 0 while there is no such bound."""
-        return 0 if self._flight is None else self._flight.cap
+        """How many bytes may be :meth:`in_flight`; 0 while there is no such bound."""
+        return 0 if self._inflight_cap is None else self._inflight_cap.cap
 
     @abstractmethod
     def _held_back(self) -> int:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream, TaskGroup
 
     from ..protocol.connection import Connection
-    from .flight import PathSource
+    from .tcp_info import PathSource
 
 __all__ = ("StreamLink", "checked")
 

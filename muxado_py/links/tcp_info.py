@@ -1,8 +1,8 @@
 """TcpInfo: what Linux knows of a TCP connection's path.
 
-Where data comes from and goes to.  ``getsockopt(TCP_INFO)`` and ``ioctl(SIOCOUTQ)``.
-The :mod:`~muxado_py.links.flight` reads them, and :mod:`~muxado_py.links.kernel_queue`; the link tells them to whoever
-asks for statistics.
+Where data comes from and goes to.  ``getsockopt(TCP_INFO)`` and ``ioctl(SIOCOUTQ)`` give the figures;
+:mod:`~muxado_py.links.inflight_cap` and :mod:`~muxado_py.links.kernel_queue` read them, and the link tells them to
+an application that asks for statistics.
 
 The rule.  The figures and their places are those of ``struct tcp_info`` in ``linux/tcp.h``, which only
 grows at its end.  ``tcpi_delivery_rate`` is not used: while an application sends less than the
@@ -17,14 +17,13 @@ import ipaddress
 import socket
 import struct
 import sys
-
-from .flight import PathFigures
+from typing import NamedTuple, Protocol
 
 if sys.platform == "linux":
     import fcntl
     import termios
 
-__all__ = ("TcpInfo", "is_unix", "least_unsent")
+__all__ = ("PathFigures", "PathSource", "TcpInfo", "is_unix", "least_unsent")
 
 _STATE = 0  # tcpi_state
 _FIGURES = struct.Struct("=68x I 28x I 16x Q 20x I")
@@ -34,16 +33,40 @@ _LENGTH = 152  # since Linux 4.6
 
 _TCP_CLOSE = 7
 
-CLOSED = PathFigures(0.0, 0.0, 0, 0)
-"""Of a socket that is closed, which its TLS transport tells only a turn later."""
-
 BBR_UNSENT = 256 * 1024
 """Bytes: what a flush of ours is at most.  With a lower mark BBR sends many bytes twice, without one a message
 waits longer behind bulk (``docs/measurements.md``)."""
 
 
+class PathFigures(NamedTuple):
+    """What is known of the path at one moment."""
+
+    round_trip: float
+    """Seconds, as it is now."""
+    least_round_trip: float
+    """Seconds, at its best in the last minutes."""
+    acknowledged: int
+    """Bytes, since the connection began."""
+    retransmits: int
+    """Segments that were sent again, since the connection began."""
+
+
+CLOSED = PathFigures(0.0, 0.0, 0, 0)
+"""Of a socket that is closed, which its TLS transport tells only a turn later."""
+
+
+class PathSource(Protocol):
+    """Who knows the path."""
+
+    def figures(self) -> PathFigures:
+        """The figures of this moment."""
+
+    def in_flight(self) -> int:
+        """Bytes that were handed over and are not acknowledged."""
+
+
 class TcpInfo:
-    """A :class:`~muxado_py.links.flight.PathSource`; ask :meth:`of` for one."""
+    """A :class:`PathSource`; ask :meth:`of` for one."""
 
     def __init__(self, raw: socket.socket) -> None:
         self._raw = raw
@@ -59,8 +82,8 @@ class TcpInfo:
             return None
         return cls(raw) if known else None
 
-    def look(self) -> PathFigures:
-        """See :meth:`.PathSource.look`."""
+    def figures(self) -> PathFigures:
+        """See :meth:`.PathSource.figures`."""
         assert sys.platform == "linux"
         try:
             info = self._raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LENGTH)
@@ -85,8 +108,8 @@ class TcpInfo:
         except (OSError, ValueError):  # it has no number any more
             return None
 
-    def queued(self) -> int:
-        """See :meth:`.PathSource.queued`."""
+    def in_flight(self) -> int:
+        """See :meth:`.PathSource.in_flight`."""
         assert sys.platform == "linux"
         try:
             answer = fcntl.ioctl(self._raw.fileno(), termios.TIOCOUTQ, bytes(4))

@@ -123,7 +123,7 @@ class Heartbeat:
         taken, before = link.taken(), self._taken
         self._taken = taken
         if self._delivered_at == NEVER and self._pings.has_left and link.writing_since is None:
-            self._delivered_at = taken + link.under_way()
+            self._delivered_at = taken + link.in_flight()
         behind, self._behind = self._behind, taken < self._delivered_at
         return taken != before and (behind or self._behind)
 

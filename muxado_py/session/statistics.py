@@ -147,6 +147,6 @@ def of_path(link: Link) -> PathStatistics | None:
         round_trip=figures.round_trip,
         least_round_trip=figures.least_round_trip,
         retransmits=figures.retransmits,
-        in_flight=link.under_way(),
+        in_flight=link.in_flight(),
         cap=link.cap or None,
     )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from muxado_py.links.flight import SHORTEST, STEPS, WAIT, Flight, PathFigures
+from muxado_py.links.inflight_cap import MIN_CAPPED_RTT, RATE_STEPS, RETRY_DELAY, InflightCap
+from muxado_py.links.tcp_info import PathFigures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,18 +40,18 @@ class Network:
         """The shortest round trip that the kernel remembers; the handshake's at first."""
         self.looks = 0
         self.acknowledged = 0
-        self.flight = Flight(self, lambda: self.now)
+        self.inflight_cap = InflightCap(self, lambda: self.now)
         self._round_trip = delay
         self._free = 0.0
         self._on_the_way: deque[tuple[float, float, int]] = deque()  # sent, due, bytes
         self._queued = 0
         self.silent_until = 0.0
 
-    def look(self) -> PathFigures:
+    def figures(self) -> PathFigures:
         self.looks += 1
         return PathFigures(self._round_trip, self.least, self.acknowledged, 0)
 
-    def queued(self) -> int:
+    def in_flight(self) -> int:
         return self._queued
 
     @property
@@ -80,11 +81,11 @@ class Network:
         """
         before, until = self.acknowledged, self.now + seconds
         while self.now < until:
-            self.now += WAIT
+            self.now += RETRY_DELAY
             self._receive()
             wanted = application()
             while wanted and self._queued < self.window:
-                allowed = min(wanted, self.flight.limit(FLUSH))
+                allowed = min(wanted, self.inflight_cap.allow(FLUSH))
                 if not allowed:
                     break
                 self.send(allowed)
@@ -114,26 +115,26 @@ def filled(rate: float = FIFTY, delay: float = 0.04) -> Network:
     return network
 
 
-class Uncapped(Flight):
+class Uncapped(InflightCap):
     """Allows everything."""
 
-    def limit(self, budget: int, *, pressing: bool = False) -> int:
+    def allow(self, budget: int, *, urgent: bool = False) -> int:
         return budget
 
 
 @pytest.mark.parametrize(("mbit", "milliseconds"), [(50, 40), (500, 10), (5, 100), (1000, 40)])
 def test_the_queue_gets_short_and_the_path_stays_full(mbit: int, milliseconds: int) -> None:
     network = filled(mbit * 125_000, milliseconds / 1000)
-    assert network.flight.cap
-    assert network.flight.portion <= max(4 * KIB, 1.1 * network.rate * WAIT)
+    assert network.inflight_cap.cap
+    assert network.inflight_cap.quantum <= max(4 * KIB, 1.1 * network.rate * RETRY_DELAY)
     assert network.run(5) > 0.98 * network.rate
-    assert network.round_trip < 1.3 * network.delay + 3 * WAIT + PACKET / network.rate
+    assert network.round_trip < 1.3 * network.delay + 3 * RETRY_DELAY + PACKET / network.rate
 
 
 def test_without_it_the_queue_is_as_long_as_the_window() -> None:
     """What the other tests rest on."""
     network = Network()
-    network.flight = Uncapped(network, lambda: network.now)
+    network.inflight_cap = Uncapped(network, lambda: network.now)
     network.run(3)
     assert network.round_trip > 1.9 * network.delay
 
@@ -148,11 +149,11 @@ def test_an_application_that_sends_less_than_the_path_takes_is_never_capped() ->
         if network.now < due:
             return 0
         due += 0.05
-        assert network.flight.limit(FLUSH) == FLUSH
+        assert network.inflight_cap.allow(FLUSH) == FLUSH
         return burst
 
     network.run(5, now_and_then)
-    assert not network.flight.cap
+    assert not network.inflight_cap.cap
 
 
 def test_a_path_that_becomes_faster_is_found_out() -> None:
@@ -167,7 +168,7 @@ def test_a_path_that_becomes_slower_gets_a_short_queue_again() -> None:
     network = filled()
     network.rate /= 4
     network.run(6)
-    assert network.flight.cap
+    assert network.inflight_cap.cap
     assert network.run(5) > 0.98 * network.rate
     assert network.round_trip < 1.6 * network.delay
 
@@ -195,8 +196,8 @@ def test_where_a_cap_does_not_help_it_is_tried_less_and_less() -> None:
     tries = []
     for _ in range(3):
         begin = network.now
-        network.run_until(lambda: not network.flight.cap)
-        network.run_until(lambda: bool(network.flight.cap))
+        network.run_until(lambda: not network.inflight_cap.cap)
+        network.run_until(lambda: bool(network.inflight_cap.cap))
         tries.append(network.now - begin)
     assert tries == sorted(tries)
     assert tries[-1] > 2 * tries[0]
@@ -204,12 +205,12 @@ def test_where_a_cap_does_not_help_it_is_tried_less_and_less() -> None:
 
 def test_a_moment_in_which_the_machine_was_busy_changes_nothing() -> None:
     network = filled()
-    cap = network.flight.cap
+    cap = network.inflight_cap.cap
     network.silent_until = network.now + 0.1
     network.run(0.1)
-    for _ in range(2 * STEPS):
+    for _ in range(2 * RATE_STEPS):
         network.run(network.delay)
-        assert 0.8 * cap < network.flight.cap < 1.2 * cap
+        assert 0.8 * cap < network.inflight_cap.cap < 1.2 * cap
 
 
 def test_a_peer_that_is_gone_is_left_to_the_transport_which_counts_the_time() -> None:
@@ -217,40 +218,40 @@ def test_a_peer_that_is_gone_is_left_to_the_transport_which_counts_the_time() ->
     network.window = float("inf")
     network.silent_until = float("inf")
     network.run(2)
-    assert not network.flight.cap
-    assert network.flight.limit(FLUSH) == FLUSH
+    assert not network.inflight_cap.cap
+    assert network.inflight_cap.allow(FLUSH) == FLUSH
 
 
 def test_the_path_runs_empty_now_and_then_so_that_the_kernel_sees_its_true_length() -> None:
     network = filled()
     network.least = network.round_trip  # it has forgotten, as it does after five minutes
     network.run(12)
-    assert network.least < 1.02 * network.delay + WAIT
+    assert network.least < 1.02 * network.delay + RETRY_DELAY
     assert network.run(5) > 0.98 * network.rate
 
 
 def test_after_a_rest_there_is_no_cap() -> None:
     network = filled()
-    assert network.flight.cap
+    assert network.inflight_cap.cap
     network.run(2, lambda: 0)
-    assert network.flight.limit(FLUSH) == FLUSH
-    assert not network.flight.cap
+    assert network.inflight_cap.allow(FLUSH) == FLUSH
+    assert not network.inflight_cap.cap
 
 
 def test_a_path_too_short_to_be_timed_is_never_capped_and_hardly_looked_at() -> None:
-    network = Network(1e9, SHORTEST / 3, window=20.0)
+    network = Network(1e9, MIN_CAPPED_RTT / 3, window=20.0)
     network.run(10)
-    assert not network.flight.cap
+    assert not network.inflight_cap.cap
     assert network.looks <= 11
 
 
 def test_what_presses_goes_above_the_cap_once_until_there_is_room() -> None:
     network = filled()
-    flight = network.flight
-    network.send(flight.cap)
-    assert flight.limit(FLUSH) == 0
-    assert flight.limit(FLUSH, pressing=True) > 0
-    assert flight.limit(FLUSH, pressing=True) == 0
+    inflight_cap = network.inflight_cap
+    network.send(inflight_cap.cap)
+    assert inflight_cap.allow(FLUSH) == 0
+    assert inflight_cap.allow(FLUSH, urgent=True) > 0
+    assert inflight_cap.allow(FLUSH, urgent=True) == 0
     network.run(0.1)
-    network.send(flight.cap)
-    assert flight.limit(FLUSH, pressing=True) > 0
+    network.send(inflight_cap.cap)
+    assert inflight_cap.allow(FLUSH, urgent=True) > 0
