@@ -15,8 +15,8 @@ from anyio import create_task_group, fail_after
 from anyio.streams.tls import TLSAttribute
 
 import muxado_py as muxado
+from muxado_py.links.anyio_link import AnyioLink
 from muxado_py.links.asyncio_link import AsyncioLink
-from muxado_py.links.stream_link import StreamLink
 from muxado_py.runtime.checkpoints import CALLS_PER_CHECKPOINT
 
 from .by_url import sessions_by_url
@@ -83,7 +83,7 @@ def link_of(session: muxado.Session) -> Any:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 async def test_who_is_carried_by_what(anyio_backend: str) -> None:
-    kind = AsyncioLink if anyio_backend == "asyncio" else StreamLink
+    kind = AsyncioLink if anyio_backend == "asyncio" else AnyioLink
     async with sessions_by_url() as sessions:
         assert [type(link_of(one)) for one in sessions] == [kind, kind]
 

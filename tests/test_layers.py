@@ -69,7 +69,7 @@ FOLDERS = {
         "attributes",
         "tls",
         "tls_stream",
-        "stream_link",
+        "anyio_link",
         "recv_buffers",
         "early_protocol",
         "tls_transport",
@@ -98,10 +98,10 @@ FOLDERS = {
         "session",
     ),
     "dialing": (
-        "connected",
-        "stream_sockets",
+        "pending",
+        "anyio_sockets",
         "asyncio_sockets",
-        "auto",
+        "detect",
         "scope",
         "addresses",
         "unix_paths",
@@ -302,7 +302,7 @@ def test_what_it_may_know(name: str) -> None:
 
 def test_nobody_above_the_core_moves_frames() -> None:
     users = {part(one.source) for one in own() if part(one.target) == "frames"}
-    assert users <= {*CORE, "auto"}
+    assert users <= {*CORE, "detect"}
 
 
 def test_the_core_waits_for_nothing_and_opens_nothing() -> None:

@@ -10,7 +10,7 @@ from anyio import create_task_group, fail_after
 
 import muxado_py as muxado
 from muxado_py import Retry
-from muxado_py.links import stream_link
+from muxado_py.links import anyio_link
 
 from . import virtual_time
 from .frames_seen import HELLO, PAD, data, frame, goaway, split, whole
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(autouse=True)
 def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The link measures its transport on the finest clock there is; here that is the jumping one."""
-    monkeypatch.setattr(stream_link, "perf_counter", anyio.current_time)
+    monkeypatch.setattr(anyio_link, "perf_counter", anyio.current_time)
 
 
 @pytest.fixture(params=virtual_time.BACKENDS)

@@ -9,7 +9,7 @@ import pytest
 from anyio import create_task_group
 
 import muxado_py as muxado
-from muxado_py.links import stream_link
+from muxado_py.links import anyio_link
 
 from . import virtual_time
 from .transports import late_transports
@@ -24,7 +24,7 @@ VOLUME = 64 * WINDOW
 @pytest.fixture(autouse=True)
 def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The link measures its transport on the finest clock there is; here that is the jumping one."""
-    monkeypatch.setattr(stream_link, "perf_counter", anyio.current_time)
+    monkeypatch.setattr(anyio_link, "perf_counter", anyio.current_time)
 
 
 @pytest.fixture(params=virtual_time.BACKENDS)

@@ -13,7 +13,7 @@ from anyio import create_task_group, current_time
 
 import muxado_py as muxado
 from muxado_py import Config, ErrorCode, Retry
-from muxado_py.links import stream_link
+from muxado_py.links import anyio_link
 from muxado_py.session import pings
 
 from . import virtual_time
@@ -45,7 +45,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Round trips are measured on the finest clock there is; here they belong to the jumping one."""
     monkeypatch.setattr(pings, "perf_counter", current_time)
-    monkeypatch.setattr(stream_link, "perf_counter", current_time)
+    monkeypatch.setattr(anyio_link, "perf_counter", current_time)
 
 
 # Is the peer alive?

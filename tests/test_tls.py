@@ -17,8 +17,8 @@ from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute
 
 import muxado_py as muxado
+from muxado_py.dialing.anyio_sockets import AnyioSockets
 from muxado_py.dialing.asyncio_sockets import AsyncioSockets
-from muxado_py.dialing.stream_sockets import StreamSockets
 from muxado_py.links.early_protocol import EarlyProtocol
 from muxado_py.links.tls import TLSCodec
 from muxado_py.links.tls_stream import TLSByteStream
@@ -29,7 +29,7 @@ from .check_byte_stream import receive_all
 from .transports import tls_contexts
 
 if TYPE_CHECKING:
-    from muxado_py.dialing.connected import Connected
+    from muxado_py.dialing.pending import PendingConnection
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
@@ -147,8 +147,8 @@ class Peer:
         return self._context.wrap_socket(raw, server_side=True)
 
 
-async def dialed(port: int, context: ssl.SSLContext) -> Connected:
-    sockets = StreamSockets() if event_loop() is None else AsyncioSockets()
+async def dialed(port: int, context: ssl.SSLContext) -> PendingConnection:
+    sockets = AnyioSockets() if event_loop() is None else AsyncioSockets()
     connected = await sockets.dial_tcp("127.0.0.1", port)
     await connected.secure(context, server_side=False, hostname="127.0.0.1")
     return connected
@@ -172,9 +172,9 @@ async def test_the_first_bytes_may_come_with_the_handshake(version: ssl.TLSVersi
             connected = await dialed(peer.port, near_ssl)
             found = b""
             while len(found) < len(said):
-                found += await connected.look_ahead()
+                found += await connected.peek()
             with pytest.raises(anyio.EndOfStream):
-                await connected.look_ahead()
+                await connected.peek()
             await connected.abort()
     assert found == said
 

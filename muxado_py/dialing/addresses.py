@@ -1,10 +1,6 @@
 """Addresses: the URLs of sessions.
 
-The rule.  What a URL says is taken as it is, or refused with what was expected; nothing is dropped.
-
-The traps.  A Unix path may have any character in it, so it is everything behind the two slashes: no query, no
-fragment, no escapes.  And the zone of a link-local IPv6 address is written in two ways, ``%eth0`` and, by
-RFC 6874, ``%25eth0``.
+What a URL says is taken as it is, or refused with what was expected; nothing is dropped.
 """
 
 from __future__ import annotations
@@ -43,6 +39,7 @@ def parse_url(url: str) -> Address:
     check_text("url", url)
     scheme, slashes, path = url.partition("://")
     if scheme.lower() == "unix" and slashes:
+        # Everything behind the slashes, since a path may have any character: no query, no fragment, no escapes.
         if path and "\0" not in path:
             return Address("unix", path, 0)
     elif scheme.lower() in ("tcp", "tls") and (address := _host_and_port(url)):
@@ -61,5 +58,6 @@ def _host_and_port(url: str) -> Address | None:
         return None
     host, percent, zone = parts.hostname.partition("%")
     if len(zone) > 2:
+        # A zone is written as %eth0 or, by RFC 6874, as %25eth0.
         zone = zone.removeprefix("25")
     return Address(parts.scheme, host + percent + zone, port)

@@ -1,14 +1,10 @@
 """AsyncioSockets: connections for the asyncio link.
 
-Why not anyio's own.  Its socket stream keeps the asyncio transport to itself and may have read from
-it already.  So sockets are connected and accepted here, and become a transport whose first
-protocol keeps what comes early.
+Why not anyio's own.  Its socket stream keeps the asyncio transport to itself and may have read from it already.  So
+sockets are connected and accepted here, and become a transport whose first protocol keeps early data.
 
-The rules.  The same as anyio's where a user would notice: addresses of a name are tried a quarter of
-a second apart (RFC 8305), IPv6 first, and a failed dial says what each of them said.
-
-The trap.  TLS is put upon a transport of our own making, because the one below must hold back too:
-left alone, asyncio lets it keep 64 KiB that no priority can overtake any more.
+The rule.  Where a user would notice, it does as anyio does: the addresses of a name are tried a quarter of a second
+apart (RFC 8305), IPv6 first, and a failed dial says what each of them said.
 """
 
 from __future__ import annotations
@@ -40,8 +36,8 @@ from ..links.inflight_cap import InflightCap
 from ..links.tcp_info import TcpInfo
 from ..links.tls_transport import TLSTransport
 from ..runtime.accept_loop import AcceptingListener
-from .connected import Connected
-from .stream_sockets import Sockets
+from .anyio_sockets import Sockets
+from .pending import PendingConnection
 
 if TYPE_CHECKING:
     import ssl
@@ -62,7 +58,7 @@ QUEUE_DELAY = 0.01
 """Seconds until a Unix socket is tried again whose listener has a full queue."""
 
 
-class _AsyncioConnected(Connected):
+class _AsyncioPending(PendingConnection):
     def __init__(self, transport: asyncio.Transport, early: EarlyProtocol) -> None:
         self._transport = transport
         self._early = early
@@ -82,22 +78,22 @@ class _AsyncioConnected(Connected):
         if self._transport.is_closing():
             raise ConnectionResetError("it ended during the TLS handshake")
         early = EarlyProtocol()
+        # Not asyncio's TLS: the transport below that would keep 64 KiB, which no priority can overtake any more.
         secured = TLSTransport(
             self._transport, early, context, server_side=server_side, hostname=hostname
         )
         try:
             await secured.handshake(self._early.received, ended=self._early.ended)
         except OSError:
-            if (
-                server_side
-            ):  # a dialer has read all that there is, and its alert goes before its end
+            if server_side:
+                # A dialer need not wait: it has read all that there is, so its alert goes before its end.
                 await secured.refuse()
             raise
         early.transport = self._transport = secured
         self._attributes |= tls_attributes(secured.get_extra_info("ssl_object"))
         self._early = early
 
-    async def look_ahead(self) -> bytes:
+    async def peek(self) -> bytes:
         return await self._early.peek()
 
     def link(
@@ -124,24 +120,24 @@ class _AsyncioConnected(Connected):
 
 
 class AsyncioSockets(Sockets[socket.socket]):
-    """asyncio's and uvloop's; see :class:`~muxado_py.dialing.stream_sockets.Sockets`."""
+    """asyncio's and uvloop's; see :class:`~muxado_py.dialing.anyio_sockets.Sockets`."""
 
-    async def dial_tcp(self, host: str, port: int) -> Connected:
+    async def dial_tcp(self, host: str, port: int) -> PendingConnection:
         loop = asyncio.get_running_loop()
-        return await _connected(loop.create_connection, await _race(host, port))
+        return await _pending(loop.create_connection, await _race(host, port))
 
-    async def dial_unix(self, path: str) -> Connected:
+    async def dial_unix(self, path: str) -> PendingConnection:
         loop = asyncio.get_running_loop()
-        return await _connected(loop.create_connection, await _connect(socket.AF_UNIX, path))
+        return await _pending(loop.create_connection, await _connect(socket.AF_UNIX, path))
 
-    def listening(self, bound: Listener[SocketStream]) -> Listener[socket.socket]:
+    def listener(self, bound: Listener[SocketStream]) -> Listener[socket.socket]:
         return AcceptingListener(bound, _accept)
 
-    async def accepted(self, one: socket.socket) -> Connected:
-        return await _connected(asyncio.get_running_loop().connect_accepted_socket, one)
+    async def pending(self, accepted: socket.socket) -> PendingConnection:
+        return await _pending(asyncio.get_running_loop().connect_accepted_socket, accepted)
 
 
-async def _connected(make: Callable[..., Any], sock: socket.socket) -> Connected:
+async def _pending(make: Callable[..., Any], sock: socket.socket) -> PendingConnection:
     """The connection over a connected socket, which is closed if none comes about."""
     try:
         transport, early = await make(EarlyProtocol, sock=sock)
@@ -150,7 +146,7 @@ async def _connected(make: Callable[..., Any], sock: socket.socket) -> Connected
         with suppress(OSError):
             sock.close()
         raise
-    return _AsyncioConnected(transport, early)
+    return _AsyncioPending(transport, early)
 
 
 async def _race(host: str, port: int) -> socket.socket:
@@ -187,14 +183,15 @@ async def _race(host: str, port: int) -> socket.socket:
 
 
 async def _found(host: str, port: int) -> list[Any]:
-    if "%" in host:  # uvloop's loses the zone; a number asks nobody and does not wait
+    if "%" in host:
+        # uvloop's getaddrinfo loses the zone.  This one may be called here: a number needs no name server.
         flags = socket.AI_NUMERICHOST
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     return [*await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 async def _connect(family: int, address: Any) -> socket.socket:
-    """Not by the loop: uvloop's loses the zone of an address, and asyncio's takes a full queue for success."""
+    # Not by the loop: uvloop's loses the zone of an address, and asyncio's takes a full queue for success.
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -212,8 +209,8 @@ async def _connect(family: int, address: Any) -> socket.socket:
     return sock
 
 
-async def _accept(listening: Listener[SocketStream]) -> socket.socket:
-    raw: Any = listening.extra(SocketAttribute.raw_socket)
+async def _accept(listener: Listener[SocketStream]) -> socket.socket:
+    raw: Any = listener.extra(SocketAttribute.raw_socket)
     while True:
         # Not loop.sock_accept: cancelled in the wrong turn, it loses a connection (bpo-41317).
         await anyio.wait_readable(raw)

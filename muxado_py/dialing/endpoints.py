@@ -1,14 +1,10 @@
 """Endpoints: sessions by URL, over TCP, TLS and Unix sockets.
 
-Where data comes from and goes to.  ``connect`` and ``listen`` make connections and hand them to a
-session's scope; from there on nothing knows where one came from.  On asyncio and uvloop they are the
-asyncio link's, elsewhere anyio's streams: :func:`_sockets` is the one place that chooses.
+``connect`` and ``listen`` make pending connections and run a session over each; :class:`SessionScope` does not know
+where one came from.  Which sockets, and so which link, is chosen in :func:`_sockets` alone.
 
-The rule.  A socket is prepared here, once: no delay for small frames, and a low mark for unsent bytes,
-because what lies in the kernel can no longer be prioritized.
-
-The trap.  One connection of a listener that fails, in its TLS handshake or after, must not end the
-others: everything a connection can raise ends in a log line.
+The rule.  One connection of a listener that fails, in its TLS handshake or after, must not end the others: everything
+that a connection can raise ends in a line of the log.
 """
 
 from __future__ import annotations
@@ -35,11 +31,11 @@ from ..links.tcp_info import least_unsent
 from ..runtime.checkpoints import event_loop
 from ..session.handlers import contain
 from .addresses import parse_url
+from .anyio_sockets import AnyioSockets
 from .asyncio_sockets import AsyncioSockets
-from .auto import recognize
+from .detect import detect_wire
 from .mute import Mute
 from .scope import SessionScope
-from .stream_sockets import StreamSockets
 from .unix_paths import UnixPath
 
 if TYPE_CHECKING:
@@ -50,9 +46,9 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..session.session import Session
     from .addresses import Address
-    from .connected import Connected
+    from .anyio_sockets import Sockets
     from .mute import Visitor
-    from .stream_sockets import Sockets
+    from .pending import PendingConnection
 
 __all__ = ("SessionListener", "connect", "listen")
 
@@ -89,43 +85,43 @@ async def connect(
         raise ValueError(f"an ssl_context needs a tls:// URL, got {url!r}")
     awaited = "connection"
     with move_on_after(config.connect_timeout) as patience:
-        connected = await _dial(address, config)
+        pending = await _dial(address, config)
         if address.scheme == "tls":
             awaited = "TLS handshake"
-            await _secure(connected, address, ssl_context)
+            await _secure(pending, address, ssl_context)
     if patience.cancelled_caught:
         raise TimeoutError(f"no {awaited} with {address} in {config.connect_timeout:g} s")
-    async with SessionScope(connected, config, is_client=True) as session:
+    async with SessionScope(pending, config, is_client=True) as session:
         yield session
 
 
 def _sockets() -> Sockets[Any]:
-    """What makes the connections on the running backend, and so chooses their link."""
-    return StreamSockets() if event_loop() is None else AsyncioSockets()
+    """What makes the connections on the running backend: the asyncio link's, or anyio's for the generic link."""
+    return AnyioSockets() if event_loop() is None else AsyncioSockets()
 
 
-async def _dial(address: Address, config: Config) -> Connected:
+async def _dial(address: Address, config: Config) -> PendingConnection:
     sockets = _sockets()
     if address.scheme == "unix":
         return await sockets.dial_unix(address.host)
-    connected = await sockets.dial_tcp(address.host, address.port)
+    pending = await sockets.dial_tcp(address.host, address.port)
     try:
-        _prepare(connected, config)
+        _prepare(pending, config)
     except BaseException:
-        await connected.abort()
+        await pending.abort()
         raise
-    return connected
+    return pending
 
 
 async def _secure(
-    connected: Connected, address: Address, ssl_context: ssl.SSLContext | None
+    pending: PendingConnection, address: Address, ssl_context: ssl.SSLContext | None
 ) -> None:
     try:
         context = ssl_context or ssl.create_default_context()
         host, _, _ = address.host.partition("%")  # no certificate names a zone
-        await connected.secure(context, server_side=False, hostname=host)
+        await pending.secure(context, server_side=False, hostname=host)
     except BaseException as exc:
-        await connected.abort()
+        await pending.abort()
         if isinstance(exc, ConnectionError):
             raise ConnectionResetError(
                 f"{address} ended the connection during the TLS handshake"
@@ -145,7 +141,7 @@ class SessionListener:
         path: UnixPath | None,
     ) -> None:
         self._sockets = _sockets()
-        self._listener: Listener[Any] = self._sockets.listening(bound)
+        self._listener: Listener[Any] = self._sockets.listener(bound)
         self._config = config
         self._ssl_context = ssl_context
         self._path = path
@@ -181,7 +177,7 @@ class SessionListener:
                 await self._run(accepted, handler, visitor)
 
         async with AsyncExitStack() as stack:
-            # Sessions outlive the listener, so its own task group is no place for them.
+            # Not the listener's own task group: sessions outlive the listener.
             if task_group is None:
                 task_group = await stack.enter_async_context(create_task_group())
             try:
@@ -196,9 +192,9 @@ class SessionListener:
         visitor: Visitor,
     ) -> None:
         try:
-            connected = await self._sockets.accepted(accepted)
-            visitor.peer = connected.peer
-            scope = await self._session(connected)
+            pending = await self._sockets.pending(accepted)
+            visitor.peer = pending.peer
+            scope = await self._session(pending)
         except Exception as exc:  # noqa: BLE001 - this connection's trouble, and nobody else's
             logger.warning(
                 "a connection from %s to %s failed: %s", visitor.peer, self.url, _reason(exc)
@@ -211,24 +207,24 @@ class SessionListener:
         except UndeliveredError as exc:
             logger.warning("a session of %s ended: %s", self.url, exc)
         except Exception:
-            # A mistake, for how sessions end is told to their handlers; of this session alone.
+            # A mistake of ours: how a session ends is told to its handler, and was caught there.
             logger.exception("a session of %s failed", self.url)
 
-    async def _session(self, connected: Connected) -> SessionScope:
+    async def _session(self, pending: PendingConnection) -> SessionScope:
         config = self._config
-        await self._secure(connected)
+        await self._secure(pending)
         if config.wire == AUTO:
-            config = await recognize(connected, config)
-        return SessionScope(connected, config, is_client=False)
+            config = await detect_wire(pending, config)
+        return SessionScope(pending, config, is_client=False)
 
-    async def _secure(self, connected: Connected) -> None:
+    async def _secure(self, pending: PendingConnection) -> None:
         try:
-            _prepare(connected, self._config)
+            _prepare(pending, self._config)
             if self._ssl_context is not None:
                 with fail_after(self._config.connect_timeout):
-                    await connected.secure(self._ssl_context, server_side=True)
+                    await pending.secure(self._ssl_context, server_side=True)
         except BaseException:
-            await connected.abort()
+            await pending.abort()
             raise
 
     async def aclose(self) -> None:
@@ -304,11 +300,12 @@ def _reason(exc: Exception) -> str:
     return escaped(str(exc)) or type(exc).__name__
 
 
-def _prepare(connected: Connected, config: Config) -> None:
-    """Set what a TCP socket needs; a Unix socket has no such options."""
-    raw = connected.raw_socket()
+def _prepare(pending: PendingConnection, config: Config) -> None:
+    """Set the options of a TCP socket; a Unix socket has none of them."""
+    raw = pending.raw_socket()
     if raw.family not in (socket.AF_INET, socket.AF_INET6):
         return
+    # Small frames leave at once; and little waits in the kernel, where no priority can overtake it any more.
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if config.notsent_lowat is not None and _NOTSENT_LOWAT is not None:
         mark = max(config.notsent_lowat, least_unsent(raw))

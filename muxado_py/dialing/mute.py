@@ -1,11 +1,11 @@
 """Mute: the connections of a listener that have never said a byte, and how many there may be.
 
-Why there is no time.  A peer may rightly be silent: a muxado of Go that dialed in to be called says nothing until
-it is.  So time tells nothing, where the wire has no heartbeat that such a peer answers.
+They are bounded in number and not in time: a muxado of Go that dialed in to be called may rightly be silent until it
+is, and answers no heartbeat.
 
-The rule.  There are at most so many of them; when one more comes, the oldest goes.  Were the new one refused
-instead, a few hundred sockets that say nothing would keep everybody out: all are mute when they come.  One
-that says something does so within a round trip, and is never counted again.
+The rule.  When there is one too many, the oldest goes.  If the newest were refused, a few hundred sockets that
+say nothing would keep every peer out, for all are mute when they come.  A peer that says something does so within a
+round trip, and is never counted again.
 """
 
 from __future__ import annotations

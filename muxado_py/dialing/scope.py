@@ -1,14 +1,10 @@
-"""Scope: the context manager that runs a session, and so bounds its life.
+"""SessionScope: the context manager that runs a session, and so bounds its life.
 
-What it is.  ``async with client(transport) as session`` starts the session's tasks in a task group of
-its own and ends them when the block is left, whatever left it.
+It starts the session's tasks in a task group of its own, and ends them when the block is left, however it is left.
 
-The rules.  The application's own exception comes out as itself, not in the group that a task group
-wraps around it, and wins over what the close raises (:exc:`~muxado_py.UndeliveredError`), which becomes a note on it.  Leaving is
+The rules.  The application's own exception leaves the block as itself, not in the group that a task group wraps around
+it.  It wins over what the close raises (:exc:`~muxado_py.UndeliveredError`), which becomes a note on it.  Leaving is
 bounded in time: ``Config.close_timeout``, or a quarter of a second if the block was cancelled.
-
-The trap.  Closing must run shielded, or a cancelled block would leave the transport open and the
-tasks' group would wait for tasks that nobody told to end.
 """
 
 from __future__ import annotations
@@ -20,8 +16,8 @@ from anyio import create_task_group, get_cancelled_exc_class, move_on_after
 from ..config import AUTO, config_or_default
 from ..links.parting import GOODBYE_WAIT
 from ..session.session import Session
-from .auto import recognize
-from .connected import StreamConnected
+from .detect import detect_wire
+from .pending import AnyioPending
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,7 +25,7 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream, TaskGroup
 
     from ..config import Config
-    from .connected import Connected
+    from .pending import PendingConnection
 
 __all__ = ("SessionScope", "client", "server")
 
@@ -41,19 +37,23 @@ class SessionScope:
     exception is leaving it already; leaving it by a cancellation gives the flush a quarter of a second.
     """
 
-    def __init__(self, connected: Connected, config: Config | None, *, is_client: bool) -> None:
-        self._arguments = (connected, config_or_default(config), is_client)
+    def __init__(
+        self, pending: PendingConnection, config: Config | None, *, is_client: bool
+    ) -> None:
+        self._arguments = (pending, config_or_default(config), is_client)
         self._session: Session | None = None
         self._tasks: TaskGroup | None = None
 
     async def __aenter__(self) -> Session:
-        connected, config, is_client = self._arguments
+        pending, config, is_client = self._arguments
         if config.wire == AUTO:
-            config = await recognize(connected, config)
+            config = await detect_wire(pending, config)
         try:
-            self._session = session = Session(connected.link, config, is_client=is_client)
-        except BaseException:  # a scheduler of the application's, say; nobody else would close it
-            await connected.abort()
+            self._session = session = Session(pending.link, config, is_client=is_client)
+        except (
+            BaseException
+        ):  # a scheduler of the application's, say; nobody else would close the transport
+            await pending.abort()
             raise
         self._tasks = create_task_group()
         await self._tasks.__aenter__()
@@ -70,6 +70,8 @@ class SessionScope:
         cancelled = isinstance(exc, get_cancelled_exc_class())
         failed: Exception | None = None  # most often what was lost; else a mistake of ours
         try:
+            # Shielded: else a cancelled block would leave the transport open, and the task group would wait for
+            # tasks that nobody told to end.
             with move_on_after(GOODBYE_WAIT if cancelled else None, shield=True):
                 await self._session.aclose()
         except Exception as error:  # noqa: BLE001 - the tasks end all the same
@@ -117,14 +119,14 @@ def client(transport: ByteStream, config: Config | None = None) -> SessionScope:
         raise ValueError(
             'wire="auto" is for the side that listens: a dialer speaks first; name the wire'
         )
-    return SessionScope(StreamConnected(transport), config, is_client=True)
+    return SessionScope(AnyioPending(transport), config, is_client=True)
 
 
 def server(transport: ByteStream, config: Config | None = None) -> SessionScope:
     """A session over any anyio byte stream, as the side that was dialed; see :func:`client`.
 
     With ``Config(wire="auto")`` entering waits for the dialer's first bytes, and raises what
-    :func:`~muxado_py.dialing.auto.recognize` raises if they do not tell its wire; ``session.config.wire`` is
+    :func:`~muxado_py.dialing.detect.detect_wire` raises if they do not tell its wire; ``session.config.wire`` is
     the one it found.
     """
-    return SessionScope(StreamConnected(transport), config, is_client=False)
+    return SessionScope(AnyioPending(transport), config, is_client=False)

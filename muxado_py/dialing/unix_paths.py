@@ -1,10 +1,7 @@
 """Unix paths: a listener's place in the file system, from its binding to its removal.
 
-The rules.  As with TCP, an address where somebody listens is in use.  A path that a process left behind, because
-it was killed, is taken over.  Who stops removes its path, unless another has taken the place meanwhile.
-
-The trap.  Whether somebody listens can only be found out by connecting, and who has bound its socket but does not
-listen yet looks as if nobody did.  So nothing is awaited between the two.
+As with TCP, an address where a process listens is in use.  A path that a killed process left behind is taken over.  A
+listener that stops removes its path, unless another has taken the place meanwhile.
 """
 
 from __future__ import annotations
@@ -35,6 +32,8 @@ class UnixPath:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self.socket.setblocking(False)
+            # Without an await in between: a socket that is bound and does not listen yet refuses connections, and
+            # another process would take the path over (_make_way).
             self._bind(path)
             self.socket.listen(BACKLOG)
             self._identity: tuple[int, int] | None = _identity(self._path)
@@ -53,10 +52,8 @@ class UnixPath:
 
     def remove(self) -> None:
         """Remove the path; nothing, if it is another's by now."""
-        identity, self._identity = (
-            self._identity,
-            None,
-        )  # its number may be another's once it is gone
+        # Only once: when the path is gone, its inode's number may become another's.
+        identity, self._identity = self._identity, None
         with suppress(OSError):
             if _identity(self._path) == identity:
                 os.unlink(self._path)

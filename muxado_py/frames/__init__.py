@@ -1,12 +1,12 @@
 """Frames: one module for each byte format, behind the seam of :mod:`~muxado_py.frames.wire`.
 
-A wire is registered in :mod:`~muxado_py.frames.recognition` by its name in
+A wire is registered in :mod:`~muxado_py.frames.detect` by its name in
 :class:`~muxado_py.Config`; nothing else in the package names one.
 """
 
 from __future__ import annotations
 
-from .recognition import AUTO, HEAD, WIRES, candidates, mistaken, stranger
+from .detect import AUTO, HEAD, WIRES, candidates, mistaken, stranger
 from .wire import UNLIMITED, Decoder, Receiver, Setting, Traits, Wire
 
 __all__ = (

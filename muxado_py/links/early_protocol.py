@@ -73,7 +73,7 @@ class EarlyProtocol(asyncio.BufferedProtocol):
             wake(self._waiter)
 
     async def peek(self) -> bytes:
-        """Wait for the next of ``received``; see :meth:`~muxado_py.dialing.connected.Connected.look_ahead`."""
+        """Wait for the next of ``received``; see :meth:`~muxado_py.dialing.pending.PendingConnection.peek`."""
         assert self.transport is not None
         while self._peeked == len(self.received):
             if self.lost is not None and self.lost[0] is not None:

@@ -1,6 +1,6 @@
 """Link: what carries bytes between a connection and its transport, and how that ends.
 
-What it is.  The interface of the two links and what they share.  :mod:`~muxado_py.links.stream_link` works
+What it is.  The interface of the two links and what they share.  :mod:`~muxado_py.links.anyio_link` works
 on any anyio byte stream, with a task for each direction; :mod:`~muxado_py.links.asyncio_link` is driven by
 asyncio's own callbacks and needs no task.  Whoever makes the transport chooses; nobody above this
 module knows which it is.

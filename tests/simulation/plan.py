@@ -73,7 +73,7 @@ class SidePlan:
     """One side."""
 
     config: Config = field(default_factory=Config)
-    stream_link: bool = False
+    anyio_link: bool = False
     opens: list[HalfPlan] = field(default_factory=list)
     handles: list[HalfPlan] = field(default_factory=list)
     serves: bool = False
@@ -256,7 +256,7 @@ def _side(rng: Random, shared: dict[str, Any]) -> SidePlan:
     spells = [(_moment(rng, step), rng.randint(1, 4), rng.choice([0.05, 0.3, 0.6, 1.5, 3.0]))]
     return SidePlan(
         config=config,
-        stream_link=rng.random() < 0.4,
+        anyio_link=rng.random() < 0.4,
         opens=[_half(rng, shared, True) for _ in range(rng.choice([0, 1, 1, 2, 2, 3, 5]))],
         handles=[_half(rng, shared, False) for _ in range(3)],
         serves=rng.random() < 0.4,

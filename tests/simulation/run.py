@@ -21,7 +21,7 @@ from anyio import fail_after
 from anyio._backends import _asyncio as anyio_asyncio
 
 from muxado_py.dialing.asyncio_sockets import AsyncioSockets
-from muxado_py.dialing.connected import StreamConnected
+from muxado_py.dialing.pending import AnyioPending
 from muxado_py.dialing.scope import SessionScope
 from muxado_py.frames import WIRES
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from muxado_py import Session
-    from muxado_py.dialing.connected import Connected
+    from muxado_py.dialing.pending import PendingConnection
 
     from .network import SimSocket
     from .plan import Plan
@@ -108,13 +108,13 @@ class _Main:
 
     async def run(self) -> None:
         plan = self._plan.sides[self._side]
-        made = await _make(self._plan.loop, self._sock, plan.stream_link)
+        made = await _make(self._plan.loop, self._sock, plan.anyio_link)
         if self._plan.tls and not await self._secure(made):
             return
         scope = SessionScope(made, plan.config, is_client=self._side == 0)
         await self._app.run(scope, self._entered)
 
-    async def _secure(self, made: Connected) -> bool:
+    async def _secure(self, made: PendingConnection) -> bool:
         """The handshake, as ``connect`` and ``listen`` bound it."""
         try:
             with fail_after(60):
@@ -177,19 +177,19 @@ class _Main:
                     half.rogue = True
 
 
-async def _make(loop: str, sock: Any, stream_link: bool) -> Connected:
+async def _make(loop: str, sock: Any, anyio_link: bool) -> PendingConnection:
     """The connection as ``connect`` and ``listen``, or the user of a byte stream, have it."""
     if loop == "trio":
         from anyio._backends import _trio
 
         fake: Any = TrioSocket(sock)
-        return StreamConnected(_trio.SocketStream(fake))
-    if not stream_link:
-        return await AsyncioSockets().accepted(sock)
+        return AnyioPending(_trio.SocketStream(fake))
+    if not anyio_link:
+        return await AsyncioSockets().pending(sock)
     made: Any = await asyncio.get_running_loop().create_connection(
         anyio_asyncio.StreamProtocol, sock=sock
     )
-    return StreamConnected(anyio_asyncio.SocketStream(*made))
+    return AnyioPending(anyio_asyncio.SocketStream(*made))
 
 
 @contextmanager

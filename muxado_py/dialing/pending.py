@@ -1,10 +1,8 @@
-"""Connected: a connection between its making and its session.
+"""PendingConnection: a connection that has no session yet.
 
-What it is.  What ``connect`` and ``listen`` and ``client`` and ``server`` hand on: it can do a TLS
-handshake, show the peer's first bytes, and make the link of a session.  :class:`StreamConnected` is
-that for any anyio byte stream; :mod:`~muxado_py.dialing.asyncio_sockets` has the other.
-
-The rule.  Whatever was read of it before, the link begins with the peer's first byte.
+It can do a TLS handshake, show the peer's first bytes, and make the link of a session, which begins with the peer's
+first byte whatever was read before.  :class:`AnyioPending` is one over any anyio byte stream;
+:mod:`~muxado_py.dialing.asyncio_sockets` has the other.
 """
 
 from __future__ import annotations
@@ -15,9 +13,9 @@ from typing import TYPE_CHECKING
 from anyio import BrokenResourceError, EndOfStream, aclose_forcefully
 from anyio.abc import SocketAttribute
 
+from ..links.anyio_link import AnyioLink, checked
 from ..links.attributes import peer_of, remembered
 from ..links.layers import pause_reading
-from ..links.stream_link import StreamLink, checked
 from ..links.tcp_info import TcpInfo
 from ..links.tls_stream import TLSByteStream
 
@@ -32,11 +30,11 @@ if TYPE_CHECKING:
     from ..links.link import Link
     from ..protocol.connection import Connection
 
-__all__ = ("Connected", "StreamConnected")
+__all__ = ("AnyioPending", "PendingConnection")
 
 
-class Connected(ABC):
-    """A connection that waits for its session."""
+class PendingConnection(ABC):
+    """What ``connect``, ``listen``, ``client`` and ``server`` make a session of."""
 
     @abstractmethod
     def raw_socket(self) -> socket.socket:
@@ -60,7 +58,7 @@ class Connected(ABC):
         """
 
     @abstractmethod
-    async def look_ahead(self) -> bytes:
+    async def peek(self) -> bytes:
         """Wait for more of what the peer says, which the link will receive all the same.
 
         :raises ~anyio.EndOfStream: if it says no more.
@@ -78,11 +76,12 @@ class Connected(ABC):
         """Close it without a word."""
 
 
-class StreamConnected(Connected):
-    """An anyio byte stream as a :class:`Connected`."""
+class AnyioPending(PendingConnection):
+    """An anyio byte stream as a :class:`PendingConnection`."""
 
     def __init__(self, stream: ByteStream) -> None:
-        pause_reading(stream)  # a session that pauses must hold its peer back
+        # anyio's own sockets read ahead on asyncio, without bound, until somebody receives.
+        pause_reading(stream)
         self._stream = stream
         self._early = b""
 
@@ -104,13 +103,13 @@ class StreamConnected(Connected):
             raise ConnectionResetError("it ended during the TLS handshake") from exc
         self._stream = secured
 
-    async def look_ahead(self) -> bytes:
+    async def peek(self) -> bytes:
         data = checked(await self._stream.receive())
         self._early += data
         return data
 
     def link(self, connection: Connection, config: Config, changed: Callable[[], None]) -> Link:
-        return StreamLink(self._stream, connection, changed, early=self._early, path=self._path())
+        return AnyioLink(self._stream, connection, changed, early=self._early, path=self._path())
 
     def _path(self) -> TcpInfo | None:
         """What the kernel knows, if there is a TCP socket below; a foreign transport may raise anything."""

@@ -1,15 +1,13 @@
-"""Auto: the wire of a dialer, by its first bytes.
+"""Detection: the wire of a dialer, by its first bytes.
 
-Where data comes from and goes to.  A side that listens with ``Config(wire="auto")`` holds a new
-connection here until its dialer has sent enough to tell its wire (12 bytes at most); the session's link
-then begins with the same bytes.
+A side that listens with ``Config(wire="auto")`` lets a new connection wait here until its dialer has sent enough to
+tell its wire, :data:`~muxado_py.frames.HEAD` bytes at most; the session's link then begins with the same bytes.
 
-The rule.  What fits two wires is not guessed, and what fits none is named: a session that misreads its
+The rule.  Bytes that fit two wires are not guessed at, and an error names what fits none: a session that misreads its
 peer loses data, an error loses a connection.
 
-The trap.  A dialer need not say anything.  Go's muxado sends nothing until it opens a stream, so one
-that dials in to be called (through NAT, say) can never be recognized; a Go smux says something after
-10 seconds, a Go yamux after 30.
+The trap.  A dialer need not say anything.  Go's muxado sends nothing until it opens a stream, so one that dials in to
+be called (through NAT, say) is never detected; a Go smux says something after 10 seconds, a Go yamux after 30.
 """
 
 from __future__ import annotations
@@ -23,16 +21,16 @@ from ..frames import HEAD, candidates, stranger
 
 if TYPE_CHECKING:
     from ..config import Config
-    from .connected import Connected
+    from .pending import PendingConnection
 
-__all__ = ("recognize",)
+__all__ = ("detect_wire",)
 
-SHORTEST = 8
+SHORTEST_HEADER = 8
 """Bytes of the shortest header; fewer may still fit another wire."""
 
 
-async def recognize(connected: Connected, config: Config) -> Config:
-    """``config`` with the wire that the dialer of ``connected`` speaks.
+async def detect_wire(pending: PendingConnection, config: Config) -> Config:
+    """``config`` with the wire that the dialer of ``pending`` speaks.
 
     :raises ProtocolError: if the first bytes fit no wire, or more than one.
     :raises PeerTimeoutError: if they do not come within ``Config.recognize_timeout``.
@@ -44,7 +42,7 @@ async def recognize(connected: Connected, config: Config) -> Config:
         head = b""
         with move_on_after(config.recognize_timeout):
             while True:
-                head += await connected.look_ahead()
+                head += await pending.peek()
                 name = _wire_of(head)
                 if name is not None:
                     return config.with_wire(name)
@@ -55,12 +53,12 @@ async def recognize(connected: Connected, config: Config) -> Config:
             remote=True,
         )
     except EndOfStream:
-        await connected.abort()
+        await pending.abort()
         raise TransportError(
             "the transport ended before its wire was known", code=ErrorCode.PEER_EOF, remote=True
         ) from None
     except BaseException as exc:
-        await connected.abort()
+        await pending.abort()
         if isinstance(exc, SessionError) or not isinstance(exc, Exception):
             raise
         raise TransportError(
@@ -76,7 +74,7 @@ def _wire_of(head: bytes) -> str | None:
     :raises ProtocolError: if no wire does, or more than one and more bytes will not tell.
     """
     names = candidates(head)
-    if len(names) == 1 and len(head) >= SHORTEST:
+    if len(names) == 1 and len(head) >= SHORTEST_HEADER:
         return names[0]
     if names and len(head) < HEAD:
         return None

@@ -1,4 +1,4 @@
-"""StreamLink: the link over any anyio byte stream, on any backend.
+"""AnyioLink: the link over any anyio byte stream, on any backend.
 
 Two tasks.  The reader gives the core what ``receive`` returned, the writer gives ``send`` what the
 core wants sent.  TLS streams, pipes, transports of tests and everything on trio are carried so.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..protocol.connection import Connection
     from .tcp_info import PathSource
 
-__all__ = ("StreamLink", "checked")
+__all__ = ("AnyioLink", "checked")
 
 logger = logging.getLogger("muxado.link")
 
@@ -60,7 +60,7 @@ def checked(data: object) -> bytes:
     return data
 
 
-class StreamLink(Link):
+class AnyioLink(Link):
     """Drives a connection over ``transport``; see :class:`~muxado_py.links.link.Link`.
 
     :param early: what was received of it already.

@@ -1,0 +1,71 @@
+"""Sockets: who makes connections for ``connect`` and ``listen``; and the one that uses anyio's, on any backend.
+
+The other is :mod:`~muxado_py.dialing.asyncio_sockets`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from anyio import connect_tcp, connect_unix
+
+from ..runtime.accept_loop import AcceptingListener
+from .pending import AnyioPending
+
+if TYPE_CHECKING:
+    from anyio.abc import Listener, SocketStream
+
+    from .pending import PendingConnection
+
+__all__ = ("AnyioSockets", "Sockets")
+
+Accepted = TypeVar("Accepted")
+
+
+class Sockets(ABC, Generic[Accepted]):
+    """Makes connections; what a listener accepts is an ``Accepted`` first."""
+
+    @abstractmethod
+    async def dial_tcp(self, host: str, port: int) -> PendingConnection:
+        """A connection to the first address of ``host`` that answers.
+
+        :raises OSError: if none does.
+        """
+
+    @abstractmethod
+    async def dial_unix(self, path: str) -> PendingConnection:
+        """A connection to a Unix socket.
+
+        :raises OSError: if nobody listens there.
+        """
+
+    @abstractmethod
+    def listener(self, bound: Listener[SocketStream]) -> Listener[Accepted]:
+        """What accepts at the sockets of a listener of anyio's, and closes them."""
+
+    @abstractmethod
+    async def pending(self, accepted: Accepted) -> PendingConnection:
+        """The connection of what was accepted, which is closed if none comes about."""
+
+
+class AnyioSockets(Sockets["SocketStream"]):
+    """anyio's; see :class:`Sockets`."""
+
+    async def dial_tcp(self, host: str, port: int) -> PendingConnection:
+        return AnyioPending(await connect_tcp(host, port))
+
+    async def dial_unix(self, path: str) -> PendingConnection:
+        return AnyioPending(await connect_unix(path))
+
+    def listener(self, bound: Listener[SocketStream]) -> Listener[SocketStream]:
+        return AcceptingListener(bound, _accept)
+
+    async def pending(self, accepted: SocketStream) -> PendingConnection:
+        return AnyioPending(accepted)
+
+
+async def _accept(listener: Listener[SocketStream]) -> SocketStream:
+    # anyio's listeners of sockets can do this, and no type of anyio's says so.
+    stream: SocketStream = await cast("Any", listener).accept()
+    return stream
