@@ -183,9 +183,9 @@ def test_streams_that_are_closed_here_and_that_the_peer_does_not_hear_of(
     for stream_id in range(3, 40_003, 2):
         if not connection.may_read():
             break
-        peer.feed(wire.opening(stream_id, 0, None, None))
+        peer.feed(wire.syn(stream_id, 0, None, None))
         stream = connection.accept()
-        peer.feed(wire.reset(stream_id, 6) if reset else wire.finish(stream_id))
+        peer.feed(wire.reset(stream_id, 6) if reset else wire.fin(stream_id))
         if stream is not None:
             connection.close(stream)
         for waiting in (connection.events.readable, connection.events.writable):
@@ -198,7 +198,7 @@ def test_streams_that_are_closed_here_and_that_the_peer_does_not_hear_of(
     for _ in range(6):
         peer.sent()
         connection.upkeep.let_go()
-    peer.feed(wire.opening(50_001, 0, None, None))
+    peer.feed(wire.syn(50_001, 0, None, None))
     assert peer.accept().id == 50_001, "a peer that reads is served again"
 
 

@@ -77,8 +77,8 @@ class Peer:
         parts = [body[at : at + 16_000] for at in range(0, len(body), 16_000)]
         return b"".join(self.wire.data_header(self.id, len(one), False) + one for one in parts)
 
-    def opening(self) -> bytes:
-        return self.wire.opening(self.id, 0, None, None)
+    def syn(self) -> bytes:
+        return self.wire.syn(self.id, 0, None, None)
 
     def happens(self, event: str) -> bytes | None:
         """The bytes of ``event``; None if the wire has no such thing."""
@@ -96,7 +96,7 @@ class Peer:
                 pack("<BBHIII", 2, 4, 8, self.id, 7, WINDOW) if wire.name == "smux2" else None
             ),
             "reset": lambda: wire.reset(self.id, 6) if traits.has_reset else None,
-            "fin": lambda: wire.finish(self.id),
+            "fin": lambda: wire.fin(self.id),
             "end of transport": lambda: b"",
             "goaway with a code": lambda: wire.go_away(self.id, 2, b"") if goaway else None,
             # Another stream's bytes make this one pay only if it holds most; so they are its own.
@@ -174,12 +174,12 @@ async def play(case: Case, config: muxado.Config) -> tuple[bytes, object, Retry 
                 await stream.send(b"?")
                 await settle()
             else:
-                await far.send(peer.opening())
+                await far.send(peer.syn())
                 stream = await session.accept_stream()
             if case.came:
                 await far.send(peer.data(case.came))
             if case.finished:
-                await far.send(wire.finish(peer.id))
+                await far.send(wire.fin(peer.id))
             await settle()
             if case.read:
                 assert stream.receive_nowait(case.read) == case.came[: case.read]

@@ -274,7 +274,7 @@ class Muxado(Wire):
         return kind == GOAWAY and flags == 0 and stream_id == 0 and 8 <= length <= 0xFFFF
 
     @staticmethod
-    def opening(
+    def syn(
         stream_id: int, length: int, priority: tuple[int, int] | None, stream_type: int | None
     ) -> bytes:
         return _HEADER.pack(length << 8 | DATA | SYN, stream_id)
@@ -284,7 +284,7 @@ class Muxado(Wire):
         return _HEADER.pack(length << 8 | DATA | fin, stream_id)
 
     @staticmethod
-    def finish(stream_id: int) -> bytes:
+    def fin(stream_id: int) -> bytes:
         return _HEADER.pack(DATA | FIN, stream_id)
 
     @staticmethod

@@ -227,7 +227,7 @@ class Muxado1(Wire):
         return kind == GOAWAY and flags == 0 and stream_id == 0 and 8 <= length <= MAX_PAYLOAD
 
     @staticmethod
-    def opening(
+    def syn(
         stream_id: int, length: int, priority: tuple[int, int] | None, stream_type: int | None
     ) -> bytes:
         word = SYN
@@ -247,7 +247,7 @@ class Muxado1(Wire):
         return _HEADER.pack(length << 16 | fin << 8 | DATA, stream_id)
 
     @staticmethod
-    def finish(stream_id: int) -> bytes:
+    def fin(stream_id: int) -> bytes:
         return _HEADER.pack(FIN | DATA, stream_id)
 
     @staticmethod

@@ -178,7 +178,7 @@ class _Smux(Wire):
         return _HEADER.pack(cls.version, command, length, stream_id)
 
     @classmethod
-    def opening(
+    def syn(
         cls, stream_id: int, length: int, priority: tuple[int, int] | None, stream_type: int | None
     ) -> bytes:
         syn = cls._header(SYN, stream_id)
@@ -189,7 +189,7 @@ class _Smux(Wire):
         return _HEADER.pack(cls.version, PSH, length, stream_id)
 
     @classmethod
-    def finish(cls, stream_id: int) -> bytes:
+    def fin(cls, stream_id: int) -> bytes:
         return cls._header(FIN, stream_id)
 
     @classmethod

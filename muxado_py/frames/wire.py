@@ -218,7 +218,7 @@ class Wire(ABC):
         """A decoder that calls ``receiver``."""
 
     @abstractmethod
-    def opening(
+    def syn(
         self, stream_id: int, length: int, priority: tuple[int, int] | None, stream_type: int | None
     ) -> bytes:
         """The SYN of a stream of ours, up to the first ``length`` bytes of its data.
@@ -231,7 +231,7 @@ class Wire(ABC):
         """What goes before ``length`` bytes of a stream; ``fin`` only if ``traits.fin_with_data``."""
 
     @abstractmethod
-    def finish(self, stream_id: int) -> bytes:
+    def fin(self, stream_id: int) -> bytes:
         """The FIN alone."""
 
     @abstractmethod
@@ -240,7 +240,7 @@ class Wire(ABC):
 
     # What a format may have.
 
-    def accepted(self, stream_id: int) -> bytes:
+    def ack(self, stream_id: int) -> bytes:
         """The application took the peer's stream."""
         return b""
 

@@ -210,7 +210,7 @@ class Yamux(Wire):
         return word == GO_AWAY and stream_id == 0
 
     @staticmethod
-    def opening(
+    def syn(
         stream_id: int, length: int, priority: tuple[int, int] | None, stream_type: int | None
     ) -> bytes:
         if not length:
@@ -222,11 +222,11 @@ class Yamux(Wire):
         return _HEADER.pack(DATA, stream_id, length)
 
     @staticmethod
-    def finish(stream_id: int) -> bytes:
+    def fin(stream_id: int) -> bytes:
         return _HEADER.pack(WINDOW_UPDATE | FIN, stream_id, 0)
 
     @staticmethod
-    def accepted(stream_id: int) -> bytes:
+    def ack(stream_id: int) -> bytes:
         return _HEADER.pack(WINDOW_UPDATE | ACK, stream_id, 0)
 
     @staticmethod

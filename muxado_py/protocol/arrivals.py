@@ -137,7 +137,7 @@ class Arrivals(Endings):
     def handed_off(self, stream: StreamState) -> None:
         """The application has just taken ``stream``, and the wire still mentions it."""
         if self._acknowledges and stream.id is not None:
-            self._out.control.frame(self._wire.accepted(stream.id))
+            self._out.control.frame(self._wire.ack(stream.id))
             self.check_queue()
         # Not at the SYN: a refusal must be the first that the peer hears of a stream.
         if self.peer.is_muxado_py is False:

@@ -171,7 +171,7 @@ class Outbound(Readiness):
             self._introduce(stream)
         if fin and not joined:
             assert stream.id is not None
-            out.append(self._wire.finish(stream.id))
+            out.append(self._wire.fin(stream.id))
         # Most frames leave a stream empty, which is told without asking its window.
         more = (
             not fin
@@ -229,7 +229,7 @@ class Outbound(Readiness):
         priority, wanted = stream.priority, None
         if priority is not DEFAULT_PRIORITY and priority != DEFAULT_PRIORITY:
             wanted = (priority.urgency, priority.weight)
-        return self._wire.opening(stream.id, nbytes, wanted, stream.stream_type)
+        return self._wire.syn(stream.id, nbytes, wanted, stream.stream_type)
 
     def _introduce(self, stream: StreamState) -> None:
         """Right behind the SYN goes what the peer should know of the stream, if it understands it."""

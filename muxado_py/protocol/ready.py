@@ -206,7 +206,7 @@ class Readiness:
         if self._holds:
             self.wake(stream, 0)
         elif not (stream.unsent or stream.id is None or stream.finished_here):
-            self.control.finishes.append(self._wire.finish(stream.id))
+            self.control.finishes.append(self._wire.fin(stream.id))
             self.control.due = True
             self._finish(stream)
 

@@ -154,13 +154,13 @@ def test_nothing_is_decoded_while_paused(wire: str) -> None:
     one = WIRES[wire](client=True)
     decoder = one.decoder(recorder)
     recorder.paused = True
-    decoder.feed(one.finish(3))
-    decoder.feed(one.finish(5)[:5])
+    decoder.feed(one.fin(3))
+    decoder.feed(one.fin(5)[:5])
     assert recorder.calls == []
     recorder.paused = False
     decoder.feed(b"")
     assert recorder.calls[-1] == ("finished", 3)
-    decoder.feed(one.finish(5)[5:])
+    decoder.feed(one.fin(5)[5:])
     assert recorder.calls[-2:] == [("finished", 3), ("finished", 5)]
 
 

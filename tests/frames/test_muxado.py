@@ -21,7 +21,7 @@ ROWS = {
     "open with a byte (Go)": Row(
         "000001 12 00000005 79",
         [("opened", 5), ("data", 5, b"y", 0)],
-        lambda wire: wire.opening(5, 1, None, None) + b"y",
+        lambda wire: wire.syn(5, 1, None, None) + b"y",
     ),
     "open and close (Go)": Row(
         "000000 13 00000005",
@@ -31,12 +31,12 @@ ROWS = {
     "open": Row(
         "000000 12 00000003",
         [("opened", 3)],
-        lambda wire: wire.opening(3, 0, None, None),
+        lambda wire: wire.syn(3, 0, None, None),
     ),
     "half close (Go)": Row(
         "000000 11 00000007",
         [("finished", 7)],
-        lambda wire: wire.finish(7),
+        lambda wire: wire.fin(7),
     ),
     "data": Row(
         "000003 10 7ffffffd 616263",
@@ -282,7 +282,7 @@ def test_ids_of_the_two_roles() -> None:
 
 
 def test_acceptance_has_no_frame() -> None:
-    assert WIRE.accepted(2) == b""
+    assert WIRE.ack(2) == b""
 
 
 def test_a_long_goaway_text_is_cut_on_the_way_out() -> None:

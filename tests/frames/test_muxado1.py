@@ -25,12 +25,12 @@ ROWS = {
     "open (Go)": Row(
         "0000 00 01 00000003",
         [("opened", 3)],
-        lambda wire: wire.opening(3, 0, None, None),
+        lambda wire: wire.syn(3, 0, None, None),
     ),
     "open, and the first data (Go)": Row(
         "0000 00 01 00000003  0001 00 03 00000003 79",
         [("opened", 3), ("data", 3, b"y", 0)],
-        lambda wire: wire.opening(3, 1, None, None) + b"y",
+        lambda wire: wire.syn(3, 1, None, None) + b"y",
     ),
     "open and half close (Go)": Row("0000 01 01 00000005", [("opened", 5), ("finished", 5)]),
     "open a heartbeat (Go)": Row(
@@ -40,32 +40,32 @@ ROWS = {
     "open a heartbeat": Row(
         "0004 04 01 00000002 fffffeff",
         [("opened", 2, HEARTBEAT)],
-        lambda wire: wire.opening(2, 0, None, HEARTBEAT),
+        lambda wire: wire.syn(2, 0, None, HEARTBEAT),
     ),
     "open with a type (Go)": Row(
         "0004 04 01 00000003 00000007",
         [("opened", 3, 7)],
-        lambda wire: wire.opening(3, 0, None, 7),
+        lambda wire: wire.syn(3, 0, None, 7),
     ),
     "open with a type of 0": Row(
         "0004 04 01 00000003 00000000",
         [("opened", 3, 0)],
-        lambda wire: wire.opening(3, 0, None, 0),
+        lambda wire: wire.syn(3, 0, None, 0),
     ),
     "open with the type that is a heartbeat elsewhere": Row(
         "0004 04 01 00000003 ffffffff",
         [("opened", 3, 0xFFFF_FEFF)],
-        lambda wire: wire.opening(3, 0, None, 0xFFFF_FEFF),
+        lambda wire: wire.syn(3, 0, None, 0xFFFF_FEFF),
     ),
     "open with the highest priority": Row(
         "0004 02 01 00000003 7ff00001",
         [("opened", 3), ("prioritized", 3, 0, 256)],
-        lambda wire: wire.opening(3, 0, (0, 256), None),
+        lambda wire: wire.syn(3, 0, (0, 256), None),
     ),
     "open with the lowest priority": Row(
         "0004 02 01 00000003 00000001",
         [("opened", 3), ("prioritized", 3, 7, 1)],
-        lambda wire: wire.opening(3, 0, (7, 1), None),
+        lambda wire: wire.syn(3, 0, (7, 1), None),
     ),
     "open with a priority of Go's (Go)": Row(
         "0004 02 01 00000003 40f00000", [("opened", 3), ("prioritized", 3, 3, 16)]
@@ -74,7 +74,7 @@ ROWS = {
     "open with all there is": Row(
         "0008 06 01 00000003 50700001 00000009  0002 00 03 00000003 6869",
         [("opened", 3, 9), ("prioritized", 3, 2, 8), ("data", 3, b"hi", 0)],
-        lambda wire: wire.opening(3, 2, (2, 8), 9) + b"hi",
+        lambda wire: wire.syn(3, 2, (2, 8), 9) + b"hi",
     ),
     "open with all there is, and half close": Row(
         "0008 07 01 00000003 50700001 00000009",
@@ -90,7 +90,7 @@ ROWS = {
         [("data", 2, b"hi", 0), ("finished", 2)],
         lambda wire: wire.data_header(2, 2, fin=True) + b"hi",
     ),
-    "half close (Go)": Row("0000 01 03 00000007", [("finished", 7)], lambda wire: wire.finish(7)),
+    "half close (Go)": Row("0000 01 03 00000007", [("finished", 7)], lambda wire: wire.fin(7)),
     "zero-window probe": Row(
         "0000 00 03 00000009", [("data", 9, b"", 0)], lambda wire: wire.probe(9)
     ),
@@ -203,7 +203,7 @@ ids = st.integers(1, 2**31 - 1)
 OPERATIONS: st.SearchStrategy[tuple[bytes, list[Call]]] = st.one_of(
     st.builds(
         lambda i, body, priority, kind: (
-            WIRE.opening(i, len(body), priority, kind) + body,
+            WIRE.syn(i, len(body), priority, kind) + body,
             [
                 ("opened", i, *(() if kind is None else (kind,))),
                 *([("prioritized", i, *priority)] if priority else []),
@@ -224,7 +224,7 @@ OPERATIONS: st.SearchStrategy[tuple[bytes, list[Call]]] = st.one_of(
         st.binary(min_size=1, max_size=40),
         st.booleans(),
     ),
-    ids.map(lambda i: (WIRE.finish(i), [("finished", i)])),
+    ids.map(lambda i: (WIRE.fin(i), [("finished", i)])),
     st.builds(
         lambda i, code: (WIRE.reset(i, code), [("was_reset", i, code)]),
         ids,
@@ -250,7 +250,7 @@ def test_ids_of_the_two_roles() -> None:
 
 
 def test_what_the_format_cannot_say() -> None:
-    said = [WIRE.hello(), WIRE.accepted(2), WIRE.keep_alive(), WIRE.settings({1: 2})]
+    said = [WIRE.hello(), WIRE.ack(2), WIRE.keep_alive(), WIRE.settings({1: 2})]
     said += [WIRE.ping(bytes(8)), WIRE.pong(bytes(8)), WIRE.priority(1, 2, 3)]
     assert b"".join([*said, WIRE.session_credit(4)]) == b""
 

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 # Reference bytes of xtaci/smux are marked (Go).
 ROWS = {
     "open (Go)": Row(
-        "V 00 0000 03000000", [("opened", 3)], lambda wire: wire.opening(3, 0, (0, 256), 7)
+        "V 00 0000 03000000", [("opened", 3)], lambda wire: wire.syn(3, 0, (0, 256), 7)
     ),
     "open, and the first data (Go)": Row(
         "V 00 0000 03000000  V 02 0200 03000000 6869",
         [("opened", 3), ("data", 3, b"hi", 0)],
-        lambda wire: wire.opening(3, 2, None, None) + b"hi",
+        lambda wire: wire.syn(3, 2, None, None) + b"hi",
     ),
     "open, the highest id": Row("V 00 0000 ffffffff", [("opened", 0xFFFFFFFF)]),
     "data (Go)": Row(
@@ -46,7 +46,7 @@ ROWS = {
     ),
     "data of nothing": Row("V 02 0000 03000000", [("data", 3, b"", 0)]),
     "data for stream 0": Row("V 02 0100 00000000 61", [("data", 0, b"a", 0)]),
-    "finish (Go)": Row("V 01 0000 03000000", [("finished", 3)], lambda wire: wire.finish(3)),
+    "finish (Go)": Row("V 01 0000 03000000", [("finished", 3)], lambda wire: wire.fin(3)),
     "finish twice (Go)": Row(
         "V 01 0000 03000000  V 01 0000 03000000", [("finished", 3), ("finished", 3)]
     ),
@@ -201,7 +201,7 @@ def operations(wire: Wire) -> st.SearchStrategy[tuple[bytes, list[Call]]]:
     said: list[st.SearchStrategy[tuple[bytes, list[Call]]]] = [
         st.builds(
             lambda i, body: (
-                wire.opening(i, len(body), None, None) + body,
+                wire.syn(i, len(body), None, None) + body,
                 [("opened", i), *([("data", i, body, 0)] if body else [])],
             ),
             ids,
@@ -212,7 +212,7 @@ def operations(wire: Wire) -> st.SearchStrategy[tuple[bytes, list[Call]]]:
             ids,
             st.binary(min_size=1, max_size=40),
         ),
-        ids.map(lambda i: (wire.finish(i), [("finished", i)])),
+        ids.map(lambda i: (wire.fin(i), [("finished", i)])),
         ids.map(lambda i: (wire.reset(i, 6), [("finished", i)])),
         st.just((wire.keep_alive(), [("noise",)])),
     ]
@@ -253,7 +253,7 @@ def test_ids_of_the_two_roles(wire: type[Wire]) -> None:
 @wires
 def test_what_the_format_cannot_say(wire: type[Wire]) -> None:
     one = wire(client=True)
-    said = [one.hello(), one.accepted(3), one.probe(3), one.go_away(3, 1, b"why")]
+    said = [one.hello(), one.ack(3), one.probe(3), one.go_away(3, 1, b"why")]
     said += [one.ping(bytes(8)), one.pong(bytes(8)), one.settings({1: 2})]
     said += [one.priority(1, 2, 3), one.session_credit(4)]
     assert said == [b""] * 9
@@ -274,7 +274,7 @@ def test_data_is_handed_on_in_the_pieces_it_came_in(wire: type[Wire]) -> None:
     recorder = Recorder()
     one = wire(client=True)
     decoder = one.decoder(recorder)
-    for piece in (one.data_header(3, 5, False) + b"ab", b"cd", b"e" + one.finish(3)):
+    for piece in (one.data_header(3, 5, False) + b"ab", b"cd", b"e" + one.fin(3)):
         decoder.feed(piece)
     assert recorder.pieces == [2, 2, 1]
     assert recorder.calls == [("data", 3, b"abcde", 0), ("finished", 3)]
@@ -351,7 +351,7 @@ def test_what_a_session_does_not_begin_with(wire: type[Wire], head: str) -> None
 def test_the_other_version_is_named_with_what_to_configure(
     wire: type[Wire], other: type[Wire]
 ) -> None:
-    head = other(client=True).opening(3, 0, None, None)
+    head = other(client=True).syn(3, 0, None, None)
     assert mistaken(head, wire) == (
         f"this looks like {other.name}, and this side speaks {wire.name}: "
         f'set Config(wire="{other.name}") here, or {wire.name} on the other side'

@@ -23,7 +23,7 @@ ROWS = {
     "open (Go)": Row(
         "00 01 0001 00000001 00000000",
         [("opened", 1)],
-        lambda wire: wire.opening(1, 0, (0, 256), 7),
+        lambda wire: wire.syn(1, 0, (0, 256), 7),
     ),
     "open, with a window of 1 MiB (Go)": Row(
         "00 01 0001 00000003 000c0000", [("opened", 3), ("credited", 3, 0xC0000)]
@@ -31,7 +31,7 @@ ROWS = {
     "open, and the first data": Row(
         "00 01 0001 00000005 00000000  00 00 0000 00000005 00000001 79",
         [("opened", 5), ("data", 5, b"y", 0)],
-        lambda wire: wire.opening(5, 1, None, None) + b"y",
+        lambda wire: wire.syn(5, 1, None, None) + b"y",
     ),
     "open on data (Rust)": Row(
         "00 00 0001 00000005 00000002 6869", [("opened", 5), ("data", 5, b"hi", 0)]
@@ -45,7 +45,7 @@ ROWS = {
     "acknowledgement (Go)": Row(
         "00 01 0002 00000001 00000000",
         [("accepted", 1, True)],
-        lambda wire: wire.accepted(1),
+        lambda wire: wire.ack(1),
     ),
     "acknowledgement, with a window of 1 MiB (Go)": Row(
         "00 01 0002 00000001 000c0000", [("accepted", 1, False), ("credited", 1, 0xC0000)]
@@ -72,7 +72,7 @@ ROWS = {
     ),
     "data of nothing": Row("00 00 0000 00000009 00000000", [("data", 9, b"", 0)]),
     "half close (Go)": Row(
-        "00 01 0004 00000007 00000000", [("finished", 7)], lambda wire: wire.finish(7)
+        "00 01 0004 00000007 00000000", [("finished", 7)], lambda wire: wire.fin(7)
     ),
     "half close (Rust)": Row("00 00 0004 00000007 00000000", [("finished", 7)]),
     "half close with credit": Row(
@@ -173,7 +173,7 @@ words = st.integers(0, 2**32 - 1)
 OPERATIONS: st.SearchStrategy[tuple[bytes, list[Call]]] = st.one_of(
     st.builds(
         lambda i, body: (
-            WIRE.opening(i, len(body), None, None) + body,
+            WIRE.syn(i, len(body), None, None) + body,
             [("opened", i), *([("data", i, body, 0)] if body else [])],
         ),
         ids,
@@ -184,8 +184,8 @@ OPERATIONS: st.SearchStrategy[tuple[bytes, list[Call]]] = st.one_of(
         ids,
         st.binary(min_size=1, max_size=40),
     ),
-    ids.map(lambda i: (WIRE.finish(i), [("finished", i)])),
-    ids.map(lambda i: (WIRE.accepted(i), [("accepted", i, True)])),
+    ids.map(lambda i: (WIRE.fin(i), [("finished", i)])),
+    ids.map(lambda i: (WIRE.ack(i), [("accepted", i, True)])),
     st.builds(lambda i, code: (WIRE.reset(i, code), [("was_reset", i, code)]), ids, words),
     st.builds(
         lambda i, n: (WIRE.credit(i, n, 0, 0), [("credited", i, n)]),
