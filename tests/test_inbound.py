@@ -14,8 +14,8 @@ def test_a_stream_that_was_taken_cannot_be_refused_any_more() -> None:
     peer = Script(client=True)
     stream = peer.connection.open(None, None)
     peer.sent()
-    peer.connection._in.accepted(99, True)
-    peer.connection._in.accepted(3, True)
+    peer.connection._in.acknowledged(99, True)
+    peer.connection._in.acknowledged(3, True)
     peer.feed("000004 00 00000003 00000005")
     assert stream.retry is Retry.UNKNOWN
 

@@ -61,9 +61,9 @@ class Reporting:
         self._say("open", stream=stream_id, **typed)
         self._receiver.opened(stream_id, stream_type)
 
-    def accepted(self, stream_id: int, at_hand_off: bool) -> None:
+    def acknowledged(self, stream_id: int, at_hand_off: bool) -> None:
         self._say("ack", stream=stream_id)
-        self._receiver.accepted(stream_id, at_hand_off)
+        self._receiver.acknowledged(stream_id, at_hand_off)
 
     def data(self, stream_id: int, chunk: Input, pending: int) -> None:
         if not self._pending:

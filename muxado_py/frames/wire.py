@@ -120,7 +120,7 @@ class Receiver(Protocol):
     def opened(self, stream_id: int, stream_type: int | None = None) -> None:
         """The peer opened a stream; the type is given where the SYN has one."""
 
-    def accepted(self, stream_id: int, at_hand_off: bool) -> None:
+    def acknowledged(self, stream_id: int, at_hand_off: bool) -> None:
         """The peer acknowledged our stream; ``at_hand_off`` if its frame can mean nothing else than
         that its application has the stream now."""
 

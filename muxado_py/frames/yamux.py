@@ -120,7 +120,7 @@ class YamuxDecoder(BodyDecoder):
         if flags & SYN:
             receiver.opened(stream_id)
         if flags & ACK:
-            receiver.accepted(stream_id, at_hand_off)
+            receiver.acknowledged(stream_id, at_hand_off)
         if flags & RST:
             receiver.was_reset(stream_id, code)
 

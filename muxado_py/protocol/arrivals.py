@@ -152,7 +152,7 @@ class Arrivals(Endings):
         self._events.heartbeats.append(stream)
         self._events.of_session()
 
-    def accepted(self, stream_id: int, at_hand_off: bool) -> None:
+    def acknowledged(self, stream_id: int, at_hand_off: bool) -> None:
         stream = self._live.get(stream_id)
         if stream is not None and stream.local:
             self._hear(stream)

@@ -44,20 +44,20 @@ ROWS = {
     "open and half close": Row("00 01 0005 00000007 00000000", [("opened", 7), ("finished", 7)]),
     "acknowledgement (Go)": Row(
         "00 01 0002 00000001 00000000",
-        [("accepted", 1, True)],
+        [("acknowledged", 1, True)],
         lambda wire: wire.ack(1),
     ),
     "acknowledgement, with a window of 1 MiB (Go)": Row(
-        "00 01 0002 00000001 000c0000", [("accepted", 1, False), ("credited", 1, 0xC0000)]
+        "00 01 0002 00000001 000c0000", [("acknowledged", 1, False), ("credited", 1, 0xC0000)]
     ),
     "acknowledgement on data (Rust)": Row(
-        "00 00 0002 00000001 00000001 61", [("accepted", 1, False), ("data", 1, b"a", 0)]
+        "00 00 0002 00000001 00000001 61", [("acknowledged", 1, False), ("data", 1, b"a", 0)]
     ),
     "acknowledgement on a half close (Rust)": Row(
-        "00 00 0006 00000001 00000000", [("accepted", 1, False), ("finished", 1)]
+        "00 00 0006 00000001 00000000", [("acknowledged", 1, False), ("finished", 1)]
     ),
     "acknowledgement on a half close (JS)": Row(
-        "00 01 0006 00000001 00000000", [("accepted", 1, False), ("finished", 1)]
+        "00 01 0006 00000001 00000000", [("acknowledged", 1, False), ("finished", 1)]
     ),
     "data (Go)": Row(
         "00 00 0000 00000001 00000003 616263",
@@ -185,7 +185,7 @@ OPERATIONS: st.SearchStrategy[tuple[bytes, list[Call]]] = st.one_of(
         st.binary(min_size=1, max_size=40),
     ),
     ids.map(lambda i: (WIRE.fin(i), [("finished", i)])),
-    ids.map(lambda i: (WIRE.ack(i), [("accepted", i, True)])),
+    ids.map(lambda i: (WIRE.ack(i), [("acknowledged", i, True)])),
     st.builds(lambda i, code: (WIRE.reset(i, code), [("was_reset", i, code)]), ids, words),
     st.builds(
         lambda i, n: (WIRE.credit(i, n, 0, 0), [("credited", i, n)]),

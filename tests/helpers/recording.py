@@ -33,8 +33,8 @@ class Recorder:
     def opened(self, stream_id: int, stream_type: int | None = None) -> None:
         self._note("opened", stream_id, *(() if stream_type is None else (stream_type,)))
 
-    def accepted(self, stream_id: int, at_hand_off: bool) -> None:
-        self._note("accepted", stream_id, at_hand_off)
+    def acknowledged(self, stream_id: int, at_hand_off: bool) -> None:
+        self._note("acknowledged", stream_id, at_hand_off)
 
     def data(self, stream_id: int, chunk: bytes | memoryview, pending: int) -> None:
         chunk = bytes(chunk)

@@ -30,7 +30,7 @@ def check_sent(wire: str, sent: bytes, received: bytes, *, client: bool) -> None
             over.discard(stream_id)
         elif name == "finished" and not has_reset and stream_id in over:
             pass  # a refusal on smux, which says to others no more than that
-        elif name in ("data", "finished", "credited", "consumed", "accepted"):
+        elif name in ("data", "finished", "credited", "consumed", "acknowledged"):
             assert stream_id not in over, f"{name} after the reset of stream {stream_id}"
         if name == "data":
             assert stream_id not in finished, f"data after the end of stream {stream_id}"
