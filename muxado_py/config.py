@@ -7,7 +7,7 @@ The rule.  A new queue or buffer that they can fill needs a field here with one 
 is small, and that nobody has a reason to change, is a constant beside what it bounds instead.  These are:
 ``recv_buffers.MAX_LENT`` (4 MiB of buffers that a connection lends to its readers), ``handlers.MOST_IDLE`` (tasks that wait
 for the next stream), ``table.MAX_GAPS`` (ranges of ids that a peer skipped), ``arrivals.MOST_HEARTBEATS``,
-``upkeep.PROBES`` (a rate, a quarter of ``control_rate``) and ``fast_path.MAX_LANE_KEYS`` (streams in the scheduler's
+``timeouts.PROBES`` (a rate, a quarter of ``control_rate``) and ``fast_path.MAX_LANE_KEYS`` (streams in the scheduler's
 fast path).
 
 The trap.  The muxado wire does not negotiate ``initial_window`` with a foreign peer: a Go or Rust

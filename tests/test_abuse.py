@@ -108,7 +108,7 @@ def test_resets_before_accept_at_an_honest_rate() -> None:
     peer = Script()
     for pair in zip(range(20_000), open_and_reset(), strict=False):
         peer.feed(pair[1])
-        peer.connection.upkeep.elapsed(1 / 256)
+        peer.now += 1 / 256
     assert not peer.ended
 
 
@@ -197,7 +197,7 @@ def test_streams_that_are_closed_here_and_that_the_peer_does_not_hear_of(
     assert not peer.ended
     for _ in range(6):
         peer.sent()
-        connection.upkeep.let_go()
+        connection.timeouts.let_go()
     peer.feed(wire.syn(50_001, 0, None, None))
     assert peer.accept().id == 50_001, "a peer that reads is served again"
 
@@ -334,7 +334,7 @@ def test_pings_at_an_honest_rate() -> None:
     for _ in range(20_000):
         peer.feed(frame("000008 50 00000000", bytes(8)))
         assert len(peer.sent()) == 1
-        peer.connection.upkeep.elapsed(1 / 200)
+        peer.now += 1 / 200
     assert not peer.ended
 
 

@@ -129,7 +129,8 @@ def run(
     if wire != config.wire:
         # The others fix the window.
         config = replace(config, wire=wire, initial_window=2**18, stream_window=2**18)
-    connection = Connection(config, client=client)
+    now = 0.0
+    connection = Connection(config, client=client, clock=lambda: now)
     application = Application(connection)
     application.flush()
     edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
@@ -139,7 +140,7 @@ def run(
         application.check()
         if number % flush_every == 0:
             application.flush()
-        connection.upkeep.elapsed(0.001)
+        now += 0.001
     application.end()
     return application
 

@@ -192,7 +192,7 @@ class Applications(RuleBasedStateMachine):
 
     @rule(by=st.integers(0, 1))
     def probe(self, by: int) -> None:
-        self.sides[by].upkeep.ask_stalled()
+        self.sides[by].timeouts.ask_stalled()
 
     # The wire.
 
@@ -219,14 +219,14 @@ class Applications(RuleBasedStateMachine):
 
     @rule(by=st.integers(0, 1))
     def let_go(self, by: int) -> None:
-        self.sides[by].upkeep.let_go()
+        self.sides[by].timeouts.let_go()
 
     def run_until_idle(self) -> None:
         """Until nothing is on its way, and nothing is held back for a moment."""
         self.pair.run_until_idle()
-        while any(side.upkeep.holds for side in self.sides):
+        while any(side.timeouts.holds for side in self.sides):
             for side in self.sides:
-                side.upkeep.let_go()
+                side.timeouts.let_go()
             self.pair.run_until_idle()
 
     # What must hold.

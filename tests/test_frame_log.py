@@ -107,7 +107,7 @@ def test_what_one_sent_the_other_received(wire: str, chunk: int) -> None:
         pair.run_until_idle()
         pair.now += 1.0
         for side in (pair.client, pair.server):
-            side.upkeep.let_go()
+            side.timeouts.let_go()
         read_all(pair.server, far)
     pair.client.set_priority(near, Priority(1, 1))
     pair.run_until_idle()
@@ -119,7 +119,7 @@ def test_what_one_sent_the_other_received(wire: str, chunk: int) -> None:
     pair.run_until_idle()
     pair.server.close(back)
     for _ in range(3):
-        pair.server.upkeep.let_go()
+        pair.server.timeouts.let_go()
         pair.run_until_idle()
     pair.check()
     sent = said(pair.logs[pair.client], "sent")
@@ -139,7 +139,7 @@ def test_a_goodbye_is_the_last_that_both_say(wire: str) -> None:
     pair.client.close(near)
     for _ in range(3):
         for side in (pair.client, pair.server):
-            side.upkeep.let_go()
+            side.timeouts.let_go()
         pair.run_until_idle()
     pair.check()
     goodbyes = [one for one in said(pair.logs[pair.client], "sent") if one["frame"] == "goaway"]
@@ -197,7 +197,7 @@ def test_words_that_only_some_wires_have() -> None:
         pair = LoggedPair(Config(wire=wire))
         typed = 9 if wire == "muxado1" else None
         _, far = pair.open(bytes(200_000), stream_type=typed)
-        pair.server.upkeep.let_go()
+        pair.server.timeouts.let_go()
         read_all(pair.server, far)
         pair.client.keep_alive()
         pair.run_until_idle()
@@ -244,7 +244,7 @@ def test_a_refusal_is_seen_as_far_as_the_wire_says_it(wire: str) -> None:
     near = pair.client.open(None, None)
     for _ in range(3):
         pair.run_until_idle()
-        pair.server.upkeep.let_go()
+        pair.server.timeouts.let_go()
     pair.check()
     refusals = [one for one in said(pair.logs[pair.client], "received") if "code" in one]
     assert refusals == [{"frame": "reset", "stream": near.id, "code": "STREAM_REFUSED(5)"}]

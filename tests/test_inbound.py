@@ -154,6 +154,6 @@ def test_the_bytes_of_a_type_are_credited_with_what_is_read_later(wire: str) -> 
     assert read_all(pair.server, far) == b"x" * (window - 4)
     pair.run_until_idle()
     for side in (pair.client, pair.server):
-        side.upkeep.let_go()
+        side.timeouts.let_go()
     pair.run_until_idle()
     assert near.credit == window

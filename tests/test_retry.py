@@ -172,10 +172,10 @@ class Exchange:
 
     def wait(self, number: int) -> None:
         """Time passes, for one side."""
-        upkeep = (self.dialer, self.acceptor)[number % 2].upkeep
-        upkeep.let_go()
+        side = (self.dialer, self.acceptor)[number % 2]
+        side.timeouts.let_go()
         if number > 100:
-            upkeep.look(number * 1.0)
+            side.timers.expire(number * 1.0)
 
     def carry(self, number: int) -> None:
         """Some bytes arrive, in pieces of any size."""

@@ -121,8 +121,8 @@ def test_a_sender_that_uses_all_it_is_told_is_never_reset(step: int) -> None:
     while read < 8 * WINDOW:
         for _ in range(3):
             read += len(receiver.read(far, step))
-        receiver.upkeep.let_go()
-        receiver.upkeep.let_go()
+        receiver.timeouts.let_go()
+        receiver.timeouts.let_go()
         pair.run_until_idle()
         assert far.failure is None
         assert receiver.unread <= WINDOW
@@ -294,7 +294,7 @@ def test_a_stream_that_was_half_closed_and_reset_does_not_stay_open(wire: str) -
     stream = peer.accept()
     peer.connection.finish(stream)
     for _ in range(2):
-        peer.connection.upkeep.let_go()
+        peer.connection.timeouts.let_go()
     assert peer.sent() == [f"0{wire[-1]} 01 0000 03000000"]
     peer.connection.reset(stream, ErrorCode.STREAM_CANCELLED)
     assert peer.sent() == []

@@ -47,7 +47,7 @@ def rounds(pair: Pair, sender: Connection, ends: tuple[StreamState, StreamState]
     got = done = 0
     while got < size:
         for _ in range(2):
-            sender.upkeep.let_go()
+            sender.timeouts.let_go()
         pair.pump(sender)
         pair.deliver(sender)
         while chunk := reader.read(into, 64 * KIB):
@@ -236,12 +236,13 @@ def test_without_windows_the_others_wait_once_for_those_that_are_not_read() -> N
     # A transport would take what is empty for an end.
     assert not pair.server.data_to_send(2**20)
     pair.client.write(near, b"call")
-    for now in (0.0, config.full_timeout * 0.9):
-        pair.server.upkeep.look(now)
+    looks = range(0, int(config.full_timeout), int(config.probe_interval))
+    for now in (*looks, config.full_timeout * 0.9):
+        pair.server.timers.expire(now)
         pair.run_until_idle()
         assert not pair.server.may_read()
         assert not pair.server.read(far, 9)
-    pair.server.upkeep.look(config.full_timeout + config.probe_interval)
+    pair.server.timers.expire(config.full_timeout + config.probe_interval)
     pair.run_until_idle()
     assert pair.server.read(far, 9) == b"call"
     # What they still send makes nobody wait a second time.

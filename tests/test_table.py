@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muxado_py import Config
-from muxado_py.protocol.deadlines import Alarm
 from muxado_py.protocol.table import MAX_GAPS, IdLedger, IdUse, StreamTable
+from muxado_py.protocol.timers import Timers
 
 from .helpers.pair import held
 from .helpers.streams import stream
@@ -91,7 +91,7 @@ def test_no_id_is_new_twice(order: list[int]) -> None:
 
 def make_table(max_id: int) -> StreamTable:
     """The table of a client."""
-    return StreamTable(3, 2, max_id, Config(), lambda: 0.0, Alarm(lambda: None))
+    return StreamTable(3, 2, max_id, Config(), Timers(lambda: 0.0, lambda: None))
 
 
 def test_ids_are_given_in_the_order_of_the_syns() -> None:

@@ -648,6 +648,24 @@ async def test_budgets_come_back_as_time_passes() -> None:
             await session.accept_stream()
 
 
+async def test_a_word_on_a_new_stream_of_smux_waits_for_the_moment_its_opener_needs_and_no_longer() -> (
+    None
+):
+    """Go's opener knows the stream only after its SYN was written."""
+    near, far = memory_transports()
+    async with muxado.server(near, Config(wire="smux2", heartbeat_interval=None)) as session:
+        for number in (3, 5):
+            await far.send(bytes.fromhex(f"02 00 0000 {number:02x}000000"))
+            stream = await session.accept_stream()
+            start = current_time()
+            await stream.send(b"x")
+            said = b""
+            while not said.endswith(bytes.fromhex(f"02 02 0100 {number:02x}000000 78")):
+                said += await far.receive()
+            assert current_time() - start == pytest.approx(0.002)
+    await far.aclose()
+
+
 async def test_config_in_milliseconds_is_kept_too(session_pair: SessionPair) -> None:
     config = Config(heartbeat_interval=0.001, heartbeat_timeout=0.001, probe_interval=0.001)
     async with scripted(config) as (session, peer):

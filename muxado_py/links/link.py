@@ -58,10 +58,6 @@ __all__ = ("Link", "LinkFactory", "describe")
 
 logger = logging.getLogger("muxado.link")
 
-REFILL_STEP = 0.01
-"""Seconds that go by before the core's budgets are refilled: a token or two, not worth a look at
-each of them for every read."""
-
 
 class Link(TypedAttributeProvider, ABC):
     """Drives ``connection`` over a transport, whose typed attributes are the link's.
@@ -83,7 +79,6 @@ class Link(TypedAttributeProvider, ABC):
         "_kernel",
         "_mute",
         "_path",
-        "_refilled",
         "bytes_received",
         "bytes_sent",
         "input_over",
@@ -126,10 +121,9 @@ class Link(TypedAttributeProvider, ABC):
         )
         self._mute = False  # whether nobody writes any more
         self._flush_size = FlushSize()
-        self._refilled = current_time()
         self.bytes_sent = 0
         self.bytes_received = 0
-        self.last_heard = self._refilled
+        self.last_heard = current_time()
         """When the transport last gave us anything."""
         self.writing_since: float | None = None
         """Since when the transport has held on to what it was given."""
@@ -303,9 +297,6 @@ class Link(TypedAttributeProvider, ABC):
         connection = self._connection
         self.last_heard = now
         self.bytes_received += len(data)
-        if now - self._refilled >= REFILL_STEP:
-            connection.upkeep.elapsed(now - self._refilled)
-            self._refilled = now
         connection.receive_data(data)
         self._changed()
 

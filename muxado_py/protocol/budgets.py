@@ -1,8 +1,8 @@
 """Budgets: how much of what costs us little but adds up we take from a peer.
 
-What it is.  A token bucket without a clock.  Each kind of frame that a peer can send for nothing
-(pings, empty frames, streams reset before anybody accepted them, resets it provokes) has one; the
-core spends from it, the session gives tokens back as time passes.
+What it is.  A token bucket.  Each kind of frame that a peer can send for nothing (pings, empty frames,
+streams reset before anybody accepted them, resets it provokes) has one; the core spends from it, and time
+gives tokens back.  It needs no timer: what came back is reckoned when a token is spent.
 
 The rule.  A budget bounds a *rate*, so a legitimate peer never meets it: the defaults allow 256 such
 frames a second for ever and 1,024 at once.  One hard-coded count broke real users of another
@@ -14,6 +14,11 @@ by a budget: a budget only keeps the *cheap* from adding up.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = ("Budget",)
 
 
@@ -22,22 +27,23 @@ class Budget:
 
     :param size: tokens it holds at most.
     :param rate: tokens that come back per second.
+    :param clock: the time in seconds; while it stands still, nothing comes back.
     """
 
-    __slots__ = ("_rate", "_size", "left")
+    __slots__ = ("_clock", "_left", "_rate", "_size", "_spent_at")
 
-    def __init__(self, size: int, rate: float) -> None:
+    def __init__(self, size: int, rate: float, clock: Callable[[], float]) -> None:
         self._size = float(size)
         self._rate = rate
-        self.left = self._size
+        self._clock = clock
+        self._left = self._size
+        self._spent_at = clock()
 
     def spend(self) -> bool:
         """Take one token; False if there was none."""
-        if self.left < 1.0:
-            return False
-        self.left -= 1.0
-        return True
-
-    def refill(self, seconds: float) -> None:
-        """``seconds`` have passed."""
-        self.left = min(self._size, self.left + seconds * self._rate)
+        now = self._clock()
+        left = min(self._size, self._left + (now - self._spent_at) * self._rate)
+        self._spent_at = now
+        enough = left >= 1.0
+        self._left = left - 1.0 if enough else left
+        return enough

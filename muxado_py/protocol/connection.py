@@ -4,7 +4,7 @@ What it is.  The whole of what two peers owe each other, driven from outside.  I
 four groups, as in quinn-proto:
 
 A. questions: ``is_muxado_py``, ``may_read``, ``has_output`` ...;
-B. input: ``receive_data``, ``receive_eof``, and ``upkeep`` for what time brings;
+B. input: ``receive_data``, ``receive_eof``, and ``timers.expire`` for what time brings;
 C. commands of the application: ``open``, ``accept``, ``write``, ``read``, ``finish``, ``close``,
    ``reset``, ``set_priority``, ``ping``, ``go_away`` ...;
 D. output: ``data_to_send`` and ``events``.
@@ -40,13 +40,13 @@ from ..frames.reporting import Reporting, SentFrames
 from ..scheduler import DEFAULT_PRIORITY, check_priority
 from .arrivals import HEARTBEAT_TYPE
 from .closing import Closing
-from .deadlines import Alarm
 from .endings import CLOSED_BY_PEER
 from .events import Events
 from .inbound import Inbound
 from .outbound import Outbound
 from .table import StreamTable
-from .upkeep import Upkeep
+from .timeouts import Timeouts
+from .timers import Timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ class Connection:
 
     :param client: whether this side dialed, which decides the parity of its stream ids.
     :param clock: the time in seconds, for receive windows that grow and for
-        :mod:`~muxado_py.protocol.deadlines`.  One that stands still, the default, makes none grow.
+        :mod:`~muxado_py.protocol.timers`.  One that stands still, the default, makes none grow.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class Connection:
         self._config = config
         self._wire = wire
         self.events = Events()
-        self.alarm = Alarm(self.events.of_session)
+        self.timers = Timers(clock, self.events.of_session)
         self._table = StreamTable(
-            wire.first_id, wire.first_peer_id, wire.max_id, config, clock, self.alarm
+            wire.first_id, wire.first_peer_id, wire.max_id, config, self.timers
         )
         self._out = Outbound(wire, self._table, self.events, config)
         self._in = Inbound(wire, self._table, self._out, self.events, config, clock)
         self._closing = Closing(wire, self._table, self._out, self._in, self.events)
-        self.upkeep = Upkeep(wire, self._table, self._out, self._in, self._closing, config)
+        self.timeouts = Timeouts(wire, self._table, self._out, self._in, self._closing, config)
         self._cut = self._out.data_to_send
         self._head: bytes | None = b""  # the peer's first bytes, until they tell its wire
         self._out.control.frame(wire.hello())
@@ -313,6 +313,8 @@ class Connection:
     def watch(self, stream: StreamState) -> None:
         """Ask now and then, where that is possible, whether the peer has closed ``stream`` altogether."""
         self._table.watched[stream] = None
+        if self._wire.traits.resets_unknown:
+            self._table.looks.begin()
 
     def unwatch(self, stream: StreamState) -> None:
         """Ask no longer."""

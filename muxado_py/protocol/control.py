@@ -17,13 +17,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from .aging import Aging
+from .timers import Generations
 
 if TYPE_CHECKING:
     from ..frames import Wire
     from ..scheduler import Priority
     from .events import Events
     from .state import StreamState
+    from .timers import Timers
 
 __all__ = ("ControlQueue",)
 
@@ -49,7 +50,8 @@ class ControlQueue:
         "held",
     )
 
-    def __init__(self, wire: Wire, events: Events) -> None:
+    def __init__(self, wire: Wire, events: Events, timers: Timers) -> None:
+        delay = max(wire.traits.opening_delay, wire.traits.finish_delay)
         self._wire = wire
         self._events = events
         self.extended = False
@@ -61,7 +63,7 @@ class ControlQueue:
         """FINs of streams that have nothing else to send; whoever adds one sets ``due``."""
         self.asked: set[bytes] = set()
         """Payloads of pings that left, and whose answer somebody waits for."""
-        self.held: Aging[int] = Aging()
+        self.held: Generations[int] = Generations(timers, delay)
         """Ids of streams that nothing may be sent on yet."""
         self._frames: deque[bytes] = deque()
         self._pings: deque[bytes] = deque()
@@ -122,10 +124,8 @@ class ControlQueue:
             self._priorities.pop(stream.id, None)
 
     def hold(self, stream_id: int) -> None:
-        """Send nothing on a stream for one to two steps of ``Upkeep.let_go``."""
+        """Send nothing on a stream for the wire's delay."""
         self.held.add(stream_id)
-        self._events.held = True
-        self._events.of_session()
 
     def release(self, stream_id: int, stream: StreamState | None) -> None:
         """A stream is held no longer: what it was held for is due."""

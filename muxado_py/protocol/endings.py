@@ -34,6 +34,7 @@ from .budgets import Budget
 from .events import GoAway
 from .losses import Losses
 from .peer import Peer
+from .timers import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +66,7 @@ class Endings:
         "_table",
         "_traits",
         "_wire",
-        "budgets",
+        "farewell",
         "last_id",
         "leaving",
         "losses",
@@ -98,11 +99,13 @@ class Endings:
         self.losses = Losses(wire, lead)
         """What was written and in no frame when the session ended."""
         self._opened_by_then = -1  # the highest id of the peer's when it said GOAWAY
-        self._quiet = False  # whether it said so a step ago, and no stream was left
+        self._quiet = False  # whether no stream was left at the last look
+        self.farewell = Interval(table.timers, config.probe_interval, self.answer_goodbye)
+        """From the peer's GOAWAY on."""
         self.peer = Peer(wire, table, outbound, config, clock)
         self.note_limits()
-        self._pings, self._noise, self._early_resets, self._provoked = self.budgets = tuple(
-            Budget(config.control_budget, config.control_rate) for _ in range(4)
+        self._pings, self._noise, self._early_resets, self._provoked = (
+            Budget(config.control_budget, config.control_rate, clock) for _ in range(4)
         )
 
     # Pauses.
@@ -296,6 +299,8 @@ class Endings:
             return self.violated(ErrorCode.ENHANCE_YOUR_CALM, "too many GOAWAYs")
         if self._events.go_away is None:
             self._opened_by_then = self._table.ledger.highest
+            self._quiet = not self._table.live
+            self.farewell.begin()
         self._events.go_away = GoAway(last_id, code, debug)
         text = escaped(debug.decode("utf-8", "replace")) or "no reason given"
         failure = Failure(GoneAwayError, f"the peer is going away: {text}", code, True)
@@ -331,21 +336,23 @@ class Endings:
             self._out.go_away(self._table.handed_off_id, ErrorCode.NO_ERROR, b"")
             self.end(CLOSED_BY_PEER)
 
-    def answer_goodbye(self) -> None:
+    def answer_goodbye(self, _now: float) -> bool:
         """``Config.probe_interval`` has passed: where ``close_if_idle`` says nothing, say it late.
 
         Some peers wait for a GOAWAY in answer to theirs before they close; one that has opened a stream
         since is none of them.
         """
         table = self._table
-        gone = self._events.go_away is not None and self._events.ended is None
-        if not gone or table.live or table.ledger.highest != self._opened_by_then:
+        if self._events.ended is not None:
+            return False
+        if table.live or table.ledger.highest != self._opened_by_then:
             self._quiet = False
         elif self._quiet:
             self._out.go_away(table.handed_off_id, ErrorCode.NO_ERROR, b"")
             self.end(CLOSED_BY_PEER)
         else:
             self._quiet = True
+        return self._events.ended is None
 
     def violated(self, code: int, message: str) -> None:
         """The peer broke the protocol, or an abuse has no smaller remedy: GOAWAY, and the end."""

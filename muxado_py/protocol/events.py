@@ -33,7 +33,6 @@ class Events:
         "ended",
         "go_away",
         "heartbeats",
-        "held",
         "noted",
         "offered",
         "pings_sent",
@@ -54,8 +53,6 @@ class Events:
         """A stream waits for ``accept``."""
         self.session = False
         """Something was noted that is no stream's, which is rare: what stands below."""
-        self.held = False
-        """A stream was held: ``Upkeep.let_go`` is due in a moment."""
         self.heartbeats: list[StreamState] = []
         """Heartbeat streams that a foreign peer opened; the application never sees them."""
         self.pings_sent: list[bytes] = []

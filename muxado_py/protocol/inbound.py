@@ -24,6 +24,7 @@ from ..scheduler import Priority
 from .arrivals import Arrivals
 from .overflow import Overflow
 from .sending import MAX_WINDOW
+from .timers import NEVER, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,7 +47,10 @@ class Inbound(Arrivals):
 
     __slots__ = (
         "_decoder",
+        "_fullness",
+        "_looks",
         "_max_tiny",
+        "_may_be_full",
         "_overflowing",
         "_session_window",
         "receive",
@@ -64,6 +68,9 @@ class Inbound(Arrivals):
         super().__init__(wire, table, outbound, events, config, clock)
         self._session_window = config.session_window
         self._overflowing = Overflow(table, config.full_timeout)
+        self._fullness = Interval(table.timers, config.probe_interval, self.look_for_stuck)
+        self._may_be_full = self._traits.initial_window == UNLIMITED
+        self._looks = table.looks
         self._max_tiny = max(1024, config.stream_window // 4)
         self.decode_through(self)
 
@@ -139,6 +146,8 @@ class Inbound(Arrivals):
         elif not stream.wake_read:
             stream.wake_read = self._events.noted = True
             self._events.readable.append(stream)
+            if self._may_be_full and self._fullness.deadline == NEVER:
+                self._fullness.begin()
         if peer.received > peer.mark:
             peer.look()
             if peer.unread > self._session_window:
@@ -175,6 +184,8 @@ class Inbound(Arrivals):
 
     def _read_type(self, stream: StreamState) -> None:
         """A typed stream is offered once its four bytes are here."""
+        if self._may_be_full:
+            self._fullness.begin()
         if stream.unread >= 4:
             # Its credit goes with that of the next read: a refusal must be the first that the peer hears.
             self.peer.unread -= 4
@@ -195,12 +206,13 @@ class Inbound(Arrivals):
                 break
             self._end_unread(stuck)
 
-    def look_for_stuck(self, now: float) -> None:
+    def look_for_stuck(self, now: float) -> bool:
         """``Config.probe_interval`` has passed, on a wire without windows."""
         self._overflowing.look(now)
         while self._is_full and (stuck := self._overflowing.most_stuck()) is not None:
             self._end_unread(stuck)
         self.go_on()
+        return self.peer.unread > 0
 
     def _end_unread(self, stream: StreamState) -> None:
         """``stream`` pays for all; that its application does not read is no fault of the peer."""
@@ -269,6 +281,8 @@ class Inbound(Arrivals):
             return
         if stream.finished_here:
             self._out.retire(stream)
+        elif self._looks.deadline == NEVER:
+            self._looks.begin()
         events = self._events
         if not (stream.released or stream.wake_read):
             stream.wake_read = events.noted = True

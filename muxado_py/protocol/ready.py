@@ -74,7 +74,8 @@ class Readiness:
         self._max_draining = max(1, config.max_streams)
         self._holds = wire.traits.opening_delay > 0 or wire.traits.finish_delay > 0
         self._acknowledges = wire.traits.max_unacknowledged is not None
-        self.control = ControlQueue(wire, events)
+        self.control = ControlQueue(wire, events, table.timers)
+        self.control.held.aged = self._release
         self.scheduler = make_scheduler(config.scheduler)
         self._mark_ready = self.scheduler.mark_ready
         self.session_limit = UNLIMITED
@@ -251,17 +252,16 @@ class Readiness:
         if self._table.unacknowledged.discard(stream):
             self._open_next()
 
-    def forgive_silence(self, now: float) -> None:
-        """Finished streams that the peer was not heard on for a moment count no longer.
+    def forgive_silence(self, stream: StreamState) -> None:
+        """A finished stream that the peer was not heard on for a moment counts no longer.
 
-        Peers that accept such a stream late never acknowledge it (hashicorp/yamux, ``stream.go``:
+        Peers that accept one late never acknowledge it (hashicorp/yamux, ``stream.go``:
         the state is ``streamRemoteClose`` by then).
         """
-        for stream in self._table.unacknowledged.expired(now):
-            if stream.finished_here:
-                self._open_next()
-            else:
-                self._table.unacknowledged.add(stream)
+        if stream.finished_here:
+            self._open_next()
+        else:
+            self._table.unacknowledged.add(stream)
 
     def _open_next(self) -> None:
         if self._unopened:
@@ -285,11 +285,6 @@ class Readiness:
             self.control.reset(stream.id, ErrorCode.STREAM_CANCELLED)
 
     # Streams that are held for a moment.
-
-    def let_go(self) -> None:
-        """A step has passed for the streams that are held."""
-        for stream_id in self.control.held.age():
-            self._release(stream_id)
 
     def heard_of(self, stream_id: int) -> None:
         """The peer sent something on a stream, so it knows it: whatever it was held for is over."""

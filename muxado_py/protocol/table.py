@@ -20,14 +20,14 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from .deadlines import Deadlines
+from .timers import Deadlines, Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from ..config import Config
-    from .deadlines import Alarm
     from .state import StreamState
+    from .timers import Timers
 
 __all__ = ("IdLedger", "IdUse", "StreamTable")
 
@@ -86,8 +86,7 @@ class StreamTable:
     :param first_local: the first id this side gives; ids are its parity, in steps of two.
     :param max_id: the highest id that may be given.
     :param config: for how long streams may stay where they should not.
-    :param clock: the time in seconds.
-    :param alarm: what is told when one of them is due.
+    :param timers: of the connection.
     """
 
     __slots__ = (
@@ -103,10 +102,12 @@ class StreamTable:
         "lingering",
         "live",
         "local_open",
+        "looks",
         "next_id",
         "peer_live",
         "peer_open",
         "stalled",
+        "timers",
         "unaccepted",
         "unacknowledged",
         "waiting",
@@ -119,9 +120,9 @@ class StreamTable:
         first_peer: int,
         max_id: int,
         config: Config,
-        clock: Callable[[], float],
-        alarm: Alarm,
+        timers: Timers,
     ) -> None:
+        self.timers = timers
         self.live: dict[int, StreamState] = {}
         """Streams that have an id and that the wire may still mention."""
         self.waiting: dict[StreamState, None] = {}
@@ -131,16 +132,18 @@ class StreamTable:
         and they count nowhere else."""
         self.left_behind: dict[StreamState, None] = {}
         """Streams the wire is through with, that hold bytes the application has not read."""
-        self.lingering: Deadlines[StreamState] = Deadlines(config.linger_timeout, clock, alarm)
+        self.lingering: Deadlines[StreamState] = Deadlines(timers, config.linger_timeout)
         """Streams that are closed here and have bytes or their FIN to send."""
-        self.draining: Deadlines[StreamState] = Deadlines(config.discard_timeout, clock, alarm)
+        self.draining: Deadlines[StreamState] = Deadlines(timers, config.discard_timeout)
         """Streams we closed whose peer has not finished, on wires that keep them."""
-        self.unacknowledged: Deadlines[StreamState] = Deadlines(config.probe_interval, clock, alarm)
+        self.unacknowledged: Deadlines[StreamState] = Deadlines(timers, config.probe_interval)
         """Streams of ours that the peer was not heard on, on wires that bound their number."""
-        self.stalled: Deadlines[StreamState] = Deadlines(config.stall_timeout, clock, alarm)
+        self.stalled: Deadlines[StreamState] = Deadlines(timers, config.stall_timeout)
         """Streams that the peer finished, and takes nothing on, on wires that cannot ask why."""
-        self.unaccepted: Deadlines[StreamState] = Deadlines(config.accept_timeout, clock, alarm)
+        self.unaccepted: Deadlines[StreamState] = Deadlines(timers, config.accept_timeout)
         """Streams of the peer that no application took, on wires that bound their time."""
+        self.looks = Interval(timers, config.probe_interval)
+        """Looks at streams that one side has finished, for as long as there are any."""
         self.watched: dict[StreamState, None] = {}
         """Streams of which the application waits for the peer's full close, after its half close."""
         self.ledger = IdLedger(first_peer)

@@ -22,13 +22,13 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from anyio import CancelScope, Event, create_task_group, current_time, sleep
+from anyio import CancelScope, Event, create_task_group, current_time
 from anyio.abc import SocketAttribute
 
 from ..errors import ErrorCode, Retry, StreamClosedError
 from ..links.parting import GOODBYE_WAIT
 from ..protocol.connection import CLOSED_HERE, Connection
-from ..runtime.checkpoints import callback_context, current_backend, wake
+from ..runtime.checkpoints import current_backend, wake
 from .delivery import undelivered
 from .frame_log import frame_log
 from .pings import Pings
@@ -86,11 +86,9 @@ class Driver:
         self._acceptors: dict[Waiter, None] = {}  # who waits for a stream in accept
         self._takers: list[Callable[[StreamState], None]] = []  # who is given every stream
         self._refusals: dict[Callable[[StreamState], None], Exception] = {}  # why one takes no more
-        self._letting_go = False  # a task waits to let held streams go
         self._awaited: list[tuple[Callable[[], bool], Event]] = []  # see wait_until
         self._running = Event()
         self._tasks: TaskGroup | None = None
-        self._context = callback_context()
 
     # For sessions, listeners and streams.
 
@@ -329,30 +327,12 @@ class Driver:
                 waiter.set_result(None)
 
     def _take_of_session(self, events: Events) -> None:
-        if events.held:
-            events.held = False
-            self._let_go_soon()
-        self._timekeeper.rouse()
+        self._timekeeper.wake()
         self.pings.take_events()
         if events.ended is not None and not self.over.is_set():
             logger.debug("%r is over: %s", self, events.ended.message)
             self.over.set()
             self._wake_acceptors()
-
-    def _let_go_soon(self) -> None:
-        if self._tasks is not None and not self._letting_go:
-            self._letting_go = True
-            self._context.run(self._tasks.start_soon, self._let_go)
-
-    async def _let_go(self) -> None:
-        """Let streams go that the wire holds for a moment, until there are none."""
-        traits = self.connection.traits
-        step = max(traits.opening_delay, traits.finish_delay)
-        while self.connection.upkeep.holds:
-            await sleep(step)
-            self.connection.upkeep.let_go()
-            self.changed()
-        self._letting_go = False
 
     async def run(self) -> None:
         """Drive the session until it is over and its transport is closed; shielded."""

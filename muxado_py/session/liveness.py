@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from anyio.lowlevel import checkpoint
 
 from ..errors import ErrorCode, Failure, PeerTimeoutError
-from ..protocol.deadlines import NEVER, TICK
+from ..protocol.timers import NEVER, TICK
 from .patience import LOOKS, Patience
 
 if TYPE_CHECKING:

@@ -1,14 +1,14 @@
 """Timekeeper: what a session does because time passed.
 
 What it is.  One task per session that sleeps until something is due: a look at whether the peer is
-alive and the transport takes what it is given (:mod:`~muxado_py.session.liveness`), a deadline of the core's
-(:mod:`~muxado_py.protocol.upkeep`), a sign of our own life.
+alive and the transport takes what it is given (:mod:`~muxado_py.session.liveness`), a timer of the core's
+(:mod:`~muxado_py.protocol.timers`), a sign of our own life.
 
 The rule.  It wakes for what is due and for nothing else: a setting of something that the wire does not
 use, or that no stream waits for, costs no turn.
 
-The trap.  What came while it sleeps may be due earlier than it meant to wake.  The core's
-:class:`~muxado_py.protocol.deadlines.Alarm` knows how long it sleeps, and the driver rouses it.
+The trap.  What came while it sleeps may be due earlier than it meant to wake.  The core knows what it was told
+last, and notes an event; the driver rouses it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from anyio import Event, move_on_after
 from anyio.lowlevel import checkpoint
 
-from ..protocol.deadlines import NEVER, TICK
+from ..protocol.timers import AT_ONCE, NEVER, TICK
 from .liveness import TURNS, Heartbeat, Writing
 
 if TYPE_CHECKING:
@@ -57,24 +57,23 @@ class Timekeeper:
         self._writing = Writing(config, connection, link)
         self._write_timeout = config.write_timeout
         self._until = NEVER  # for how long it sleeps
-        self._roused = Event()
+        self._earlier = Event()
 
-    def rouse(self) -> None:
+    def wake(self) -> None:
         """Something may be due earlier than was known."""
-        if self._connection.alarm.at < self._until:
-            self._roused.set()
+        if self._connection.timers.expected < self._until:
+            self._earlier.set()
 
     async def run(self) -> None:
         """Look around until cancelled."""
         now = self._now()
         beat, write = await self._heartbeat.look(now, now), await self._writing.look(now, now)
         sign = now + self._interval if self._keeps_alive and self._interval is not None else NEVER
-        upkeep, alarm = self._connection.upkeep, self._connection.alarm
+        timers = self._connection.timers
         while True:
-            alarm.at = min(beat, write, sign, upkeep.next_due)
-            await self._sleep(alarm.at)
+            await self._sleep(min(beat, write, sign, timers.next_deadline()))
             now = self._now()
-            upkeep.look(now)
+            timers.expire(now)
             if now >= sign - TICK and self._interval is not None:
                 self._connection.keep_alive()
                 sign = now + self._interval
@@ -86,12 +85,12 @@ class Timekeeper:
 
     async def _sleep(self, until: float) -> None:
         self._until = until
-        self._roused = Event()
+        self._earlier = Event()
         left = until - self._now()
         if left > 0:
-            with move_on_after(left) as slept:
-                await self._roused.wait()
-            if slept.cancelled_caught:
-                return
-        for _ in range(TURNS):  # what has just begun to linger may leave with the flush that is due
+            with move_on_after(left):
+                await self._earlier.wait()
+            return
+        # What has just begun to linger may leave with the flush that is due.
+        for _ in range(1 if until == AT_ONCE else TURNS):
             await checkpoint()

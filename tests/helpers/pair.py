@@ -135,7 +135,9 @@ class Script:
     ) -> None:
         config = config or Config()
         self.wire = config.wire
-        self.connection = Connection(config, client=client)
+        self.now = 0.0
+        """Seconds; the test moves it."""
+        self.connection = Connection(config, client=client, clock=lambda: self.now)
         hello = WIRES[self.wire](client=client).hello()
         assert self.sent() == ([spaced(hello, self.wire)] if hello else [])
         if extended:

@@ -354,7 +354,7 @@ def test_m_21_an_empty_frame_asks_whether_a_stream_lives() -> None:
     peer.connection.write(stream, bytes(WINDOW + 1))
     peer.sent()
     peer.feed("0000 01 03 00000003")
-    peer.connection.upkeep.ask_stalled()
+    peer.connection.timeouts.ask_stalled()
     assert peer.sent() == ["0000 00 03 00000003"]
     peer.feed("0004 00 02 00000003 00000004")
     assert "STREAM_CLOSED" in str(stream.error())

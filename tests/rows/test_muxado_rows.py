@@ -354,14 +354,14 @@ def test_x_22_a_writer_blocked_behind_a_fin_probes() -> None:
     stream = peer.connection.open(None, None)
     peer.connection.write(stream, b"ab")
     peer.sent()
-    peer.connection.upkeep.ask_stalled()
+    peer.connection.timeouts.ask_stalled()
     assert peer.sent() == []
     peer.feed("000000 11 00000003")
-    peer.connection.upkeep.ask_stalled()
+    peer.connection.timeouts.ask_stalled()
     assert peer.sent() == ["000000 10 00000003"]
     peer.feed("000004 00 00000003 00000004")
     assert "STREAM_CLOSED(4)" in str(stream.error())
-    peer.connection.upkeep.ask_stalled()
+    peer.connection.timeouts.ask_stalled()
     assert peer.sent() == []
 
 

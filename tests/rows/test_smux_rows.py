@@ -53,7 +53,7 @@ class Peer(Script):
     def frames(self) -> list[str]:
         """What we have to send now; streams that are held are let go first."""
         for _ in range(2):
-            self.connection.upkeep.let_go()
+            self.connection.timeouts.let_go()
         return [f"V{frame[2:]}" for frame in self.sent()]
 
     @property

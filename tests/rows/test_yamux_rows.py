@@ -230,7 +230,7 @@ def test_y_06_finished_streams_that_nobody_acknowledges_do_not_block_others_for_
     peer.sent()
     for seconds in (1.9, 2.0):
         assert peer.sent() == []
-        peer.connection.upkeep.look(seconds)
+        peer.connection.timers.expire(seconds)
     assert peer.sent() == ["00 01 0001 00000201 00000000"]
     assert streams[0].failure is None
 

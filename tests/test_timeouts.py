@@ -18,9 +18,9 @@ DRAINING = ("yamux", "smux2")
 def settle(pair: Pair) -> None:
     """Move what there is to move, and let streams go that the wire holds for a moment."""
     pair.run_until_idle()
-    while any(side.upkeep.holds for side in (pair.client, pair.server)):
+    while any(side.timeouts.holds for side in (pair.client, pair.server)):
         for side in (pair.client, pair.server):
-            side.upkeep.let_go()
+            side.timeouts.let_go()
         pair.run_until_idle()
 
 
@@ -85,17 +85,19 @@ def test_a_stream_on_which_nothing_waits_any_more_is_not_stalled(wire: str) -> N
     settle(pair)
     pair.server.write(far, bytes(WINDOW + 1000))
     settle(pair)
-    pair.server.upkeep.look(0)
+    pair.now = 2
+    pair.server.timers.expire(pair.now)
     assert pair.server.unwrite(far, 1000) == 1000
-    pair.server.upkeep.look(60)
+    pair.now = 62
+    pair.server.timers.expire(pair.now)
     assert far.failure is None
     # What stalls later has the whole of its time again.
     pair.server.write(far, bytes(1000))
-    for pair.now in (62, 121):
-        pair.server.upkeep.look(pair.now)
+    for pair.now in (64, 123):
+        pair.server.timers.expire(pair.now)
         assert far.failure is None
-    pair.now = 122
-    pair.server.upkeep.look(pair.now)
+    pair.now = 124
+    pair.server.timers.expire(pair.now)
     assert far.failure is not None
 
 
@@ -116,9 +118,9 @@ def test_questions_about_stalled_streams_are_no_flood(interval: float) -> None:
     pair.sent[pair.server].clear()
     sides = (pair.client, pair.server)
     for _ in range(int(20 / interval)):
+        pair.now += interval
         for side in sides:
-            side.upkeep.elapsed(interval)
-            side.upkeep.ask_stalled()
+            side.timeouts.ask_stalled()
         pair.run_until_idle()
     assert [side.events.ended for side in sides] == [None, None]
     frames = split_frames(bytes(pair.sent[pair.server]), "muxado")
