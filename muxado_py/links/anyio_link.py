@@ -1,10 +1,7 @@
 """AnyioLink: the link over any anyio byte stream, on any backend.
 
-Two tasks.  The reader gives the core what ``receive`` returned, the writer gives ``send`` what the
-core wants sent.  TLS streams, pipes, transports of tests and everything on trio are carried so.
-
-The trap.  A transport that ends need not end both directions at once.  When a write fails, the reader
-goes on until it finds the end, for a goodbye may lie before it, as long as anything comes.
+It has two tasks: the reader gives the core what ``receive`` returned, the writer gives ``send`` what the core wants
+sent.  TLS streams, pipes, transports of tests and everything on trio are carried so.
 """
 
 from __future__ import annotations
@@ -38,9 +35,9 @@ RECEIVE_SIZE = 256 * 1024
 """Bytes asked for at once, as much as a flush brings: fewer calls for the same bytes."""
 
 
-BLIND_FLUSH = 16 * 1024
+MAX_BLIND_FLUSH = 16 * 1024
 """Bytes that a transport is given at once, at most, where only the return of ``send`` shows that it takes
-something.  In each ``Config.write_timeout`` it must take so many: 273 a second at the default."""
+something.  In each ``Config.write_timeout`` it must take so many."""
 
 
 def checked(data: object) -> bytes:
@@ -87,19 +84,19 @@ class AnyioLink(Link):
     ) -> None:
         super().__init__(connection, changed, path)
         if path is None:
-            self._flush_size = FlushSize(BLIND_FLUSH)
+            self._flush_size = FlushSize(MAX_BLIND_FLUSH)
         self._early = early
         self._transport = transport
         self._attributes = remembered(transport)
-        self._wake: Event | None = None  # rouses the writer
-        self._expecting = False  # whether it is roused behind tasks that write at once
-        self._resume: Event | None = None  # rouses the reader
+        self._wake: Event | None = None  # set to wake the writer, while it waits
+        self._expecting = False  # whether it wakes after tasks that write at once
+        self._resume: Event | None = None  # set to wake the reader, while it waits
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         return self._attributes
 
-    def rouse(self) -> None:
+    def wake(self) -> None:
         if self._wake is not None and self._connection.has_output():
             self._wake.set()
             self._wake = None
@@ -129,7 +126,7 @@ class AnyioLink(Link):
         await aclose_forcefully(self._transport)
 
     async def send_end(self) -> bool:
-        if self._mute:
+        if self._write_closed:
             return False
         try:
             await self._transport.send_eof()
@@ -162,11 +159,11 @@ class AnyioLink(Link):
             pieces = connection.data_to_send(self._flush_size.now)
             self._changed()
             if not pieces:
-                self._note_flush()
+                self._tell_flushed()
                 self._wake = Event()
                 await self._wake.wait()
                 if not self._expecting:
-                    # Whoever else runs in this turn of the loop may add to the same flush.
+                    # Other tasks that run in this turn of the loop may add to the same flush.
                     await checkpoint()
                 self._expecting = False
                 continue
@@ -182,13 +179,13 @@ class AnyioLink(Link):
             try:
                 await self._transport.send(data)
             except Exception as exc:  # noqa: BLE001 - as above
-                self._leave(data, 0)
+                self._keep_unwritten(data, 0)
                 await self._rest_of_input()
                 connection.receive_eof(describe(exc))
                 self._drop_output()
                 return
             except BaseException:  # it was given up
-                self._leave(data, 0)
+                self._keep_unwritten(data, 0)
                 raise
             finally:
                 self.writing_since = None
@@ -200,11 +197,12 @@ class AnyioLink(Link):
             self._transport.given if isinstance(self._transport, TLSByteStream) else self.bytes_sent
         )
 
-    def _held_back(self) -> int:
+    def _buffered(self) -> int:
         return 0
 
     async def _rest_of_input(self) -> None:
-        """Nothing can be written any more: wait for the end of what is read, as long as something comes."""
+        """Wait for the end of what is read, as long as something comes."""
+        # A transport that fails a write need not have ended its other direction, where a goodbye may lie.
         before = -1
         while not self.input_over.is_set():
             waited_in_vain = before == self.bytes_received and self.should_read()

@@ -4,18 +4,17 @@ Where data comes from and goes to.  The transport fills a buffer of :mod:`~muxad
 ``buffer_updated``; the core is given a view of it, parses in place, and copies what is short.  Output waits
 in the core until the end of the current turn of the loop: the first thing that is written in a turn schedules
 one flush, and what other tasks add before it runs leaves in the same write.  So neither direction
-has a task, and a message wakes nobody but the one who waits for it.
+has a task, and a message wakes only the task that waits for it.
 
 What it buys.  A short stream costs a fraction of what it costs with the generic link and its tasks.  Of a bulk
 transfer each byte is copied once, by the application's read, and uvloop writes the pieces as they are.  The
 figures are in ``docs/measurements.md``.
 
-The rules.  The transport's own buffer is kept at nothing: when it could not write all at once, no
-more is handed over until it has.  The limit is one byte, not none: with none, asyncio's TLS
-transport asks for a pause at every write.
+The rule.  The transport's own buffer is kept empty: when the transport could not write all at once, no more is
+handed over until it has.
 
-The trap.  What these callbacks raise, asyncio logs and forgets.  A mistake of ours must end the
-session loudly, so it is raised in the task that runs the link.
+The trap.  What these callbacks raise, asyncio logs and forgets.  A mistake of ours must end the session, so each
+callback that calls the core gives what it raises to :meth:`AsyncioLink._fail`.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ("AsyncioLink",)
 
-MUCH = 64 * 1024
+MIN_WRITELINES = 64 * 1024
 """Bytes from which on a copy costs more than a list of pieces for the transport."""
 
 
@@ -73,9 +72,9 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         "_flush_began",
         "_flush_was_full",
         "_flushing",
-        "_held_pieces",
         "_in_pieces",
         "_lost",
+        "_pending_pieces",
         "_polling",
         "_reading",
         "_retry_timer",
@@ -115,7 +114,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self._reading = True
         self._scheduled = 1  # flushes that the loop is to call; at first the one of _start
         self._flushing = 0  # bytes of the flush under way
-        self._held_pieces: list[bytes | memoryview] | None = None  # it, once the transport waits
+        self._pending_pieces: list[bytes | memoryview] | None = None  # it, once the transport waits
         self._flush_began = 0.0
         self._flush_was_full = False  # whether the last flush left more to send than it took
         self._retry_timer: asyncio.TimerHandle | None = None  # while the cap has no room
@@ -126,6 +125,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         # asyncio's own writelines joins them too, or (3.12, 3.13.0) forgets to pause the writer
         # (python/cpython#127655), and TLS makes a record of each.
         self._in_pieces = not (self._secure or isinstance(loop, asyncio.BaseEventLoop))
+        # Not 0: asyncio's TLS transport would then ask for a pause at every write.
         transport.set_write_buffer_limits(high=1)
 
     @property
@@ -152,7 +152,9 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
     async def send_end(self) -> bool:
         if self._transport.is_closing() or not self._transport.can_write_eof():
             return False
-        self._mute = True  # a heartbeat that is due meanwhile would be a mistake
+        self._write_closed = (
+            True  # first: a heartbeat that is due now must not be written behind the end
+        )
         try:
             self._transport.write_eof()
         except OSError:  # it was reset, and asyncio has not noticed yet
@@ -167,15 +169,15 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             await self._abort_transport()
 
     async def _abort_transport(self) -> None:
-        self._leave_behind(self._transport.get_write_buffer_size())
+        self._keep_rest(self._transport.get_write_buffer_size())
         self._transport.abort()
 
-    def _leave_behind(self, nbytes: int) -> None:
+    def _keep_rest(self, nbytes: int) -> None:
         """The transport will not take the last ``nbytes`` of what it holds."""
-        if self._held_pieces and nbytes:
-            frames = b"".join(self._held_pieces)
-            self._leave(frames, max(0, len(frames) - nbytes))
-        self._held_pieces = None
+        if self._pending_pieces and nbytes:
+            frames = b"".join(self._pending_pieces)
+            self._keep_unwritten(frames, max(0, len(frames) - nbytes))
+        self._pending_pieces = None
 
     def _raw_socket(self) -> socket.socket | None:
         raw: socket.socket | None = self._transport.get_extra_info("socket")
@@ -199,20 +201,20 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         try:
             self._receive(data, self._time())
         except BaseException as exc:  # noqa: BLE001 - a mistake of ours, whatever it is
-            self._mistake(exc)
+            self._fail(exc)
         if not (self.should_read() or self._lost):
             self._reading = False
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         self._receive_end("")
-        return True  # the other direction is ours to end
+        return True  # else asyncio would end the other direction, too
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         self._closed.set()
-        self._count_missing()
-        self._leave_behind(self._flushing)
+        self._count_undelivered()
+        self._keep_rest(self._flushing)
         self.writing_since = None
         if exc is not None and not self._secure:
             self._salvage()
@@ -220,16 +222,16 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             self._receive_end(describe(exc) if exc is not None else "")
             self._drop_output()
         except BaseException as mistake:  # noqa: BLE001 - as above
-            self._mistake(mistake)
+            self._fail(mistake)
 
     def _salvage(self) -> None:
-        """After a failed write: asyncio reads no more, but the peer's goodbye may lie before its end."""
+        """After a failed write asyncio reads no more, but the peer's goodbye may lie in the socket."""
         for data in salvaged(self._transport.get_extra_info("socket")):
             self._take(data)
 
     # Writing.
 
-    def rouse(self) -> None:
+    def wake(self) -> None:
         if self._scheduled:
             pass
         elif self._retry_timer is not None or (
@@ -268,7 +270,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             try:
                 capped = self._hand_over()
             except BaseException as exc:  # noqa: BLE001 - as above
-                self._mistake(exc)
+                self._fail(exc)
                 return
             if capped and self._may_write():
                 self._retry_timer = self._call_later(RETRY_DELAY, self._retry)
@@ -277,26 +279,26 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             if connection.has_output():
                 self._schedule()
             else:
-                self._note_flush()
+                self._tell_flushed()
 
     def _given(self) -> int:
         return (
             self._transport.given if isinstance(self._transport, TLSTransport) else self.bytes_sent
         )
 
-    def _held_back(self) -> int:
+    def _buffered(self) -> int:
         return 0 if self._lost else self._transport.get_write_buffer_size()
 
     def _may_write(self) -> bool:
-        """Whether the transport is there, and has taken all that it was given."""
-        return self.writing_since is None and not (self._lost or self._mute)
+        """Whether the transport is open, and has taken all that it was given."""
+        return self.writing_since is None and not (self._lost or self._write_closed)
 
     def _retry(self) -> None:
         self._scheduled += 1
         self._flush()
 
     def _hand_over(self) -> bool:
-        """Give the transport what is due; whether the path has no room for all of it."""
+        """Give the transport what is due; whether the cap has no room for all of it."""
         urgent, self._urgent = self._urgent, False
         wanted = budget = self._flush_size.now
         if self._inflight_cap is not None and (self._flush_was_full or self._inflight_cap.cap):
@@ -311,7 +313,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
 
     def _write(self, pieces: list[bytes | memoryview]) -> None:
         joined = b""
-        if self._in_pieces and self._flush_size.now >= MUCH:
+        if self._in_pieces and self._flush_size.now >= MIN_WRITELINES:
             size = sum(map(len, pieces))
         else:
             joined = b"".join(pieces)
@@ -328,14 +330,14 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self._flush_began = perf_counter()  # uvloop's own clock moves in whole milliseconds
         if joined:
             self._transport.write(joined)
-        elif size >= MUCH:
+        elif size >= MIN_WRITELINES:
             self._transport.writelines(pieces)
         else:
             self._transport.write(b"".join(pieces))
         if self._transport.is_closing():  # the write failed, and connection_lost will say so
-            self._mute = True
-        if self._mute or self.writing_since is not None:
-            self._held_pieces = pieces
+            self._write_closed = True
+        if self._write_closed or self.writing_since is not None:
+            self._pending_pieces = pieces
             return
         now = perf_counter()
         self._flush_size.taken(size, self._flush_began, now)
@@ -347,7 +349,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self._call_soon(self._poll)
 
     def _poll(self) -> None:
-        """A callback that is due keeps the loop from waiting for events; it takes them all the same."""
+        """A callback that is scheduled keeps the loop from sleeping; the loop takes its events all the same."""
         assert self._busy_poll is not None
         if self._busy_poll.goes_on(perf_counter()) and not self._lost:
             self._call_soon(self._poll)
@@ -355,21 +357,21 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             self._polling = False
 
     def pause_writing(self) -> None:
-        """The transport holds on to a part of the flush."""
+        """The transport has not taken all of the flush."""
         self.writing_since = self._time()
 
     def resume_writing(self) -> None:
-        """It has let go of all of it."""
+        """By now it has."""
         if self.writing_since is not None:
             self.writing_since = None
-            self._held_pieces = None
+            self._pending_pieces = None
             self._flush_size.taken(self._flushing, self._flush_began, perf_counter())
             # Not here: asyncio reports the end twice if a write in this callback fails
             # (python/cpython#156512).
             self._schedule()
 
-    def _mistake(self, exc: BaseException) -> None:
-        """Let :meth:`run` raise what should not have happened; the first ends it, and tells enough."""
+    def _fail(self, exc: BaseException) -> None:
+        """Let :meth:`run` raise a mistake of ours; the first ends it, and later ones are its consequences."""
         tasks, self._tasks = self._tasks, None
         if tasks is not None:
             self._context.run(tasks.start_soon, _raise, exc)

@@ -1,14 +1,7 @@
-"""Attributes: what a transport tells of itself, under anyio's names, also when it is over.
+"""Attributes: what a transport tells of itself, as ``Session.extra_attributes`` shows it.
 
-Where data comes from and goes to.  ``Session.extra_attributes`` shows them; an application that asks a
-stream of anyio's for its peer's address or certificate asks a session in the same words.
-
-The rule.  The keys and the forms of the values are those of anyio's own ``SocketStream`` and ``TLSStream``.
-
-They are asked for when a connection is made, and
-remembered: what can be asked of a session can be asked after its end.
-
-The trap.  A socket whose peer is gone already has no addresses, and raises; uvloop's has nothing at all.
+The keys and the forms of the values are those of anyio's own ``SocketStream`` and ``TLSStream``.  They are asked for
+when a connection is made, and remembered, because a closed transport tells nothing any more.
 """
 
 from __future__ import annotations
@@ -64,7 +57,7 @@ def socket_attributes(raw: socket.socket) -> dict[Any, Callable[[], Any]]:
         (SocketAttribute.local_address, SocketAttribute.local_port, raw.getsockname),
         (SocketAttribute.remote_address, SocketAttribute.remote_port, raw.getpeername),
     ):
-        with suppress(OSError):  # it is disconnected already
+        with suppress(OSError):  # a socket whose peer is gone already has no addresses
             address = _address(ask())
             attributes[side] = partial(_same, address)
             if isinstance(address, tuple):

@@ -2,12 +2,12 @@
 
 Where data comes from and goes to.  :mod:`~muxado_py.links.tcp_info`; whoever ends a session asks.
 
-The rule.  What a Unix socket took lies in its peer's queue already.  Of a TCP connection the kernel knows
-how much is on its way, on Linux; of anything else nobody does.
+The rule.  What a Unix socket took lies in its peer's queue already.  Of a TCP connection the kernel knows how much is
+in flight, on Linux; of anything else it is not known.
 
-The traps.  A connection that was reset has no queue, but its figures stand: what they lack was lost.  Our
-FIN counts as a byte.  And behind the last thing that a stream said, bytes or its end, there may be credit and a
-goodbye: a peer that ends when it has read what it wanted acknowledges neither, and that means nothing.
+The traps.  A connection that was reset has no queue, but its figures stand: what they lack was lost.  And behind the
+last thing that a stream said, its bytes or its end, there may be credit and a goodbye.  A peer that ends when it
+has read what it wanted acknowledges neither, and nothing is lost by that; hence the mark.
 """
 
 from __future__ import annotations
@@ -57,4 +57,4 @@ class KernelQueue:
         if said == self._said:
             return max(0, self._mark - self._info.figures().acknowledged)
         in_flight = self._info.in_flight()
-        return in_flight if in_flight > 1 else 0
+        return in_flight if in_flight > 1 else 0  # our FIN counts as a byte

@@ -1,10 +1,10 @@
 """Layers: the streams below a stream, and the one among them that reads more than it is asked for.
 
-What it is.  A byte stream is often a wrapper: TLS, a buffer, two streams stapled together, a user's own.  Two
-things must be done to what lies below: how a connection breaks off is decided there, and on asyncio its
-reading ahead must be stopped there.
+A byte stream is often a wrapper: TLS, a buffer, two streams stapled together, a user's own.  Two things must be done
+to the stream at the bottom: there it is decided how a connection breaks off, and there, on asyncio, reading ahead
+must be stopped.
 
-The rule.  A wrapper holds what it wraps in an attribute, as all of anyio's do; nothing else is asked of it.
+The rule.  A wrapper has what it wraps in an attribute, as all of anyio's do; nothing else is assumed of it.
 
 The trap.  On asyncio and uvloop anyio's ``SocketStream`` reads from the moment it is made, and pauses only
 once a ``receive()`` had to wait.  What a fast sender sends until then is kept without bound: a peer whose bytes

@@ -1,23 +1,19 @@
-"""Link: what carries bytes between a connection and its transport, and how that ends.
+"""Link: what carries bytes between a connection and a transport, and how that ends.
 
-What it is.  The interface of the two links and what they share.  :mod:`~muxado_py.links.anyio_link` works
-on any anyio byte stream, with a task for each direction; :mod:`~muxado_py.links.asyncio_link` is driven by
-asyncio's own callbacks and needs no task.  Whoever makes the transport chooses; nobody above this
-module knows which it is.
+What it is.  The interface of the two links and what they share.  :mod:`~muxado_py.links.anyio_link` works on any
+anyio byte stream, with a task for each direction; :mod:`~muxado_py.links.asyncio_link` is driven by asyncio's own
+callbacks and needs no task.  Nothing above this module knows which it is.
 
-Where data comes from and goes to.  The reading side gives the core what the transport received; the
-writing side gives the transport what the core wants sent.  After each of these the session is told,
-so that it can take the core's events.
+Where data comes from and goes to.  The reading side gives the core what the transport received; the writing side gives
+the transport what the core wants sent.  After each of these the session is told, so that it can take the core's
+events.
 
-The rules.  One place, and only one, writes to the transport: application tasks never touch it, so
-their cancellation cannot cut a frame in two.  Reading waits for nobody but the transport, except
-while the peer leaves our replies lying.  Little is handed over at a time, because what was handed
-over can no longer be prioritized: about what the transport takes in a millisecond.
+The rules.  One place, and only one, writes to the transport: application tasks never touch it, so their cancellation
+cannot cut a frame in two.  Reading goes on whatever the applications do, but for the core's own bounds
+(``Connection.may_read``).  Little is handed over at a time, about what the transport takes in a millisecond, because
+what was handed over can no longer be prioritized.
 
-How it ends is told in :mod:`~muxado_py.links.parting`, which is the contract of both links.
-
-The trap.  Closing a socket with unread bytes makes TCP throw our last ones away.  So a link that has paused
-goes on reading once the session is over, though nobody wants what comes: :meth:`Link.should_read`.
+How a link ends is told in :mod:`~muxado_py.links.parting`, which is the contract of both.
 """
 
 from __future__ import annotations
@@ -77,15 +73,15 @@ class Link(TypedAttributeProvider, ABC):
         "_flushed",
         "_inflight_cap",
         "_kernel",
-        "_mute",
         "_path",
+        "_write_closed",
         "bytes_received",
         "bytes_sent",
         "input_over",
         "last_heard",
-        "left",
-        "missing",
         "parting",
+        "undelivered",
+        "unwritten",
         "writing_since",
     )
 
@@ -101,25 +97,25 @@ class Link(TypedAttributeProvider, ABC):
         self._figures: PathFigures | None = None  # what the kernel told last, when somebody asked
         self._connection = connection
         self._changed = changed
-        self._flushed: Event | None = None  # tells whoever waits for a flush
+        self._flushed: Event | None = None  # set at the next flush, while a task waits for one
         self.input_over = Event()
         """See :class:`.parting.Leaving`."""
         self.parting = CancelScope()
         """What is left to do once the session is over; whoever closes it sets the deadline."""
-        self.left: tuple[bytes, int] | None = None
+        self.unwritten: tuple[bytes, int] | None = None
         """The last frames for a transport that did not take them all, and how many of their bytes it did."""
-        self.missing: int | None = 0
-        """How many bytes more its kernel was not told to have arrived, when it was closed; None if a peer whose
-        end was owed did not end, and nobody can ask a kernel."""
+        self.undelivered: int | None = 0
+        """How many bytes more its kernel was not told to have arrived, when it was closed; None if that cannot be
+        known: no kernel tells, and a peer that should have ended did not."""
         self._ended_well = False  # whether the peer's end came, and not a failure
         self._kernel: KernelQueue | None = None
-        self._counted = False  # whether what is missing is known already
+        self._counted = False  # whether ``undelivered`` is known already
         self._outgoing = connection.outgoing
-        self._said = 0  # of ``Connection.said`` as of the last flush
+        self._said = 0  # ``Connection.said`` as of the last flush
         self._tail: int | None = (
             None  # what the transport had been given before frames without payload
         )
-        self._mute = False  # whether nobody writes any more
+        self._write_closed = False  # whether nothing is written any more
         self._flush_size = FlushSize()
         self.bytes_sent = 0
         self.bytes_received = 0
@@ -129,7 +125,7 @@ class Link(TypedAttributeProvider, ABC):
         """Since when the transport has held on to what it was given."""
 
     @abstractmethod
-    def rouse(self) -> None:
+    def wake(self) -> None:
         """Something may have changed: output waits, or input is welcome again."""
 
     @abstractmethod
@@ -139,25 +135,25 @@ class Link(TypedAttributeProvider, ABC):
     def expect_output(self) -> None:
         """Tasks were woken that may have something to send in the loop's next turn."""
 
-    def taken(self) -> int:
-        """A count of bytes that moves when the transport lets go of what it was given: of what the peer's
-        kernel has acknowledged, where ours tells."""
+    def progress(self) -> int:
+        """A count of bytes that grows while the transport takes what it was given: of bytes that the peer's
+        kernel acknowledged, where ours tells."""
         if self._path is not None:
             return self._path.figures().acknowledged
-        return self.bytes_sent - self._held_back()
+        return self.bytes_sent - self._buffered()
 
     def in_flight(self) -> int:
-        """Bytes that the kernel took and the peer's has not acknowledged; 0 where nobody knows."""
+        """Bytes that the kernel took and the peer's has not acknowledged; 0 where that is not known."""
         return 0 if self._path is None else self._path.in_flight()
 
     def figures(self) -> PathFigures | None:
         """What the kernel tells of the path, and of one that is closed, what it told at the end.
 
-        None if nobody knows, and before a round trip was measured: a closed socket tells nothing but zeros.
+        None where that is not known, and before a round trip was measured.
         """
         if self._path is not None:
             figures = self._path.figures()
-            if figures.round_trip:
+            if figures.round_trip:  # a closed socket tells nothing but zeros
                 self._figures = figures
         return self._figures
 
@@ -167,7 +163,7 @@ class Link(TypedAttributeProvider, ABC):
         return 0 if self._inflight_cap is None else self._inflight_cap.cap
 
     @abstractmethod
-    def _held_back(self) -> int:
+    def _buffered(self) -> int:
         """Bytes of :attr:`bytes_sent` that the transport still has, where it says so."""
 
     def _given(self) -> int:
@@ -191,23 +187,26 @@ class Link(TypedAttributeProvider, ABC):
         """Close it without waiting for anything."""
 
     def should_read(self) -> bool:
-        """Whether reading goes on.  Behind the end it does, whatever made it pause."""
+        """Whether reading goes on."""
+        # After the end in any case: a socket that is closed with unread bytes makes TCP throw our last ones away.
         return self._connection.may_read() or self._connection.events.ended is not None
 
     async def flushed(self) -> None:
         """See :class:`.parting.Leaving`."""
-        while not self._mute and (self._connection.has_output() or self.writing_since is not None):
+        while not self._write_closed and (
+            self._connection.has_output() or self.writing_since is not None
+        ):
             if self._flushed is None:
                 self._flushed = Event()
             await self._flushed.wait()
         self._mark()
 
     def _mark(self) -> None:
-        if self._kernel is not None and not self._mute and self.writing_since is None:
+        if self._kernel is not None and not self._write_closed and self.writing_since is None:
             tail = 0 if self._tail is None else self._given() - self._tail
             self._kernel.mark(self._connection.said, tail)
 
-    def _note_flush(self) -> None:
+    def _tell_flushed(self) -> None:
         if self._flushed is not None:
             self._flushed.set()
             self._flushed = None
@@ -229,17 +228,17 @@ class Link(TypedAttributeProvider, ABC):
             return None
         return raw
 
-    def _count_missing(self) -> None:
+    def _count_undelivered(self) -> None:
         """While the socket is there: what a close of ours may lose with it."""
-        self.figures()  # which stay, for whoever asks later
+        self.figures()  # remembered: nothing can be asked of the socket later
         connection = self._connection
         if connection.events.ended is not CLOSED_HERE:
             return
         if self._kernel is not None:
-            self.missing = self._kernel.missing(connection.said)
+            self.undelivered = self._kernel.missing(connection.said)
             self._kernel = None
         elif not self._counted and connection.is_muxado_py is True and not self._ended_well:
-            self.missing = None
+            self.undelivered = None
         self._counted = True
 
     async def run(self, over: Event, close_timeout: float) -> None:
@@ -251,7 +250,7 @@ class Link(TypedAttributeProvider, ABC):
             async with create_task_group() as tasks:
                 self._start(tasks)
                 await over.wait()
-                self._note_flush()
+                self._tell_flushed()
                 deadline = current_time() + close_timeout
                 self.parting.deadline = min(self.parting.deadline, deadline)
                 with self.parting:
@@ -259,7 +258,7 @@ class Link(TypedAttributeProvider, ABC):
                 await self._close()
                 tasks.cancel_scope.cancel()
         except BaseException:
-            # Only a mistake of ours comes here; the peer must not wait for a session that is no more.
+            # Only a mistake of ours comes here; the peer must not wait for a session that has ended.
             await self._close()
             raise
 
@@ -280,7 +279,7 @@ class Link(TypedAttributeProvider, ABC):
         )
 
     async def _close(self) -> None:
-        self._count_missing()
+        self._count_undelivered()
         try:
             if self.parting.cancel_called:
                 await self._abort_transport()
@@ -308,18 +307,20 @@ class Link(TypedAttributeProvider, ABC):
             self.input_over.set()
             self._changed()
 
-    def _leave(self, frames: bytes, skip: int) -> None:
-        """The transport took ``skip`` bytes of ``frames``, and nothing of what would have come behind them:
-        resets, that say whose loss is none."""
+    def _keep_unwritten(self, frames: bytes, skip: int) -> None:
+        """The transport took ``skip`` bytes of ``frames``, and nothing of what would have come behind them.
+
+        That is taken from the core too: its resets tell of which streams nothing is lost.
+        """
         behind = b"".join(self._connection.data_to_send(0))
-        self.left = frames + behind, skip
+        self.unwritten = frames + behind, skip
 
     def _drop_output(self) -> None:
-        """Nobody writes from here on; what is queued must not be waited for."""
-        self._mute = True
+        """Nothing is written from here on; what is queued must not be waited for."""
+        self._write_closed = True
         self._connection.data_to_send(0)
         self._changed()
-        self._note_flush()
+        self._tell_flushed()
 
 
 class LinkFactory(Protocol):

@@ -45,8 +45,8 @@ GOODBYE_WAIT = 0.25
 FAULT_WAIT = 4 * GOODBYE_WAIT
 """Seconds in which the transport should take the last word of a session that nothing is owed to."""
 
-LOOK = 0.02
-"""Seconds until the kernel is asked again."""
+KERNEL_POLL = 0.02
+"""Seconds until the kernel is asked again: nothing wakes a task when bytes are acknowledged."""
 
 
 class Leaving(Protocol):
@@ -101,5 +101,5 @@ async def part_in_fault(link: Leaving) -> None:
 async def _acknowledged(link: Leaving) -> None:
     """Wait until nothing of ours is on its way, as far as the kernel can tell."""
     while link.unacknowledged():
-        with move_on_after(LOOK):
+        with move_on_after(KERNEL_POLL):
             await (Event() if link.input_over.is_set() else link.input_over).wait()

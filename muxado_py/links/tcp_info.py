@@ -7,8 +7,6 @@ an application that asks for statistics.
 The rule.  The figures and their places are those of ``struct tcp_info`` in ``linux/tcp.h``, which only
 grows at its end.  ``tcpi_delivery_rate`` is not used: while an application sends less than the
 path would take, and a capped one does, it keeps the greatest value it ever had.
-
-The trap.  A connection of which no round trip was measured yet has one of 0 and a least one of 71 minutes.
 """
 
 from __future__ import annotations
@@ -90,7 +88,7 @@ class TcpInfo:
         except (OSError, ValueError):  # it has no number any more
             return CLOSED
         now, retransmits, acknowledged, least = _FIGURES.unpack(info)
-        least = min(now, least)
+        least = min(now, least)  # of one that was not measured yet, Linux says 0 and 71 minutes
         return PathFigures(now / 1e6, least / 1e6, acknowledged, retransmits)
 
     def is_open(self) -> bool:

@@ -12,9 +12,6 @@ the alert lies that tells the peer why.
 The rules.  The end of the peer's bytes is the end, with a closing alert or without: muxado says goodbye by
 itself, so a cut is noticed anyway.  What was whole before a fault is received before the fault is told.  And
 each direction ends by itself: after ``end`` the peer's bytes still come.
-
-The trap.  To end our direction, OpenSSL looks for the peer's end as well, and takes bytes that lie
-before it for a fault.  So what has been fed is decrypted before, and kept.
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ("ALERT_WAIT", "TLSCodec")
 
-RECORD = 16 * 1024
+MAX_RECORD = 16 * 1024
 """The most plain bytes of a record."""
 
 ALERT_WAIT = 1.0
@@ -52,7 +49,7 @@ class TLSCodec:
         )
         self._read: Callable[[int, memoryview], int] = self.ssl_object.read  # type: ignore[assignment]
         self._write = self.ssl_object.write
-        self._kept: bytearray = bytearray()  # decrypted, but not received yet; see the trap
+        self._decrypted: bytearray = bytearray()  # but not received yet; see ``end``
         self.feed = self._incoming.write
         """The transport received this."""
         self.feed_end = self._incoming.write_eof
@@ -95,11 +92,11 @@ class TLSCodec:
 
         If that is less than the room, there is no more: for now, or for good, see ``ended`` and ``fault``.
         """
-        if not self._kept:
+        if not self._decrypted:
             return self._decrypt_into(room)
-        count = min(len(room), len(self._kept))
-        room[:count] = self._kept[:count]
-        del self._kept[:count]
+        count = min(len(room), len(self._decrypted))
+        room[:count] = self._decrypted[:count]
+        del self._decrypted[:count]
         return count + self._decrypt_into(room[count:])
 
     def _decrypt_into(self, room: memoryview) -> int:
@@ -124,8 +121,9 @@ class TLSCodec:
 
     def end(self) -> None:
         """Send no more: the closing alert is the last of our output."""
-        room = memoryview(bytearray(RECORD))
+        # OpenSSL looks for the peer's end as well, and would take bytes that lie before it for a fault.
+        room = memoryview(bytearray(MAX_RECORD))
         while count := self._decrypt_into(room):
-            self._kept += room[:count]
+            self._decrypted += room[:count]
         with suppress(SSLError):  # it wants the peer's end, too; or nobody is there to be told
             self.ssl_object.unwrap()

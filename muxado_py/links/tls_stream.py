@@ -2,14 +2,8 @@
 
 Why not anyio's own.  It loses the alert of a handshake that failed, and has no half close.
 
-Where data comes from and goes to.  ``send`` encrypts and hands over what comes of it; ``receive`` decrypts what has
-come, and asks the stream below for more if that was nothing.
-
-The rule.  Records leave in the order in which the codec made them, so one call at a time hands them over.
-
-The trap.  Reading must not wait for writing: two peers that both wait for the other to read would never end.  What
-TLS says by itself goes with the next thing that is sent, and is handed over by who reads only when it has
-become much.
+The trap.  Reading must not wait for writing: two peers that each wait for the other to read would wait for ever.  So
+what TLS says by itself leaves with the next thing that is sent; ``receive`` hands it over only when it is much.
 """
 
 from __future__ import annotations
@@ -29,11 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ("TLSByteStream",)
 
-BLOCK = 64 * 1024
+RECEIVE_SIZE = 64 * 1024
 """Bytes to ask for at a time, and to give at most."""
 
-MOST_REPLIES = 64 * 1024
-"""Bytes that TLS may have to say before who reads hands them over."""
+MAX_REPLIES = 64 * 1024
+"""Bytes that TLS may have to say by itself before ``receive`` hands them over."""
 
 
 class TLSByteStream(ByteStream):
@@ -45,9 +39,9 @@ class TLSByteStream(ByteStream):
         self._below = below
         self._server_side = server_side
         self._codec = TLSCodec(context, server_side=server_side, hostname=hostname)
-        self._room = memoryview(bytearray(BLOCK))
+        self._buffer = memoryview(bytearray(RECEIVE_SIZE))
         self._handing_over = Lock()
-        self._said_end = False
+        self._end_sent = False
         self.given = 0
         """Bytes that the stream below took."""
 
@@ -67,7 +61,7 @@ class TLSByteStream(ByteStream):
         try:
             while not self._codec.handshake():
                 await self._hand_over()
-                self._codec.feed(await self._below.receive(BLOCK))
+                self._codec.feed(await self._below.receive(RECEIVE_SIZE))
             await self._hand_over()
         except OSError:
             await self._refuse()
@@ -80,19 +74,19 @@ class TLSByteStream(ByteStream):
             if self._server_side:
                 await self._below.send_eof()
                 while True:
-                    await self._below.receive(BLOCK)
+                    await self._below.receive(RECEIVE_SIZE)
 
-    async def receive(self, max_bytes: int = BLOCK) -> bytes:
-        codec, room = self._codec, self._room[:max_bytes]
+    async def receive(self, max_bytes: int = RECEIVE_SIZE) -> bytes:
+        codec, room = self._codec, self._buffer[:max_bytes]
         while not (count := codec.receive_into(room)):
             if codec.fault is not None:
                 raise BrokenResourceError from codec.fault
             if codec.ended:
                 raise EndOfStream
-            if codec.pending_output > MOST_REPLIES:
+            if codec.pending_output > MAX_REPLIES:
                 await self._hand_over()
             try:
-                codec.feed(await self._below.receive(BLOCK))
+                codec.feed(await self._below.receive(RECEIVE_SIZE))
             except EndOfStream:
                 codec.feed_end()
         return bytes(room[:count])
@@ -106,12 +100,13 @@ class TLSByteStream(ByteStream):
 
     async def send_eof(self) -> None:
         """Send the closing alert; what the peer sends still comes."""
-        if not self._said_end:
-            self._said_end = True
+        if not self._end_sent:
+            self._end_sent = True
             self._codec.end()
             await self._hand_over()
 
     async def _hand_over(self) -> None:
+        # One call at a time: records must leave in the order in which the codec made them.
         async with self._handing_over:
             data = self._codec.output()
             if data:

@@ -8,13 +8,9 @@ Where data comes from and goes to.  It is the protocol of the transport below an
 above: records come in here, pass the codec, and are decrypted into the memory of whoever is above; what that writes
 leaves below in the same call.
 
-The rules.  It holds next to nothing.  Who pauses it pauses the transport below, in the kernel; what remains here
-is of one read.  Nothing that is written waits here: the transport below says when it has taken it.  What TLS
-has to say by itself, to a peer that takes nothing, is bounded: then that peer is not read any more.
-
-The traps.  Reading goes on in the next turn of the loop, as it does with every transport: whoever asks for it
-may be in the middle of something.  And a connection that breaks is read to its end first, for the peer's alert says
-more than the error does.
+The rules.  It keeps next to nothing.  To pause it is to pause the transport below, so that the kernel holds the peer
+back; what remains here is of one read.  Nothing that is written waits here: the transport below says when it has
+taken it.  What TLS says by itself, to a peer that takes nothing, is bounded: then that peer is not read any more.
 """
 
 from __future__ import annotations
@@ -36,18 +32,18 @@ if TYPE_CHECKING:
 
 __all__ = ("TLSTransport", "salvaged")
 
-BLOCK = 256 * 1024
-"""Bytes of records that are read at once, as much as a flush brings; They are copied into the codec at
+BUFFER_SIZE = 256 * 1024
+"""Bytes of records that are read at once, as much as a flush brings.  They are copied into the codec at
 once, so all connections of a loop share the memory."""
 
-SALVAGE = 64 * 1024
+SALVAGE_SIZE = 64 * 1024
 """Bytes to ask for at a time, behind a failed write."""
 
-MOST_REPLIES = 1024 * 1024
+MAX_REPLIES = 1024 * 1024
 """Bytes below, with those of a flush that the peer does not take, at which it is not read any more."""
 
 
-_blocks: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
+_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
 
 
 class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
@@ -76,16 +72,18 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
             "sslcontext": context,
         }
         loop = asyncio.get_running_loop()
-        self._block = _blocks.get(loop) or _blocks.setdefault(loop, memoryview(bytearray(BLOCK)))
+        self._buffer = _buffers.get(loop) or _buffers.setdefault(
+            loop, memoryview(bytearray(BUFFER_SIZE))
+        )
         self._call_soon = loop.call_soon
         self._reading = False  # whether the protocol above wants more
         self._reading_below = False
         self._choked = False  # whether the peer leaves what TLS says lying
-        self._said_end = False
-        self._told_end = False  # the protocol above, of the peer's
-        self._told_lost = False
+        self._end_sent = False
+        self._end_reported = False  # whether the protocol above knows of the peer's end
+        self._loss_reported = False
         self._closing = False
-        self._shaking: asyncio.Future[None] | None = None  # until the handshake is over
+        self._handshaking: asyncio.Future[None] | None = None  # until the handshake is over
         self._refused: asyncio.Future[None] | None = None  # until the peer has read why
         self._lost = False
         self.given = 0
@@ -102,18 +100,18 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
         Cancellation: the transport is as it was; abort it.
         """
-        shaking = self._shaking = asyncio.get_running_loop().create_future()
+        handshaking = self._handshaking = asyncio.get_running_loop().create_future()
         self._below.set_protocol(self)
         for data in early:
             self._codec.feed(data)
-        self._shake()
+        self._go_on_with_handshake()
         if ended:
             self.eof_received()
-        elif self._shaking is not None:
+        elif self._handshaking is not None:
             self._read_below()
-        await shaking
+        await handshaking
 
-    def _shake(self) -> None:
+    def _go_on_with_handshake(self) -> None:
         """Go on with the handshake."""
         try:
             done = self._codec.handshake()
@@ -125,15 +123,15 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._flush()
 
     def _end_handshake(self, exc: Exception | None) -> None:
-        self._hold_below()
-        shaking, self._shaking = self._shaking, None
-        assert shaking is not None
-        if shaking.done():  # nobody waits for it any more
+        self._pause_below()
+        handshaking, self._handshaking = self._handshaking, None
+        assert handshaking is not None
+        if handshaking.done():  # nobody waits for it any more
             return
         if exc is None:
-            shaking.set_result(None)
+            handshaking.set_result(None)
         else:
-            shaking.set_exception(exc)
+            handshaking.set_exception(exc)
 
     async def refuse(self) -> None:
         """After a handshake that failed: give the peer the time to read why.
@@ -152,37 +150,37 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
     # The transport below.
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._block
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._refused is not None:
             return
-        self._codec.feed(self._block[:nbytes])
-        if self._shaking is None:
+        self._codec.feed(self._buffer[:nbytes])
+        if self._handshaking is None:
             self._pump()
         else:
-            self._shake()
+            self._go_on_with_handshake()
 
     def eof_received(self) -> bool:
         self._codec.feed_end()
         if self._refused is not None:
             wake(self._refused)
-        elif self._shaking is not None:
+        elif self._handshaking is not None:
             self._end_handshake(ConnectionResetError("it ended during the TLS handshake"))
         else:
             self._pump()
-        return True  # our direction is the link's to end
+        return True  # else asyncio would end our direction, which is for the link to end
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = self._closing = True
         if self._refused is not None:
             wake(self._refused)
-        elif self._shaking is not None:
+        elif self._handshaking is not None:
             self._end_handshake(ConnectionResetError("it ended during the TLS handshake"))
         else:
             if exc is not None:
-                self._rescue()
-            self._tell_lost(self._codec.fault or exc)
+                self._rescue()  # for the peer's alert, which says more than the error does
+            self._report_loss(self._codec.fault or exc)
 
     def pause_writing(self) -> None:
         self._above.pause_writing()
@@ -202,9 +200,9 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         while self._deliver():
             pass
 
-    def _tell_lost(self, exc: Exception | None) -> None:
-        if not self._told_lost:
-            self._told_lost = True
+    def _report_loss(self, exc: Exception | None) -> None:
+        if not self._loss_reported:
+            self._loss_reported = True
             self._above.connection_lost(exc)
 
     # Reading.
@@ -219,9 +217,9 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         if self._reading and not self._closing:
             if codec.fault is not None:
                 self._fail(codec.fault)
-            elif codec.ended and not self._told_end:
-                self._told_end = True
-                self._hold_below()
+            elif codec.ended and not self._end_reported:
+                self._end_reported = True
+                self._pause_below()
                 self._above.eof_received()
 
     def _deliver(self) -> bool:
@@ -236,34 +234,35 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def _reply(self) -> None:
         """What TLS says by itself."""
         self._flush()
-        if self._below.get_write_buffer_size() > MOST_REPLIES:
+        if self._below.get_write_buffer_size() > MAX_REPLIES:
             self._choked = True
-            self._hold_below()
+            self._pause_below()
 
     def _fail(self, exc: Exception) -> None:
         self._closing = True
         self._reading = False
         self._flush()  # the alert
         self._below.close()
-        self._call_soon(self._tell_lost, exc)
+        self._call_soon(self._report_loss, exc)
 
     def is_reading(self) -> bool:
         return self._reading
 
     def pause_reading(self) -> None:
         self._reading = False
-        self._hold_below()
+        self._pause_below()
 
     def resume_reading(self) -> None:
         if not self._reading and not self._closing:
             self._reading = True
+            # As with every transport, not now: the caller may be in the middle of something.
             self._call_soon(self._go_on)
 
     def _go_on(self) -> None:
         """With what was left here, and then with what lies below."""
         if self._reading:
             self._pump()
-        if self._reading and not self._choked and not self._told_end:
+        if self._reading and not self._choked and not self._end_reported:
             self._read_below()
 
     def _read_below(self) -> None:
@@ -271,7 +270,7 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._reading_below = True
             self._below.resume_reading()
 
-    def _hold_below(self) -> None:
+    def _pause_below(self) -> None:
         if self._reading_below and not self._below.is_closing():
             self._reading_below = False
             self._below.pause_reading()
@@ -281,7 +280,7 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._closing or not data:
             return
-        if self._said_end:
+        if self._end_sent:
             raise RuntimeError("write() after write_eof()")
         try:
             self._codec.send(data)
@@ -300,11 +299,11 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def write_eof(self) -> None:
         """End this direction; what the peer sends still comes."""
-        if not (self._closing or self._said_end):
-            self._say_end()
+        if not (self._closing or self._end_sent):
+            self._send_end()
 
-    def _say_end(self) -> None:
-        self._said_end = True
+    def _send_end(self) -> None:
+        self._end_sent = True
         self._codec.end()
         self._flush()
 
@@ -344,8 +343,8 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         if not self._closing:
             self._closing = True
             self._reading = False
-            if not self._said_end:
-                self._say_end()
+            if not self._end_sent:
+                self._send_end()
             self._below.close()
 
     def abort(self) -> None:
@@ -358,5 +357,5 @@ def salvaged(raw: socket.socket) -> Iterator[bytes]:
     """What a socket has received and nobody has read; its transport reads no more."""
     with suppress(OSError), raw.dup() as same:
         same.setblocking(False)
-        while data := same.recv(SALVAGE):
+        while data := same.recv(SALVAGE_SIZE):
             yield data

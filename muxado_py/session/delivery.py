@@ -36,10 +36,14 @@ def undelivered(connection: Connection, link: Link, arrived: int) -> Undelivered
     nbytes = sum(size for _, size in lost)
     unnamed = sum(stream_id is None for stream_id, _ in lost)
     named = {stream_id for stream_id, _ in lost if stream_id is not None}
-    left = connection.payload_of(*link.left, unsaid=not ours) if link.left is not None else {}
+    left = (
+        connection.payload_of(*link.unwritten, unsaid=not ours)
+        if link.unwritten is not None
+        else {}
+    )
     nbytes += sum(left.values())
     named.update(left)
-    missing = link.missing if ours else 0
+    missing = link.undelivered if ours else 0
     if missing is None:
         missing = max(0, connection.said - arrived - sum(left.values()))
         reason = "may not have arrived: the peer did not end, and nobody else can tell"

@@ -80,7 +80,7 @@ class Driver:
         """Set when the transport is closed, too."""
         self.events = self.connection.events
         self.wrote = self.link.wrote
-        self._rouse = self.link.rouse
+        self._rouse = self.link.wake
         self._accepting = True
         self._tells = True  # whether whoever closes the session is told what it lost
         self._acceptors: dict[Waiter, None] = {}  # who waits for a stream in accept

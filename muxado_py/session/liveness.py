@@ -86,7 +86,7 @@ class Heartbeat:
 
     async def _watch_silence(self, now: float, interval: float) -> float:
         """Peers of this wire say something in every interval."""
-        taken, before = self._link.taken(), self._taken
+        taken, before = self._link.progress(), self._taken
         self._taken = taken
         if self._link.writing_since is not None and taken != before:
             self._silence.happened(now)
@@ -107,7 +107,7 @@ class Heartbeat:
             if not self._pings.beat():
                 return now + interval
             self._asked = Patience(now)
-            self._taken = self._link.taken()
+            self._taken = self._link.progress()
             self._delivered_at = NEVER
             self._behind = False
         elif self._is_taken():
@@ -120,7 +120,7 @@ class Heartbeat:
     def _is_taken(self) -> bool:
         """Whether the peer has taken something since the last look that went before the heartbeat."""
         link = self._link
-        taken, before = link.taken(), self._taken
+        taken, before = link.progress(), self._taken
         self._taken = taken
         if self._delivered_at == NEVER and self._pings.has_left and link.writing_since is None:
             self._delivered_at = taken + link.in_flight()
@@ -158,7 +158,7 @@ class Writing:
         if flush != self._flush:
             self._flush = flush
             self._stuck = Patience(since)
-            self._taken = self._link.taken()
+            self._taken = self._link.progress()
         elif self._is_taken():
             self._stuck.happened(now)
         if now - due > self._timeout / (2 * LOOKS):
@@ -173,7 +173,7 @@ class Writing:
         return now + min(max(left, TICK), self._timeout / LOOKS)
 
     def _is_taken(self) -> bool:
-        taken, before = self._link.taken(), self._taken
+        taken, before = self._link.progress(), self._taken
         self._taken = taken
         return taken != before
 
