@@ -39,8 +39,17 @@ AUTO = "auto"
 HEAD = 12
 """Bytes that tell all that the first bytes can tell."""
 
-_TEXTS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"OPTIONS ", b"CONNECT ", b"DELETE ", b"PRI * ")
-_TLS = b"\x16\x03"
+_HTTP_STARTS = (
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    b"PUT ",
+    b"OPTIONS ",
+    b"CONNECT ",
+    b"DELETE ",
+    b"PRI * ",
+)
+_TLS_START = b"\x16\x03"
 
 
 def candidates(head: bytes) -> list[str]:
@@ -68,11 +77,11 @@ def mistaken(head: bytes, wire: type[Wire]) -> str | None:
 
 def stranger(head: bytes) -> str | None:
     """What speaks no multiplexer's wire."""
-    if head.startswith(_TLS) and len(head) > 4 and head[2] <= 4:
+    if head.startswith(_TLS_START) and len(head) > 4 and head[2] <= 4:
         return "this looks like TLS: use a tls:// URL, or take TLS off the other side"
     if head.startswith(b"HTTP/"):
         return "this looks like an HTTP response: the other side is an HTTP server"
-    if head.startswith(_TEXTS):
+    if head.startswith(_HTTP_STARTS):
         return "this looks like an HTTP request: the other side is an HTTP client"
     if head.startswith(b"SSH-"):
         return "this looks like SSH"

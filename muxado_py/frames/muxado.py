@@ -27,7 +27,7 @@ are types 4 to 8 sent or understood::
     7 CREDIT    id 0, body: limit64, the total payload the sender of this frame takes
     8 WINDOW    body: window32, what the window of the stream has grown to
 
-The rule.  Lengths and ids are checked on the header.  Only fixed bodies are ever held, at most
+The rule.  Lengths and ids are checked on the header.  Only fixed bodies are ever kept, at most
 1 KiB of a GOAWAY's debug text with them; DATA goes on in pieces, the rest is skipped in pieces.
 
 The trap.  After each GOAWAY goes one header of an unknown type: Go muxado up to v2.0.1 swallows
@@ -89,9 +89,9 @@ class MuxadoDecoder(BodyDecoder):
         return super().midway or self._skip > 0
 
     def feed(self, data: Input) -> None:
-        if self._held:
-            data = self._held + data
-            self._held = b""
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
         receiver = self._receiver
         end = len(data)
         last = end - 8
@@ -99,7 +99,7 @@ class MuxadoDecoder(BodyDecoder):
         if self._first and not receiver.paused:
             pos = self._recognize(data, pos, end)
             if self._first:
-                self._held = bytes(data[pos:])
+                self._partial = bytes(data[pos:])
                 return
         while not receiver.paused:
             if self._body:
@@ -135,7 +135,7 @@ class MuxadoDecoder(BodyDecoder):
             if taken < 0:
                 break
             pos = self._go_past(taken, end) if self._skip else taken
-        self._held = bytes(data[pos:])
+        self._partial = bytes(data[pos:])
 
     def _recognize(self, data: Input, pos: int, end: int) -> int:
         """Learn from the peer's first frame what it is, if it is here.

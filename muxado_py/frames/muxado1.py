@@ -21,7 +21,7 @@ The bits that are left over at the top of each field are masked away, as Go does
 Priorities.  Go carries the number and makes nothing of it; higher is more urgent, and none is the
 default.  Ours are ``(7 - urgency) << 28 | (weight - 1) << 20 | 1``, and are read back the same way.
 
-The rule.  Lengths, flags and ids are checked on the header.  Only bodies of 4 or 8 bytes are ever held;
+The rule.  Lengths, flags and ids are checked on the header.  Only bodies of 4 or 8 bytes are ever kept;
 DATA goes on in pieces.
 
 The traps.  Go sends GOAWAYs whose length counts a text that it never writes (``WGoAway.Set`` drops
@@ -87,9 +87,9 @@ class Muxado1Decoder(BodyDecoder):
     __slots__ = ()
 
     def feed(self, data: Input) -> None:
-        if self._held:
-            data = self._held + data
-            self._held = b""
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
         receiver = self._receiver
         pos = 0
         end = len(data)
@@ -126,7 +126,7 @@ class Muxado1Decoder(BodyDecoder):
                 receiver.data(stream_id, b"", 0)
             if word & FIN:
                 receiver.finished(stream_id)
-        self._held = bytes(data[pos:])
+        self._partial = bytes(data[pos:])
 
     def _control(
         self, kind: int, word: int, length: int, stream_id: int, data: Input, pos: int, end: int

@@ -65,9 +65,9 @@ class SmuxDecoder(BodyDecoder):
         self._version = version
 
     def feed(self, data: Input) -> None:
-        if self._held:
-            data = self._held + data
-            self._held = b""
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
         receiver = self._receiver
         pos = 0
         end = len(data)
@@ -96,7 +96,7 @@ class SmuxDecoder(BodyDecoder):
             if taken < 0:
                 break
             pos = taken
-        self._held = bytes(data[pos:])
+        self._partial = bytes(data[pos:])
 
     def _control(
         self, command: int, length: int, stream_id: int, data: Input, pos: int, end: int
@@ -203,7 +203,7 @@ class _Smux(Wire):
         return cls._header(NOP, 0)
 
 
-_DELAY = 0.002
+_STORE_DELAY = 0.002
 """Seconds: twice what a Go program needed on loopback to lose nothing."""
 
 
@@ -215,10 +215,10 @@ class Smux1(_Smux):
     traits: ClassVar[Traits] = Traits(
         initial_window=UNLIMITED,
         duplicate_syn=True,
-        opening_delay=_DELAY,
+        opening_delay=_STORE_DELAY,
         fin_with_data=False,
         half_close=False,
-        finish_delay=_DELAY,
+        finish_delay=_STORE_DELAY,
         has_reset=False,
         resets_unknown=False,
         recognizes=False,

@@ -19,7 +19,7 @@ Every flag may stand on a Data frame as well as on a WindowUpdate.  What we send
 misreads: SYN, ACK and FIN each alone on a WindowUpdate of length 0, because hashicorp acts on a
 FIN before it takes the payload beside it (``stream.go``, ``readData``).
 
-The rule.  A frame has one header and only Data has a body, so never more than a header is held;
+The rule.  A frame has one header and only Data has a body, so never more than a header is kept;
 Data goes on in pieces.  The core's ping payloads have 8 bytes, of which the last 4 travel.
 
 The trap.  An ACK means different things.  hashicorp and go-yamux send a WindowUpdate with nothing
@@ -77,9 +77,9 @@ class YamuxDecoder(BodyDecoder):
     __slots__ = ()
 
     def feed(self, data: Input) -> None:
-        if self._held:
-            data = self._held + data
-            self._held = b""
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
         receiver = self._receiver
         pos = 0
         end = len(data)
@@ -112,7 +112,7 @@ class YamuxDecoder(BodyDecoder):
                 receiver.data(stream_id, b"", 0)
             if word & FIN:
                 receiver.finished(stream_id)
-        self._held = bytes(data[pos:])
+        self._partial = bytes(data[pos:])
 
     def _begin_or_reset(self, flags: int, stream_id: int, code: int, *, at_hand_off: bool) -> None:
         """The flags that stand before what else a frame says."""

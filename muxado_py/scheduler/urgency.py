@@ -129,7 +129,7 @@ class UrgencyScheduler:
     A frame takes constant time, whatever the number of ready or idle keys.
     """
 
-    __slots__ = ("_levels", "_map", "_owed", "_ready", "_serving", "_turn")
+    __slots__ = ("_guarded_bit", "_guarded_bytes", "_levels", "_map", "_ready", "_serving")
 
     def __init__(self) -> None:
         self._levels: dict[int, _Level] = {}  # by bit; made when first used
@@ -137,8 +137,8 @@ class UrgencyScheduler:
         self._ready = 0
         self._serving: _Entry | None = None
         # The guard: bytes sent while lower levels waited, and the bit of the level it chose last.
-        self._owed = 0
-        self._turn = 0
+        self._guarded_bytes = 0
+        self._guarded_bit = 0
 
     def mark_ready(self, key: Key, nbytes: int) -> None:
         """See :meth:`.Scheduler.mark_ready`; the order does not depend on ``nbytes``."""
@@ -206,10 +206,10 @@ class UrgencyScheduler:
             rate = 0  # how a byte changes what is owed to the levels that wait
             if lower:
                 rate = 1
-                if self._owed >= _GUARD_BYTES:
+                if self._guarded_bytes >= _GUARD_BYTES:
                     rate = -_GUARD_FRAMES
-                    after_last = lower & -(self._turn << 1) or lower
-                    bit = self._turn = after_last & -after_last
+                    after_last = lower & -(self._guarded_bit << 1) or lower
+                    bit = self._guarded_bit = after_last & -after_last
             level = self._levels[bit]
             new = level.new
             while True:  # until one is alive; there must be one
@@ -234,7 +234,7 @@ class UrgencyScheduler:
             cost = nbytes if nbytes > LEAST_COST else LEAST_COST  # noqa: FURB136
             budget -= cost
             if rate:
-                self._owed += rate * cost
+                self._guarded_bytes += rate * cost
             if self._serving is not entry:
                 continue  # it was removed meanwhile
             self._serving = None

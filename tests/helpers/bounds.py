@@ -45,7 +45,7 @@ def check_queues(connection: Connection, config: Config, *, opened: int, largest
     assert control.queued <= config.max_control_frames + 2 * known + 16
     assert len(control._credits) + len(control._held_credits) <= len(table.live)
     assert len(control._priorities) <= len(table.live)
-    kept: bytes = getattr(connection._in._decoder, "_held")  # noqa: B009 - the protocol hides it
+    kept: bytes = getattr(connection._in._decoder, "_partial")  # noqa: B009 - the protocol hides it
     assert len(kept) <= largest + 1032
     if not unlimited:
         _check_windows(connection, config)
