@@ -20,8 +20,8 @@ Nothing imports what stands below it.
 from __future__ import annotations
 
 from .config import Config
-from .dialing.endpoints import SessionListener, connect, listen
-from .dialing.scope import client, server
+from .dialing.endpoints import client, connect, listen, server
+from .dialing.session_listener import SessionListener
 from .errors import (
     ErrorCode,
     GoneAwayError,

@@ -101,10 +101,11 @@ FOLDERS = {
         "anyio_sockets",
         "asyncio_sockets",
         "detect",
-        "scope",
+        "session_scope",
         "addresses",
         "unix_paths",
         "mute",
+        "session_listener",
         "endpoints",
     ),
 }
@@ -328,7 +329,7 @@ LOOPS = {
     "socket": {
         *ECOSYSTEM,
         "bridging",
-        "endpoints",
+        "pending",
         "unix_paths",
         "plain_sockets",
         "asyncio_sockets",

@@ -1,12 +1,13 @@
 """PendingConnection: a connection that has no session yet.
 
-It can do a TLS handshake, show the peer's first bytes, and make the link of a session, which begins with the peer's
+It has the options of its socket set, can do a TLS handshake, show the peer's first bytes, and make the link of a session, which begins with the peer's
 first byte whatever was read before.  :class:`AnyioPending` is one over any anyio byte stream;
 :mod:`~muxado_py.dialing.asyncio_sockets` has the other.
 """
 
 from __future__ import annotations
 
+import socket
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,10 @@ from anyio.abc import SocketAttribute
 from ..links.anyio_link import AnyioLink, checked
 from ..links.attributes import peer_of, remembered
 from ..links.layers import pause_reading
-from ..links.tcp_info import TcpInfo
+from ..links.tcp_info import TcpInfo, least_unsent
 from ..links.tls_stream import TLSByteStream
 
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import Callable
 
@@ -33,12 +33,27 @@ if TYPE_CHECKING:
 __all__ = ("AnyioPending", "PendingConnection")
 
 
+# Not every system has it.
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+
+
 class PendingConnection(ABC):
     """What ``connect``, ``listen``, ``client`` and ``server`` make a session of."""
 
     @abstractmethod
     def raw_socket(self) -> socket.socket:
         """For socket options."""
+
+    def set_socket_options(self, config: Config) -> None:
+        """Those of a TCP socket; a Unix socket has none of them."""
+        raw = self.raw_socket()
+        if raw.family not in (socket.AF_INET, socket.AF_INET6):
+            return
+        # Small frames leave at once; and little waits in the kernel, where no priority can overtake it any more.
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if config.notsent_lowat is not None and _NOTSENT_LOWAT is not None:
+            mark = max(config.notsent_lowat, least_unsent(raw))
+            raw.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, mark)
 
     @property
     @abstractmethod

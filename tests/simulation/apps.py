@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from muxado_py import Session, Stream
-    from muxado_py.dialing.scope import SessionScope
+    from muxado_py.dialing.session_scope import SessionScope
 
     from .ledger import Ledger
     from .plan import HalfPlan, Plan, SidePlan

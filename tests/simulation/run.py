@@ -22,7 +22,7 @@ from anyio._backends import _asyncio as anyio_asyncio
 
 from muxado_py.dialing.asyncio_sockets import AsyncioSockets
 from muxado_py.dialing.pending import AnyioPending
-from muxado_py.dialing.scope import SessionScope
+from muxado_py.dialing.session_scope import SessionScope
 from muxado_py.frames import WIRES
 
 from .apps import SideApp

@@ -17,17 +17,16 @@ from ..config import AUTO, config_or_default
 from ..links.parting import GOODBYE_WAIT
 from ..session.session import Session
 from .detect import detect_wire
-from .pending import AnyioPending
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from anyio.abc import ByteStream, TaskGroup
+    from anyio.abc import TaskGroup
 
     from ..config import Config
     from .pending import PendingConnection
 
-__all__ = ("SessionScope", "client", "server")
+__all__ = ("SessionScope",)
 
 
 class SessionScope:
@@ -105,28 +104,3 @@ def _are_same(one: BaseException, other: BaseException | None) -> bool:
         pairs = zip(one.exceptions, other.exceptions, strict=False)
         return len(one.exceptions) == len(other.exceptions) and all(_are_same(*p) for p in pairs)
     return one is other
-
-
-def client(transport: ByteStream, config: Config | None = None) -> SessionScope:
-    """A session over any anyio byte stream, as the side that dialed.
-
-    :param transport: a connected ``anyio.abc.ByteStream``; the session closes it.
-    :returns: an async context manager that gives the :class:`Session`.
-    :raises ValueError: for ``Config(wire="auto")``.
-    """
-    config = config_or_default(config)
-    if config.wire == AUTO:
-        raise ValueError(
-            'wire="auto" is for the side that listens: a dialer speaks first; name the wire'
-        )
-    return SessionScope(AnyioPending(transport), config, is_client=True)
-
-
-def server(transport: ByteStream, config: Config | None = None) -> SessionScope:
-    """A session over any anyio byte stream, as the side that was dialed; see :func:`client`.
-
-    With ``Config(wire="auto")`` entering waits for the dialer's first bytes, and raises what
-    :func:`~muxado_py.dialing.detect.detect_wire` raises if they do not tell its wire; ``session.config.wire`` is
-    the one it found.
-    """
-    return SessionScope(AnyioPending(transport), config, is_client=False)

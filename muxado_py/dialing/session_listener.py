@@ -1,0 +1,164 @@
+"""SessionListener: what ``listen`` gives.
+
+The rule.  One connection of a listener that fails, in its TLS handshake or after, must not end the others: everything
+that a connection can raise ends in a line of the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from anyio import ClosedResourceError, create_task_group, fail_after
+from anyio.abc import SocketAttribute
+
+from ..arguments import check_function
+from ..config import AUTO
+from ..errors import SessionError, UndeliveredError, escaped
+from ..session.handlers import contain
+from .detect import detect_wire
+from .mute import Mute
+from .session_scope import SessionScope
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.abc import Listener, SocketStream, TaskGroup
+
+    from ..config import Config
+    from ..session.session import Session
+    from .addresses import Address
+    from .anyio_sockets import Sockets
+    from .mute import Visitor
+    from .pending import PendingConnection
+    from .unix_paths import UnixPath
+
+__all__ = ("SessionListener",)
+
+logger = logging.getLogger("muxado.endpoints")
+
+
+class SessionListener:
+    """Accepts connections and runs a session over each; made by :func:`~muxado_py.listen`."""
+
+    def __init__(
+        self,
+        sockets: Sockets[Any],
+        bound: Listener[SocketStream],
+        address: Address,
+        config: Config,
+        ssl_context: ssl.SSLContext | None,
+        path: UnixPath | None,
+    ) -> None:
+        self._sockets = sockets
+        self._listener: Listener[Any] = sockets.listener(bound)
+        self._config = config
+        self._ssl_context = ssl_context
+        self._path = path
+        self._mute = Mute(config.max_mute_connections)
+        if address.scheme != "unix":
+            address = address._replace(port=int(bound.extra(SocketAttribute.local_port)))
+        self.url = str(address)
+        """The URL that reaches it, with the real port if 0 was asked for."""
+
+    async def serve(
+        self,
+        handler: Callable[[Session], Awaitable[object]],
+        task_group: TaskGroup | None = None,
+    ) -> None:
+        """Call ``handler(session)`` in a task for each connection, until the listener is closed.
+
+        The oldest connection that never said a byte is let go, its handler cancelled, when there are more of
+        these than ``Config.max_mute_connections``.
+        The session is closed when its handler returns or raises.  What a handler raises, and what
+        a connection raises before it, is logged (``muxado.handler``, ``muxado.endpoints``); the
+        others go on.
+
+        :param task_group: where the handlers run; default one of its own.
+        :raises TypeError: if ``handler`` is no function.
+        :raises RuntimeError: what a ``task_group`` raises that has ended, when the next connection comes.
+
+        Cancellation: the handlers are cancelled and their sessions closed.
+        """
+        check_function("handler", handler)
+
+        async def run(accepted: object) -> None:
+            with self._mute.visit() as visitor:
+                await self._run(accepted, handler, visitor)
+
+        async with AsyncExitStack() as stack:
+            # Not the listener's own task group: sessions outlive the listener.
+            if task_group is None:
+                task_group = await stack.enter_async_context(create_task_group())
+            try:
+                await self._listener.serve(run, task_group)
+            except* ClosedResourceError:
+                pass
+
+    async def _run(
+        self,
+        accepted: object,
+        handler: Callable[[Session], Awaitable[object]],
+        visitor: Visitor,
+    ) -> None:
+        try:
+            pending = await self._sockets.pending(accepted)
+            visitor.peer = pending.peer
+            scope = await self._session(pending)
+        except Exception as exc:  # noqa: BLE001 - this connection's trouble, and nobody else's
+            logger.warning(
+                "a connection from %s to %s failed: %s", visitor.peer, self.url, _reason(exc)
+            )
+            return
+        try:
+            async with scope as session:
+                visitor.session = session
+                await contain(handler, session)
+        except UndeliveredError as exc:
+            logger.warning("a session of %s ended: %s", self.url, exc)
+        except Exception:
+            # A mistake of ours: how a session ends is told to its handler, and was caught there.
+            logger.exception("a session of %s failed", self.url)
+
+    async def _session(self, pending: PendingConnection) -> SessionScope:
+        config = self._config
+        await self._secure(pending)
+        if config.wire == AUTO:
+            config = await detect_wire(pending, config)
+        return SessionScope(pending, config, is_client=False)
+
+    async def _secure(self, pending: PendingConnection) -> None:
+        try:
+            pending.set_socket_options(self._config)
+            if self._ssl_context is not None:
+                with fail_after(self._config.connect_timeout):
+                    await pending.secure(self._ssl_context, server_side=True)
+        except BaseException:
+            await pending.abort()
+            raise
+
+    async def aclose(self) -> None:
+        """Take no more connections; sessions that run go on, and ``serve`` waits for its own.
+
+        The path of a Unix socket is removed.
+
+        Cancellation: the listener is closed all the same.
+        """
+        if self._path is not None:
+            self._path.remove()
+        await self._listener.aclose()
+
+
+def _reason(exc: Exception) -> str:
+    """Why a connection never became a session, in words for a log."""
+    if isinstance(exc, ssl.SSLError):
+        return (exc.reason or "TLS error").replace("_", " ").lower()
+    if isinstance(exc, SessionError):
+        return str(exc)
+    if isinstance(exc, TimeoutError):
+        return "no TLS handshake in time"
+    if isinstance(exc, ConnectionError):
+        return "it ended during the TLS handshake"
+    return escaped(str(exc)) or type(exc).__name__
