@@ -141,8 +141,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """Builds the puppets, each once."""
-    return Workshop(tmp_path_factory.mktemp("puppets"))
+    """Builds the puppets, each once, whichever worker of pytest-xdist needs it first."""
+    directory = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        directory = directory.parent  # which the workers share
+    return Workshop(directory / "puppets")
 
 
 @pytest.fixture

@@ -189,12 +189,6 @@ stage.play(tcp.dial, tcp.serve)
 """
 
 
-@pytest.fixture(scope="module")
-def go(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """Builds the Go program, once."""
-    return Workshop(tmp_path_factory.mktemp("bench"))
-
-
 def of_one(workload: Workload) -> Workload:
     return next(it for it in WORKLOADS if it.action == workload.action)
 
@@ -204,12 +198,14 @@ HERE = [one for one in COMPETITORS if one.kind in (OURS, GO) or "tcp" in one.act
 
 
 @pytest.mark.parametrize("competitor", HERE, ids=lambda it: it.name)
-def test_a_pair_does_every_workload_without_an_error(competitor: Competitor, go: Workshop) -> None:
-    if reason := competitor.absence(go):
+def test_a_pair_does_every_workload_without_an_error(
+    competitor: Competitor, workshop: Workshop
+) -> None:
+    if reason := competitor.absence(workshop):
         assert os.environ.get("MUXADO_INTEROP") != "require", reason
         pytest.skip(reason)
     effort = Effort(rounds=1, seconds=0.05, idle_streams=100, idle_rounds=1)
-    with Stadium(go, effort, lambda _: None) as stadium:
+    with Stadium(workshop, effort, lambda _: None) as stadium:
         for workload in (it for it in ACTIONS if it.name in competitor.can):
             [outcome] = stadium.play(workload, [competitor])[competitor.name]
             assert isinstance(outcome, Sample), outcome
@@ -232,7 +228,7 @@ def test_a_program_that_does_not_start_fails_the_run_in_its_own_words() -> None:
         Pair([sys.executable, "-c", "raise SystemExit('not today')"])
 
 
-def test_a_failure_costs_one_round_and_the_next_one_has_new_processes(go: Workshop) -> None:
+def test_a_failure_costs_one_round_and_the_next_one_has_new_processes(workshop: Workshop) -> None:
     """The program's server dies in its first life, when it is told what to do."""
 
     class Dying(Stadium):
@@ -246,7 +242,7 @@ def test_a_failure_costs_one_round_and_the_next_one_has_new_processes(go: Worksh
             return pair
 
     [tcp] = [one for one in COMPETITORS if one.name == "TCP connections, asyncio"]
-    with Dying(go, Effort(2, 0.05, 1, 1), lambda _: None) as stadium:
+    with Dying(workshop, Effort(2, 0.05, 1, 1), lambda _: None) as stadium:
         first, second = stadium.play(WORKLOADS[0], [tcp])[tcp.name]
     assert isinstance(first, FailedRunError)
     assert isinstance(second, Sample)

@@ -244,15 +244,14 @@ def left_behind() -> str:
     listed = subprocess.run(
         ["ip", "netns", "list"], check=True, capture_output=True, text=True
     ).stdout
-    return "".join(it for it in listed.splitlines() if it.startswith(f"muxado{os.getpid()}"))
+    return "".join(it for it in listed.splitlines() if it.startswith(f"muxado{os.getpid()}x"))
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Workshop:
-    """Builds the program of the path, or skips where there can be none."""
+def with_path(workshop: Workshop) -> Workshop:
+    """Has the program of the path; skips where there can be none."""
     if reason := impediment():
         pytest.skip(f"no path can be laid here: {reason}")
-    workshop = Workshop(tmp_path)
     try:
         workshop.program(PROGRAM)
     except ToolchainError as error:
@@ -262,11 +261,11 @@ def workshop(tmp_path: Path) -> Workshop:
     return workshop
 
 
-def test_every_variant_plays_on_a_path_and_nothing_overtakes_it(workshop: Workshop) -> None:
+def test_every_variant_plays_on_a_path_and_nothing_overtakes_it(with_path: Workshop) -> None:
     line = Line("short", 50e6, 0.010, 250_000)
     variants = (*narrow.VARIANTS, *narrow.ON_UVLOOP, narrow.WEIGHTS, narrow.RAW)
     effort = narrow.Effort(1, 0.1, 0.2, uvloop=True)
-    runs = narrow.play(workshop, line, variants, effort, narrow.WINDOWS)
+    runs = narrow.play(with_path, line, variants, effort, narrow.WINDOWS)
     for variant in variants:
         [outcome] = runs[variant.name]
         assert isinstance(outcome, Run), outcome
@@ -276,14 +275,14 @@ def test_every_variant_plays_on_a_path_and_nothing_overtakes_it(workshop: Worksh
     assert not left_behind()
 
 
-def test_a_path_that_cannot_be_finished_leaves_nothing_behind(workshop: Workshop) -> None:
-    with pytest.raises(PathError, match="failed: "), lay(Line("", 1e6, 0.1, 1, mtu=1), workshop):
+def test_a_path_that_cannot_be_finished_leaves_nothing_behind(with_path: Workshop) -> None:
+    with pytest.raises(PathError, match="failed: "), lay(Line("", 1e6, 0.1, 1, mtu=1), with_path):
         raise AssertionError
     assert not left_behind()
 
 
-def test_an_error_inside_takes_the_path_down(workshop: Workshop) -> None:
-    with suppress(KeyError), lay(LINE, workshop):
+def test_an_error_inside_takes_the_path_down(with_path: Workshop) -> None:
+    with suppress(KeyError), lay(LINE, with_path):
         assert left_behind()
         raise KeyError
     assert not left_behind()

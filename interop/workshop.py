@@ -2,7 +2,8 @@
 
 Where data comes from and goes to.  A :class:`GoSource`, :class:`DebianSource` or :class:`RustSource`
 says what program to build and against which published version; :class:`Workshop` keeps what was built
-in a directory of the run, and nothing of it in the source tree.
+in a directory of the run, and nothing of it in the source tree.  The processes of a run may share the
+directory: the first that needs a program builds it, and the others wait.
 
 The rule.  Versions are pinned exactly: the Go ones here, against ``interop/go/go.sum``; the Rust one in
 ``interop/rust/Cargo.toml``; the Debian one by its version and its SHA-256.
@@ -12,7 +13,9 @@ The trap.  ``go.sum`` holds more than ``go.mod`` asks for, and ``go mod tidy`` w
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -70,21 +73,33 @@ class Workshop:
         self._built: dict[Source, Path | ToolchainError] = {}
 
     def program(self, source: Source) -> Path:
-        """The program built from ``source``.
+        """The program built from ``source``, by whichever process came first.
 
         :raises ToolchainError: if a toolchain or a published source is missing, or the build fails.
         """
         if source not in self._built:
-            directory = self._directory / str(len(self._built))
-            directory.mkdir(parents=True)
-            try:
-                self._built[source] = _build(source, directory)
-            except ToolchainError as error:
-                self._built[source] = error
+            self._built[source] = self._find_or_build(source)
         result = self._built[source]
         if isinstance(result, ToolchainError):
             raise result
         return result
+
+    def _find_or_build(self, source: Source) -> Path | ToolchainError:
+        place = self._directory / hashlib.sha256(repr(source).encode()).hexdigest()[:16]
+        place.mkdir(parents=True, exist_ok=True)
+        result = place / "result.json"
+        with (place / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not result.exists():
+                directory = place / "build"
+                directory.mkdir()
+                try:
+                    said = {"program": str(_build(source, directory))}
+                except ToolchainError as error:
+                    said = {"error": str(error)}
+                result.write_text(json.dumps(said))
+            said = json.loads(result.read_text())
+        return Path(said["program"]) if "program" in said else ToolchainError(said["error"])
 
 
 def _build(source: Source, directory: Path) -> Path:
