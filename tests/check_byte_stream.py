@@ -19,8 +19,9 @@ from anyio import (
     EndOfStream,
     create_task_group,
     fail_after,
-    wait_all_tasks_blocked,
 )
+
+from .helpers.blocked import all_tasks_blocked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Container
@@ -135,7 +136,7 @@ async def a_sender_waits_for_a_reader(near: ByteStream, far: ByteStream, large: 
 
     async with create_task_group() as tasks:
         tasks.start_soon(send)
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert not done.is_set()
         assert await receive_exactly(far, large) == bytes(large)
     assert done.is_set()
@@ -145,7 +146,7 @@ async def one_task_for_each_direction(near: ByteStream, far: ByteStream, large: 
     async with create_task_group() as tasks:
         tasks.start_soon(receive_exactly, near, 1)
         tasks.start_soon(near.send, bytes(large))
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         with pytest.raises(BusyResourceError):
             await near.receive()
         with pytest.raises(BusyResourceError):
@@ -182,7 +183,7 @@ async def a_close_wakes_who_is_blocked(near: ByteStream, far: ByteStream, large:
     async with create_task_group() as tasks:
         tasks.start_soon(expect_closed, near.receive())
         tasks.start_soon(expect_closed, near.send(bytes(large)))
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         await near.aclose()
     assert len(closed) == 2
 
@@ -210,7 +211,7 @@ async def a_peers_close_ends_sending(near: ByteStream, far: ByteStream, large: i
 
     async with create_task_group() as tasks:
         tasks.start_soon(send)
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         await far.aclose()
     with pytest.raises(BrokenResourceError):
         await near.send(b"x")
@@ -218,7 +219,7 @@ async def a_peers_close_ends_sending(near: ByteStream, far: ByteStream, large: i
 
 async def every_call_is_a_checkpoint(near: ByteStream, far: ByteStream, large: int) -> None:
     await far.send(b"ab")
-    await wait_all_tasks_blocked()
+    await all_tasks_blocked()
     assert await near.receive(1) == b"a"  # one more byte is there, so receiving would not wait
     for call in (
         near.receive,
@@ -263,7 +264,7 @@ async def a_cancelled_send_sends_a_prefix(near: ByteStream, far: ByteStream, lar
     with CancelScope() as scope:
         async with create_task_group() as tasks:
             tasks.start_soon(near.send, data)
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
             scope.cancel()
     await near.send_eof()
     got = await receive_all(far)

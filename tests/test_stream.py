@@ -14,6 +14,7 @@ from muxado_py import ErrorCode, Retry
 from .check_byte_stream import receive_all, receive_exactly
 from .conftest import LINKS
 from .frames_seen import FIN, HELLO, SYN, data, frame, of, payload, rst, wndinc
+from .helpers.blocked import all_tasks_blocked
 from .scripted_peer import scripted
 from .test_session import settled
 from .transports import memory_transports
@@ -197,7 +198,7 @@ async def test_closing_while_a_send_is_blocked_still_sends_the_end() -> None:
                     await stream.send(bytes(2 * WINDOW))
 
             tasks.start_soon(send)
-            await anyio.wait_all_tasks_blocked()
+            await all_tasks_blocked()
             stream.close()
         # No credit came, and the rest was taken back: the end needs none.
         with fail_after(5):
@@ -326,7 +327,7 @@ async def test_send_nowait_beside_a_blocked_send_is_busy(session_pair: SessionPa
     async with session_pair() as (dialed, _), create_task_group() as tasks:
         stream = await dialed.open_stream()
         tasks.start_soon(stream.send, bytes(2 * WINDOW))
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         for call in (lambda: stream.send_nowait(b"x"), stream.send_eof_nowait):
             with pytest.raises(anyio.BusyResourceError):
                 call()
@@ -495,7 +496,7 @@ async def test_a_send_that_the_peer_resets_fails_and_leaves_nothing_queued() -> 
             assert info.value.retry is Retry.REFUSED
 
         tasks.start_soon(send)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         await peer.say(rst(3, ErrorCode.STREAM_REFUSED))
         await settled()
         assert session.statistics().live_streams == 0

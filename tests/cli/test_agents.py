@@ -12,6 +12,7 @@ import muxado_py as muxado
 from muxado_py.cli.agents import Agents
 from muxado_py.config import WIRE_NAMES
 
+from ..helpers.blocked import all_tasks_blocked
 from ..scripted_peer import scripted
 from ..transports import memory_transports
 
@@ -49,9 +50,9 @@ async def test_whatever_is_wrong_with_one_agent_the_next_is_asked(
     async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
         await peer.ping()
         tasks.start_soon(agents.serve, session)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         tasks.start_soon(agents.serve, newest)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         stream, agent = await agents.dial()
         assert agent.session is session
         with pytest.raises(ConnectionRefusedError, match="takes more connections"):
@@ -92,9 +93,9 @@ async def test_a_connection_that_never_said_a_frame_comes_last(
         await asked.send(b"hello")
         await (await session.accept_stream()).receive()
         tasks.start_soon(agents.serve, session)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         tasks.start_soon(agents.serve, scan)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         stream, agent = await agents.dial()
         assert agent.session is session
         stream.reset()

@@ -13,6 +13,7 @@ import muxado_py as muxado
 from muxado_py.integrations import MuxTransport, open_connection
 from muxado_py.integrations.pumped import PumpedStream
 
+from ..helpers.blocked import all_tasks_blocked
 from ..transports import ODD, Raising, memory_transports
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ async def test_connection_made_comes_before_data_and_not_in_the_constructor(
 ) -> None:
     ours, theirs = streams
     await theirs.send(b"early")
-    await anyio.wait_all_tasks_blocked()
+    await all_tasks_blocked()
     protocol = Recorder()
     transport = MuxTransport(ours, protocol)
     assert protocol.calls == []
@@ -207,7 +208,7 @@ async def test_paused_reading_delivers_neither_data_nor_the_end(
     assert not transport.is_reading()
     await theirs.send(b"later")
     await theirs.send_eof()
-    await anyio.wait_all_tasks_blocked()
+    await all_tasks_blocked()
     assert (protocol.calls, protocol.data) == (["made"], b"")
     transport.resume_reading()
     transport.resume_reading()
@@ -230,12 +231,12 @@ async def test_a_protocol_that_pauses_gets_no_more(
     protocol = OneAtATime()
     transport = MuxTransport(ours, protocol)
     await theirs.send(b"one")
-    await anyio.wait_all_tasks_blocked()
+    await all_tasks_blocked()
     await theirs.send(b"two")
-    await anyio.wait_all_tasks_blocked()
+    await all_tasks_blocked()
     assert protocol.data == b"one"
     transport.resume_reading()
-    await anyio.wait_all_tasks_blocked()
+    await all_tasks_blocked()
     assert protocol.data == b"onetwo"
     transport.abort()
     await transport.wait_lost()
@@ -253,7 +254,7 @@ async def test_writing_is_paused_above_the_limit_and_resumed_below(
     while "pause" not in protocol.calls:
         transport.write(bytes(10_000))
         written += 10_000
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
     assert transport.get_write_buffer_size() > 1000
     assert "resume" not in protocol.calls
     received = 0
@@ -309,7 +310,7 @@ async def test_a_buffered_protocol_and_a_change_of_protocol(
     transport = MuxTransport(ours, buffered)
     assert transport.get_protocol() is buffered
     await theirs.send(b"more than four.")
-    await anyio.wait_all_tasks_blocked()
+    await all_tasks_blocked()
     await theirs.send(b"the rest")
     await theirs.send_eof()
     await after.until("lost")
@@ -334,7 +335,7 @@ async def test_callbacks_run_in_the_context_of_the_transport(
     transport = MuxTransport(ours, Looks())
     variable.set("waker")
     await theirs.send(b"data")
-    await anyio.wait_all_tasks_blocked()
+    await all_tasks_blocked()
     transport.close()
     await transport.wait_lost()
     assert seen == ["maker", "maker"]
@@ -428,7 +429,7 @@ async def test_reader_and_writer_with_half_close_and_drain(
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(write)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         transport = writer.transport
         assert isinstance(transport, MuxTransport)
         assert transport.get_write_buffer_size() < 3 * 65536
@@ -545,7 +546,7 @@ class TestPumpedStream:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(pumped.run)
             tasks.start_soon(send)
-            await anyio.wait_all_tasks_blocked()
+            await all_tasks_blocked()
             assert sent <= 2 * 65536
             tasks.cancel_scope.cancel()
         transport.abort()
