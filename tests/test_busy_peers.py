@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 import muxado_py as muxado
+from muxado_py.links.parting import GOODBYE_WAIT
 
 from .by_url import SCHEMES
 from .frames_seen import data
@@ -26,14 +27,15 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-BUSY = 0.7
-"""Seconds; more than :data:`muxado_py.links.parting.GOODBYE_WAIT`."""
+BUSY = 2 * GOODBYE_WAIT
+"""Seconds; from when it is busy on."""
 
 
 class BusyPeer(threading.Thread):
     """Reads one byte of the first stream of each session, is busy, and then reads the rest.
 
     :ivar got: how many bytes each stream brought, and how it ended.
+    :ivar busy: set when it begins to be busy.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class BusyPeer(threading.Thread):
         self._at = url
         self._config = config
         self._listening = threading.Event()
-        self._busy = False
+        self.busy = threading.Event()
 
     def __enter__(self) -> BusyPeer:
         self.start()
@@ -77,8 +79,8 @@ class BusyPeer(threading.Thread):
 
     async def _read(self, stream: muxado.Stream) -> None:
         count = len(await stream.receive(1))
-        if not self._busy:
-            self._busy = True
+        if not self.busy.is_set():
+            self.busy.set()
             time.sleep(BUSY)  # noqa: ASYNC251 - that is the point
         try:
             while True:
@@ -106,7 +108,7 @@ async def test_what_was_sent_arrives_at_a_busy_peer(
             streams = [await session.open_stream() for _ in sizes]
             for stream in streams:
                 await stream.send(b"x")
-            await anyio.sleep(0.1)  # until it is busy
+            await anyio.to_thread.run_sync(peer.busy.wait, 30)
             for stream, nbytes in zip(streams, sizes, strict=True):
                 await stream.send(bytes(nbytes))
                 await stream.aclose()

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -274,6 +275,7 @@ def test_a_peer_that_never_answers_ends_ping_with_4(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pinging, "TIMEOUT", 0.05)
+    monkeypatch.setattr(pinging, "CONFIG", replace(pinging.CONFIG, close_timeout=0.1))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
         arguments = ["ping", url, "--count", "2", "--interval", "1ms"]

@@ -337,7 +337,7 @@ async def test_an_upload_that_is_not_read_is_not_kept_in_memory(first: bytes) ->
         """As fast as it goes, from the first byte on: no receive of the gateway may have to wait."""
         taken = 0
         with (
-            socket.create_connection(("127.0.0.1", port), timeout=1) as caller,
+            socket.create_connection(("127.0.0.1", port), timeout=0.4) as caller,
             suppress(TimeoutError),
         ):
             data = first
@@ -377,7 +377,7 @@ async def test_streams_of_agents_are_refused_and_nothing_of_them_is_kept() -> No
 @pytest.mark.parametrize("said", [b"", b"G", b"GET / HT", b"PING"])
 async def test_who_says_too_little_is_closed_after_a_while(said: bytes) -> None:
     async with (
-        running(head_timeout=1) as gate,
+        running(head_timeout=0.3) as gate,
         agent(gate.url, never_read),
         await anyio.connect_tcp("127.0.0.1", gate.port) as caller,
     ):

@@ -495,6 +495,7 @@ async def test_a_failed_lifespan_shutdown_is_logged(
     assert "still busy" in caplog.text
 
 
+@pytest.mark.usefixtures("short_notice")
 @pytest.mark.parametrize("stage", ["startup", "shutdown"])
 async def test_a_lifespan_that_hangs_is_left(
     session_pair: SessionPair, stage: str, caplog: pytest.LogCaptureFixture

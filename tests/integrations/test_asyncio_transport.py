@@ -13,6 +13,7 @@ import muxado_py as muxado
 from muxado_py.integrations import MuxTransport, open_connection
 from muxado_py.integrations.pumped import PumpedStream
 
+from ..conftest import unhurried
 from ..helpers.blocked import all_tasks_blocked
 from ..transports import ODD, Raising, memory_transports
 
@@ -29,7 +30,7 @@ BIG = bytes(range(256)) * 8192  # 2 MiB
 
 @pytest.fixture(
     params=[
-        pytest.param(("asyncio", {"debug": True}), id="asyncio"),
+        pytest.param(("asyncio", {"debug": True, "loop_factory": unhurried}), id="asyncio"),
         pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
     ]
 )

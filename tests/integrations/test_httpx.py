@@ -144,6 +144,7 @@ async def test_a_streamed_response_and_an_upload(session_pair: SessionPair, libr
         assert size == 30 * 65536
 
 
+@pytest.mark.usefixtures("short_notice")
 async def test_timeouts_are_the_librarys(session_pair: SessionPair, library: Any) -> None:
     app = AsgiApp()
     limits = library.Limits(max_connections=1)

@@ -163,6 +163,7 @@ async def read_to_the_end(stream: muxado.Stream) -> bytes:
     return b"".join([chunk async for chunk in stream])
 
 
+@pytest.mark.usefixtures("short_notice")
 async def test_a_thread_that_is_stuck_in_the_application_is_left_behind(
     session_pair: SessionPair,
 ) -> None:
