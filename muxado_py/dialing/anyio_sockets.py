@@ -37,7 +37,7 @@ class Sockets(ABC, Generic[Accepted]):
     async def dial_unix(self, path: str) -> PendingConnection:
         """A connection to a Unix socket.
 
-        :raises OSError: if nobody listens there.
+        :raises OSError: if no process listens there.
         """
 
     @abstractmethod

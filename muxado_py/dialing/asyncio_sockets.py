@@ -195,7 +195,7 @@ async def _connect(family: int, address: Any) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        # A Unix socket's listener tells nobody when its queue has room.
+        # There is no event for room in the queue of a Unix socket's listener.
         while (error := sock.connect_ex(address)) == errno.EAGAIN:  # noqa: ASYNC110
             await anyio.sleep(QUEUE_DELAY)
         if error == errno.EINPROGRESS:

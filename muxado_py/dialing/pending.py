@@ -95,7 +95,7 @@ class AnyioPending(PendingConnection):
     """An anyio byte stream as a :class:`PendingConnection`."""
 
     def __init__(self, stream: ByteStream) -> None:
-        # anyio's own sockets read ahead on asyncio, without bound, until somebody receives.
+        # anyio's own sockets read ahead on asyncio, without bound, until the first receive().
         pause_reading(stream)
         self._stream = stream
         self._early = b""

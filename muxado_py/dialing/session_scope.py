@@ -49,9 +49,8 @@ class SessionScope:
             config = await detect_wire(pending, config)
         try:
             self._session = session = Session(pending.link, config, is_client=is_client)
-        except (
-            BaseException
-        ):  # a scheduler of the application's, say; nobody else would close the transport
+        except BaseException:
+            # A scheduler of the application's may raise, say; nothing else would close the transport.
             await pending.abort()
             raise
         self._tasks = create_task_group()

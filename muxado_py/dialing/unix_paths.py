@@ -21,10 +21,10 @@ BACKLOG = 65_536
 class UnixPath:
     """A path with a socket that listens there.
 
-    :ivar socket: it does not block; whoever takes it closes it.
+    :ivar socket: it does not block; the caller closes it.
     :raises IsADirectoryError: if the path is a directory.
     :raises FileExistsError: if something else than a socket is there.
-    :raises OSError: ``EADDRINUSE`` if somebody listens there; or whatever else keeps it from being bound.
+    :raises OSError: ``EADDRINUSE`` if a process listens there; or whatever else keeps it from being bound.
     """
 
     def __init__(self, path: str) -> None:
@@ -65,7 +65,7 @@ def _identity(path: str) -> tuple[int, int]:
 
 
 def _make_way(path: str) -> None:
-    """Remove a socket where nobody listens any more."""
+    """Remove a socket where no process listens any more."""
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "Is a directory, expected the path of a socket")

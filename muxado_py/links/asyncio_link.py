@@ -243,11 +243,12 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
 
     def wrote(self) -> None:
         if self._retry_timer is not None:
-            self._urgent = True
+            self._urgent = True  # the next flush asks for one frame above the cap
         if not self._scheduled and self.writing_since is None and self._connection.has_output():
             self._schedule()
 
     def expect_output(self) -> None:
+        # Also if a flush is scheduled: that one runs before the tasks that were just woken, this one behind them.
         if self.writing_since is None:
             self._schedule()
 
@@ -275,6 +276,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             if capped and self._may_write():
                 self._retry_timer = self._call_later(RETRY_DELAY, self._retry)
         self._scheduled -= 1
+        # If another flush is scheduled, that one looks whether all is flushed.
         if self._retry_timer is None and self._may_write() and not self._scheduled:
             if connection.has_output():
                 self._schedule()
@@ -313,6 +315,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
 
     def _write(self, pieces: list[bytes | memoryview]) -> None:
         joined = b""
+        # By the size of a flush as a rule, and not of this one: its size is known only after a sum or a join.
         if self._in_pieces and self._flush_size.now >= MIN_WRITELINES:
             size = sum(map(len, pieces))
         else:
@@ -337,7 +340,9 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         if self._transport.is_closing():  # the write failed, and connection_lost will say so
             self._write_closed = True
         if self._write_closed or self.writing_since is not None:
-            self._pending_pieces = pieces
+            self._pending_pieces = (
+                pieces  # until resume_writing: what is lost of them may have to be told
+            )
             return
         now = perf_counter()
         self._flush_size.taken(size, self._flush_began, now)

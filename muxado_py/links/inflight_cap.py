@@ -14,9 +14,9 @@ path that is faster than what it is asked to carry, nor on loopback, where a rou
 an event loop.  When the round trip has shown a queue for two steps while more waited to be sent, the bytes in flight
 are held to :data:`CAP_GAIN` times the bandwidth-delay product: the rate of the last steps times the shortest round
 trip.  The part above 1 finds out when the path becomes faster: the rate grows by as much in each step.  The
-constants suit cubic; under BBR the cap is let go more often, on a busy machine.
+constants suit cubic; under BBR the cap ends more often, on a busy machine.
 
-The traps.  The queue may be somebody else's, or the path longer than it was.  A cap would then yield to others until
+The traps.  The queue may be that of other connections, or the path longer than it was.  A cap would then yield to others until
 nothing is left, for each step measures less than the one before.  So a cap that does not make the round trip short
 again, or under which the rate falls, ends, and each time it takes longer until the next.  And a queue that always
 stands a little hides the true round trip, of which the kernel forgets what is older than five minutes: so now and then
@@ -61,7 +61,7 @@ RATE_STEPS = 8
 """The rate is the second best of so many.  A moment in which a machine is busy elsewhere shows as a
 step that is too slow, and then one that is too fast; neither is the path."""
 MAX_STEP_GAP = 3
-"""A rate is none if the time between two looks was so many steps: nobody sent."""
+"""A rate is none if the time between two looks was so many steps: nothing was sent."""
 
 QUEUE_RTT_RATIO, QUEUE_RTT_EXCESS = 1.6, 0.002
 """A round trip shows a queue above so many of the shortest, and so many seconds.  The cap makes it about

@@ -1,6 +1,6 @@
 """KernelQueue: whether what the kernel was given has arrived in the peer's.
 
-Where data comes from and goes to.  :mod:`~muxado_py.links.tcp_info`; whoever ends a session asks.
+Where data comes from and goes to.  :mod:`~muxado_py.links.tcp_info` has the figures; the end of a session asks.
 
 The rule.  What a Unix socket took lies in its peer's queue already.  Of a TCP connection the kernel knows how much is
 in flight, on Linux; of anything else it is not known.
@@ -32,7 +32,7 @@ class KernelQueue:
 
     @classmethod
     def of(cls, raw: socket.socket | None) -> KernelQueue | None:
-        """Of a connected socket; None where nobody can tell."""
+        """Of a connected socket; None where no kernel tells."""
         if raw is None:
             return None
         info = TcpInfo.of(raw)

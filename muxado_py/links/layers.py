@@ -49,7 +49,7 @@ def _attributes(layer: object) -> list[Any]:
 
 
 def pause_reading(stream: AnyByteStream) -> None:
-    """Let the kernel hold back who sends to ``stream`` until the next ``receive()``, whatever wraps its socket.
+    """Let the kernel hold back the sender to ``stream`` until the next ``receive()``, whatever wraps its socket.
 
     Does nothing where nothing is read ahead: on trio, for Unix sockets.
     """

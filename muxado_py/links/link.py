@@ -94,14 +94,14 @@ class Link(TypedAttributeProvider, ABC):
     ) -> None:
         self._path = path
         self._inflight_cap = inflight_cap
-        self._figures: PathFigures | None = None  # what the kernel told last, when somebody asked
+        self._figures: PathFigures | None = None  # what the kernel told last
         self._connection = connection
         self._changed = changed
         self._flushed: Event | None = None  # set at the next flush, while a task waits for one
         self.input_over = Event()
         """See :class:`.parting.Leaving`."""
         self.parting = CancelScope()
-        """What is left to do once the session is over; whoever closes it sets the deadline."""
+        """What is left to do once the session is over; a close sets its deadline."""
         self.unwritten: tuple[bytes, int] | None = None
         """The last frames for a transport that did not take them all, and how many of their bytes it did."""
         self.undelivered: int | None = 0
@@ -244,7 +244,7 @@ class Link(TypedAttributeProvider, ABC):
     async def run(self, over: Event, close_timeout: float) -> None:
         """Carry bytes until ``over`` is set; then say what is left to say and close the transport.
 
-        Whoever runs this shields it from cancellation; it is bounded in time after ``over``.
+        The caller shields it from cancellation; it is bounded in time after ``over``.
         """
         try:
             async with create_task_group() as tasks:
@@ -274,8 +274,8 @@ class Link(TypedAttributeProvider, ABC):
         await part(
             self,
             ended_here=ended_here,
-            knows=connection.is_muxado_py is True,
-            answers=connection.traits.answers_end,
+            is_muxado_py=connection.is_muxado_py is True,
+            answers_end=connection.traits.answers_end,
         )
 
     async def _close(self) -> None:

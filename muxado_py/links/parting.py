@@ -1,4 +1,4 @@
-"""Parting: how a session ends so that what was sent arrives, or somebody is told.
+"""Parting: how a session ends so that what was sent arrives, or the loss is told.
 
 The contract, kept by every link on every backend.  ``Session.aclose``, ``drain`` and the end of a block have
 one deadline, ``Config.close_timeout`` from the call, for all of this, in this order:
@@ -26,9 +26,6 @@ acknowledged, and the end is given a moment.  So it is where the transport canno
 with a peer that said goodbye first: it ends without being asked.  Where nobody can ask a kernel, a transport
 that took something counts as having delivered it; there only the end of a muxado_py is awaited, and its
 missing by the deadline is a doubt that is told.
-
-The trap.  A FIN makes programs of Go end at once, together with the streams that they have not yet
-accepted.  They are given the moment before it that a muxado_py does not need.
 """
 
 from __future__ import annotations
@@ -62,23 +59,25 @@ class Leaving(Protocol):
         """Shut the transport for writing; whether that could be done."""
 
     def unacknowledged(self) -> int | None:
-        """How many bytes the peer's kernel has not acknowledged; None if nobody knows, or ever will."""
+        """How many bytes the peer's kernel has not acknowledged; None if that is not known, or never will be."""
 
 
-async def part(link: Leaving, *, ended_here: bool, knows: bool, answers: bool) -> None:
+async def part(link: Leaving, *, ended_here: bool, is_muxado_py: bool, answers_end: bool) -> None:
     """Steps 2 to 4; the caller bounds them in time, and closes the transport.
 
     :param ended_here: whether this side ends the session, without the peer's goodbye.
-    :param knows: whether the peer is a muxado_py.
-    :param answers: whether programs on this wire end when we do.
+    :param is_muxado_py: whether the peer is a muxado_py.
+    :param answers_end: whether programs on this wire end when we do.
     """
     await link.flushed()
-    if ended_here and not knows:
+    # A FIN makes programs of Go end at once, with the streams that they have not accepted yet: so they are given a
+    # moment before it, which a muxado_py does not need.
+    if ended_here and not is_muxado_py:
         with move_on_after(GOODBYE_WAIT):
             await link.input_over.wait()
     shut = await link.send_end()
     asked = link.unacknowledged()
-    if ended_here and shut and (knows or (answers and asked is not None)):
+    if ended_here and shut and (is_muxado_py or (answers_end and asked is not None)):
         await link.input_over.wait()
         await _acknowledged(link)
     else:
@@ -99,7 +98,7 @@ async def part_in_fault(link: Leaving) -> None:
 
 
 async def _acknowledged(link: Leaving) -> None:
-    """Wait until nothing of ours is on its way, as far as the kernel can tell."""
+    """Wait until nothing of ours is in flight, as far as the kernel can tell."""
     while link.unacknowledged():
         with move_on_after(KERNEL_POLL):
             await (Event() if link.input_over.is_set() else link.input_over).wait()

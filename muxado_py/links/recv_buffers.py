@@ -2,7 +2,7 @@
 
 What comes in bulk is not copied out of the buffer that the transport filled: streams keep views of it until the
 application reads, and that is the one copy.  Meanwhile the transport fills another buffer, and the first is used
-again when nobody has a view of it any more.  With a copy for each frame, made when it arrived, bulk waited for its
+again when there is no view of it any more.  With a copy for each frame, made when it arrived, bulk waited for its
 reader in thousands of objects, and where the allocator returns their pages, the kernel's zeroing of the next ones
 took much of the reader's time.
 
@@ -47,7 +47,7 @@ class RecvBuffers:
         self._small_reads = 1  # in a row; not 0, which stands for a large read
 
     def next_buffer(self) -> memoryview:
-        """A buffer that nobody has a view of.
+        """A buffer without views.
 
         A view of it, and not the bytearray: asyncio's TLS fills slices, and a slice of a bytearray is a copy.
         """

@@ -71,7 +71,7 @@ class TcpInfo:
 
     @classmethod
     def of(cls, raw: socket.socket) -> TcpInfo | None:
-        """Of a connected socket, or None where nobody can tell: other systems, other sockets."""
+        """Of a connected socket, or None where no kernel tells: other systems, other sockets."""
         if sys.platform != "linux" or raw.family not in (socket.AF_INET, socket.AF_INET6):
             return None
         try:

@@ -6,7 +6,7 @@ them.  :mod:`~muxado_py.links.tls_transport` drives it by the callbacks of async
 
 Where data comes from and goes to.  What the transport received is given to ``feed`` and comes out of
 ``receive_into``; what is to be sent is given to ``send`` and comes out of ``output``, with whatever TLS itself
-has to say: whoever drives it empties ``output`` after each call, also after one that raised, because there
+has to say: the driver empties ``output`` after each call, also after one that raised, because there
 the alert lies that tells the peer why.
 
 The rules.  The end of the peer's bytes is the end, with a closing alert or without: muxado says goodbye by
@@ -125,5 +125,5 @@ class TLSCodec:
         room = memoryview(bytearray(MAX_RECORD))
         while count := self._decrypt_into(room):
             self._decrypted += room[:count]
-        with suppress(SSLError):  # it wants the peer's end, too; or nobody is there to be told
+        with suppress(SSLError):  # it wants the peer's end, too; or the connection is closed
             self.ssl_object.unwrap()

@@ -5,7 +5,7 @@ when the peer ends meanwhile.  They lose the alert of a handshake that failed, h
 are over they know nothing of what they were.
 
 Where data comes from and goes to.  It is the protocol of the transport below and the transport of the protocol
-above: records come in here, pass the codec, and are decrypted into the memory of whoever is above; what that writes
+above: records come in here, pass the codec, and are decrypted into the memory of the protocol above; what that writes
 leaves below in the same call.
 
 The rules.  It keeps next to nothing.  To pause it is to pause the transport below, so that the kernel holds the peer
@@ -214,6 +214,7 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         codec = self._codec
         if codec.pending_output:
             self._reply()
+        # Not before all that was whole is delivered, which it is not while the protocol above pauses.
         if self._reading and not self._closing:
             if codec.fault is not None:
                 self._fail(codec.fault)
