@@ -47,6 +47,7 @@ PROTOCOL = (
     "inbound",
     "closing",
     "timeouts",
+    "inspection",
     "connection",
 )
 """Without IO; each may use those before it, and config, scheduler and frames."""

@@ -42,6 +42,10 @@ class BodyDecoder:
     def midway(self) -> bool:
         return bool(self._partial or self._body)
 
+    @property
+    def undecoded(self) -> int:
+        return len(self._partial)
+
     def _begin(self, stream_id: int, length: int, fin: bool, nothing_here: bool) -> None:
         """A body of ``length`` bytes begins that is not whole yet."""
         self._body = length

@@ -181,6 +181,10 @@ class Decoder(Protocol):
     def midway(self) -> bool:
         """Whether the input so far ends inside a frame."""
 
+    @property
+    def undecoded(self) -> int:
+        """Bytes that it keeps a copy of: a part of a frame, or what came during a pause."""
+
 
 class Wire(ABC):
     """Operations to bytes, and what the format can do: the base of every wire.

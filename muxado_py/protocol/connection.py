@@ -43,6 +43,7 @@ from .closing import Closing
 from .endings import CLOSED_BY_PEER
 from .events import Events
 from .inbound import Inbound
+from .inspection import inspect
 from .outbound import Outbound
 from .table import StreamTable
 from .timeouts import Timeouts
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from ..frames import Traits
     from ..frames.reporting import Report
     from ..scheduler import Priority
+    from .inspection import Inspection
     from .state import StreamState
 
 __all__ = ("CLOSED_HERE", "Connection")
@@ -184,6 +186,10 @@ class Connection:
     def backlog(self) -> int:
         """Streams of the peer that wait for ``accept``."""
         return self._table.backlog_size
+
+    def inspect(self) -> Inspection:
+        """The sizes of all that it holds, for tests and whoever debugs it; see :mod:`~muxado_py.protocol.inspection`."""
+        return inspect(self._table, self._out, self._in, self.timeouts)
 
     # B. Input.
 
