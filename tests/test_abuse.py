@@ -580,7 +580,7 @@ def test_the_end_is_said_once() -> None:
 def test_heartbeat_streams_count_nowhere_and_are_few() -> None:
     peer = Script(Config(typed_streams=True, max_streams=50))
     flood(peer, syns(b"\xff\xff\xff\xff"))
-    assert len(peer.connection._table.live) == 4
+    assert peer.connection.inspect().streams.live == 4
     connection = peer.connection
     assert (connection.peer_streams, connection.live_streams, connection.backlog) == (0, 0, 0)
 

@@ -46,14 +46,15 @@ TYPED = Config(
 class Application:
     """Accepts, echoes, and is done with a stream at its end or after a few looks at it."""
 
-    def __init__(self, connection: Connection, patience: int = 8) -> None:
+    def __init__(self, connection: Connection, config: Config, patience: int = 8) -> None:
         self.connection = connection
+        self._config = config
         self._patience = patience
         self._streams = {connection.open(Priority(1), self._type()): 0 for _ in range(2)}
         self.sent = bytearray()
 
     def _type(self) -> int | None:
-        return 7 if self.connection._config.typed_streams else None
+        return 7 if self._config.typed_streams else None
 
     def look(self) -> None:
         connection = self.connection
@@ -86,7 +87,7 @@ class Application:
         assert connection.live_streams <= 6 + 2
         assert connection.peer_streams <= 6
         assert connection.backlog <= 3
-        assert connection._out.control.queued <= 16 + 6 + 2
+        assert connection.inspect().control.replies <= 16 + 6 + 2
         events = connection.events
         assert len(events.readable) == len(set(events.readable))
         assert len(events.writable) == len(set(events.writable))
@@ -112,8 +113,8 @@ class Application:
         for stream in connection.events.heartbeats:
             connection.close(stream)
         assert connection.live_streams == connection.peer_streams == connection.unread == 0
-        assert not connection._table.left_behind
-        split_frames(bytes(self.sent), connection._config.wire)
+        assert not connection.inspect().known
+        split_frames(bytes(self.sent), self._config.wire)
 
 
 def run(
@@ -131,7 +132,7 @@ def run(
         config = replace(config, wire=wire, initial_window=2**18, stream_window=2**18)
     now = 0.0
     connection = Connection(config, client=client, clock=lambda: now)
-    application = Application(connection)
+    application = Application(connection, config)
     application.flush()
     edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
     for number, (start, end) in enumerate(pairwise(edges)):
@@ -302,7 +303,7 @@ def test_every_cut_of_an_honest_exchange_ends_in_an_error_and_nothing_else() -> 
     for end in {*range(400), *range(400, len(data), 97)}:
         connection = Connection(CONFIG, client=False)
         stream = connection.open(None, None)
-        application = Application(connection)
+        application = Application(connection, CONFIG)
         connection.receive_data(data[:end])
         application.look()
         application.end()

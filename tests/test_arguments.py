@@ -335,8 +335,7 @@ async def test_nor_does_it_act_on_whoever_is_refused_a_stream(session_pair: Sess
     async with session_pair() as (dialed, accepted):
         await dialed.ping()
         stream = await dialed.open_stream()
-        accepted._driver.connection.go_away(0, TEXT.encode())
-        accepted._driver.changed()
+        accepted.go_away(0, TEXT.encode())
         await stream.send(b"x")
         with pytest.raises(muxado.MuxadoError) as caught, fail_after(10):
             await stream.receive()

@@ -7,25 +7,30 @@ import socket
 import struct
 import sys
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 import pytest
 from anyio import create_task_group, fail_after
+from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSAttribute
 
 import muxado_py as muxado
+from muxado_py.dialing.asyncio_sockets import AsyncioSockets
+from muxado_py.dialing.session_scope import SessionScope
 from muxado_py.links.anyio_link import AnyioLink
 from muxado_py.links.asyncio_link import AsyncioLink
+from muxado_py.protocol.connection import Connection
 from muxado_py.runtime.checkpoints import CALLS_PER_CHECKPOINT
 
 from .by_url import sessions_by_url
 from .check_byte_stream import receive_exactly
 from .frames_seen import HELLO, PAD, data, frame, goaway, split, whole
+from .helpers.inside import driver_of
 from .transports import tls_contexts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
@@ -78,7 +83,38 @@ async def read_to_end(peer: socket.socket) -> bytes:
 
 
 def link_of(session: muxado.Session) -> Any:
-    return session._driver.link
+    return driver_of(session).link
+
+
+class Instead(Protocol):
+    """``part_of = instead(name, make)``: links are made with ``make(argument)`` in place of an argument of theirs.
+
+    :returns: what finds it by the session of the link.
+    """
+
+    def __call__(
+        self, name: str, make: Callable[[Any], Any]
+    ) -> Callable[[muxado.Session], Any]: ...
+
+
+@pytest.fixture
+def instead(monkeypatch: pytest.MonkeyPatch) -> Instead:
+    """Whoever dials and listens gives the link what the test has."""
+
+    def put(name: str, make: Callable[[Any], Any]) -> Callable[[muxado.Session], Any]:
+        parts: dict[object, Any] = {}
+
+        def made(transport: Any, *held: Any, **others: Any) -> AsyncioLink:
+            given = {"transport": transport, **others}
+            part = given[name] = make(given[name])
+            link = AsyncioLink(given.pop("transport"), *held, **given)
+            parts[link] = part
+            return link
+
+        monkeypatch.setattr("muxado_py.dialing.asyncio_sockets.AsyncioLink", made)
+        return lambda session: parts[link_of(session)]
+
+    return put
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -135,26 +171,19 @@ async def test_what_comes_with_the_handshake_is_not_lost() -> None:
         tasks.cancel_scope.cancel()
 
 
-async def test_what_is_sent_in_one_turn_leaves_in_one_write() -> None:
+async def test_what_is_sent_in_one_turn_leaves_in_one_write(instead: Instead) -> None:
+    spy_of = instead("transport", Spy)
     async with sessions_by_url() as (dialed, accepted):
         streams = [await dialed.open_stream() for _ in range(50)]
         await dialed.ping()
-        link = link_of(dialed)
-        writes: list[bytes] = []
-        write = link._write
-
-        def count(pieces: list[bytes | memoryview]) -> None:
-            writes.append(b"".join(pieces))
-            write(pieces)
-
-        link._write = count
+        writes = spy_of(dialed).writes
+        writes.clear()
         async with create_task_group() as tasks:
             for stream in streams:
                 tasks.start_soon(stream.send, b"x")
         for _ in streams:
             kept = await accepted.accept_stream()
             assert await kept.receive() == b"x"
-        link._write = write
         # One call in CALLS_PER_CHECKPOINT gives way first.
         given_way = -(-len(streams) // CALLS_PER_CHECKPOINT)
         assert len(split(writes[0])[0]) >= len(streams) - given_way
@@ -171,7 +200,8 @@ async def test_what_is_sent_at_once_travels_with_the_syn() -> None:
         assert await loop.sock_recv(peer, 65536) == data(4, b"", syn=True)
 
 
-async def test_little_is_handed_to_a_peer_that_takes_nothing() -> None:
+async def test_little_is_handed_to_a_peer_that_takes_nothing(instead: Instead) -> None:
+    spy_of = instead("transport", Spy)
     config = muxado.Config(write_timeout=0.3, initial_window=1 << 24, stream_window=1 << 24)
     async with dialed_by_socket(config) as (session, _peer), create_task_group() as tasks:
         stream = await session.open_stream()
@@ -185,12 +215,13 @@ async def test_little_is_handed_to_a_peer_that_takes_nothing() -> None:
         with fail_after(30):
             while link.writing_since is None:  # noqa: ASYNC110 - the link tells nobody
                 await anyio.sleep(0.01)
-        assert 0 < link._transport.get_write_buffer_size() < 256 * 1024
+        assert 0 < spy_of(session).get_write_buffer_size() < 256 * 1024
         with fail_after(30), pytest.raises(muxado.PeerTimeoutError):
             await session.wait()
 
 
-async def test_reading_stops_while_the_peer_leaves_our_answers_lying() -> None:
+async def test_reading_stops_while_the_peer_leaves_our_answers_lying(instead: Instead) -> None:
+    spy_of = instead("transport", Spy)
     config = muxado.Config(max_control_frames=16, heartbeat_interval=None, control_budget=2**30)
     async with dialed_by_socket(config) as (session, peer), create_task_group() as tasks:
         loop = asyncio.get_running_loop()
@@ -202,9 +233,9 @@ async def test_reading_stops_while_the_peer_leaves_our_answers_lying() -> None:
             asked.set()
 
         tasks.start_soon(ask)
-        link = link_of(session)
+        spy = spy_of(session)
         with fail_after(60):
-            while link._reading:  # noqa: ASYNC110 - as above
+            while not spy.paused:  # noqa: ASYNC110 - as above
                 await anyio.sleep(0.01)
         assert not asked.is_set()
         answers = 0
@@ -214,23 +245,26 @@ async def test_reading_stops_while_the_peer_leaves_our_answers_lying() -> None:
                 frames, rest = split(rest + await loop.sock_recv(peer, 1 << 20))
                 answers += sum(one.kind == "PING" for one in frames)
         assert not session.closed
+        assert not spy.paused
 
 
-async def test_a_goodbye_that_lies_before_a_failed_write_is_found() -> None:
+async def test_a_goodbye_that_lies_before_a_failed_write_is_found(instead: Instead) -> None:
+    spy_of = instead("transport", Spy)
     async with dialed_by_socket() as (session, peer):
         loop = asyncio.get_running_loop()
         assert await loop.sock_recv(peer, 65536) == HELLO
         stream = await session.open_stream()
         await stream.send(b"x")
         assert await loop.sock_recv(peer, 65536)
-        # The peer says goodbye and is gone before the session has had a turn to read that.
+        # The peer says goodbye and is gone before the loop looks at what there is to read.
+        spy_of(session).pause_reading()
         peer.send(data(2, b"answer") + goaway(2) + PAD)
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
         peer.close()
         stream.send_nowait(b"more")
-        link_of(session)._flush()  # the peer's system answers it with a reset
+        while b"more" not in spy_of(session).writes[-1]:
+            await checkpoint()  # and then the peer's system answers it with a reset
         stream.send_nowait(b"and more")
-        link_of(session)._flush()
         with fail_after(10):
             await session.wait()
         assert await stream.receive() == b"answer"
@@ -271,12 +305,12 @@ async def test_a_mistake_of_ours_ends_the_session_and_tells_the_peer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def run() -> None:
-        async with muxado.connect(f"tcp://127.0.0.1:{listening.getsockname()[1]}") as session:
+        async with muxado.connect(f"tcp://127.0.0.1:{listening.getsockname()[1]}"):
 
-            def fail(data: bytes) -> None:
+            def fail(_: Connection, data: bytes) -> None:
                 raise ArithmeticError("a mistake")
 
-            monkeypatch.setattr(session._driver.connection, "receive_data", fail)
+            monkeypatch.setattr(Connection, "receive_data", fail)
             peer, _ = listening.accept()
             with peer:
                 peer.setblocking(False)
@@ -292,16 +326,20 @@ async def test_a_mistake_of_ours_ends_the_session_and_tells_the_peer(
 
 
 class Gate:
-    """A cap that lets nothing pass until it is opened.
+    """A cap that lets nothing pass once it is shut.
 
     :ivar reserve: whether what is urgent may pass nevertheless.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, _: object) -> None:
         self.cap = 1
         self.quantum = 2**31
-        self.open = False
+        self.open = True
         self.reserve = False
+        self.asked = anyio.Event()
+
+    def shut(self) -> None:
+        self.open = False
         self.asked = anyio.Event()
 
     def allow(self, budget: int, *, urgent: bool = False) -> int:
@@ -314,10 +352,14 @@ LAST = muxado.Priority(urgency=7)
 FIRST = muxado.Priority(urgency=0)
 
 
-async def test_bulk_waits_for_room_on_the_path_and_what_is_urgent_does_not() -> None:
+async def test_bulk_waits_for_room_on_the_path_and_what_is_urgent_does_not(
+    instead: Instead,
+) -> None:
+    gate_of = instead("inflight_cap", Gate)
     async with dialed_by_socket() as (session, peer), create_task_group() as tasks:
         loop = asyncio.get_running_loop()
-        gate = link_of(session)._inflight_cap = Gate()
+        gate = gate_of(session)
+        gate.shut()
         bulk = await session.open_stream(priority=LAST)
         tasks.start_soon(bulk.send, BULK)
         await gate.asked.wait()
@@ -334,11 +376,13 @@ async def test_bulk_waits_for_room_on_the_path_and_what_is_urgent_does_not() -> 
                 said += await loop.sock_recv(peer, 65536)
 
 
-async def test_what_comes_in_lets_no_bulk_over_the_cap() -> None:
+async def test_what_comes_in_lets_no_bulk_over_the_cap(instead: Instead) -> None:
     """Only what the application writes presses; a reply of ours needs no room."""
+    gate_of = instead("inflight_cap", Gate)
     async with sessions_by_url() as (session, accepted), create_task_group() as tasks:
         assert await accepted.ping() >= 0
-        gate = link_of(session)._inflight_cap = Gate()
+        gate = gate_of(session)
+        gate.shut()
         bulk = await session.open_stream()
         tasks.start_soon(bulk.send, BULK)
         await gate.asked.wait()
@@ -351,10 +395,12 @@ async def test_what_comes_in_lets_no_bulk_over_the_cap() -> None:
         gate.open = True
 
 
-async def test_control_frames_do_not_wait_for_room_on_the_path() -> None:
+async def test_control_frames_do_not_wait_for_room_on_the_path(instead: Instead) -> None:
+    gate_of = instead("inflight_cap", Gate)
     async with sessions_by_url() as (session, _), create_task_group() as tasks:
         assert await session.ping() >= 0
-        gate = link_of(session)._inflight_cap = Gate()
+        gate = gate_of(session)
+        gate.shut()
         bulk = await session.open_stream()
         tasks.start_soon(bulk.send, BULK)
         await gate.asked.wait()
@@ -363,9 +409,11 @@ async def test_control_frames_do_not_wait_for_room_on_the_path() -> None:
         gate.open = True
 
 
-async def test_what_waits_for_room_is_sent_before_a_close() -> None:
+async def test_what_waits_for_room_is_sent_before_a_close(instead: Instead) -> None:
+    gate_of = instead("inflight_cap", Gate)
     async with dialed_by_socket() as (session, peer), create_task_group() as tasks:
-        gate = link_of(session)._inflight_cap = Gate()
+        gate = gate_of(session)
+        gate.shut()
         bulk = await session.open_stream()
         await bulk.send(BULK)
         await bulk.send_eof()
@@ -381,78 +429,115 @@ async def test_what_waits_for_room_is_sent_before_a_close() -> None:
     ("scheme", "cap", "has"),
     [("tcp", True, True), ("tls", True, True), ("tcp", False, False), ("unix", True, False)],
 )
-async def test_who_has_a_cap(scheme: str, cap: bool, has: bool, tmp_path: Path) -> None:
+async def test_who_has_a_cap(
+    scheme: str, cap: bool, has: bool, tmp_path: Path, instead: Instead
+) -> None:
+    cap_of = instead("inflight_cap", lambda cap: cap)
     config = muxado.Config(cap_in_flight=cap)
     async with sessions_by_url(config, scheme=scheme, folder=tmp_path) as sessions:
-        assert [link_of(one)._inflight_cap is not None for one in sessions] == [has, has]
+        assert [cap_of(one) is not None for one in sessions] == [has, has]
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "tls"])
 async def test_a_flush_goes_out_in_pieces_only_where_nothing_is_lost_by_it(
-    scheme: str, anyio_backend: tuple[str, dict[str, bool]]
+    scheme: str, anyio_backend: tuple[str, dict[str, bool]], instead: Instead
 ) -> None:
     """asyncio's own writelines has forgotten flow control, and TLS makes a record of each piece."""
+    spy_of = instead("transport", Spy)
     async with sessions_by_url(scheme=scheme) as (dialed, accepted), create_task_group() as tasks:
-        link = link_of(dialed)
-        spy = link._transport = Spy(link._transport)
         stream = await dialed.open_stream()
         tasks.start_soon(stream.send, bytes(4 * 1024 * 1024))
         assert await receive_exactly(await accepted.accept_stream(), 4 * 1024 * 1024)
-    in_pieces = scheme == "tcp" and anyio_backend[1].get("use_uvloop", False)
-    assert spy.in_pieces is in_pieces
+        in_pieces = scheme == "tcp" and anyio_backend[1].get("use_uvloop", False)
+        assert spy_of(dialed).in_pieces is in_pieces
 
 
 class Spy:
-    """A transport that remembers whether it was given pieces."""
+    """A transport that remembers what it was asked for."""
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
+        self.writes: list[bytes] = []
         self.in_pieces = False
+        self.paused = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+        self._transport.write(data)
+
     def writelines(self, pieces: list[bytes | memoryview]) -> None:
         self.in_pieces = True
+        self.writes.append(b"".join(pieces))
         self._transport.writelines(pieces)
+
+    def pause_reading(self) -> None:
+        self.paused = True
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self.paused = False
+        self._transport.resume_reading()
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_write_that_fails_when_there_is_room_again_is_one_end(anyio_backend: str) -> None:
     """asyncio tells of an end twice, and fails, if it comes in its ``resume_writing``."""
-    async with dialed_by_socket() as (session, _):
-        transport = link_of(session)._transport
-        transport._sock = Failing(
-            transport._sock, [BlockingIOError(), None, ConnectionResetError()]
-        )
-        stream = await session.open_stream()
-        with fail_after(5), pytest.raises(muxado.TransportError):
-            await stream.send(bytes(200_000))
-        with fail_after(5), pytest.raises(muxado.TransportError):
-            await session.wait()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()),
+    ):
+        raw, _ = listening.accept()
+        raw.setblocking(False)
+        sends: Any = Failing(raw, [BlockingIOError(), None, ConnectionResetError()])
+        made = await AsyncioSockets().pending(sends)
+        async with SessionScope(made, None, is_client=False) as session:
+            await anyio.wait_all_tasks_blocked()
+            sends.fails = True
+            stream = await session.open_stream()
+            with fail_after(5), pytest.raises(muxado.TransportError):
+                await stream.send(bytes(200_000))
+            with fail_after(5), pytest.raises(muxado.TransportError):
+                await session.wait()
+        assert not sends.script
 
 
 class Failing:
-    """A socket whose sends raise one thing after the other, and take all where there is none."""
+    """A socket whose sends, once it fails, raise one thing after the other, and take all where there is none."""
 
     def __init__(self, raw: socket.socket, script: list[Exception | None]) -> None:
         self._raw = raw
-        self._script = script
+        self.script = script
+        self.fails = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
 
     def send(self, data: bytes) -> int:
-        failure = self._script.pop(0)
+        return self.sendmsg([data])
+
+    def sendmsg(self, buffers: Iterable[bytes | memoryview]) -> int:
+        if not self.fails:
+            return self._raw.sendmsg(buffers)
+        failure = self.script.pop(0)
         if failure is not None:
             raise failure
-        return len(data)
+        return sum(map(len, buffers))
 
 
 class Wakeful:
-    """Polls so many times."""
+    """Polls so many times.
 
-    def __init__(self, looks: int) -> None:
+    :ivar looked: how often it was asked whether to look again.
+    """
+
+    def __init__(self, _: object) -> None:
+        self.looks = self.looked = 0
+        self.over = anyio.Event()
+
+    def keep(self, looks: int) -> None:
         self.looks = looks
         self.over = anyio.Event()
 
@@ -464,37 +549,54 @@ class Wakeful:
 
     def goes_on(self, _now: float) -> bool:
         self.looks -= 1
+        self.looked += 1
         if self.looks <= 0:
             self.over.set()
         return self.looks > 0
 
 
-async def test_a_poll_keeps_the_loop_awake_and_everybody_goes_on() -> None:
+async def is_kept_awake(poll: Wakeful) -> bool:
+    """Whether it is still asked in the loop's next turns."""
+    before = poll.looked
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return poll.looked > before
+
+
+async def test_a_poll_keeps_the_loop_awake_and_everybody_goes_on(instead: Instead) -> None:
+    poll_of = instead("busy_poll", Wakeful)
     config = muxado.Config(heartbeat_interval=None)
     async with sessions_by_url(config) as (dialed, accepted), create_task_group() as tasks:
-        poll = link_of(dialed)._busy_poll = Wakeful(1_000)
+        poll = poll_of(dialed)
+        poll.keep(1_000)
         tasks.start_soon(accepted.net_listener().serve, echo)
         stream = await dialed.open_stream()
         await stream.send(b"asked")
         with fail_after(10):
             assert await receive_exactly(stream, 5) == b"asked"
             await poll.over.wait()
-        assert not link_of(dialed)._polling
+            assert not await is_kept_awake(poll)
+            poll.keep(10)
+            await stream.send(b"again")
+            await poll.over.wait()
         tasks.cancel_scope.cancel()
 
 
-async def test_a_poll_ends_with_its_connection() -> None:
+async def test_a_poll_ends_with_its_connection(instead: Instead) -> None:
+    poll_of = instead("busy_poll", Wakeful)
     async with dialed_by_socket() as (session, peer):
-        poll = link_of(session)._busy_poll = Wakeful(10**9)
+        poll = poll_of(session)
+        poll.keep(10**9)
         stream = await session.open_stream()
         await stream.send(b"asked")
         await anyio.wait_readable(peer)
+        assert await is_kept_awake(poll)
         peer.close()
         with fail_after(10), pytest.raises(muxado.TransportError):
             await session.wait()
         await anyio.wait_all_tasks_blocked()
         assert poll.looks > 0
-        assert not link_of(session)._polling
+        assert not await is_kept_awake(poll)
 
 
 async def echo(stream: muxado.Stream) -> None:

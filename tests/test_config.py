@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from typing import Any
 
 import pytest
 
 from muxado_py import Config
-from muxado_py import config as module
 from muxado_py.scheduler import FifoScheduler
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
@@ -26,8 +26,25 @@ def test_the_defaults_are_valid_and_frozen() -> None:
         config.max_streams = 1  # type: ignore[misc]
 
 
-def test_every_number_has_a_range() -> None:
-    assert set(NUMBERS) == set(module._RANGES)
+MAY_BE_NONE = [name for name in NUMBERS if str(FIELDS[name].type).endswith("| None")]
+
+
+def said_range(name: str) -> tuple[float, float] | None:
+    """From where to where a field may be set, as whoever gets it wrong is told; whole numbers for one that must be."""
+    wrong: dict[str, Any] = {name: object()}
+    with pytest.raises(ValueError, match=f"^{name} must ") as caught:
+        Config(**wrong)
+    said = re.search(
+        r" must be (an int|a number) from (\S+) to (\S+), got <object", str(caught.value)
+    )
+    if said is None:
+        return None
+    number = int if said[1] == "an int" else float
+    return number(said[2]), number(said[3])
+
+
+def test_every_number_has_a_range_and_nothing_else() -> None:
+    assert [name for name in FIELDS if said_range(name) is not None] == NUMBERS
 
 
 def test_every_field_says_what_it_is() -> None:
@@ -39,7 +56,9 @@ def test_every_field_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_the_ends_of_each_range(name: str) -> None:
-    low, high = module._RANGES[name]
+    said = said_range(name)
+    assert said is not None
+    low, high = said
     for value in (low, high):
         values: dict[str, Any] = {"initial_window": 1, "stream_window": 2**31 - 1, name: value}
         if values["stream_window"] >= values["initial_window"]:
@@ -54,11 +73,13 @@ def test_the_ends_of_each_range(name: str) -> None:
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", ["1", None, float("nan"), float("inf"), 4096.5])
 def test_what_is_no_number_or_no_whole_one(name: str, value: Any) -> None:
-    whole = isinstance(module._RANGES[name][0], int)
+    said = said_range(name)
+    assert said is not None
+    whole = isinstance(said[0], int)
     values: dict[str, Any] = {name: value}
-    if value is None and name in module._MAY_BE_NONE:
+    if value is None and name in MAY_BE_NONE:
         assert getattr(Config(**values), name) is None
-    elif value == 4096.5 and not whole and value <= module._RANGES[name][1]:
+    elif value == 4096.5 and not whole and value <= said[1]:
         assert getattr(Config(**values), name) == value
     else:
         with pytest.raises(ValueError, match=f"^{name} must be") as caught:

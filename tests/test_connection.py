@@ -21,6 +21,7 @@ from muxado_py.errors import ErrorCode, Failure, PeerTimeoutError
 from muxado_py.protocol.connection import CLOSED_HERE, Connection
 from muxado_py.scheduler import DEFAULT_PRIORITY
 
+from .helpers.inside import begin_with_ids
 from .helpers.pair import HELLO, Pair, Script, read_all, split_frames
 
 if TYPE_CHECKING:
@@ -134,10 +135,11 @@ def test_bytes_left_behind_are_let_go_with_their_stream(how: str) -> None:
     pair.client.finish(near)
     pair.server.finish(far)
     pair.run_until_idle()
-    assert list(pair.server._table.left_behind) == [far]
+    assert pair.server.inspect().known == (far,)
+    assert pair.server.inspect().streams.left_behind == 1
     getattr(pair.server, how)(far, *([6] if how == "reset" else []))
     assert pair.server.unread == 0
-    assert not pair.server._table.left_behind
+    assert not pair.server.inspect().known
 
 
 def test_streams_that_wait_for_their_syn_count_as_live() -> None:
@@ -209,14 +211,14 @@ def test_a_close_flushes_what_was_written(foreign: bool) -> None:
     near, far = pair.open()
     pair.client.write(near, bytes(400_000))
     pair.client.close(near)
-    assert near in pair.client._table.lingering
+    assert pair.client.inspect().streams.lingering == 1
     got = 0
     for _ in range(10):
         pair.run_until_idle()
         got += len(read_all(pair.server, far))
     assert got == 400_000
     assert far.finished_there
-    assert near not in pair.client._table.lingering
+    assert not pair.client.inspect().streams.lingering
     pair.server.close(far)
     pair.run_until_idle()
     assert is_idle(pair.client)
@@ -228,7 +230,7 @@ def test_a_closed_stream_whose_syn_is_not_out_lingers_too() -> None:
     stream = pair.client.open(None, None)
     pair.client.write(stream, b"x")
     pair.client.close(stream)
-    assert stream in pair.client._table.lingering
+    assert pair.client.inspect().streams.lingering == 1
     pair.run_until_idle()
     far = pair.server.accept()
     assert far is not None
@@ -315,7 +317,7 @@ def test_a_reset_stops_the_flush_of_a_closed_stream() -> None:
     pair.run_until_idle()
     pair.client.reset(near, ErrorCode.STREAM_CANCELLED)
     pair.run_until_idle()
-    assert near not in pair.client._table.lingering
+    assert not pair.client.inspect().streams.lingering
     assert "STREAM_CANCELLED" in str(far.error())
 
 
@@ -660,9 +662,7 @@ def test_an_answer_that_nobody_waits_for_is_harmless(asked: str) -> None:
 
 def session_room(pair: Pair, reader: Connection) -> int:
     """What the other side believes it may still send in this session."""
-    sender = pair.other(reader)._out
-    assert sender.session_limit is not None
-    return sender.session_limit - sender.sent
+    return pair.other(reader).inspect().sending.session_room
 
 
 SMALL = Config(session_window=100_000, initial_window=80_000, stream_window=80_000)
@@ -766,7 +766,7 @@ def test_opens_and_ends_do_not_wait_for_session_credit() -> None:
     assert late_far is not None
     assert not late_far.finished_there
     for _ in range(30):
-        for stream in (*pair.server._table.live.values(), done_far):
+        for stream in (*pair.server.inspect().known, done_far):
             if stream is not late_far:
                 read_all(pair.server, stream)
         pair.run_until_idle()
@@ -1007,10 +1007,9 @@ def test_what_arrives_after_the_end_is_thrown_away() -> None:
     assert pair.server.backlog == 0
 
 
-def test_ids_that_are_used_up() -> None:
+def test_ids_that_are_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin_with_ids(monkeypatch, "muxado", client=0x7FFFFFFD, server=2)
     pair = Pair()
-    pair.client._table.next_id = 0x7FFFFFFD
-    pair.server._table.ledger.highest = 0x7FFFFFFB
     pair.open(b"last")
     with pytest.raises(MuxadoError, match="ids of this session are used up") as caught:
         pair.client.open(None, None)

@@ -245,9 +245,10 @@ class Applications(RuleBasedStateMachine):
             assert end.state.unsent >= 0
         for side in getattr(self, "sides", ()):
             assert side.unread >= 0
-            out = side._out
-            assert out.written - out.sent == sum(stream.unsent for stream in side._table)
-            assert 0 <= out.low_water <= out.share <= self.send_buffer
+            streams, _, sending, *_ = side.inspect()
+            assert streams.astray == 0
+            assert sending.written - sending.sent == sending.unsent
+            assert 0 <= sending.low_water <= sending.share <= self.send_buffer
             assert side.peer_streams >= 0
             assert side.backlog <= 3
 
@@ -301,9 +302,10 @@ class Applications(RuleBasedStateMachine):
             assert not side.unread
             assert not side.has_output()
             assert not side.unsent
-            assert not side._table.left_behind
-            assert side._table.local_open == 0
-            assert not side._out.blocked
+            inspection = side.inspect()
+            assert not inspection.streams.left_behind
+            assert inspection.streams.local_open == 0
+            assert not inspection.sending.blocked
 
 
 class Yamux(Applications):

@@ -20,6 +20,7 @@ import muxado_py as muxado
 from muxado_py.dialing.addresses import parse_url
 
 from .check_byte_stream import receive_all
+from .helpers.inside import driver_of
 from .transports import tls_contexts
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ async def test_the_sockets_are_prepared() -> None:
 
 
 def _socket_of(session: muxado.Session) -> socket.socket:
-    raw: socket.socket = session._driver.link.extra(SocketAttribute.raw_socket)
+    raw: socket.socket = driver_of(session).link.extra(SocketAttribute.raw_socket)
     return raw
 
 

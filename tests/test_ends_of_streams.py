@@ -199,7 +199,7 @@ async def play(case: Case, config: muxado.Config) -> tuple[bytes, object, Retry 
 async def wait_for_end_of(stream: muxado.Stream) -> None:
     """Until the FIN of this side is cut, which smux puts off for a moment."""
     await settle()
-    while not stream._state.finished_here:
+    while not stream.statistics().end_sent:
         await checkpoint()
 
 

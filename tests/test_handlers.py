@@ -15,8 +15,10 @@ import pytest
 from anyio import CancelScope, EndOfStream, create_task_group, get_current_task
 
 import muxado_py as muxado
+from muxado_py.session.handlers import Handlers
 
 from .check_byte_stream import receive_all
+from .helpers.inside import driver_of
 
 if TYPE_CHECKING:
     from muxado_py.protocol.state import StreamState
@@ -135,7 +137,7 @@ async def test_cancelling_serve_reaches_handlers_and_respects_their_shields(
 
 
 async def test_a_stream_whose_task_is_cancelled_before_it_began_is_reset(
-    session_pair: SessionPair, anyio_backend_name: str
+    session_pair: SessionPair, anyio_backend_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The task that waits is given the stream and cancelled by its name in the same turn."""
     if anyio_backend_name == "trio":
@@ -154,23 +156,25 @@ async def test_a_stream_whose_task_is_cancelled_before_it_began_is_reset(
             with pytest.raises(EndOfStream):
                 await stream.receive()
 
+    take = Handlers.take
+    cancels = False
+
+    def take_and_cancel(handlers: Handlers, state: StreamState) -> None:
+        take(handlers, state)
+        if cancels:
+            handling[-1].cancel()
+
+    monkeypatch.setattr(Handlers, "take", take_and_cancel)
     async with session_pair() as (dialed, accepted), create_task_group() as tasks:
         tasks.start_soon(accepted.net_listener().serve, handle)
         await ask()
         await anyio.wait_all_tasks_blocked()
-        driver = accepted._driver
-        [take] = driver._takers
-
-        def take_and_cancel(state: StreamState) -> None:
-            take(state)
-            handling[-1].cancel()
-
-        driver._takers.append(take_and_cancel)
+        cancels = True
         late = await dialed.open_stream()
         await late.send(b"y")
         with anyio.fail_after(10), pytest.raises(muxado.StreamResetError):
             await late.receive()
-        driver._takers.remove(take_and_cancel)
+        cancels = False
         await ask()  # serving goes on
         assert len(handling) == 2
         tasks.cancel_scope.cancel()
@@ -437,7 +441,7 @@ async def test_who_gave_up_accepting_is_forgotten(session_pair: SessionPair) -> 
                     tasks.start_soon(accepted.accept_stream)
                     await anyio.wait_all_tasks_blocked()
                     scope.cancel()
-        assert len(accepted._driver._acceptors) == 0
+        assert len(driver_of(accepted)._acceptors) == 0
 
 
 @pytest.mark.parametrize("how", ["cancelled", "fails"])

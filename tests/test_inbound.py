@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from muxado_py import Config, Retry
 from muxado_py.errors import ErrorCode
+from muxado_py.frames.muxado import Muxado
 
 from .helpers.pair import Pair, Script, read_all
 
+if TYPE_CHECKING:
+    from muxado_py.frames import Receiver
+    from muxado_py.frames.wire import Decoder
 
-def test_a_stream_that_was_taken_cannot_be_refused_any_more() -> None:
+
+@pytest.fixture
+def receivers(monkeypatch: pytest.MonkeyPatch) -> list[Receiver]:
+    """Whom the decoders call that are made from now on."""
+    made: list[Receiver] = []
+    decoder = Muxado.decoder
+
+    def make(receiver: Receiver) -> Decoder:
+        made.append(receiver)
+        return decoder(receiver)
+
+    monkeypatch.setattr(Muxado, "decoder", staticmethod(make))
+    return made
+
+
+def test_a_stream_that_was_taken_cannot_be_refused_any_more(receivers: list[Receiver]) -> None:
     peer = Script(client=True)
     stream = peer.connection.open(None, None)
     peer.sent()
-    peer.connection._in.acknowledged(99, True)
-    peer.connection._in.acknowledged(3, True)
+    [receiver] = receivers
+    receiver.acknowledged(99, True)
+    receiver.acknowledged(3, True)
     peer.feed("000004 00 00000003 00000005")
     assert stream.retry is Retry.UNKNOWN
 
 
-def test_only_the_first_violation_ends_the_session() -> None:
+def test_only_the_first_violation_ends_the_session(receivers: list[Receiver]) -> None:
     peer = Script()
-    peer.connection._in.violated(ErrorCode.PROTOCOL_ERROR, "first")
-    peer.connection._in.violated(ErrorCode.INTERNAL_ERROR, "second")
+    [receiver] = receivers
+    receiver.violated(ErrorCode.PROTOCOL_ERROR, "first")
+    receiver.violated(ErrorCode.INTERNAL_ERROR, "second")
     assert peer.ended_code == ErrorCode.PROTOCOL_ERROR
     assert len(peer.sent()) == 2
 

@@ -161,15 +161,14 @@ def test_a_fin_waits_for_the_window_only_behind_bytes() -> None:
 def test_replies_are_counted_and_what_we_say_unasked_is_not() -> None:
     pair = Pair()
     near, far = pair.open(bytes(262_144))
-    out = pair.server._out
-    assert out.control.queued == 0
+    assert pair.server.inspect().control.replies == 0
     pair.server.ping(bytes(8))
     pair.server.read(far, 262_144)
     pair.server.set_priority(far, Priority(1))
-    assert out.control.queued == 0
-    assert out.has_output()
+    assert pair.server.inspect().control.replies == 0
+    assert pair.server.has_output()
     pair.server.reset(far, 6)
-    assert out.control.queued == 1
+    assert pair.server.inspect().control.replies == 1
     assert near.failure is None
 
 

@@ -15,6 +15,7 @@ from anyio.streams.tls import TLSAttribute
 
 import muxado_py as muxado
 from muxado_py import ErrorCode, Priority, Retry
+from muxado_py.protocol.connection import Connection
 from muxado_py.runtime.checkpoints import CALLS_PER_CHECKPOINT
 from muxado_py.scheduler import FifoScheduler
 
@@ -126,7 +127,7 @@ async def test_a_mistake_of_ours_in_the_end_is_raised_and_hangs_nothing(
     async with far:
         with pytest.raises(ExceptionGroup) as caught:
             async with muxado.client(near) as session:
-                monkeypatch.setattr(session._driver.connection, "terminate", mistaken)
+                monkeypatch.setattr(Connection, "terminate", mistaken)
     assert caught.group_contains(RuntimeError, match="a mistake")
     assert session.closed
     with fail_after(5), suppress(muxado.SessionError):

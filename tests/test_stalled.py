@@ -166,12 +166,13 @@ class Others:
 def check_bounds(pair: Pair) -> None:
     for side in (pair.client, pair.server):
         assert 0 <= side.unread <= SMALL.session_window
-        out = side._out
-        assert out.sent <= out.session_limit
-        assert out.written - out.sent == sum(stream.unsent for stream in out._table)
-        for stream in out._table:
+        streams, _, sending, *_, known = side.inspect()
+        assert sending.session_room >= 0
+        assert sending.written - sending.sent == sending.unsent
+        for stream in known:
             assert stream.credit <= stream.peer_window
-        assert set(out._starving) <= set(out.blocked)
+        assert sending.starving <= sending.blocked
+        assert streams.astray == 0, "who starves is blocked"
 
 
 @settings(deadline=None, max_examples=60)
@@ -192,11 +193,11 @@ def test_who_is_read_goes_on_whatever_the_others_do(
     others.end()
     pair.run_until_idle()
     for side in (pair.client, pair.server):
-        out = side._out
+        _, _, sending, receiving, *_ = side.inspect()
         assert not side.unread
-        assert not out.blocked
-        assert out.session_limit - out.sent >= SMALL.session_window * 15 // 16
-        assert not pair.other(side)._in.peer.pressed
+        assert not sending.blocked
+        assert sending.session_room >= SMALL.session_window * 15 // 16
+        assert not receiving.pressed
 
 
 @pytest.mark.parametrize("wire", sorted(WIRES))
@@ -209,11 +210,11 @@ def test_what_waits_to_be_sent_is_bounded_and_who_comes_late_can_send(wire: str)
         stream = side.open(None, None)
         while (room := side.outgoing.room(stream)) > 0:
             side.write(stream, bytes(min(1024, room)))
-    waiting = sum(stream.unsent for stream in side._table)
+    waiting = side.inspect().sending.unsent
     assert MIB < waiting <= 2 * MIB
     late = side.open(None, None)
     assert side.outgoing.room(late) >= 4 * KIB
-    for stream in list(side._table):
+    for stream in side.inspect().known:
         side.reset(stream, 7)
     side.write(side.open(None, None), b"x")
     side.data_to_send(2**20)

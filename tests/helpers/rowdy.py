@@ -182,10 +182,10 @@ class Rowdy:
             connection.stop_accepting()
         elif self._lingering:
             stream = self._lingering.pop(source.randrange(len(self._lingering)))
-            if stream in connection._table.lingering:
-                connection.reset(stream, ErrorCode.STREAM_CANCELLED)
-            else:
+            if stream.finished_here:
                 connection.set_priority(stream, Priority(1))
+            else:
+                connection.reset(stream, ErrorCode.STREAM_CANCELLED)
 
     def pass_time(self) -> None:
         """What the session's clock would do."""

@@ -16,6 +16,7 @@ import muxado_py as muxado
 from muxado_py import Config, ErrorCode, Retry
 
 from .. import virtual_time
+from ..helpers.inside import begin_with_ids, driver_of
 from ..helpers.pair import Script, read_all
 from ..helpers.played import played
 
@@ -408,14 +409,14 @@ async def test_s_12_the_crediting_is_bounded_in_bytes_and_in_time() -> None:
             await (await session.accept_stream()).aclose()
         frames = [await peer.next() for _ in range(2)]
         assert frames == ["02 01 0000 03000000", "02 01 0000 05000000"]
-        driver = session._driver  # what is kept for a stream shows nowhere else
-        assert len(driver.connection._table.live) == 2
+        connection = driver_of(session).connection  # what is kept for a stream shows nowhere else
+        assert [stream.id for stream in connection.inspect().known] == [3, 5]
         for _ in range(4):
             await peer.say("02 02 0080 03000000" + "00" * 0x8000)
         await sleep(1)
-        assert list(driver.connection._table.live) == [5]
+        assert [stream.id for stream in connection.inspect().known] == [5]
         await sleep(100)
-        assert not driver.connection._table.live
+        assert not connection.inspect().known
         assert not session.closed
 
 
@@ -654,11 +655,13 @@ async def test_s_18_with_no_stream_open_it_is_the_goodbye(wire: str) -> None:
 
 @both
 @pytest.mark.parametrize("client", [False, True])
-def test_s_19_ids_are_refused_before_they_wrap(wire: str, client: bool) -> None:
+def test_s_19_ids_are_refused_before_they_wrap(
+    wire: str, client: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As Go does (ErrGoAway): the last id is used, and the next would be 0 or 1 again."""
-    peer = Peer(config(wire), client=client)
     last = 0xFFFFFFFF if client else 0xFFFFFFFE
-    peer.connection._table.next_id = last
+    begin_with_ids(monkeypatch, wire, client=last, server=last)
+    peer = Peer(config(wire), client=client)
     peer.connection.open(None, None)
     assert peer.frames() == [f"V 00 0000 {last.to_bytes(4, 'little').hex()}"]
     with pytest.raises(muxado.StreamLimitError, match="used up") as info:

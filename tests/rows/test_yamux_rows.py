@@ -16,6 +16,7 @@ from muxado_py import Config, ErrorCode, Retry
 from muxado_py.protocol.connection import CLOSED_HERE
 
 from .. import virtual_time
+from ..helpers.inside import begin_with_ids
 from ..helpers.pair import Script, read_all
 from ..helpers.played import played
 
@@ -694,11 +695,13 @@ def test_y_26_unknown_flags_are_ignored() -> None:
     assert not peer.ended
 
 
-def test_y_27_ids_that_are_used_up_fail_the_open_and_leak_nothing() -> None:
+def test_y_27_ids_that_are_used_up_fail_the_open_and_leak_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """At 2^31-1, where go-yamux and others may take a bit for a sign; Go goes on to 2^32-3, and
     leaks a place of its semaphore for each failure there."""
+    begin_with_ids(monkeypatch, "yamux", client=2**31 - 1, server=2)
     peer = opener()
-    peer.connection._table.next_id = 2**31 - 1
     last = peer.connection.open(None, None)
     assert peer.sent() == ["00 01 0001 7fffffff 00000000"]
     for _ in range(300):

@@ -7,7 +7,7 @@ is written down, and goes no further than it would in a program that handles its
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from anyio import (
     CancelScope,
@@ -21,6 +21,7 @@ from anyio.lowlevel import checkpoint
 
 from muxado_py import MuxadoError
 
+from ..helpers.inside import driver_of
 from .conversation import Conversation, OnPurposeError
 from .plan import TYPE
 
@@ -121,8 +122,7 @@ class SideApp:
         since = ledger.all_done_since
         if session.closed or since is None or ledger.clock.now - since < 32 + self._plan.slowness:
             return
-        driver: Any = session._driver
-        if not driver.is_idle():  # which leaves streams of heartbeats out
+        if not driver_of(session).is_idle():  # which leaves streams of heartbeats out
             figures = session.statistics()
             self._record.statistics.append((figures.live_streams, figures.peer_streams))
 
@@ -176,7 +176,7 @@ class SideApp:
 
     async def _ping(self, session: Session, moment: float) -> None:
         await sleep(moment)
-        driver: Any = session._driver
+        driver = driver_of(session)
         free = driver.link.writing_since is None and not driver.connection.has_output()
         at_once = free and driver.pings.can_ask
         asked = self._ledger.clock.now

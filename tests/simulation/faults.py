@@ -8,25 +8,29 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from anyio import move_on_after
 
-from muxado_py.errors import ErrorCode, Failure, Retry, StreamResetError
+from muxado_py.errors import ErrorCode, Failure, GoneAwayError, Retry, StreamResetError
 from muxado_py.links import link, parting
 from muxado_py.links.parting import GOODBYE_WAIT
 from muxado_py.protocol.connection import Connection
-from muxado_py.protocol.endings import CLOSED_BY_PEER, Endings
+from muxado_py.protocol.endings import Endings
+from muxado_py.protocol.table import StreamTable
 from muxado_py.runtime.checkpoints import Callback
-from muxado_py.session import driver
-from muxado_py.session.liveness import Heartbeat, Writing
-from muxado_py.session.stream import Stream
+from muxado_py.session import driver, liveness, timekeeper
+from muxado_py.session import stream as stream_module
+from muxado_py.session.liveness import Writing
+from muxado_py.session.patience import Patience
 
 from .run import run_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from muxado_py import Config
+    from muxado_py.links.link import Link
     from muxado_py.protocol.state import StreamState
 
     from .run import Result
@@ -48,7 +52,7 @@ class Fault:
     name: str
     what: str
     says: str
-    patches: list[tuple[Any, str, Callable[..., Any]]] = field(repr=False)
+    patches: list[tuple[Any, str, object]] = field(repr=False)
     wire: str | None = None
 
 
@@ -79,45 +83,55 @@ def _tells_nothing(*_: object) -> None:
 # Who was called dead.
 
 
-async def _hears_nothing(_: object) -> bool:
-    return True
+class _Unseen:
+    """A link that does not show what it lets go of."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._link, name)
+
+    def progress(self) -> int:
+        return 0
 
 
-def _sees_nothing(_: object) -> bool:
-    return False
+def _sees_nothing(config: Config, connection: Connection, link: Any) -> Writing:
+    return Writing(config, connection, cast("Link", _Unseen(link)))
 
 
 # What was read as an end, or waited for one.
 
 
-def _drops_what_was_whole(endings: Endings, stream: StreamState, code: ErrorCode, why: str) -> None:
-    assert stream.id is not None
-    endings._reply_reset(stream.id, code)
-    endings.end_stream(stream, Failure(StreamResetError, why, code, False))
-    endings.drop_unread(stream)
+_end_stream = Endings.end_stream
+
+
+def _drops_what_was_whole(
+    endings: Endings, stream: StreamState, failure: Failure, **how: bool
+) -> None:
+    _end_stream(endings, stream, failure, **how)
+    if failure.kind is StreamResetError and not failure.remote:
+        stream.finished_there = failure.code == ErrorCode.STREAM_CLOSED  # it went on after its end
+        endings.drop_unread(stream)
 
 
 _open_heartbeats = Connection.open_heartbeats
 
 
 def _obeys_goaways(connection: Connection) -> StreamState:
-    failure = connection._in.why_no_stream()
-    if failure is not None:
+    if connection.events.go_away is not None or connection.inspect().receiving.leaving:
+        failure = Failure(GoneAwayError, "going away", ErrorCode.REMOTE_GONE_AWAY, True)
         raise failure.error(Retry.NEVER_SENT)
     return _open_heartbeats(connection)
 
 
-def _counts_heartbeats(endings: Endings) -> None:
-    if endings._events.go_away is None or not endings._traits.early_goaway:
-        return
-    if not endings._table.live and not endings._events.ended:
-        endings._out.go_away(endings._table.handed_off_id, ErrorCode.NO_ERROR, b"")
-        endings.end(CLOSED_BY_PEER)
+def _counts_heartbeats(table: StreamTable) -> bool:
+    return not table.live
 
 
-def _takes_the_place(stream: Stream, readable: Any, writable: Any) -> None:
-    stream._state.reader = None if readable is None else Callback(readable)
-    stream._state.writer = None if writable is None else Callback(writable)
+def _takes_the_place(state: StreamState, readable: Any, writable: Any) -> None:
+    state.reader = None if readable is None else Callback(readable)
+    state.writer = None if writable is None else Callback(writable)
 
 
 FAULTS = (
@@ -137,19 +151,19 @@ FAULTS = (
         "links F5",
         "silence is judged before the socket is read",
         "lay unread in the socket",
-        [(Heartbeat, "_is_deaf", _hears_nothing), (Heartbeat, "_overslept", _tells_nothing)],
+        [(liveness, "TURNS", 0), (Patience, "overslept", _tells_nothing)],
     ),
     Fault(
         "links F7",
         "a transport that takes a part of a flush is stuck",
         "the kernel took bytes",
-        [(Writing, "_is_taken", _sees_nothing)],
+        [(timekeeper, "Writing", _sees_nothing)],
     ),
     Fault(
         "core F1",
         "bytes are thrown away, and a clean end is read",
         "a clean end before the end",
-        [(Endings, "_provoked_reset", _drops_what_was_whole)],
+        [(Endings, "end_stream", _drops_what_was_whole)],
         "yamux",
     ),
     Fault(
@@ -163,14 +177,14 @@ FAULTS = (
         "core F4",
         "a heartbeat stream keeps a session from ending",
         "went away, all streams ended, and the session lives",
-        [(Endings, "close_if_idle", _counts_heartbeats)],
+        [(StreamTable, "is_idle", property(_counts_heartbeats))],
         "muxado1",
     ),
     Fault(
         "core F6",
         "set_callbacks takes the wake-up of a task that waits",
         "with callbacks",
-        [(Stream, "set_callbacks", _takes_the_place)],
+        [(stream_module, "call_back", _takes_the_place)],
     ),
 )
 

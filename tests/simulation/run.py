@@ -25,6 +25,7 @@ from muxado_py.dialing.pending import AnyioPending
 from muxado_py.dialing.session_scope import SessionScope
 from muxado_py.frames import WIRES
 
+from ..helpers.inside import driver_of
 from .apps import SideApp
 from .asyncio_world import AsyncioWorld
 from .clock import Clock
@@ -127,15 +128,18 @@ class _Main:
         return True
 
     def _entered(self, session: Session) -> None:
-        driver: Any = session._driver
-        take = driver._take_of_session
+        driver = driver_of(session)
+        take_events = (
+            driver.pings.take_events
+        )  # which is called in the turn in which a session ends
 
-        def watch(events: Any) -> None:
-            take(events)
-            if events.ended is not None and self._record.verdict is None:
-                self._note_verdict(events.ended)
+        def watch() -> None:
+            take_events()
+            ended = driver.connection.events.ended
+            if ended is not None and self._record.verdict is None:
+                self._note_verdict(ended)
 
-        driver._take_of_session = watch
+        driver.pings.take_events = watch
         if self._plan.sides[self._side].rogue:
             self._make_rogue(driver.connection)
 
@@ -152,13 +156,15 @@ class _Main:
     def _make_rogue(self, connection: Any) -> None:
         """Behind the end of each stream there is a byte more."""
         honest, ids = connection.data_to_send, self._record.rogue_ids
+        wire = WIRES[self._plan.wire](client=self._side == 0)
 
         def data_to_send(budget: int) -> Any:
             pieces = honest(budget)
-            for number, stream in [*connection._table.live.items()]:
-                if pieces and stream.finished_here and number not in ids:
-                    ids.add(number)
-                    pieces += [connection._wire.data_header(number, 1, False), b"x"]
+            for stream in connection.inspect().known if pieces else ():
+                half_closed = stream.finished_here and not stream.finished_there
+                if half_closed and stream.id not in ids and stream.failure is None:
+                    ids.add(stream.id)
+                    pieces += [wire.data_header(stream.id, 1, False), b"x"]
             return pieces
 
         connection.data_to_send = data_to_send
@@ -168,7 +174,7 @@ class _Main:
         session = self._record.session
         if session is None:
             return
-        driver: Any = session._driver
+        driver = driver_of(session)
         self._record.knows_peer = session.is_muxado_py is True
         self._record.paused = self._record.verdict is None and not driver.connection.may_read()
         for side in self._ledger.sides:
