@@ -48,7 +48,7 @@ from .integrations import (
     serve_wsgi,
 )
 from .scheduler import Priority
-from .session.bridging import bridge, forward
+from .session.bridge import bridge, forward
 from .session.listener import NetListener
 from .session.session import Session
 from .session.statistics import PathStatistics, SessionStatistics, StreamStatistics

@@ -22,8 +22,8 @@ import anyio
 
 import muxado_py as muxado
 
-from .links import peer_name
 from .running import reason
+from .sessions_listener import peer_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -14,7 +14,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..session.bridging import close
+from ..session.bridge import close
 from ..session.copying import linger
 
 if TYPE_CHECKING:

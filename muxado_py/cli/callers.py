@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ..session.bridging import abort, close
+from ..session.bridge import abort, close
 from .answers import answer
 from .caller import Caller
 from .heads import Head

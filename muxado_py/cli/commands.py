@@ -32,7 +32,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from .demo.proxy import Link
+    from .demo.proxy import EmulatedLink
     from .options import Address
 
 __all__ = ("muxado",)
@@ -309,7 +309,7 @@ def ping(
 @click.option(
     "--link", type=LINK, default="50mbit/40ms", help="Rate and round trip to emulate, or none."
 )
-def demo(json: bool, seconds: float, link: Link | None) -> None:
+def demo(json: bool, seconds: float, link: EmulatedLink | None) -> None:
     """See it work: HTTP through a tunnel beside a saturating download, then a cut connection.
 
     Starts an agent and a gateway as processes on loopback, with TLS and an emulated narrow link

@@ -21,7 +21,7 @@ import click
 
 from ..config import WIRE_NAMES
 from ..dialing.addresses import parse_url
-from .demo.proxy import Link
+from .demo.proxy import EmulatedLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ def parse_address(text: str) -> Address:
     return Address(match[1] or match[2] or "127.0.0.1", int(match[3]))
 
 
-def parse_link(text: str) -> Link | None:
+def parse_link(text: str) -> EmulatedLink | None:
     """``RATE/ROUND-TRIP`` such as ``50mbit/40ms``, or ``none`` (None) for bare loopback.
 
     :raises ValueError: for anything else.
@@ -101,7 +101,9 @@ def parse_link(text: str) -> Link | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(kbit|mbit|gbit)", rate.strip())
     if match is None or not float(match[1]) or not round_trip:
         raise ValueError(f"{text!r} is not a link: write rate/round-trip, as 50mbit/40ms, or none")
-    return Link(rate=float(match[1]) * _RATES[match[2]], delay=parse_duration(round_trip) / 2)
+    return EmulatedLink(
+        rate=float(match[1]) * _RATES[match[2]], delay=parse_duration(round_trip) / 2
+    )
 
 
 def check_root_path(text: str) -> str:

@@ -32,8 +32,8 @@ from ..integrations.loading import StartupError, load_app
 from ..integrations.wsgi import serve_wsgi
 from .backoff import Backoff
 from .dialing import keep_connected
-from .links import SessionsListener, peer_name
 from .running import NotStarted, reason
+from .sessions_listener import SessionsListener, peer_name
 
 if TYPE_CHECKING:
     import ssl

@@ -26,7 +26,7 @@ from anyio import EndOfStream, create_task_group, move_on_after
 
 import muxado_py as muxado
 
-from ..session.bridging import abort, close
+from ..session.bridge import abort, close
 from ..session.copying import Copying
 from .answers import MAY_BE_EXECUTED, NOT_EXECUTED, answer
 from .caller import UnansweredError

@@ -31,8 +31,8 @@ from anycorn.utils import LifespanFailureError, LifespanTimeoutError
 from anycorn.worker_context import AnyioSingleTask, WorkerContext
 from anyio.abc import ByteStream, SocketAttribute
 
-from ..session.bridging import IO_ERRORS
-from ..session.in_hands import at_once, copying_both_ways
+from ..session.bridge import IO_ERRORS
+from ..session.copy_budget import copying_both_ways, piece_size
 from .addresses import client_address, server_address
 from .loading import StartupError
 from .pieces import InPieces
@@ -193,7 +193,7 @@ class _Connection(ByteStream):
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         try:
-            return await self._stream.receive(min(max_bytes, at_once()))
+            return await self._stream.receive(min(max_bytes, piece_size()))
         except (anyio.EndOfStream, *IO_ERRORS):
             await self._idling.end()
             raise

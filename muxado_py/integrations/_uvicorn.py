@@ -9,7 +9,7 @@ instance of the configured HTTP protocol class; a stream that is not ours (TLS i
 through a :class:`.PumpedStream`.
 
 What is held of each.  A request that its application does not read, and an answer that its caller does not, hold a
-piece each (:mod:`~muxado_py.session.in_hands`), and what the application gives in one message.  uvicorn alone would hold up
+piece each (:mod:`~muxado_py.session.copy_budget`), and what the application gives in one message.  uvicorn alone would hold up
 to 128 KiB of the one, and a second copy of the message for the other.
 
 The rule.  Only names of ``uvicorn`` that have been the same for long are used: ``Server.startup``'s
@@ -33,7 +33,7 @@ import anyio
 import uvicorn
 from anyio.streams.tls import TLSAttribute
 
-from ..session.in_hands import copying_both_ways
+from ..session.copy_budget import copying_both_ways
 from ..session.stream import Stream
 from .asyncio_transport import MuxTransport
 from .loading import StartupError

@@ -34,7 +34,7 @@ import anyio
 from anyio.abc import SocketAttribute
 
 from ..errors import ErrorCode
-from ..session.in_hands import at_once
+from ..session.copy_budget import piece_size
 from .addresses import socket_name
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class MuxTransport(transports._FlowControlMixin):
     def _hand_over(self) -> bool:
         # asyncio's transport asks recv() for 256 KiB; a protocol that then pauses holds all of it, outside of
         # the session's bound.
-        data = self._receive(at_once())
+        data = self._receive(piece_size())
         if data is not None:
             self._call("data_received", data)
         return data is not None

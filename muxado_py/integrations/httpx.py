@@ -34,7 +34,7 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 
 from ..errors import MuxadoError, Retry
 from ..scheduler import check_priority
-from ..session.bridging import IO_ERRORS
+from ..session.bridge import IO_ERRORS
 from .extras import require
 
 if TYPE_CHECKING:

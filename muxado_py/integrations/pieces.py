@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..session.in_hands import MOST_AT_ONCE, at_once
+from ..session.copy_budget import MAX_PIECE, piece_size
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,7 +35,7 @@ def reading_in_pieces(protocol_class: type[asyncio.Protocol]) -> type[asyncio.Pr
             cycle = getattr(self, "cycle", None)
             if cycle is None or cycle.response_complete or not cycle.more_body:
                 return
-            if len(cycle.body) >= at_once():
+            if len(cycle.body) >= piece_size():
                 self.flow.pause_reading()
 
     return ReadingInPieces
@@ -53,9 +53,9 @@ class InPieces:
 
 def _in_pieces(send: Send) -> Send:
     async def send_pieces(message: Any) -> None:
-        most = at_once()
+        most = piece_size()
         body = message.get("body") or b""
-        if most < MOST_AT_ONCE and len(body) > most:
+        if most < MAX_PIECE and len(body) > most:
             for start in range(0, len(body) - most, most):
                 piece = bytes(body[start : start + most])
                 await send({**message, "body": piece, "more_body": True})

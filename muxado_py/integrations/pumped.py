@@ -26,7 +26,7 @@ from anyio.streams.tls import TLSStream
 
 from ..errors import ErrorCode
 from ..links.layers import stop_reading_ahead
-from ..session.bridging import abort
+from ..session.bridge import abort
 from ..session.stream import Stream
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ import anyio
 
 from ..arguments import check_seconds
 from ..errors import SessionClosedError
-from ..session.bridging import abort
+from ..session.bridge import abort
 from ..session.stream import Stream
 
 if TYPE_CHECKING:

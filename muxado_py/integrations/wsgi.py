@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ..arguments import check_whole
-from ..session.bridging import bridge, socket_pair
+from ..session.bridge import bridge, socket_pair
 from .addresses import client_address, server_address
 from .extras import require
 from .forwarded import ForwardedHeaders, TrustedPeers

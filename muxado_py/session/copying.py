@@ -22,21 +22,21 @@ from typing import TYPE_CHECKING
 from anyio import CancelScope, EndOfStream, Event, create_task_group, move_on_after
 
 from ..links.layers import stop_reading_ahead
-from .in_hands import at_once, copying_both_ways
+from .copy_budget import copying_both_ways, piece_size
 from .stream import Stream
 
 if TYPE_CHECKING:
     from anyio.abc import ByteStream
 
-__all__ = ("LINGER", "Copying", "linger")
+__all__ = ("LINGER_TIME", "Copying", "linger")
 
 logger = logging.getLogger("muxado.bridge")
 
-LINGER = 1.0
+LINGER_TIME = 1.0
 """Seconds without a byte after which who sends to nobody is closed.  Until then what it sends is thrown away:
 closing with unread bytes would destroy the answer that it has not read (nginx: lingering_timeout)."""
 
-LINGER_IN_ALL = 5.0
+MAX_LINGER_TIME = 5.0
 """Seconds after which it is closed although it goes on sending (nginx: lingering_time)."""
 
 
@@ -88,7 +88,7 @@ class Copying:
         """Copy until ``source`` ended and ``sink`` knows it; False if the rest is for the other direction."""
         while True:
             try:
-                chunk = await source.receive(at_once())
+                chunk = await source.receive(piece_size())
             except EndOfStream:
                 chunk = b""  # which is how asyncio says it
             except Exception as exc:  # noqa: BLE001 - see the rules
@@ -142,7 +142,7 @@ class Copying:
     async def _linger(self, index: int) -> None:
         """Nobody takes the bytes of this side any more; it may read what it was sent."""
         if self._thrown_away is not None:  # it is read already
-            with move_on_after(LINGER):
+            with move_on_after(LINGER_TIME):
                 await self._thrown_away.wait()
         else:
             self._directions[index].cancel()
@@ -170,14 +170,14 @@ async def linger(stream: ByteStream) -> None:
     """
     if isinstance(stream, Stream):
         return
-    with move_on_after(LINGER_IN_ALL):
+    with move_on_after(MAX_LINGER_TIME):
         while await _receive_soon(stream):
             pass
 
 
 async def _receive_soon(stream: ByteStream) -> bytes:
     """What comes next; nothing if none does, for whatever reason."""
-    with move_on_after(LINGER):
+    with move_on_after(LINGER_TIME):
         try:
             return await stream.receive()
         except Exception:  # noqa: BLE001 - it is over, in one way or another

@@ -21,7 +21,7 @@ from anyio.lowlevel import checkpoint
 
 from ..errors import ErrorCode, Failure, PeerTimeoutError
 from ..protocol.timers import NEVER, TICK
-from .patience import LOOKS, Patience
+from .inactivity import LOOKS_PER_TIMEOUT, Inactivity
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -47,9 +47,9 @@ class Heartbeat:
         self._connection = connection
         self._link = link
         self._pings = pings
-        self._silence = Patience(now)
+        self._silence = Inactivity(now)
         self._heard = link.bytes_received
-        self._asked: Patience | None = None  # since the heartbeat that is unanswered
+        self._asked: Inactivity | None = None  # since the heartbeat that is unanswered
         self._taken = 0  # what the link had let go of at the last look
         self._behind = False  # whether the heartbeat was not delivered yet at the last look
         self._delivered_at = NEVER  # what it has let go of when the heartbeat is delivered
@@ -68,7 +68,7 @@ class Heartbeat:
         return await self._ask(now, self._interval)
 
     def _overslept(self, due: float, now: float) -> None:
-        if now - due > self._timeout / (2 * LOOKS):
+        if now - due > self._timeout / (2 * LOOKS_PER_TIMEOUT):
             self._silence.overslept(due, now)
             if self._asked is not None:
                 self._asked.overslept(due, now)
@@ -96,7 +96,7 @@ class Heartbeat:
         left = interval + self._timeout - silent
         if left <= TICK and await self._is_deaf():
             return self._end(now)
-        return now + min(max(left, TICK), self._timeout / LOOKS)
+        return now + min(max(left, TICK), self._timeout / LOOKS_PER_TIMEOUT)
 
     async def _ask(self, now: float, interval: float) -> float:
         """Peers of this wire answer, if they are asked."""
@@ -106,7 +106,7 @@ class Heartbeat:
                 return now + left
             if not self._pings.beat():
                 return now + interval
-            self._asked = Patience(now)
+            self._asked = Inactivity(now)
             self._taken = self._link.progress()
             self._delivered_at = NEVER
             self._behind = False
@@ -115,7 +115,7 @@ class Heartbeat:
         left = self._timeout - self._asked.seconds(now)
         if left <= TICK and await self._is_deaf():
             return self._end(now)
-        return now + min(max(left, TICK), self._timeout / LOOKS)
+        return now + min(max(left, TICK), self._timeout / LOOKS_PER_TIMEOUT)
 
     def _is_taken(self) -> bool:
         """Whether the peer has taken something since the last look that went before the heartbeat."""
@@ -146,22 +146,24 @@ class Writing:
         self._connection = connection
         self._link = link
         self._flush: tuple[float, int] | None = None  # when it began, and behind how many bytes
-        self._stuck = Patience(0.0)
+        self._stuck = Inactivity(0.0)
         self._taken = 0
 
     async def look(self, due: float, now: float) -> float:
         """Look around; when to do it next."""
         since = self._link.writing_since
         if since is None:
-            return now + self._timeout / LOOKS  # or the first look at a flush would be the last
+            return (
+                now + self._timeout / LOOKS_PER_TIMEOUT
+            )  # or the first look at a flush would be the last
         flush = since, self._link.bytes_sent  # two may begin in the same tick of the clock
         if flush != self._flush:
             self._flush = flush
-            self._stuck = Patience(since)
+            self._stuck = Inactivity(since)
             self._taken = self._link.progress()
         elif self._is_taken():
             self._stuck.happened(now)
-        if now - due > self._timeout / (2 * LOOKS):
+        if now - due > self._timeout / (2 * LOOKS_PER_TIMEOUT):
             self._stuck.overslept(max(due, since), now)
         left = self._timeout - self._stuck.seconds(now)
         if left <= TICK:
@@ -170,7 +172,7 @@ class Writing:
                 return _end(self._connection, message, ErrorCode.WRITE_TIMEOUT)
             self._stuck.happened(now)  # in these turns
             left = self._timeout
-        return now + min(max(left, TICK), self._timeout / LOOKS)
+        return now + min(max(left, TICK), self._timeout / LOOKS_PER_TIMEOUT)
 
     def _is_taken(self) -> bool:
         taken, before = self._link.progress(), self._taken

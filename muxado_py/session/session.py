@@ -18,7 +18,7 @@ from anyio.abc import SocketAttribute
 
 from ..arguments import check_seconds, check_whole, octets
 from ..errors import ErrorCode, PeerTimeoutError, SessionClosedError, check_code
-from .bridging import abort, bridge, socket_pair
+from .bridge import abort, bridge, socket_pair
 from .driver import Driver
 from .glimpse import streams_of
 from .listener import NetListener

@@ -17,7 +17,7 @@ import pytest
 
 from muxado_py.cli.demo.app import DemoApp
 from muxado_py.cli.demo.progress import progress
-from muxado_py.cli.demo.proxy import Link
+from muxado_py.cli.demo.proxy import EmulatedLink
 from muxado_py.cli.demo.puppet import puppet
 from muxado_py.cli.demo.report import Call, Findings, Phase, percentile, table
 from muxado_py.cli.running import NotStarted
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-LINK = Link(rate=6.25e6, delay=0.02)
+LINK = EmulatedLink(rate=6.25e6, delay=0.02)
 CALLS = [
     Call("a1", "running in the app", "UNKNOWN", executed=True),
     Call("d1", "waiting", "NEVER_SENT", executed=False),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muxado_py.cli.demo.proxy import Link
+from muxado_py.cli.demo.proxy import EmulatedLink
 from muxado_py.cli.options import (
     Address,
     check_url,
@@ -69,8 +69,8 @@ def test_an_address_is_printed_as_it_is_typed() -> None:
 
 
 def test_a_link_is_a_rate_and_a_round_trip() -> None:
-    assert parse_link("50mbit/40ms") == Link(rate=6.25e6, delay=0.02)
-    assert parse_link("1Gbit/1ms") == Link(rate=1.25e8, delay=0.0005)
+    assert parse_link("50mbit/40ms") == EmulatedLink(rate=6.25e6, delay=0.02)
+    assert parse_link("1Gbit/1ms") == EmulatedLink(rate=1.25e8, delay=0.0005)
     assert parse_link("none") is None
 
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from muxado_py.cli.demo.proxy import READ_SIZE, Link, Pipe, Proxy
+from muxado_py.cli.demo.proxy import READ_SIZE, EmulatedLink, Pipe, Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-LINK = Link(rate=1000.0, delay=10.0, queue=READ_SIZE + 500)
+LINK = EmulatedLink(rate=1000.0, delay=10.0, queue=READ_SIZE + 500)
 
 
 def drained(pipe: Pipe, now: float) -> bytes:
@@ -89,7 +89,7 @@ def test_the_next_event_is_an_arrival_or_room_again() -> None:
 
 
 def test_without_a_rate_the_queue_still_bounds_it() -> None:
-    pipe = Pipe(Link(queue=1000))
+    pipe = Pipe(EmulatedLink(queue=1000))
     pipe.push(0.0, bytes(600))
     assert pipe.room(0.0) == 400
     assert drained(pipe, 0.0) == bytes(600)
@@ -99,7 +99,7 @@ def test_without_a_rate_the_queue_still_bounds_it() -> None:
 class Running:
     """A proxy in a thread, between a socket of ours and one it dialed."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: EmulatedLink) -> None:
         self.server = socket.create_server(("127.0.0.1", 0))
         self.proxy = Proxy(self.server.getsockname()[:2], link)
         reading, self.commands = os.pipe()
@@ -121,7 +121,7 @@ class Running:
 
 
 @contextmanager
-def running(link: Link) -> Iterator[Running]:
+def running(link: EmulatedLink) -> Iterator[Running]:
     proxy = Running(link)
     try:
         yield proxy
@@ -136,8 +136,10 @@ def exactly(receive: Callable[[int], bytes], size: int) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.parametrize("link", [Link(), Link(rate=50e6, delay=0.001)], ids=["bare", "shaped"])
-def test_bytes_and_half_closes_pass_both_ways(link: Link) -> None:
+@pytest.mark.parametrize(
+    "link", [EmulatedLink(), EmulatedLink(rate=50e6, delay=0.001)], ids=["bare", "shaped"]
+)
+def test_bytes_and_half_closes_pass_both_ways(link: EmulatedLink) -> None:
     up, down = os.urandom(1_000_000), os.urandom(300_000)
     with running(link) as proxy:
         sender = threading.Thread(target=lambda: proxy.near.sendall(up))
@@ -154,7 +156,7 @@ def test_bytes_and_half_closes_pass_both_ways(link: Link) -> None:
 
 def test_a_sender_feels_that_nobody_reads() -> None:
     """The proxy holds a bounded amount, whatever is thrown at it."""
-    with running(Link(queue=64 * 1024)) as proxy:
+    with running(EmulatedLink(queue=64 * 1024)) as proxy:
         proxy.near.settimeout(0.5)
         proxy.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
         proxy.far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
@@ -165,7 +167,7 @@ def test_a_sender_feels_that_nobody_reads() -> None:
 
 
 def test_a_frozen_link_says_nothing_and_a_cut_one_resets() -> None:
-    with running(Link()) as proxy:
+    with running(EmulatedLink()) as proxy:
         proxy.near.sendall(b"x")
         assert proxy.far.recv(1) == b"x"
         os.write(proxy.commands, b"freeze\n")
@@ -182,7 +184,7 @@ def test_a_frozen_link_says_nothing_and_a_cut_one_resets() -> None:
 
 
 def test_a_target_that_refuses_ends_the_connection() -> None:
-    with running(Link()) as proxy:
+    with running(EmulatedLink()) as proxy:
         proxy.server.close()
         refused = socket.create_connection(("127.0.0.1", proxy.proxy.port), timeout=20)
         assert refused.recv(1) == b""

@@ -10,7 +10,7 @@ import pytest
 
 from muxado_py.integrations import serve_asgi
 from muxado_py.integrations.pieces import InPieces
-from muxado_py.session.in_hands import LEAST_AT_ONCE, MOST_AT_ONCE, at_once, copying_both_ways
+from muxado_py.session.copy_budget import MAX_PIECE, MIN_PIECE, copying_both_ways, piece_size
 
 from .apps import serving
 
@@ -37,12 +37,12 @@ def many() -> Iterator[None]:
 
 
 def test_few_take_much_at_once_and_many_little(many: None) -> None:
-    assert at_once() == LEAST_AT_ONCE
+    assert piece_size() == MIN_PIECE
 
 
 def test_it_is_much_again_when_they_are_gone() -> None:
     with copying_both_ways():
-        assert at_once() == MOST_AT_ONCE
+        assert piece_size() == MAX_PIECE
 
 
 @pytest.mark.parametrize("server", ["auto", "anycorn"])
@@ -73,7 +73,7 @@ async def test_a_server_holds_a_piece_of_a_body_that_is_not_asked_for(
         await stream.send(HEAD + BODY)
         assert (await stream.receive()).startswith(b"HTTP/1.1 204 ")
     assert read == BODY
-    assert max(sizes) < 2 * LEAST_AT_ONCE
+    assert max(sizes) < 2 * MIN_PIECE
 
 
 @pytest.mark.parametrize("server", ["auto", "anycorn"])
@@ -105,7 +105,7 @@ def unchunked(body: bytes) -> bytes:
     return whole
 
 
-@pytest.mark.parametrize("size", [0, 1, LEAST_AT_ONCE, LEAST_AT_ONCE + 1, 3 * LEAST_AT_ONCE])
+@pytest.mark.parametrize("size", [0, 1, MIN_PIECE, MIN_PIECE + 1, 3 * MIN_PIECE])
 @pytest.mark.parametrize("more", [True, False])
 async def test_pieces_are_short_and_make_up_the_message(many: None, size: int, more: bool) -> None:
     sent: list[Any] = []
@@ -118,6 +118,6 @@ async def test_pieces_are_short_and_make_up_the_message(many: None, size: int, m
 
     await InPieces(app)({"type": "http"}, None, send)
     assert b"".join(message["body"] for message in sent) == BODY[:size]
-    assert len(sent) == max(1, -(-size // LEAST_AT_ONCE))
-    assert all(len(message["body"]) <= LEAST_AT_ONCE for message in sent)
+    assert len(sent) == max(1, -(-size // MIN_PIECE))
+    assert all(len(message["body"]) <= MIN_PIECE for message in sent)
     assert [message["more_body"] for message in sent] == [True] * (len(sent) - 1) + [more]

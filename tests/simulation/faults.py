@@ -21,8 +21,8 @@ from muxado_py.protocol.table import StreamTable
 from muxado_py.runtime.checkpoints import Callback
 from muxado_py.session import driver, liveness, timekeeper
 from muxado_py.session import stream as stream_module
+from muxado_py.session.inactivity import Inactivity
 from muxado_py.session.liveness import Writing
-from muxado_py.session.patience import Patience
 
 from .run import run_seed
 
@@ -151,7 +151,7 @@ FAULTS = (
         "links F5",
         "silence is judged before the socket is read",
         "lay unread in the socket",
-        [(liveness, "TURNS", 0), (Patience, "overslept", _tells_nothing)],
+        [(liveness, "TURNS", 0), (Inactivity, "overslept", _tells_nothing)],
     ),
     Fault(
         "links F7",

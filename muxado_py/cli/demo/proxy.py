@@ -35,14 +35,14 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-__all__ = ("Link", "Pipe", "Proxy", "main")
+__all__ = ("EmulatedLink", "Pipe", "Proxy", "main")
 
 READ_SIZE = 4096
 SOCKET_BUFFER = 32 * 1024
 SEGMENT_SIZE = 1448
 
 
-class Link(NamedTuple):
+class EmulatedLink(NamedTuple):
     """What is emulated, in each direction.
 
     :param rate: bytes per second, or None for no limit.
@@ -60,7 +60,7 @@ class Pipe:
 
     __slots__ = ("_chunks", "_due", "_free_at", "_held", "_link")
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: EmulatedLink) -> None:
         self._link = link
         self._chunks: deque[tuple[float, bytes]] = deque()
         self._due = bytearray()  # arrived, not yet taken by the receiver
@@ -111,7 +111,7 @@ class _Flow:
 
     __slots__ = ("blocked", "eof", "finished", "pipe", "sink", "source")
 
-    def __init__(self, source: socket.socket, sink: socket.socket, link: Link) -> None:
+    def __init__(self, source: socket.socket, sink: socket.socket, link: EmulatedLink) -> None:
         self.source = source
         self.sink = sink
         self.pipe = Pipe(link)
@@ -146,9 +146,9 @@ class _Flow:
 
 
 class Proxy:
-    """Forwards connections on a loopback port to ``target`` through an emulated :class:`Link`."""
+    """Forwards connections on a loopback port to ``target`` through an :class:`EmulatedLink`."""
 
-    def __init__(self, target: tuple[str, int], link: Link) -> None:
+    def __init__(self, target: tuple[str, int], link: EmulatedLink) -> None:
         self._target = target
         self._link = link
         self._frozen = False
@@ -272,7 +272,7 @@ def _small_socket() -> socket.socket:
 
 def main(argv: list[str]) -> None:
     """``proxy.py TARGET_PORT LINK_AS_JSON``: announce the port, forward until stdin ends."""
-    proxy = Proxy(("127.0.0.1", int(argv[0])), Link(**json.loads(argv[1])))
+    proxy = Proxy(("127.0.0.1", int(argv[0])), EmulatedLink(**json.loads(argv[1])))
     print(json.dumps({"port": proxy.port}), flush=True)
     proxy.run(sys.stdin.fileno())
 

@@ -17,7 +17,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from .proxy import Link
+    from .proxy import EmulatedLink
 
 __all__ = ("FIFO_MEANS", "Call", "Claim", "Findings", "Phase", "percentile", "table")
 
@@ -63,7 +63,7 @@ class Findings(NamedTuple):
     """Everything one run of the demo found."""
 
     seconds: float
-    link: Link | None
+    link: EmulatedLink | None
     idle: Phase
     fifo: Phase
     priority: Phase

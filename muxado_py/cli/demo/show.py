@@ -30,7 +30,7 @@ import click
 from ...integrations.extras import MissingExtraError, require
 from ..running import NotStarted
 from .progress import progress
-from .proxy import Link
+from .proxy import EmulatedLink
 from .puppet import puppet
 from .report import Call, Findings, Phase, table
 
@@ -79,7 +79,9 @@ class _Workshop(NamedTuple):
     keyfile: Path
 
     @asynccontextmanager
-    async def stage(self, config: dict[str, Any], link: Link | None) -> AsyncIterator[_Stage]:
+    async def stage(
+        self, config: dict[str, Any], link: EmulatedLink | None
+    ) -> AsyncIterator[_Stage]:
         """Start the processes and wait until the agent is connected; end them afterwards."""
         settings = json.dumps(config)
         async with AsyncExitStack() as stack:
@@ -98,7 +100,9 @@ class _Workshop(NamedTuple):
             yield _Stage(agent, gateway, proxy)
 
 
-async def demo(stop: anyio.Event, *, as_json: bool, seconds: float, link: Link | None) -> None:
+async def demo(
+    stop: anyio.Event, *, as_json: bool, seconds: float, link: EmulatedLink | None
+) -> None:
     """Run the demo and print what it found.
 
     :raises NotStarted: if an extra is missing or a process fails.
@@ -131,7 +135,7 @@ async def demo(stop: anyio.Event, *, as_json: bool, seconds: float, link: Link |
         raise NotHeld("not everything held that the demo claims")
 
 
-async def _rounds(seconds: float, link: Link | None) -> Findings:
+async def _rounds(seconds: float, link: EmulatedLink | None) -> Findings:
     from .certificate import make_certificate
 
     with tempfile.TemporaryDirectory(prefix="muxado-demo-") as name, progress() as say:
@@ -148,7 +152,7 @@ async def _rounds(seconds: float, link: Link | None) -> Findings:
             say(f"requests beside a saturating download, with priorities, {seconds:g} s")
             priority = await _measure(stage, seconds, beside_bulk=True)
         say("starting them again, and cutting the connection under open calls")
-        async with workshop.stage(PRIORITY, link or Link()) as stage:
+        async with workshop.stage(PRIORITY, link or EmulatedLink()) as stage:
             calls = await _cut(stage)
     return Findings(seconds, link, idle, fifo, priority, calls)
 

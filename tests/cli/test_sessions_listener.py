@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 import muxado_py as muxado
-from muxado_py.cli.links import SessionsListener, peer_name
+from muxado_py.cli.sessions_listener import SessionsListener, peer_name
 
 if TYPE_CHECKING:
     from tests.conftest import SessionPair

@@ -35,7 +35,7 @@ from ..links.layers import layers_of, stop_reading_ahead
 from ..runtime.accept_loop import serve_listener
 from ..runtime.plain_sockets import PlainSocket
 from ..scheduler import check_priority
-from .copying import LINGER, Copying
+from .copying import LINGER_TIME, Copying
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -83,13 +83,13 @@ async def bridge(a: ByteStream, b: ByteStream, *, ends_with_a: bool = False) -> 
 
 
 async def close(stream: AnyByteStream) -> None:
-    """Close ``stream``, of which everything was said, in :data:`LINGER` seconds; raises no ``Exception``.
+    """Close ``stream``, of which everything was said, in :data:`LINGER_TIME` seconds; raises no ``Exception``.
 
     The other side of a TLS stream may never say its part of the goodbye.
 
     Cancellation: it is closed all the same.
     """
-    with anyio.move_on_after(LINGER), suppress(Exception):
+    with anyio.move_on_after(LINGER_TIME), suppress(Exception):
         await stream.aclose()
 
 
