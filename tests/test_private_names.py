@@ -2,7 +2,7 @@
 
 A test that reads a private attribute says nothing that a user or a peer could notice, and stands in the way of whoever
 writes that part anew.  What cannot be seen from outside is asked of ``Connection.inspect``, of ``statistics()``, or of
-what was put in the place of a transport, a flight, a scheduler.
+what was put in the place of a transport, a cap, a scheduler.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import io
 import re
 import subprocess
@@ -65,3 +66,32 @@ def test_documents_name_modules_that_exist(document: str) -> None:
     assert named
     for name in named:
         assert (ROOT / "muxado_py" / name).exists(), name
+
+
+def resolved(dotted: str) -> bool:
+    """Whether ``muxado_py.a.b.c`` is a module, or an attribute of one, of a class in it, or an annotation there."""
+    parts = dotted.split(".")
+    known: object = None
+    for count in range(1, len(parts) + 1):
+        try:
+            known = importlib.import_module(".".join(parts[:count]))
+        except ImportError:
+            break
+    else:
+        return True
+    for name in parts[count - 1 :]:
+        if not hasattr(known, name):
+            return name in getattr(known, "__annotations__", {})
+        known = getattr(known, name)
+    return True
+
+
+def test_what_docstrings_refer_to_exists() -> None:
+    reference = re.compile(r":\w+:`~?(muxado_py(?:\.\w+)*)`")
+    found = {
+        (path.relative_to(ROOT), name)
+        for path in (ROOT / "muxado_py").rglob("*.py")
+        for name in reference.findall(path.read_text())
+        if not resolved(name)
+    }
+    assert not found
