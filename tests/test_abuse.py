@@ -142,6 +142,7 @@ def test_a_stream_that_is_reset_leaves_the_backlog() -> None:
     assert peer.accept().id == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [2, 4, 1000])
 def test_a_flood_of_syns(step: int) -> None:
     peer = Script(Config(accept_backlog=128))
@@ -151,12 +152,14 @@ def test_a_flood_of_syns(step: int) -> None:
     assert not peer.ended, "each is refused; the streams that were taken are not to blame"
 
 
+@pytest.mark.slow
 def test_a_flood_of_syns_that_splits_one_gap() -> None:
     peer = Script(Config(max_streams=0))
     peer.feed("000000 12 7ffffffd")
     assert flood(peer, syns(step=4), total=2**20) < 300 * KIB
 
 
+@pytest.mark.slow
 def test_a_flood_of_syns_downwards() -> None:
     peer = Script(Config(max_streams=0))
     assert flood(peer, syns(step=-4, start=0x7FFFFFFD)) < 300 * KIB
@@ -202,6 +205,7 @@ def test_streams_that_are_closed_here_and_that_the_peer_does_not_hear_of(
     assert peer.accept().id == 50_001, "a peer that reads is served again"
 
 
+@pytest.mark.slow
 def test_typed_streams_without_their_type_count_and_end() -> None:
     """One more than ``max_streams``, for it may yet carry heartbeats; if not, it is refused."""
     config = Config(typed_streams=True)
@@ -252,6 +256,7 @@ def faulty(frames: str) -> Iterator[bytes]:
         yield bytes.fromhex(frames.replace("id", f"{stream_id:08x}"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "frames",
     [
@@ -504,6 +509,7 @@ def test_a_body_that_is_withheld_holds_nothing() -> None:
     assert peer.connection.unread == 0
 
 
+@pytest.mark.slow
 def test_a_session_takes_no_more_than_its_bound_from_a_foreign_peer() -> None:
     config = Config(session_window=1024 * KIB, accept_backlog=1000)
     peer = Script(config)
@@ -577,6 +583,7 @@ def test_the_end_is_said_once() -> None:
 # Heartbeats.
 
 
+@pytest.mark.slow
 def test_heartbeat_streams_count_nowhere_and_are_few() -> None:
     peer = Script(Config(typed_streams=True, max_streams=50))
     flood(peer, syns(b"\xff\xff\xff\xff"))

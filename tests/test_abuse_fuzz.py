@@ -146,6 +146,7 @@ def run(
     return application
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", FRAMES)
 @settings(deadline=None, max_examples=300)
 @given(
@@ -241,6 +242,7 @@ def mutate(data: bytes, steps: list[tuple[str, float, float, int]]) -> bytes:
     return b"".join(frames)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=400)
 @given(
     exchange=st.sampled_from(sorted(EXCHANGES)),

@@ -91,6 +91,7 @@ def sockets_of(listener: Any) -> Iterator[socket.socket]:
         yield one.extra(SocketAttribute.raw_socket)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_listener_of_anyios_outlives_the_want_of_descriptors(
     kind: str,

@@ -200,6 +200,7 @@ async def test_what_is_sent_at_once_travels_with_the_syn() -> None:
         assert await loop.sock_recv(peer, 65536) == data(4, b"", syn=True)
 
 
+@pytest.mark.slow
 async def test_little_is_handed_to_a_peer_that_takes_nothing(instead: Instead) -> None:
     spy_of = instead("transport", Spy)
     config = muxado.Config(write_timeout=0.3, initial_window=1 << 24, stream_window=1 << 24)
@@ -220,6 +221,7 @@ async def test_little_is_handed_to_a_peer_that_takes_nothing(instead: Instead) -
             await session.wait()
 
 
+@pytest.mark.slow
 async def test_reading_stops_while_the_peer_leaves_our_answers_lying(instead: Instead) -> None:
     spy_of = instead("transport", Spy)
     config = muxado.Config(max_control_frames=16, heartbeat_interval=None, control_budget=2**30)
@@ -272,6 +274,7 @@ async def test_a_goodbye_that_lies_before_a_failed_write_is_found(instead: Inste
             await stream.receive()
 
 
+@pytest.mark.slow
 async def test_the_last_word_is_a_whole_goodbye() -> None:
     async with dialed_by_socket() as (session, peer), create_task_group() as tasks:
         tasks.start_soon(session.aclose)
@@ -409,6 +412,7 @@ async def test_control_frames_do_not_wait_for_room_on_the_path(instead: Instead)
         gate.open = True
 
 
+@pytest.mark.slow
 async def test_what_waits_for_room_is_sent_before_a_close(instead: Instead) -> None:
     gate_of = instead("inflight_cap", Gate)
     async with dialed_by_socket() as (session, peer), create_task_group() as tasks:

@@ -151,6 +151,7 @@ async def test_cancelling_the_bridge_aborts_both_ends(
             await user.receive()
 
 
+@pytest.mark.slow
 async def test_a_slow_reader_holds_the_writer_back(
     session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
 ) -> None:
@@ -373,6 +374,7 @@ def flood(port: int, context: ssl.SSLContext | None = None) -> int:
     return taken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 async def test_no_more_is_read_of_a_socket_than_a_window_and_one_read(
     session_pair: SessionPair, wrapper: str
@@ -394,6 +396,7 @@ async def test_no_more_is_read_of_a_socket_than_a_window_and_one_read(
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_no_more_is_read_of_a_listener_of_tls_than_a_window_and_one_read(
     session_pair: SessionPair, tls: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> None:
@@ -494,6 +497,7 @@ async def test_no_stream_for_one_connection_leaves_the_listener_open(
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", ["muxado", "muxado1", "yamux", "smux2"])
 async def test_a_connection_whose_stream_is_closed_both_ways_is_given_back(
     session_pair: SessionPair, wire: str
@@ -522,6 +526,7 @@ async def test_a_connection_whose_stream_is_closed_both_ways_is_given_back(
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_a_half_closed_stream_is_read_for_as_long_as_it_takes(
     session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
 ) -> None:
@@ -556,6 +561,7 @@ async def test_the_end_of_a_wrapped_stream_that_breaks_off_is_a_reset(
             await stream.receive()
 
 
+@pytest.mark.slow
 async def test_who_never_says_goodbye_in_tls_does_not_keep_the_bridge(
     session_pair: SessionPair, tls_over_tcp: tuple[TLSStream, TLSStream]
 ) -> None:
@@ -592,6 +598,7 @@ class Endless(ByteStream):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bridges", "most"), [(20, 20 * 64 * 1024), (500, 8 * 2**20)])
 async def test_what_bridges_have_in_hands_is_bounded_for_all_of_them(
     bridges: int, most: int

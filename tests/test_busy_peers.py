@@ -89,6 +89,7 @@ class BusyPeer(threading.Thread):
             self.got.append((count, type(exc).__name__))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", ["muxado", "yamux"])
 @pytest.mark.parametrize("sizes", [(150_000,), (9_500,) * 16], ids=["one", "sixteen"])
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -116,6 +117,7 @@ async def test_what_was_sent_arrives_at_a_busy_peer(
     assert peer.got == [(nbytes + 1, "EndOfStream") for nbytes in sizes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "nbytes", [1_000, 120_000]
 )  # more than kernels take, less than send_buffer
@@ -143,6 +145,7 @@ async def test_what_the_peers_kernel_does_not_acknowledge_is_told(nbytes: int) -
             assert f"{lost.unacknowledged:,} bytes were not acknowledged" in str(lost)
 
 
+@pytest.mark.slow
 async def test_a_peer_that_took_everything_and_need_not_end_is_not_waited_for() -> None:
     """Programs of smux keep the connection: the kernel is asked, and the minute that closing may take is not."""
     config = muxado.Config(wire="smux2", close_timeout=60.0)

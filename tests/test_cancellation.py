@@ -473,6 +473,7 @@ class TestEndpoints:
             return "trio", {}
         return "asyncio", {"use_uvloop": request.param == "uvloop"}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("scheme", ["tcp", "tls", "unix"])
     async def test_connect_and_listen(self, scheme: str, tmp_path: Path) -> None:
         url = f"unix://{tmp_path / 'socket'}" if scheme == "unix" else f"{scheme}://127.0.0.1:0"
@@ -511,6 +512,7 @@ class TestEndpoints:
                 serving.cancel_scope.cancel()
         assert tasks_alive() == before
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("scheme", ["tcp", "tls"])
     async def test_serve(self, scheme: str) -> None:
         near_ssl, far_ssl = tls_contexts() if scheme == "tls" else (None, None)

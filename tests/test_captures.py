@@ -96,6 +96,7 @@ def test_a_session_takes_what_a_peer_said(golden: Golden) -> None:
 # Changed
 
 
+@pytest.mark.slow
 @captures
 def test_a_capture_cut_after_any_byte(golden: Golden) -> None:
     tight, *_ = configs(golden.wire)

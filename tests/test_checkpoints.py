@@ -41,6 +41,7 @@ async def is_due(scopes: list[tuple[bool, bool]]) -> tuple[bool, bool]:
         return due(), anyio.current_effective_deadline() == -inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @given(scopes=SCOPES)
 def test_a_look_at_the_scopes_says_what_anyio_says(

@@ -328,11 +328,11 @@ MACHINES = (Applications, Yamux, Smux1, Smux2, Muxado1)
 for machine in MACHINES:
     machine.TestCase.settings = settings(deadline=None, max_examples=50, stateful_step_count=60)
 
-TestApplications = Applications.TestCase
-TestYamux = Yamux.TestCase
-TestSmux1 = Smux1.TestCase
-TestSmux2 = Smux2.TestCase
-TestMuxado1 = Muxado1.TestCase
+TestApplications = pytest.mark.slow(Applications.TestCase)
+TestYamux = pytest.mark.slow(Yamux.TestCase)
+TestSmux1 = pytest.mark.slow(Smux1.TestCase)
+TestSmux2 = pytest.mark.slow(Smux2.TestCase)
+TestMuxado1 = pytest.mark.slow(Muxado1.TestCase)
 
 
 def test_every_wire_has_its_machine() -> None:

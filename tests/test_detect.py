@@ -54,6 +54,7 @@ async def say(transport: ByteStream, data: bytes, step: int) -> None:
             await transport.send(data[start : start + step])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 3, 100])
 @pytest.mark.parametrize("who", GREETINGS)
 async def test_the_first_bytes_tell_the_wire(who: str, step: int) -> None:
@@ -64,6 +65,7 @@ async def test_the_first_bytes_tell_the_wire(who: str, step: int) -> None:
             await anyio.aclose_forcefully(far)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", WIRES)
 async def test_a_stream_over_the_wire_that_was_found(wire: str) -> None:
     async def dial(far: ByteStream) -> None:
@@ -131,6 +133,7 @@ async def test_a_dialer_that_leaves() -> None:
                 raise AssertionError("no session")
 
 
+@pytest.mark.slow
 async def test_a_listener_takes_each_dialer_as_it_comes(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "muxado.endpoints")
     found = []

@@ -190,6 +190,7 @@ async def test_the_report_says_why_a_stream_stands_still(session_pair: SessionPa
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", ["muxado", "yamux", "smux2"])
 async def test_the_relay_takes_its_dialers_wire(tmp_path: Path, wire: str) -> None:
     names = executed("docs/wires.md")

@@ -60,6 +60,7 @@ WIRES = ("muxado", "muxado1", "yamux", "smux1", "smux2")
 SMUX = ("smux1", "smux2")  # where a stream cannot be reset
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", WIRES)
 async def test_what_was_sent_arrives_and_then_no_end(session_pair: SessionPair, wire: str) -> None:
     """Nobody said that it is the whole, so its reader must not take it for that."""
@@ -86,6 +87,7 @@ async def test_what_was_sent_arrives_and_then_no_end(session_pair: SessionPair, 
         await until_none_live(dialed, accepted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", [one for one in WIRES if one != "smux1"])  # it has no windows
 async def test_a_dropped_one_that_nobody_reads_is_given_up(
     session_pair: SessionPair, wire: str
@@ -107,6 +109,7 @@ async def test_a_dropped_one_that_nobody_reads_is_given_up(
         far.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("carried_by", ["sockets"])
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("dropper", ["opener", "acceptor"])
@@ -146,6 +149,7 @@ async def test_hundreds_are_dropped_on_one_session(
         assert not accepted.closed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", WIRES)
 async def test_what_was_sent_on_one_that_nobody_accepted_yet_arrives(
     session_pair: SessionPair, wire: str
@@ -164,6 +168,7 @@ async def test_what_was_sent_on_one_that_nobody_accepted_yet_arrives(
         await until_none_live(dialed, accepted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", WIRES)
 async def test_a_handler_that_only_sends_loses_nothing(
     session_pair: SessionPair, wire: str
@@ -198,6 +203,7 @@ async def test_after_its_end_was_sent_the_end_stands(session_pair: SessionPair) 
         await until_none_live(dialed, accepted)
 
 
+@pytest.mark.slow
 async def test_one_that_the_peer_reset_gives_its_slot_back(session_pair: SessionPair) -> None:
     """Its handler was not done with it, as far as the session could know."""
     async with session_pair(muxado.Config(max_streams=5)) as (dialed, accepted):
@@ -272,6 +278,7 @@ async def test_another_thread_may_drop_an_open_one(session_pair: SessionPair) ->
         await until_none_live(dialed, accepted)
 
 
+@pytest.mark.slow
 async def test_the_collector_may_find_it_in_the_middle_of_a_call(
     session_pair: SessionPair,
 ) -> None:

@@ -452,6 +452,7 @@ async def test_a_server_that_hangs_up_in_the_handshake_is_an_os_error() -> None:
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_mute_times_out() -> None:
     async def stay(stream: anyio.abc.SocketStream) -> None:
         async with stream:

@@ -203,6 +203,7 @@ async def wait_for_end_of(stream: muxado.Stream) -> None:
         await checkpoint()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ours", [False, True], ids=["theirs", "ours"])
 @pytest.mark.parametrize("wire", list(WIRES))
 async def test_a_clean_end_means_that_all_came(wire: str, ours: bool) -> None:

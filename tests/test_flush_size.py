@@ -75,6 +75,7 @@ def test_a_path_that_becomes_quick_is_noticed() -> None:
     assert transport.sizes.now == 256 * KIB
 
 
+@pytest.mark.slow
 @given(st.floats(1e5, 2e9), st.floats(0.000_01, 0.02))
 def test_the_path_never_waits_for_small_flushes(rate: float, turn: float) -> None:
     """Not even where each flush has to last for a long turn of the loop: then they are longer."""

@@ -95,6 +95,7 @@ class LoggedPair(Pair):
                 assert received == sent[: len(received)]
 
 
+@pytest.mark.slow
 @wires
 @pytest.mark.parametrize("chunk", [0, 1, 7, 1000])
 def test_what_one_sent_the_other_received(wire: str, chunk: int) -> None:
@@ -311,6 +312,7 @@ def check_logs(near: list[Line], far: list[Line]) -> None:
     assert near[0]["session"] != far[0]["session"]
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("carried_by", ["memory", "sockets"])
 @wires
@@ -344,6 +346,7 @@ async def test_the_first_line_says_who_the_peer_is(scheme: str, tmp_path: Path) 
         assert one["peer"].startswith("a local peer" if scheme == "unix" else "127.0.0.1:")
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_wire_that_was_recognized_is_named_and_its_first_frames_are_there() -> None:
     lines: list[Line] = []
@@ -395,6 +398,7 @@ class TestInTime:
         assert times == pytest.approx([time + away for time, _ in sent])
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_what_a_peer_says_is_escaped_and_named() -> None:
     lines: list[Line] = []
@@ -423,6 +427,7 @@ async def test_what_a_peer_says_is_escaped_and_named() -> None:
     assert lines[-1]["text"].isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_peer_of_another_wire_is_named_at_the_end() -> None:
     lines: list[Line] = []
@@ -435,6 +440,7 @@ async def test_a_peer_of_another_wire_is_named_at_the_end() -> None:
     assert lines[-1]["code"] == "PROTOCOL_ERROR(1)"
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @wires
 async def test_no_payload_is_in_a_log(wire: str, session_pair: SessionPair, tmp_path: Path) -> None:
@@ -502,6 +508,7 @@ async def test_the_environment_names_a_log_where_the_config_names_none(
     assert not warnings_of(caplog)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flags", "logged"), [((), True), (("-E",), False)])
 def test_an_interpreter_that_ignores_its_environment_ignores_this(
     flags: tuple[str, ...], logged: bool, tmp_path: Path

@@ -444,6 +444,7 @@ async def test_who_gave_up_accepting_is_forgotten(session_pair: SessionPair) -> 
         assert len(driver_of(accepted)._acceptors) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cancelled", "fails"])
 @pytest.mark.parametrize("wire", ["muxado", "yamux", "smux2"])
 async def test_what_a_handler_closed_is_flushed_however_the_handler_ends(

@@ -67,6 +67,7 @@ async def echo(stream: muxado_py.Stream) -> None:
         await stream.aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at_once", "limit"), [(64, 206), (1, 320)])
 async def test_a_call_on_a_stream_of_its_own(at_once: int, limit: float) -> None:
     rounds = 640 // at_once

@@ -122,6 +122,7 @@ class Uncapped(InflightCap):
         return budget
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mbit", "milliseconds"), [(50, 40), (500, 10), (5, 100), (1000, 40)])
 def test_the_queue_gets_short_and_the_path_stays_full(mbit: int, milliseconds: int) -> None:
     network = filled(mbit * 125_000, milliseconds / 1000)
@@ -173,6 +174,7 @@ def test_a_path_that_becomes_slower_gets_a_short_queue_again() -> None:
     assert network.round_trip < 1.6 * network.delay
 
 
+@pytest.mark.slow
 def test_a_path_that_becomes_longer_is_not_starved() -> None:
     """The kernel goes on believing in the old round trip for minutes."""
     network = filled()
@@ -238,6 +240,7 @@ def test_after_a_rest_there_is_no_cap() -> None:
     assert not network.inflight_cap.cap
 
 
+@pytest.mark.slow
 def test_a_path_too_short_to_be_timed_is_never_capped_and_hardly_looked_at() -> None:
     network = Network(1e9, MIN_CAPPED_RTT / 3, window=20.0)
     network.run(10)

@@ -100,6 +100,7 @@ def expect_idle(*sessions: muxado.Session) -> Iterator[None]:
         assert session.statistics()[:4] == (0, 0, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_ten_thousand_streams_at_once() -> None:
     near, far = memory_transports()
@@ -148,6 +149,7 @@ async def ten_thousand_echoes(dialed: muxado.Session, accepted: muxado.Session) 
         serving.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_twenty_thousand_streams_one_after_the_other() -> None:
     near, far = memory_transports()
     async with muxado.client(near, QUICK) as dialed, muxado.server(far, QUICK) as accepted:
@@ -179,6 +181,7 @@ async def test_twenty_thousand_streams_one_after_the_other() -> None:
                 await calls(5_000)
 
 
+@pytest.mark.slow
 async def test_calls_that_are_cancelled_anywhere() -> None:
     near, far = memory_transports()
     chance = random.Random(6)
@@ -224,6 +227,7 @@ async def test_calls_that_are_cancelled_anywhere() -> None:
                 await calls(300)
 
 
+@pytest.mark.slow
 async def test_streams_that_are_refused() -> None:
     config = muxado.Config(accept_backlog=4, probe_interval=0.1)
     near, far = memory_transports()
@@ -254,6 +258,7 @@ async def test_streams_that_are_refused() -> None:
                 await refusals(200)
 
 
+@pytest.mark.slow
 async def test_a_peer_that_never_finishes_its_streams() -> None:
     """Closed on our side, they are forgotten; what still comes is answered and not kept."""
     async with scripted(QUICK) as (session, peer), keeping(peer):
@@ -276,6 +281,7 @@ async def test_a_peer_that_never_finishes_its_streams() -> None:
                 await streams(102, 1000)
 
 
+@pytest.mark.slow
 async def test_streams_that_are_opened_and_reset_at_once() -> None:
     async with (
         scripted(muxado.Config(control_budget=4000, probe_interval=0.1)) as (session, peer),
@@ -297,6 +303,7 @@ async def test_streams_that_are_opened_and_reset_at_once() -> None:
                 await streams(102, 1000)
 
 
+@pytest.mark.slow
 async def test_sessions_one_after_the_other() -> None:
     async def sessions(count: int) -> None:
         for _ in range(count):

@@ -88,6 +88,7 @@ async def test_whoever_opens_one_too_many_is_told_what_to_do(session_pair: Sessi
         second.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("wire", ["smux1", "smux2"])
 async def test_on_smux_a_refused_stream_reads_as_no_empty_answer(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LOOPS = (asyncio.new_event_loop, uvloop.new_event_loop)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", ["muxado", "yamux", "smux2"])
 @pytest.mark.parametrize("new_loop", LOOPS)
 def test_a_listener_serves_streams(

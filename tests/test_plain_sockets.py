@@ -35,6 +35,7 @@ def tcp_pair() -> tuple[PlainSocket, PlainSocket]:
     return PlainSocket(near), PlainSocket(far)
 
 
+@pytest.mark.slow
 async def test_it_is_an_anyio_byte_stream() -> None:
     async def make_pair() -> tuple[PlainSocket, PlainSocket]:
         await anyio.lowlevel.checkpoint()

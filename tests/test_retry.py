@@ -294,6 +294,7 @@ def run(peer: Peer, steps: Interleaving, *, typed: bool = False) -> set[Retry]:
     return exchange.check()
 
 
+@pytest.mark.slow
 @peers
 @settings(max_examples=800, deadline=None, suppress_health_check=list(HealthCheck))
 @given(INTERLEAVINGS, st.booleans())
@@ -303,6 +304,7 @@ def test_safe_implies_that_the_application_never_saw_it(
     assert run(peer, steps, typed=typed) <= peer.verdicts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("peer", "verdict"),
     [

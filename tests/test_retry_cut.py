@@ -116,6 +116,7 @@ async def play(wire: str, *, sends: float, receives: float) -> tuple[Exchange, i
     return exchange, len(counted_near.sent), len(counted_far.sent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", REFUSED)
 async def test_a_cut_after_any_byte_leaves_no_false_promise(wire: str) -> None:
     uncut, sent, received = await play(wire, sends=float("inf"), receives=float("inf"))

@@ -117,6 +117,7 @@ async def test_what_is_no_priority_is_refused_and_changes_nothing(
             assert stream.priority == far.priority == Priority()
 
 
+@pytest.mark.slow
 async def test_a_mistake_of_ours_in_the_end_is_raised_and_hangs_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -598,6 +599,7 @@ async def test_the_end_of_the_session_wakes_every_blocked_call(how: str) -> None
                 await anyio.lowlevel.checkpoint()
 
 
+@pytest.mark.slow
 async def test_a_peers_goodbye_ends_the_session_after_the_last_stream() -> None:
     async with scripted() as (session, peer):
         await peer.say(HELLO, data(2, b"call", syn=True))
@@ -637,6 +639,7 @@ async def test_a_session_that_went_away_ends_after_the_last_stream(
             await accepted.wait()
 
 
+@pytest.mark.slow
 async def test_an_error_of_the_peers_session_is_told(session_pair: SessionPair) -> None:
     async with scripted() as (session, peer):
         stream = await session.open_stream()
@@ -670,6 +673,7 @@ async def test_what_comes_after_the_end_is_not_kept() -> None:
         assert session.statistics()[:4] == (0, 0, 0, 0)
 
 
+@pytest.mark.slow
 async def test_abort_flushes_nothing_but_says_goodbye() -> None:
     async with scripted(depth=0) as (session, peer):
         assert await peer.next()
@@ -763,6 +767,7 @@ async def test_two_drains_end_together(session_pair: SessionPair) -> None:
                 await far.aclose()
 
 
+@pytest.mark.slow
 async def test_a_drain_waits_for_a_handler_that_is_not_done() -> None:
     # The wire is through with the stream; the application is not.
     async with scripted() as (session, peer), create_task_group() as tasks:

@@ -46,11 +46,13 @@ def _traced(seed: int, wire: str, loop: str) -> list[tuple[float, str]]:
     return [(when, f"{who} {what.split(':')[0]}") for when, who, what in result.ledger.trace]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_mistake_that_is_put_back_is_found(fault: Fault) -> None:
     assert find(fault) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("wire", WIRES)
 def test_fixed_seeds_find_nothing(wire: str, loop: str) -> None:
@@ -58,6 +60,7 @@ def test_fixed_seeds_find_nothing(wire: str, loop: str) -> None:
     assert not any(found.values()), {seed: lines for seed, lines in found.items() if lines}
 
 
+@pytest.mark.slow
 def test_fresh_seeds_find_nothing() -> None:
     first = time.time_ns() // 1_000_000
     tally = run_many(iter(range(first, first + 1_000_000)), FRESH)

@@ -33,6 +33,7 @@ def carried_by(request: pytest.FixtureRequest) -> str:
     return kind
 
 
+@pytest.mark.slow
 async def test_a_peer_that_takes_a_flush_in_several_time_outs_is_not_dead(carried_by: str) -> None:
     config = muxado.Config(wire="smux1", heartbeat_interval=None, write_timeout=WRITE_TIMEOUT)
 

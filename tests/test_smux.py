@@ -207,6 +207,7 @@ async def call(dialed: muxado.Session, accepted: muxado.Session) -> None:
             assert await receive_exactly(other, 1) == b"!"
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_session_that_does_not_read_judges_no_silence() -> None:
     """While it does not, and not by the length of the pause when it reads on."""

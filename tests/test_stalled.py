@@ -59,6 +59,7 @@ def rounds(pair: Pair, sender: Connection, ends: tuple[StreamState, StreamState]
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("download", [False, True])
 @pytest.mark.parametrize("wire", WINDOWED)
 def test_a_call_beside_stalled_ones_takes_no_longer(wire: str, download: bool) -> None:
@@ -76,6 +77,7 @@ def test_a_call_beside_stalled_ones_takes_no_longer(wire: str, download: bool) -
     assert reader.unread <= 8 * MIB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("download", [False, True])
 def test_who_had_read_much_before_the_others_stalled_goes_on(download: bool) -> None:
     """What was read and not announced yet must not count as unread."""
@@ -105,6 +107,7 @@ def test_what_few_streams_hold_unread_leaves_the_floors_free() -> None:
     assert 2 * MIB * 15 // 16 < pair.server.unread <= 2 * MIB + 3 * floor
 
 
+@pytest.mark.slow
 def test_with_many_streams_open_each_counts_for_the_memory_that_it_costs() -> None:
     pair = Pair(Config())
     opened = [pair.open(b"x") for _ in range(1000)]
@@ -175,6 +178,7 @@ def check_bounds(pair: Pair) -> None:
         assert streams.astray == 0, "who starves is blocked"
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(steps=steps)
 def test_who_is_read_goes_on_whatever_the_others_do(

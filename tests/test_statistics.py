@@ -106,6 +106,7 @@ async def test_who_waits_for_a_reader_is_told_apart(session_pair: SessionPair) -
         assert far.statistics()[2:4] == (2 * WINDOW, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", sorted(WIRES))
 async def test_both_ends_count_the_same_on_every_wire(wire: str, session_pair: SessionPair) -> None:
     async with (
@@ -135,6 +136,7 @@ async def test_both_ends_count_the_same_on_every_wire(wire: str, session_pair: S
         assert far.statistics()[:4] == (700_000, 0, 70_000, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", ["muxado", "muxado1"])
 async def test_the_type_of_a_stream_is_none_of_its_bytes(
     wire: str, session_pair: SessionPair
@@ -233,6 +235,7 @@ async def test_heartbeats_are_no_streams_of_the_application(session_pair: Sessio
         assert dialed.streams() == accepted.streams() == ()
 
 
+@pytest.mark.slow
 async def test_what_a_session_names_can_be_used_and_keeps_nothing_open(
     session_pair: SessionPair,
 ) -> None:
@@ -380,6 +383,7 @@ async def test_a_path_that_nobody_asked_for_is_known_after_its_end(
         assert path.round_trip > 0
 
 
+@pytest.mark.slow
 @on_linux
 async def test_bytes_that_the_peers_kernel_leaves_are_in_flight() -> None:
     """The peer's session stops reading, so its kernel fills, and then ours."""

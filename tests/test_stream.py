@@ -65,6 +65,7 @@ async def test_a_typed_stream_has_its_type_in_the_syn() -> None:
         assert syn.body[:4] == bytes((0, 0, 0, 7))
 
 
+@pytest.mark.slow
 async def test_a_stream_that_was_reset_before_its_syn_leaves_no_trace() -> None:
     async with scripted() as (session, peer):
         await peer.next()
@@ -82,6 +83,7 @@ async def test_a_stream_that_was_reset_before_its_syn_leaves_no_trace() -> None:
         assert payload(await peer.to_the_end(), 3) == b"z"
 
 
+@pytest.mark.slow
 async def test_a_reset_drops_what_was_not_sent_and_tells_the_code() -> None:
     async with scripted() as (session, peer):
         stream = await session.open_stream()
@@ -172,6 +174,7 @@ async def test_data_after_a_close_is_answered_with_a_reset() -> None:
         assert session.statistics()[:4] == (0, 0, 0, 0)
 
 
+@pytest.mark.slow
 async def test_a_stream_of_both_ends_leaves_the_table_without_a_reset(
     session_pair: SessionPair,
 ) -> None:
@@ -252,6 +255,7 @@ async def test_payload_larger_than_the_window_passes_as_it_is_read(
         assert await receive_exactly(far, 3 * WINDOW) == bytes(3 * WINDOW)
 
 
+@pytest.mark.slow
 async def test_both_sides_echo_over_a_connection_that_holds_nothing() -> None:
     """The deadlock of a peer that will not read while it is blocked on writing."""
     config = muxado.Config(initial_window=4096, stream_window=4096, send_buffer=4096)
@@ -559,6 +563,7 @@ async def test_only_what_nobody_looked_at_can_be_refused(session_pair: SessionPa
                 theirs.refuse()
 
 
+@pytest.mark.slow
 async def test_a_peer_that_would_not_believe_a_refusal_is_not_told_one(
     session_pair: SessionPair,
 ) -> None:

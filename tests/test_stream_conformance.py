@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_stream_is_an_anyio_byte_stream(kind: str, tmp_path: Path) -> None:
     # What a byte costs on the trickle makes a small window the same test.
@@ -31,6 +32,7 @@ async def test_a_stream_is_an_anyio_byte_stream(kind: str, tmp_path: Path) -> No
         await check_streams_of(dialed, accepted, large)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", SCHEMES)
 async def test_a_stream_by_url_is_an_anyio_byte_stream(scheme: str, tmp_path: Path) -> None:
     config = muxado.Config(initial_window=64_000, stream_window=64_000, send_buffer=32_000)

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CODE = ("muxado_py", "tests", "interop")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "command",
@@ -47,6 +48,7 @@ def words_of(source: str) -> Iterator[str]:
             yield str(node.value.value)
 
 
+@pytest.mark.slow
 def test_what_was_measured_stands_in_the_documents() -> None:
     """Figures age, and docs/measurements.md gives each its date; a module says the reason in words."""
     measured = re.compile(r"\d ?(us|ns|s/GB|GB/s|%)(?!\w)")

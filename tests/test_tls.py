@@ -182,6 +182,7 @@ async def test_the_first_bytes_may_come_with_the_handshake(version: ssl.TLSVersi
 # Sessions.
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("size", [70_000, 100_000, 160_000])
 @pytest.mark.parametrize("scheme", ["tcp", "tls"])

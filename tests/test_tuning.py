@@ -197,6 +197,7 @@ def test_what_a_stream_grew_by_is_free_when_it_ends(wire: str, how: str) -> None
     assert size(other[1]) == FIRST + 2 * MIB
 
 
+@pytest.mark.slow
 def test_a_stream_that_grew_may_hold_small_frames_up_to_its_window() -> None:
     path = Path(50_000_000, 0.1)
     near, far = path.open()
@@ -248,6 +249,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(steps=steps)
 def test_no_pattern_passes_the_bounds(steps: list[tuple[str, int, int, float, int, int]]) -> None:

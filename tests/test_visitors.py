@@ -53,6 +53,7 @@ def visit(url: str, context: ssl.SSLContext | None, said: bytes, reset: bool) ->
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", ["muxado", "yamux", "auto"])
 @pytest.mark.parametrize("scheme", ["tcp", "tls"])
 async def test_a_visitor_that_leaves_at_once_ends_nobody(scheme: str, wire: str) -> None:
@@ -124,6 +125,7 @@ async def test_a_mistake_in_one_session_is_logged_and_ends_nobody_else(
     assert "LookupError" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["tcp", "tls"])
 async def test_of_too_many_that_say_nothing_the_oldest_goes(
     scheme: str, caplog: pytest.LogCaptureFixture

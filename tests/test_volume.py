@@ -102,6 +102,7 @@ async def transfer(
                 tasks.start_soon(one.receive, sink, session)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_a_gibibyte(tmp_path: Path) -> None:
     """Over TCP, both ends in this process."""
@@ -109,6 +110,7 @@ async def test_a_gibibyte(tmp_path: Path) -> None:
         await transfer(tmp_path, "tcp", 1024 * MIB, muxado.Config(), ways=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tcp", "tls", "memory"])
 async def test_memory_stays_inside_the_windows(kind: str, tmp_path: Path) -> None:
     config = muxado.Config(max_stream_window=MIB // 2)
@@ -119,6 +121,7 @@ async def test_memory_stays_inside_the_windows(kind: str, tmp_path: Path) -> Non
         await transfer(tmp_path, kind, 24 * MIB, config, ways=2)
 
 
+@pytest.mark.slow
 async def test_many_streams_stay_inside_the_session_window(tmp_path: Path) -> None:
     """Nobody reads 100 streams on which everybody sends: the session holds no more than it said."""
     config = muxado.Config(session_window=MIB)

@@ -104,6 +104,7 @@ async def test_echo_both_ways(wire: str) -> None:
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_a_thousand_streams_at_once(wire: str) -> None:
     """Both ends bear them; of others one does not know, and opens fewer."""
     async with (
@@ -268,6 +269,7 @@ async def test_a_ping_where_the_wire_has_one(wire: str) -> None:
                 assert await session.ping() >= 0
 
 
+@pytest.mark.slow
 async def test_an_idle_session_lives(wire: str) -> None:
     async with pair(wire) as sessions:
         await connected(*sessions)

@@ -63,6 +63,7 @@ async def test_whatever_is_wrong_with_one_agent_the_next_is_asked(
         await agents.dial()
 
 
+@pytest.mark.slow
 async def test_whose_first_frame_is_wrong_is_never_called_an_agent(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -74,6 +75,7 @@ async def test_whose_first_frame_is_wrong_is_never_called_an_agent(
     assert "connected" not in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", WIRE_NAMES[:-1])
 async def test_a_connection_that_never_said_a_frame_comes_last(
     wire: str, session_pair: SessionPair, caplog: pytest.LogCaptureFixture

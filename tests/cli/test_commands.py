@@ -120,6 +120,7 @@ def test_wrong_usage_ends_with_2_and_says_what_is_right(
     assert hint in " ".join(result.stderr.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
@@ -144,6 +145,7 @@ def test_what_does_not_start_ends_with_3_and_says_why(
     assert result.stdout == ""
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_lost_for_good_ends_with_4() -> None:
     async def leave(session: muxado.Session) -> None:
         await session.ping()
@@ -154,6 +156,7 @@ def test_a_connection_that_is_lost_for_good_ends_with_4() -> None:
     assert f"lost the connection to {url}" in result.stderr
 
 
+@pytest.mark.slow
 def test_ping_prints_a_line_for_each_answer() -> None:
     with peer() as url:
         result = run("ping", url, "--count", "2", "--interval", "10ms")
@@ -163,6 +166,7 @@ def test_ping_prints_a_line_for_each_answer() -> None:
     assert lines[2].startswith("2 sent, 2 answered, min ")
 
 
+@pytest.mark.slow
 def test_ping_as_json_is_one_object_and_nothing_else() -> None:
     with peer() as url:
         result = run("ping", url, "--count", "3", "--interval", "0", "--json")
@@ -173,6 +177,7 @@ def test_ping_as_json_is_one_object_and_nothing_else() -> None:
     assert len(answer["ms"]) == 3
 
 
+@pytest.mark.slow
 def test_ping_ends_with_4_when_the_session_does() -> None:
     async def answer_one(session: muxado.Session) -> None:
         for _ in range(2):  # the peer's first ping is on its way before it answers ours
@@ -184,6 +189,7 @@ def test_ping_ends_with_4_when_the_session_does() -> None:
     assert "the session" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_signal_ends_ping_with_what_it_has() -> None:
     with peer() as url, running("ping", url, "--count", "1000", "--interval", "1h") as process:
         assert process.stdout_line().startswith("seq=1 ")
@@ -191,6 +197,7 @@ def test_a_signal_ends_ping_with_what_it_has() -> None:
         assert process.stdout_line().startswith("1 sent, 1 answered")
 
 
+@pytest.mark.slow
 def test_options_come_from_the_environment_too() -> None:
     environment = {**os.environ, "MUXADO_PING_COUNT": "1", "MUXADO_PING_JSON": "1"}
     with peer() as url:
@@ -198,6 +205,7 @@ def test_options_come_from_the_environment_too() -> None:
     assert json.loads(result.stdout)["sent"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "colored"), [({}, True), ({"NO_COLOR": "1"}, False)], ids=["tty", "no-color"]
 )

@@ -151,6 +151,7 @@ async def test_the_app_stops_when_its_caller_leaves(path: str) -> None:
             await DemoApp()(scope, receive, send)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_process_that_fails_is_quoted(tmp_path: Path) -> None:
     with pytest.raises(NotStarted, match=r"(?s)agent process ended.*No such file or directory"):
@@ -158,6 +159,7 @@ async def test_a_process_that_fails_is_quoted(tmp_path: Path) -> None:
             await agent.hear()
 
 
+@pytest.mark.slow
 def test_a_short_run_is_safe_and_says_so_in_json() -> None:
     result = subprocess.run(
         command("demo", "--json", "--seconds", "2", "--link", "none"),
@@ -179,6 +181,7 @@ def test_a_short_run_is_safe_and_says_so_in_json() -> None:
         assert 0 < said["latency_ms"][phase]["p50"] <= said["latency_ms"][phase]["p99"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_outlives_the_demo(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -208,6 +211,7 @@ def wait_until_gone(pid: int) -> None:
         os.close(handle)
 
 
+@pytest.mark.slow
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     (tmp_path / "cryptography.py").write_text("raise ModuleNotFoundError(name='cryptography')")
     result = subprocess.run(

@@ -46,6 +46,7 @@ def tunnel(request: pytest.FixtureRequest) -> Iterator[Tunnel]:
             assert gateway.end() == 0
 
 
+@pytest.mark.slow
 def test_callers_take_hardly_more_descriptors_than_the_limit_and_leave_none(tunnel: Tunnel) -> None:
     """Silent ones, which the next caller may take the place of."""
     before = tunnel.gateway.descriptors()
@@ -60,6 +61,7 @@ def test_callers_take_hardly_more_descriptors_than_the_limit_and_leave_none(tunn
         pass  # a place is free a moment after its descriptor is
 
 
+@pytest.mark.slow
 def test_a_gateway_without_a_descriptor_goes_on(tunnel: Tunnel) -> None:
     before = tunnel.gateway.descriptors()
     tunnel.gateway.limit_descriptors(before + 8)

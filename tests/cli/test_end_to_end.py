@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow  # each starts processes, or needs those that another started
+
 GATEWAY = ("gateway", "--listen", "tcp://127.0.0.1:0", "--publish", "127.0.0.1:0")
 
 
@@ -80,6 +82,7 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
         assert open_tunnel.gateway.end(signal.SIGINT) == 0
 
 
+@pytest.mark.slow
 def test_a_request_is_answered(port: int) -> None:
     assert get(port, "/?name=you") == (200, "hello you, start 1")
 
@@ -102,6 +105,7 @@ def test_an_upload_arrives_whole(port: int) -> None:
     assert answer.text == hashlib.sha256(data).hexdigest()
 
 
+@pytest.mark.slow
 def test_64_clients_at_once_are_answered(port: int) -> None:
     def client(number: int) -> list[tuple[int, str]]:
         return [get(port, f"/?name={number}.{turn}") for turn in range(3)]
@@ -111,6 +115,7 @@ def test_64_clients_at_once_are_answered(port: int) -> None:
             assert answers == [(200, f"hello {number}.{turn}, start 1") for turn in range(3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["uvloop", "trio"])
 def test_a_websocket_passes(loop: str) -> None:
     with (
@@ -122,6 +127,7 @@ def test_a_websocket_passes(loop: str) -> None:
             assert websocket.recv(timeout=30) == message.upper()
 
 
+@pytest.mark.slow
 def test_the_agent_comes_back_when_the_gateway_does_with_the_same_lifespan() -> None:
     with gateway() as (first, url, port):
         arguments = ("--listen", url, "--publish", f"127.0.0.1:{port}")
@@ -140,6 +146,7 @@ def test_the_agent_comes_back_when_the_gateway_does_with_the_same_lifespan() -> 
                 assert get(port)[0] == 503
 
 
+@pytest.mark.slow
 def test_tls_with_certificates_on_both_sides(tmp_path: Path) -> None:
     authority, stranger = trustme.CA(), trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -172,6 +179,7 @@ def test_tls_with_certificates_on_both_sides(tmp_path: Path) -> None:
             agent.wait_for("Name its authority with (--ssl-ca-certs)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "seen"),
     [((), "http 127.0.0.1"), (("--forwarded-allow-ips", "127.0.0.1"), "https 192.0.2.7")],
@@ -187,6 +195,7 @@ def test_a_caller_says_who_it_is_only_to_those_who_believe_it(
         open_tunnel.agent.wait_for(rf'({client}):\d+ - "GET /client HTTP/1\.1" 200')
 
 
+@pytest.mark.slow
 def test_an_app_that_listens_serves_those_who_dial() -> None:
     import muxado_py as muxado
 
@@ -203,6 +212,7 @@ def test_an_app_that_listens_serves_those_who_dial() -> None:
         assert agent.end() == 0
 
 
+@pytest.mark.slow
 def test_a_request_in_flight_is_finished_before_the_agent_goes() -> None:
     with tunnel("starlette_app") as open_tunnel:
         connection = http.client.HTTPConnection("127.0.0.1", open_tunnel.port, timeout=30)
@@ -219,6 +229,7 @@ def test_a_request_in_flight_is_finished_before_the_agent_goes() -> None:
         assert open_tunnel.agent.wait() == 0
 
 
+@pytest.mark.slow
 def test_a_second_signal_does_not_wait() -> None:
     with tunnel("starlette_app", "--timeout-graceful-shutdown", "1h") as open_tunnel:
         connection = http.client.HTTPConnection("127.0.0.1", open_tunnel.port, timeout=30)

@@ -108,6 +108,7 @@ async def ask(port: int, request: bytes = REQUEST) -> bytes:
         return await everything(caller)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wire", "spoken"), [("muxado", "muxado"), ("yamux", "yamux"), ("auto", "yamux")]
 )
@@ -261,6 +262,7 @@ async def test_an_early_answer_survives_the_rest_of_the_upload() -> None:
         assert (await ask(gate.port, upload)).startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.slow
 async def test_callers_beyond_the_limit_are_told_so() -> None:
     async with running(limit=2) as gate, agent(gate.url, saying(b"hi!")):
         async with (
@@ -275,6 +277,7 @@ async def test_callers_beyond_the_limit_are_told_so() -> None:
             pass  # the gateway hears in its own time that the two have left
 
 
+@pytest.mark.slow
 async def test_stopping_lets_callers_finish() -> None:
     async with (
         running() as gate,
@@ -288,6 +291,7 @@ async def test_stopping_lets_callers_finish() -> None:
         assert await everything(caller) == b"still here?"
 
 
+@pytest.mark.slow
 async def test_stopping_cuts_callers_that_do_not_finish() -> None:
     async with (
         running(graceful_timeout=0.1) as gate,
@@ -300,6 +304,7 @@ async def test_stopping_cuts_callers_that_do_not_finish() -> None:
             await caller.receive()
 
 
+@pytest.mark.slow
 async def test_stopping_gives_a_slow_agent_what_its_callers_have_left() -> None:
     upload = bytes(256 * 1024 + 20_000)  # a window, and what waits for the next
     async with running() as gate, muxado.connect(gate.url) as session:
@@ -331,6 +336,7 @@ async def never_read(stream: muxado.Stream) -> None:
     await anyio.sleep_forever()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [b"POST / HTTP/1.1\r\n\r\n", b"\0"])
 async def test_an_upload_that_is_not_read_is_not_kept_in_memory(first: bytes) -> None:
     def upload(port: int) -> int:
@@ -374,6 +380,7 @@ async def test_streams_of_agents_are_refused_and_nothing_of_them_is_kept() -> No
             assert refused.value.retry.safe
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", [b"", b"G", b"GET / HT", b"PING"])
 async def test_who_says_too_little_is_closed_after_a_while(said: bytes) -> None:
     async with (
@@ -386,6 +393,7 @@ async def test_who_says_too_little_is_closed_after_a_while(said: bytes) -> None:
         assert await everything(caller) == b""
 
 
+@pytest.mark.slow
 async def test_a_request_whose_head_does_not_end_is_a_408() -> None:
     async with running(head_timeout=1) as gate, agent(gate.url, never_read):
         answer = await ask(gate.port, b"GET / HTTP/1.1\r\nHost: ap")
@@ -411,6 +419,7 @@ async def test_a_request_in_pieces_arrives_whole_and_its_agent_is_asked_only_the
         assert accepted == [REQUEST]
 
 
+@pytest.mark.slow
 async def test_who_opens_ahead_is_served_when_it_speaks() -> None:
     """Although its agent has ended the stream on which nothing was said, or the agent itself has."""
 
@@ -436,6 +445,7 @@ async def test_who_opens_ahead_is_served_when_it_speaks() -> None:
             assert await everything(caller) == OK
 
 
+@pytest.mark.slow
 async def test_where_http_is_spoken_a_silent_caller_gets_no_stream() -> None:
     served = 0
 
@@ -458,6 +468,7 @@ async def test_where_http_is_spoken_a_silent_caller_gets_no_stream() -> None:
         assert served == 2
 
 
+@pytest.mark.slow
 async def test_a_stray_request_changes_nothing_where_the_server_speaks_first() -> None:
     async with running() as gate, agent(gate.url, saying(b"220 ")):
         assert await greeting(gate.port) == b"220"
@@ -465,6 +476,7 @@ async def test_a_stray_request_changes_nothing_where_the_server_speaks_first() -
             assert await silent.receive() == b"220 "
 
 
+@pytest.mark.slow
 async def test_callers_that_say_nothing_make_room() -> None:
     async with running(limit=3) as gate, agent(gate.url, serve_once):
         silent = [await anyio.connect_tcp("127.0.0.1", gate.port) for _ in range(3)]
@@ -502,6 +514,7 @@ async def test_what_every_agent_refused_was_not_executed() -> None:
         assert b"may have" not in answer
 
 
+@pytest.mark.slow
 async def test_ending_an_agent_gracefully_cuts_no_caller_while_another_is_there() -> None:
     """Callers come as fast as they can while newest agents come and drain."""
 
@@ -521,6 +534,7 @@ async def test_ending_an_agent_gracefully_cuts_no_caller_while_another_is_there(
             over.set()
 
 
+@pytest.mark.slow
 async def test_a_caller_that_is_cut_has_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async def greet_and_reset(stream: muxado.Stream) -> None:
         await stream.send(b"hello")
@@ -539,6 +553,7 @@ async def test_a_caller_that_is_cut_has_a_line_in_the_log(caplog: pytest.LogCapt
     assert "a caller was cut off: the peer reset stream 2: STREAM_CANCELLED(6)" in caplog.text
 
 
+@pytest.mark.slow
 async def test_stopping_does_not_wait_for_who_says_nothing() -> None:
     async with (
         running(graceful_timeout=3600) as gate,
@@ -553,6 +568,7 @@ async def test_stopping_does_not_wait_for_who_says_nothing() -> None:
         assert (await everything(hesitant)).startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.slow
 async def test_no_agent_closes_another_protocol_at_once_and_tells_http_late() -> None:
     async with running() as gate:
         async with await anyio.connect_tcp("127.0.0.1", gate.port) as redis:

@@ -154,6 +154,7 @@ def test_bytes_and_half_closes_pass_both_ways(link: EmulatedLink) -> None:
         sender.join()
 
 
+@pytest.mark.slow
 def test_a_sender_feels_that_nobody_reads() -> None:
     """The proxy holds a bounded amount, whatever is thrown at it."""
     with running(EmulatedLink(queue=64 * 1024)) as proxy:
@@ -166,6 +167,7 @@ def test_a_sender_feels_that_nobody_reads() -> None:
                 sent += proxy.near.send(bytes(65536))
 
 
+@pytest.mark.slow
 def test_a_frozen_link_says_nothing_and_a_cut_one_resets() -> None:
     with running(EmulatedLink()) as proxy:
         proxy.near.sendall(b"x")

@@ -99,6 +99,7 @@ async def test_a_peer_is_named_as_in_a_url(host: str, name: str) -> None:
             tasks.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_a_drain_that_could_not_deliver_stops_no_other(
     session_pair: SessionPair, caplog: pytest.LogCaptureFixture
 ) -> None:

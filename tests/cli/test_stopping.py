@@ -44,6 +44,7 @@ async def asked(app: str, *options: str) -> AsyncIterator[tuple[Running, muxado.
             yield process, stream
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("app", "loop"),
     [
@@ -63,6 +64,7 @@ async def test_a_second_signal_ends_it_though_the_application_does_not_notice(
         assert process.end(signal.SIGTERM) == 128 + signal.SIGTERM
 
 
+@pytest.mark.slow
 async def test_who_replaced_uvicorns_signal_handler_hears_of_the_shutdown() -> None:
     answer, code = b"", None
     async with asked("events", "--timeout-graceful-shutdown", "1h") as (process, stream):
@@ -73,6 +75,7 @@ async def test_who_replaced_uvicorns_signal_handler_hears_of_the_shutdown() -> N
     assert code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("app", "loop"),
     [

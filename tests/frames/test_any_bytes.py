@@ -104,6 +104,7 @@ def check_pieces(wire: str, data: bytes, pieces: Iterator[bytes | memoryview], p
     assert cut.calls == whole.calls
 
 
+@pytest.mark.slow
 @wires
 @settings(deadline=None)
 @given(st.data(), st.lists(st.integers(0, 4000), max_size=30), st.integers(0, 3))
@@ -115,6 +116,7 @@ def test_any_bytes_at_any_chunking_say_the_same(
     check_pieces(wire, data, (data[start:end] for start, end in pairwise(edges)), pause)
 
 
+@pytest.mark.slow
 @wires
 @settings(deadline=None)
 @given(st.data(), st.integers(1, 100), st.integers(0, 3))
@@ -134,6 +136,7 @@ def test_a_decoder_keeps_nothing_of_a_buffer_that_is_used_again(
     check_pieces(wire, data, pieces(), pause)
 
 
+@pytest.mark.slow
 @wires
 @settings(deadline=None)
 @given(st.data())

@@ -235,6 +235,7 @@ OPERATIONS: st.SearchStrategy[tuple[bytes, list[Call]]] = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(OPERATIONS, max_size=10), st.integers(1, 60))
 def test_what_is_encoded_is_decoded(said: list[tuple[bytes, list[Call]]], step: int) -> None:
     data = b"".join(frame for frame, _ in said)

@@ -231,6 +231,7 @@ def operations(wire: Wire) -> st.SearchStrategy[tuple[bytes, list[Call]]]:
     return st.one_of(said)
 
 
+@pytest.mark.slow
 @wires
 @given(st.data(), st.integers(1, 60))
 def test_what_is_encoded_is_decoded(wire: type[Wire], drawn: st.DataObject, step: int) -> None:

@@ -59,6 +59,7 @@ async def ask_at_once(
     return b"".join([piece async for piece in stream])
 
 
+@pytest.mark.slow
 async def test_a_caller_that_closes_its_half_after_the_request_is_answered(
     session_pair: SessionPair, anyio_backend_name: str
 ) -> None:

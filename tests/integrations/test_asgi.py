@@ -38,6 +38,7 @@ async def read_to_the_end(stream: muxado.Stream) -> bytes:
     return b"".join([chunk async for chunk in stream])
 
 
+@pytest.mark.slow
 async def test_five_requests_use_one_stream(session_pair: SessionPair, server: str) -> None:
     app = AsgiApp()
     async with (
@@ -76,6 +77,7 @@ async def test_tcp_addresses_reach_the_application(server: str) -> None:
     assert scope["client"] == list(local)
 
 
+@pytest.mark.slow
 async def test_a_reader_that_stops_holds_the_application_back(
     session_pair: SessionPair, server: str
 ) -> None:
@@ -99,6 +101,7 @@ async def test_a_reader_that_stops_holds_the_application_back(
         assert received == chunks * len(CHUNK)
 
 
+@pytest.mark.slow
 async def test_an_upload_arrives_whole(session_pair: SessionPair, server: str) -> None:
     app = AsgiApp()
 
@@ -213,6 +216,7 @@ async def test_a_request_in_flight_is_answered_when_serving_is_cancelled(
     assert app.log == ["startup", "answered", "shutdown"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/slow", "/stream?chunks=100000"])
 async def test_what_does_not_end_is_reset_after_the_graceful_timeout(
     session_pair: SessionPair, server: str, path: str
@@ -245,6 +249,7 @@ async def test_what_does_not_end_is_reset_after_the_graceful_timeout(
     assert app.log == ["startup", "shutdown"]
 
 
+@pytest.mark.slow
 async def test_serving_ends_with_the_session(session_pair: SessionPair, server: str) -> None:
     app = AsgiApp()
     async with session_pair() as (dialed, accepted):
@@ -295,6 +300,7 @@ async def test_a_silent_stream_does_not_delay_the_end(
         assert refused.value.retry is muxado.Retry.REFUSED  # another server may have it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("serve", [serve_asgi, serve_wsgi])
 @pytest.mark.parametrize("wire", ["muxado", "muxado1", "yamux", "smux2"])
 async def test_a_request_on_its_way_when_serving_ends_is_refused_safely_or_answered(
@@ -368,6 +374,7 @@ async def test_an_application_can_be_named(session_pair: SessionPair, server: st
         assert (await client.get("http://app/")).text == "named"
 
 
+@pytest.mark.slow
 async def test_a_servers_own_config_is_obeyed(
     session_pair: SessionPair, server: str, anyio_backend_name: str
 ) -> None:
@@ -412,6 +419,7 @@ async def test_a_failing_handler_costs_one_stream(session_pair: SessionPair, ser
         assert (await client.get("http://app/")).status_code == 200
 
 
+@pytest.mark.slow
 async def test_https_inside_a_stream(
     session_pair: SessionPair, server: str, tls: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> None:
@@ -448,6 +456,7 @@ async def test_a_lost_transport_ends_serving_with_its_error(server: str) -> None
     assert app.log == ["startup", "shutdown"]
 
 
+@pytest.mark.slow
 async def test_an_application_that_ignores_its_client_is_cancelled_and_may_clean_up(
     session_pair: SessionPair, server: str
 ) -> None:
@@ -495,6 +504,7 @@ async def test_a_failed_lifespan_shutdown_is_logged(
     assert "still busy" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_notice")
 @pytest.mark.parametrize("stage", ["startup", "shutdown"])
 async def test_a_lifespan_that_hangs_is_left(
@@ -537,6 +547,7 @@ class TestUvicorn:
             with pytest.raises(StartupError, match=r"uvicorn\.error"):
                 await serve_asgi(lambda needed: None, dialed.net_listener(), config=config)
 
+    @pytest.mark.slow
     async def test_the_request_limit_ends_serving(self, session_pair: SessionPair) -> None:
         app = AsgiApp()
         config = uvicorn.Config("ignored:app", limit_max_requests=2, log_config=None)

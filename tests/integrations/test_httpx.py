@@ -69,6 +69,7 @@ async def test_requests_one_after_another_use_one_stream(
         assert len(listener.accepted) == 1
 
 
+@pytest.mark.slow
 async def test_a_stream_that_the_server_closed_while_idle_is_replaced(
     session_pair: SessionPair, library: Any
 ) -> None:
@@ -99,6 +100,7 @@ async def test_concurrent_requests_get_streams_of_the_priority(
     assert urgencies == {1}
 
 
+@pytest.mark.slow
 async def test_the_users_options_are_kept(session_pair: SessionPair, library: Any) -> None:
     app = AsgiApp()
 
@@ -125,6 +127,7 @@ async def test_the_users_options_are_kept(session_pair: SessionPair, library: An
         assert client.headers["x-mine"] == "yes"
 
 
+@pytest.mark.slow
 async def test_a_streamed_response_and_an_upload(session_pair: SessionPair, library: Any) -> None:
     app = AsgiApp()
 
@@ -144,6 +147,7 @@ async def test_a_streamed_response_and_an_upload(session_pair: SessionPair, libr
         assert size == 30 * 65536
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_notice")
 async def test_timeouts_are_the_librarys(session_pair: SessionPair, library: Any) -> None:
     app = AsgiApp()

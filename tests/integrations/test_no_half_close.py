@@ -55,6 +55,7 @@ async def read_to_the_end(stream: Any) -> bytes:
 # asyncio's transports.
 
 
+@pytest.mark.slow
 @on_asyncio
 async def test_a_transport_says_that_it_cannot_write_an_end_and_closes_instead(
     smux_pair: SessionPair,
@@ -73,6 +74,7 @@ async def test_a_transport_says_that_it_cannot_write_an_end_and_closes_instead(
         await writer.wait_closed()
 
 
+@pytest.mark.slow
 @on_asyncio
 @pytest.mark.parametrize("wire", WIRES)
 async def test_who_asks_for_half_closes_gets_them(session_pair: SessionPair, wire: str) -> None:
@@ -90,6 +92,7 @@ async def test_who_asks_for_half_closes_gets_them(session_pair: SessionPair, wir
         await writer.wait_closed()
 
 
+@pytest.mark.slow
 @on_asyncio
 async def test_the_end_of_the_peer_closes_a_protocol_that_does_not_object(
     smux_pair: SessionPair,
@@ -104,6 +107,7 @@ async def test_the_end_of_the_peer_closes_a_protocol_that_does_not_object(
         assert transport.is_closing()
 
 
+@pytest.mark.slow
 async def test_what_is_pumped_tells_whether_it_can(
     smux_pair: SessionPair, session_pair: SessionPair, tls: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> None:
@@ -129,6 +133,7 @@ async def test_what_is_pumped_tells_whether_it_can(
 # Sockets.
 
 
+@pytest.mark.slow
 async def test_the_end_of_a_socket_closes_its_stream(smux_pair: SessionPair) -> None:
     """All that it sent arrives, and then the end; an answer after it has nobody to go to."""
 
@@ -147,6 +152,7 @@ async def test_the_end_of_a_socket_closes_its_stream(smux_pair: SessionPair) -> 
         assert session.statistics().live_streams == 0
 
 
+@pytest.mark.slow
 async def test_the_end_of_a_stream_reaches_its_socket_whole(smux_pair: SessionPair) -> None:
     def talk(sock: socket.socket) -> bytes:
         sock.settimeout(10)
@@ -172,6 +178,7 @@ async def test_the_end_of_a_stream_reaches_its_socket_whole(smux_pair: SessionPa
 # Servers and clients.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["auto", "anycorn"])
 async def test_asgi(smux_pair: SessionPair, server: str) -> None:
     app = AsgiApp()
@@ -201,6 +208,7 @@ async def test_asgi(smux_pair: SessionPair, server: str) -> None:
     assert "websocket closed with 4001" in app.log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["auto", "anycorn"])
 async def test_an_asgi_application_sees_that_its_client_went_away(
     smux_pair: SessionPair, server: str
@@ -215,6 +223,7 @@ async def test_an_asgi_application_sees_that_its_client_went_away(
         await app.disconnected.wait()
 
 
+@pytest.mark.slow
 async def test_wsgi(smux_pair: SessionPair) -> None:
     async with (
         serving(smux_pair, serve_wsgi, WsgiApp()) as (session, _),

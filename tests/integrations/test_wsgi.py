@@ -45,6 +45,7 @@ async def test_a_flask_application(session_pair: SessionPair) -> None:
         assert (await client.get("http://app/you")).text == "hello you"
 
 
+@pytest.mark.slow
 async def test_bodies_both_ways(session_pair: SessionPair) -> None:
     async def body() -> Any:
         for _ in range(40):
@@ -71,6 +72,7 @@ async def test_answers_without_a_body(session_pair: SessionPair) -> None:
         assert (await client.get("http://app/")).text == "hello"
 
 
+@pytest.mark.slow
 async def test_a_reader_that_stops_holds_the_application_back_and_one_that_goes_ends_it(
     session_pair: SessionPair,
 ) -> None:
@@ -89,6 +91,7 @@ async def test_a_reader_that_stops_holds_the_application_back_and_one_that_goes_
         assert await to_thread.run_sync(app.closed.wait, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wire", "safe"), [("muxado", True), ("yamux", False)])
 async def test_a_stream_for_which_no_descriptor_is_left_was_seen_by_nobody(
     session_pair: SessionPair, wire: str, safe: bool, caplog: pytest.LogCaptureFixture
@@ -140,6 +143,7 @@ async def test_a_request_in_flight_is_answered_when_serving_is_cancelled(
     assert threading.active_count() <= before + 3  # anyio keeps idle threads for a while
 
 
+@pytest.mark.slow
 async def test_a_stalled_reader_does_not_outlive_the_graceful_timeout(
     session_pair: SessionPair,
 ) -> None:
@@ -163,6 +167,7 @@ async def read_to_the_end(stream: muxado.Stream) -> bytes:
     return b"".join([chunk async for chunk in stream])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_notice")
 async def test_a_thread_that_is_stuck_in_the_application_is_left_behind(
     session_pair: SessionPair,

@@ -220,6 +220,7 @@ def logged(caplog: pytest.LogCaptureFixture, logger: str) -> list[str]:
     return [message.partition(" - ")[2] for message in messages]
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_each_answer_is_a_line_like_uvicorns(
     session_pair: SessionPair, caplog: pytest.LogCaptureFixture

@@ -445,6 +445,7 @@ async def test_s_13_a_blocked_writer_fails_some_time_after_the_peers_fin() -> No
             tasks.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("half_close", [False, True])
 async def test_s_13_without_windows_a_writer_is_told_of_a_full_close(half_close: bool) -> None:

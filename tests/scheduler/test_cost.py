@@ -73,6 +73,7 @@ class Filled:
         return counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("weight", [16, 1])
 def test_a_frame_costs_the_same_with_ten_ready_keys_and_with_a_hundred_thousand(
@@ -85,6 +86,7 @@ def test_a_frame_costs_the_same_with_ten_ready_keys_and_with_a_hundred_thousand(
     assert mean(many.lines_by_frame(5_000)) <= mean(few.lines_by_frame(5_000)) + 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("weights", [(1,), (1, 4, 16, 64, 256)], ids=str)
 def test_the_dearest_frame_is_no_dearer_either(name: str, weights: tuple[int, ...]) -> None:
@@ -97,6 +99,7 @@ def test_the_dearest_frame_is_no_dearer_either(name: str, weights: tuple[int, ..
     assert max(many.lines_by_frame(30_000)) <= dearest + 1 < 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_open_idle_keys_cost_a_frame_nothing(name: str) -> None:
     few, many = Filled(name, 1, (16,)), Filled(name, 1, (16,), idle=MANY)
@@ -105,6 +108,7 @@ def test_open_idle_keys_cost_a_frame_nothing(name: str) -> None:
     assert many.lines_by_frame(100) == few.lines_by_frame(100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_keys_that_were_removed_cost_the_frames_after_them_a_constant(name: str) -> None:
     filled = Filled(name, MANY, (16,))
@@ -124,6 +128,7 @@ def test_removing_ready_keys_costs_each_a_constant(name: str) -> None:
     assert lines.count / 5_000 < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_keys_that_come_and_go_cost_each_a_constant(name: str) -> None:
     """Removed keys that were skipped, and those that were swept, are not swept again."""
@@ -146,6 +151,7 @@ def test_marking_a_ready_key_again_takes_four_lines() -> None:
     assert lines.count <= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("used", [False, True], ids=["never sent", "sent"])
 def test_an_idle_key_takes_little_memory(used: bool) -> None:
     keys = [Stream() for _ in range(20_000)]

@@ -154,6 +154,7 @@ def test_the_lane_is_never_long(count: int) -> None:
     assert len(feed.scheduler) == 0
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.lists(

@@ -119,6 +119,7 @@ class Calls(RuleBasedStateMachine):
         assert len(self.scheduler) == len(self.ready)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_what_is_ready_is_what_is_served(name: str) -> None:
     machine = type("Calls", (Calls,), {"name": name})

@@ -80,6 +80,7 @@ def test_bytes_are_shared_by_weight(feed: Feed, frame: int, rounds: int) -> None
     assert jain(feed.sent[weight] / weight for weight in DOUBLING) >= 0.99
 
 
+@pytest.mark.slow
 def test_bytes_are_shared_by_weight_whatever_the_sizes_of_frames(feed: Feed) -> None:
     rng = random.Random(5)
 
@@ -209,6 +210,7 @@ def test_the_waiting_levels_share_a_sixteenth(feed: Feed) -> None:
     assert feed.sent == {0: 4500 * FRAME, 1: 100 * FRAME, 2: 100 * FRAME, 3: 100 * FRAME}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [100, 3000, 4 * FRAME])
 def test_a_sixteenth_is_counted_in_bytes(feed: Feed, size: int) -> None:
     """The level below sends frames that are short, or long."""
