@@ -152,9 +152,8 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
     async def send_end(self) -> bool:
         if self._transport.is_closing() or not self._transport.can_write_eof():
             return False
-        self._write_closed = (
-            True  # first: a heartbeat that is due now must not be written behind the end
-        )
+        # First: a heartbeat that is due now must not be written behind the end.
+        self._write_closed = True
         try:
             self._transport.write_eof()
         except OSError:  # it was reset, and asyncio has not noticed yet
@@ -340,9 +339,8 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         if self._transport.is_closing():  # the write failed, and connection_lost will say so
             self._write_closed = True
         if self._write_closed or self.writing_since is not None:
-            self._pending_pieces = (
-                pieces  # until resume_writing: what is lost of them may have to be told
-            )
+            # Until resume_writing: what is lost of them may have to be told.
+            self._pending_pieces = pieces
             return
         now = perf_counter()
         self._flush_size.taken(size, self._flush_began, now)

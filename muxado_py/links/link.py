@@ -112,9 +112,8 @@ class Link(TypedAttributeProvider, ABC):
         self._counted = False  # whether ``undelivered`` is known already
         self._outgoing = connection.outgoing
         self._said = 0  # ``Connection.said`` as of the last flush
-        self._tail: int | None = (
-            None  # what the transport had been given before frames without payload
-        )
+        # Bytes that were given before the control frames behind the last payload or FIN; None while there are none.
+        self._tail: int | None = None
         self._write_closed = False  # whether nothing is written any more
         self._flush_size = FlushSize()
         self.bytes_sent = 0
