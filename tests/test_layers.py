@@ -78,7 +78,6 @@ FOLDERS = {
     ),
     "session": (
         "pings",
-        "inactivity",
         "liveness",
         "timekeeper",
         "delivery",

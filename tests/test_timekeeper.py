@@ -13,11 +13,12 @@ from anyio import create_task_group, current_time
 
 import muxado_py as muxado
 from muxado_py import Config, ErrorCode, Retry
+from muxado_py.frames import WIRES
 from muxado_py.links import anyio_link
 from muxado_py.session import pings
 
 from . import virtual_time
-from .check_byte_stream import receive_all
+from .check_byte_stream import receive_all, receive_exactly
 from .frames_seen import FIN, HELLO, SYN, Frame, data, frame, goaway, payload, rst, wndinc
 from .scripted_peer import keeping, scripted
 from .test_session import settled
@@ -576,6 +577,47 @@ async def test_settings_that_a_wire_does_not_use_cost_no_turn_of_the_loop() -> N
         await anyio.sleep(9)  # no heartbeat yet
         assert loop.jumps - before <= 1 + 9 / config.probe_interval + 1
         assert not session.closed
+
+
+async def waits_of(config: Config, session_pair: SessionPair) -> int:
+    """How often the loop of two sessions waits in an hour in which they are idle, long after they were used."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, virtual_time.JumpingLoop)
+    async with session_pair(config) as (dialed, accepted), create_task_group() as tasks:
+        for opener, taker in ((dialed, accepted), (accepted, dialed)):
+            for size in (1, 1000, 300_000):
+                stream = await opener.open_stream()
+                tasks.start_soon(stream.send, bytes(size))
+                far = await taker.accept_stream()
+                assert await receive_exactly(far, size) == bytes(size)
+                await far.aclose()
+                await stream.aclose()
+        kept = await dialed.open_stream()  # it is open, and nothing is to be done for it
+        await kept.send(b"x")
+        other = await accepted.accept_stream()
+        assert await other.receive() == b"x"
+        await anyio.sleep(1000)
+        before = loop.jumps
+        await anyio.sleep(3600)
+        waits = loop.jumps - before - 1
+    return waits
+
+
+@pytest.mark.parametrize("anyio_backend", [virtual_time.backend("asyncio")])
+@pytest.mark.parametrize("wire", WIRES)
+async def test_an_idle_session_without_heartbeats_never_wakes(
+    wire: str, session_pair: SessionPair
+) -> None:
+    assert await waits_of(Config(wire=wire, heartbeat_interval=None), session_pair) == 0
+
+
+@pytest.mark.parametrize("anyio_backend", [virtual_time.backend("asyncio")])
+@pytest.mark.parametrize("wire", WIRES)
+async def test_an_idle_session_wakes_for_heartbeats_and_little_else(
+    wire: str, session_pair: SessionPair
+) -> None:
+    """With what it looks for behind each heartbeat: whether it was taken."""
+    assert await waits_of(Config(wire=wire), session_pair) <= 3 * 3600 / INTERVAL
 
 
 async def test_a_closed_stream_that_flushes_in_time_is_not_reset() -> None:

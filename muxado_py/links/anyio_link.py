@@ -174,8 +174,9 @@ class AnyioLink(Link):
                 self._tail = None
             elif self._tail is None:
                 self._tail = self._given()
-            self.writing_since = current_time()
-            started = perf_counter()  # uvloop's own clock moves in whole milliseconds
+            if self._hold(current_time()):
+                self._changed()
+            started = perf_counter()
             try:
                 await self._transport.send(data)
             except Exception as exc:  # noqa: BLE001 - as above

@@ -329,7 +329,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self.bytes_sent += size
         self._flush_was_full = size >= self._flush_size.now
         self._flushing = size
-        self._flush_began = perf_counter()  # uvloop's own clock moves in whole milliseconds
+        self._flush_began = perf_counter()
         if joined:
             self._transport.write(joined)
         elif size >= MIN_WRITELINES:
@@ -361,7 +361,14 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """The transport has not taken all of the flush."""
-        self.writing_since = self._time()
+        if self._hold(self._time()):
+            self._call_soon(self._note_hold)  # not in the middle of a flush
+
+    def _note_hold(self) -> None:
+        try:
+            self._changed()
+        except BaseException as exc:  # noqa: BLE001 - as above
+            self._fail(exc)
 
     def resume_writing(self) -> None:
         """By now it has."""

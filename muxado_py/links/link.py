@@ -35,6 +35,7 @@ from anyio.abc import SocketAttribute
 from ..errors import escaped
 from ..protocol.connection import CLOSED_HERE
 from ..protocol.endings import CLOSED_BY_PEER
+from ..protocol.timers import AT_ONCE, NEVER, Timer
 from .flush_size import FlushSize
 from .kernel_queue import KernelQueue
 from .parting import GOODBYE_WAIT, part, part_in_fault
@@ -77,6 +78,7 @@ class Link(TypedAttributeProvider, ABC):
         "_write_closed",
         "bytes_received",
         "bytes_sent",
+        "holding",
         "input_over",
         "last_heard",
         "parting",
@@ -122,6 +124,8 @@ class Link(TypedAttributeProvider, ABC):
         """When the transport last gave us anything."""
         self.writing_since: float | None = None
         """Since when the transport has held on to what it was given."""
+        self.holding = Timer(connection.timers)
+        """Somebody looks whether it still does: armed when it begins to, by whoever looks from then on."""
 
     @abstractmethod
     def wake(self) -> None:
@@ -287,6 +291,14 @@ class Link(TypedAttributeProvider, ABC):
                 await self._close_transport()
         except Exception as exc:  # noqa: BLE001 - a foreign transport may raise anything here, and it is over
             logger.debug("closing the transport failed: %r", exc)
+
+    def _hold(self, now: float) -> bool:
+        """The transport holds on to what it is given; whether somebody is to be told."""
+        self.writing_since = now
+        if self.holding.deadline < NEVER:
+            return False
+        self.holding.arm(AT_ONCE)
+        return True
 
     # What the subclasses tell the core.
 

@@ -51,13 +51,15 @@ class Timer:
     :ivar act: called with the time once it is due; whoever has the timer may say later what that is.
     """
 
-    __slots__ = ("_timers", "act", "deadline", "entry")
+    __slots__ = ("_timers", "act", "deadline", "entry", "was_due")
 
     def __init__(self, timers: Timers, act: Callable[[float], object] = lambda _now: None) -> None:
         self._timers = timers
         self.act = act
         self.deadline = NEVER
         """When it is due; ``NEVER`` if it is not armed."""
+        self.was_due = NEVER
+        """While it acts, when it was due: for whoever wants to know how late that is."""
         self.entry: Entry | None = None
         """Where it stands in the heap, for :class:`Timers` alone; perhaps at an earlier moment."""
 
@@ -141,6 +143,7 @@ class Timers:
             due.append(first[2])
         for timer in due:
             if timer.deadline <= now + TICK:  # or another that was due has moved it
+                timer.was_due = timer.deadline
                 self.disarm(timer)
                 timer.fire(now)
 

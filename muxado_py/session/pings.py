@@ -9,8 +9,7 @@ the time between is the round trip.  Heartbeat streams, ours and the peer's, are
 reach the application.
 
 The rule.  The clock of a ping starts when it leaves the queue, not when it is asked for: a round trip
-that grows with our own backlog measures the wrong thing.  It is not the event loop's clock: uvloop's
-stands still for a millisecond at a time.
+that grows with our own backlog measures the wrong thing.
 
 The trap.  A Go peer that nobody has asked for anything sends nothing to be known by: where every peer
 echoes heartbeats, a ping must not wait to learn who it is.

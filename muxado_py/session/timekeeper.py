@@ -1,14 +1,14 @@
-"""Timekeeper: what a session does because time passed.
+"""Timekeeper: the one task of a session that waits for time to pass.
 
-What it is.  One task per session that sleeps until something is due: a look at whether the peer is
-alive and the transport takes what it is given (:mod:`~muxado_py.session.liveness`), a timer of the core's
-(:mod:`~muxado_py.protocol.timers`), a sign of our own life.
+What it is.  It sleeps until the first of the connection's :mod:`timers <muxado_py.protocol.timers>` is due, lets all act
+that are, and tells the session.  Those of the core are in :mod:`~muxado_py.protocol.timeouts`, those of the session in
+:mod:`~muxado_py.session.liveness`.
 
-The rule.  It wakes for what is due and for nothing else: a setting of something that the wire does not
-use, or that no stream waits for, costs no turn.
+The rule.  It wakes for what is due and for nothing else.  An idle session wakes for its heartbeats; without them,
+never.
 
-The trap.  What came while it sleeps may be due earlier than it meant to wake.  The core knows what it was told
-last, and notes an event; the driver rouses it.
+The trap.  What came while it sleeps may be due earlier than it meant to wake.  The timers know what it was told
+last, and note an event; the driver wakes it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from anyio import Event, move_on_after
 from anyio.lowlevel import checkpoint
 
-from ..protocol.timers import AT_ONCE, NEVER, TICK
-from .liveness import TURNS, Heartbeat, Writing
+from ..protocol.timers import AT_ONCE, NEVER
+from .liveness import Heartbeat, Watch, Writing, keep_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from .pings import Pings
 
 __all__ = ("Timekeeper",)
+
+TURNS = 8
+"""Turns of the loop in which a reader gives the core what its socket holds, and a writer takes what is due: one to be
+told, some for the layers of a TLS stream."""
 
 
 class Timekeeper:
@@ -49,38 +53,28 @@ class Timekeeper:
         now: Callable[[], float],
     ) -> None:
         self._now = now
-        self._connection = connection
+        self._timers = connection.timers
         self._changed = changed
-        self._keeps_alive = connection.traits.keeps_alive
-        self._interval = config.heartbeat_interval
-        self._heartbeat = Heartbeat(config, connection, link, pings, now())
-        self._writing = Writing(config, connection, link)
-        self._write_timeout = config.write_timeout
-        self._until = NEVER  # for how long it sleeps
+        self._watches: tuple[Watch, ...] = (
+            Heartbeat(config, connection, link, pings, now()),
+            Writing(config, connection, link),
+        )
+        keep_alive(config, connection)
+        self._until = NEVER  # when it means to wake
         self._earlier = Event()
 
     def wake(self) -> None:
         """Something may be due earlier than was known."""
-        if self._connection.timers.expected < self._until:
+        if self._timers.expected < self._until:
             self._earlier.set()
 
     async def run(self) -> None:
-        """Look around until cancelled."""
-        now = self._now()
-        beat, write = await self._heartbeat.look(now, now), await self._writing.look(now, now)
-        sign = now + self._interval if self._keeps_alive and self._interval is not None else NEVER
-        timers = self._connection.timers
+        """Let time pass until cancelled."""
+        timers = self._timers
         while True:
-            await self._sleep(min(beat, write, sign, timers.next_deadline()))
-            now = self._now()
-            timers.expire(now)
-            if now >= sign - TICK and self._interval is not None:
-                self._connection.keep_alive()
-                sign = now + self._interval
-            if now >= beat - TICK:
-                beat = await self._heartbeat.look(beat, now)
-            if now >= write - TICK:
-                write = await self._writing.look(write, now)
+            await self._sleep(timers.next_deadline())
+            timers.expire(self._now())
+            await self._judge()
             self._changed()
 
     async def _sleep(self, until: float) -> None:
@@ -90,7 +84,17 @@ class Timekeeper:
         if left > 0:
             with move_on_after(left):
                 await self._earlier.wait()
-            return
-        # What has just begun to linger may leave with the flush that is due.
-        for _ in range(1 if until == AT_ONCE else TURNS):
-            await checkpoint()
+        else:  # what has just begun to linger may leave with the flush that is due
+            await _turns(1 if until == AT_ONCE else TURNS)
+
+    async def _judge(self) -> None:
+        doubtful = [watch for watch in self._watches if watch.doubts]
+        if doubtful:
+            await _turns(TURNS)
+            for watch in doubtful:
+                watch.judge(self._now())
+
+
+async def _turns(times: int) -> None:
+    for _ in range(times):
+        await checkpoint()

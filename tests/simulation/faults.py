@@ -19,10 +19,9 @@ from muxado_py.protocol.connection import Connection
 from muxado_py.protocol.endings import Endings
 from muxado_py.protocol.table import StreamTable
 from muxado_py.runtime.checkpoints import Callback
-from muxado_py.session import driver, liveness, timekeeper
+from muxado_py.session import driver, timekeeper
 from muxado_py.session import stream as stream_module
-from muxado_py.session.inactivity import Inactivity
-from muxado_py.session.liveness import Writing
+from muxado_py.session.liveness import Inactivity, Writing
 
 from .run import run_seed
 
@@ -151,7 +150,7 @@ FAULTS = (
         "links F5",
         "silence is judged before the socket is read",
         "lay unread in the socket",
-        [(liveness, "TURNS", 0), (Inactivity, "overslept", _tells_nothing)],
+        [(timekeeper, "TURNS", 0), (Inactivity, "overslept", _tells_nothing)],
     ),
     Fault(
         "links F7",
