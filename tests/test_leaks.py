@@ -22,7 +22,7 @@ from muxado_py import ErrorCode, Retry
 from .check_byte_stream import receive_all
 from .frames_seen import HELLO, data, rst
 from .scripted_peer import keeping, scripted
-from .test_session import settled
+from .session.test_session import settled
 from .transports import memory_transports
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Tests of ``muxado_py/dialing``."""

@@ -1,0 +1,239 @@
+"""Closes with real sockets, whose peers are busy: a thread with a loop of its own, that is blocked for a while."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+import muxado_py as muxado
+from muxado_py.links.parting import GOODBYE_WAIT
+
+from ..by_url import SCHEMES
+from ..frames_seen import data
+from ..transports import tls_contexts
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+BUSY = 2 * GOODBYE_WAIT
+"""Seconds; from when it is busy on."""
+
+
+class BusyPeer(threading.Thread):
+    """Reads one byte of the first stream of each session, is busy, and then reads the rest.
+
+    :ivar got: how many bytes each stream brought, and how it ended.
+    :ivar busy: set when it begins to be busy.
+    """
+
+    def __init__(
+        self, backend: tuple[str, dict[str, Any]], url: str, config: muxado.Config
+    ) -> None:
+        super().__init__()
+        self.got: list[tuple[int, str]] = []
+        self.url = ""
+        self._backend = backend
+        self._at = url
+        self._config = config
+        self._listening = threading.Event()
+        self.busy = threading.Event()
+
+    def __enter__(self) -> BusyPeer:
+        self.start()
+        assert self._listening.wait(30)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.join(30)
+
+    def run(self) -> None:
+        name, options = self._backend
+        anyio.run(self._main, backend=name, backend_options=options)
+
+    async def _main(self) -> None:
+        context = tls_contexts()[1] if self._at.startswith("tls") else None
+        with anyio.CancelScope() as scope:
+            async with muxado.listen(
+                self._at, config=self._config, ssl_context=context
+            ) as listener:
+                self.url = listener.url
+                self._listening.set()
+
+                async def one(session: muxado.Session) -> None:
+                    await session.net_listener().serve(self._read)
+                    scope.cancel()
+
+                await listener.serve(one)
+
+    async def _read(self, stream: muxado.Stream) -> None:
+        count = len(await stream.receive(1))
+        if not self.busy.is_set():
+            self.busy.set()
+            time.sleep(BUSY)  # noqa: ASYNC251 - that is the point
+        try:
+            while True:
+                count += len(await stream.receive())
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it is told below
+            self.got.append((count, type(exc).__name__))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wire", ["muxado", "yamux"])
+@pytest.mark.parametrize("sizes", [(150_000,), (9_500,) * 16], ids=["one", "sixteen"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_what_was_sent_arrives_at_a_busy_peer(
+    anyio_backend: tuple[str, dict[str, Any]],
+    scheme: str,
+    sizes: tuple[int, ...],
+    wire: str,
+    tmp_path: Path,
+) -> None:
+    """Its receive window is shut when we close, and what it says when it wakes would meet a closed socket."""
+    url = f"unix://{tmp_path}/socket" if scheme == "unix" else f"{scheme}://127.0.0.1:0"
+    context = tls_contexts()[0] if scheme == "tls" else None
+    config = muxado.Config(wire=wire)
+    with BusyPeer(anyio_backend, url, config) as peer:
+        async with muxado.connect(peer.url, config=config, ssl_context=context) as session:
+            streams = [await session.open_stream() for _ in sizes]
+            for stream in streams:
+                await stream.send(b"x")
+            await anyio.to_thread.run_sync(peer.busy.wait, 30)
+            for stream, nbytes in zip(streams, sizes, strict=True):
+                await stream.send(bytes(nbytes))
+                await stream.aclose()
+        await anyio.to_thread.run_sync(peer.join)
+    assert peer.got == [(nbytes + 1, "EndOfStream") for nbytes in sizes]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "nbytes", [1_000, 120_000]
+)  # more than kernels take, less than send_buffer
+async def test_what_the_peers_kernel_does_not_acknowledge_is_told(nbytes: int) -> None:
+    """A peer that never reads: what its kernel has taken counts as delivered, and nothing else."""
+    config = muxado.Config(close_timeout=0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        lost: muxado.UndeliveredError | None = None
+        try:
+            async with muxado.connect(url, config=config) as session:
+                peer, _ = server.accept()
+                stream = await session.open_stream()
+                await stream.send(bytes(nbytes))
+        except muxado.UndeliveredError as exc:
+            lost = exc
+        with peer:
+            if nbytes == 1_000:
+                assert lost is None
+                return
+            assert lost is not None
+            assert lost.unacknowledged > 0 or sys.platform != "linux"
+            assert lost.nbytes + lost.unacknowledged <= nbytes + 1_000  # of frames
+            assert f"{lost.unacknowledged:,} bytes were not acknowledged" in str(lost)
+
+
+@pytest.mark.slow
+async def test_a_peer_that_took_everything_and_need_not_end_is_not_waited_for() -> None:
+    """Programs of smux keep the connection: the kernel is asked, and the minute that closing may take is not."""
+    config = muxado.Config(wire="smux2", close_timeout=60.0)
+    with socket.create_server(("127.0.0.1", 0)) as server, anyio.fail_after(30):
+        async with muxado.connect(f"tcp://127.0.0.1:{server.getsockname()[1]}", config=config) as s:
+            peer, _ = server.accept()
+            stream = await s.open_stream()
+            await stream.send(b"all of it")
+            await stream.aclose()
+        with peer:
+            said = b""
+            while chunk := peer.recv(65536):
+                said += chunk
+    assert b"all of it" in said
+
+
+def answer_once(server: socket.socket, context: ssl.SSLContext | None, answer: bytes) -> Any:
+    """A Go program, say: reads a request, answers it, and is in no hurry to acknowledge what comes then."""
+    peer, _ = server.accept()
+    if context is not None:
+        peer = context.wrap_socket(peer, server_side=True)
+    peer.recv(65536)
+    peer.sendall(answer)
+    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+    return peer
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="who cannot ask the kernel cannot be misled by it"
+)
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+async def test_credit_that_nobody_reads_any_more_is_no_loss(scheme: str) -> None:
+    """A process that ends right behind its answer resets the connection, with our credit for it unread."""
+    near, far = tls_contexts() if scheme == "tls" else (None, None)
+    config = muxado.Config(heartbeat_interval=None, initial_window=65536)
+    peers: list[Any] = []
+    answered = anyio.Event()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        async def answer() -> None:
+            said = data(3, bytes(60_000))
+            peers.append(await anyio.to_thread.run_sync(answer_once, server, far, said))
+            answered.set()
+
+        async def end() -> None:
+            await anyio.wait_readable(peers[0])  # our credit and our goodbye
+            peers[0].close()
+
+        url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(answer)
+            async with muxado.connect(url, config=config, ssl_context=near) as session:
+                stream = await session.open_stream()
+                await stream.send(b"request")
+                await answered.wait()
+                tasks.start_soon(end)
+                got = 0
+                while got < 60_000:
+                    got += len(await stream.receive())
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "unix"])
+async def test_what_a_dead_connection_does_not_take_is_told(scheme: str, tmp_path: Path) -> None:
+    """Its reset lies unnoticed in our socket when the application writes the last, closes, and leaves."""
+    config = muxado.Config(heartbeat_interval=None)
+    with listening(scheme, tmp_path) as (server, url):
+        with pytest.raises(muxado.UndeliveredError) as info:
+            async with muxado.connect(url, config=config) as session:
+                peer, _ = server.accept()
+                stream = await session.open_stream()
+                await stream.send(b"request")
+                await anyio.wait_readable(peer)
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                peer.close()  # with the request unread
+                late = await session.open_stream()
+                await late.send(b"late")
+                await late.aclose()
+        assert (info.value.nbytes, info.value.streams) == (4, 1)
+
+
+@contextmanager
+def listening(scheme: str, folder: Path) -> Iterator[tuple[socket.socket, str]]:
+    if scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(f"{folder}/socket")
+            server.listen()
+            yield server, f"unix://{folder}/socket"
+    else:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            yield server, f"tcp://127.0.0.1:{server.getsockname()[1]}"

@@ -1,0 +1,110 @@
+"""Plain sockets are anyio byte streams, of which nothing is read that nobody asked for."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute
+
+from muxado_py.runtime.accept_loop import AcceptingListener
+from muxado_py.runtime.plain_sockets import PlainSocket, accept_plain
+
+from ..check_byte_stream import check_byte_stream, every_call_is_a_checkpoint
+
+if TYPE_CHECKING:
+    from anyio.abc import SocketStream
+
+pytestmark = pytest.mark.anyio
+
+
+def tcp_pair() -> tuple[PlainSocket, PlainSocket]:
+    """Two ends of a connection that holds little in the kernel."""
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        near = socket.socket()
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            near.setsockopt(socket.SOL_SOCKET, option, 16 * 1024)
+        near.connect(listening.getsockname())
+        far, _ = listening.accept()
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
+    return PlainSocket(near), PlainSocket(far)
+
+
+@pytest.mark.slow
+async def test_it_is_an_anyio_byte_stream() -> None:
+    async def make_pair() -> tuple[PlainSocket, PlainSocket]:
+        await anyio.lowlevel.checkpoint()
+        return tcp_pair()
+
+    # Its last line is not for the kernel, to which a close with unread bytes is a reset.
+    await check_byte_stream(make_pair, without=[every_call_is_a_checkpoint])
+
+
+async def test_every_call_is_a_checkpoint() -> None:
+    near, far = tcp_pair()
+    await far.send(b"a")
+    for call in (near.receive, lambda: near.send(b"never"), near.send_eof):
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await call()
+        assert scope.cancelled_caught
+    assert await near.receive() == b"a"
+    for _ in range(2):
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await near.aclose()
+        assert scope.cancelled_caught
+    with pytest.raises(anyio.EndOfStream):  # nothing was sent, and it is closed all the same
+        await far.receive()
+    await far.aclose()
+
+
+async def test_a_reset_is_broken_and_what_is_closed_is_closed() -> None:
+    near, far = tcp_pair()
+    far.extra(SocketAttribute.raw_socket).setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
+    )
+    await far.aclose()
+    with pytest.raises(anyio.BrokenResourceError):
+        await near.receive()
+    await near.aclose()
+    for call in (near.receive, near.send_eof):
+        with pytest.raises(anyio.ClosedResourceError):
+            await call()
+    with pytest.raises(anyio.ClosedResourceError):
+        await near.send(b"")
+    await near.aclose()
+
+
+async def test_what_is_accepted_reads_nothing_ahead() -> None:
+    """Turns of the loop pass; the bytes are still in the kernel."""
+
+    async def keep(connection: PlainSocket) -> None:
+        kept.append(connection)
+        arrived.set()
+
+    kept: list[PlainSocket] = []
+    arrived = anyio.Event()
+    bound: Any = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with AcceptingListener(bound, accept_plain) as door, anyio.create_task_group() as tasks:
+        tasks.start_soon(door.serve, keep, tasks)
+        user: SocketStream = await anyio.connect_tcp(
+            "127.0.0.1", door.extra(SocketAttribute.local_port)
+        )
+        await user.send(b"early")
+        await arrived.wait()
+        await anyio.wait_readable(kept[0].extra(SocketAttribute.raw_socket))
+        await anyio.wait_all_tasks_blocked()
+        assert kept[0].extra(SocketAttribute.raw_socket).recv(100, socket.MSG_PEEK) == b"early"
+        assert kept[0].extra(SocketAttribute.remote_address) == user.extra(
+            SocketAttribute.local_address
+        )
+        assert await kept[0].receive() == b"early"
+        await user.aclose()
+        await kept[0].aclose()
+        tasks.cancel_scope.cancel()

@@ -1,0 +1,615 @@
+"""``bridge``, ``Session.dial_socket`` and ``forward``: streams on one side, sockets on the other."""
+
+from __future__ import annotations
+
+import http.client
+import select
+import socket
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from anyio import create_task_group, to_thread
+from anyio.abc import ByteStream
+from anyio.streams.buffered import BufferedByteStream
+from anyio.streams.stapled import StapledByteStream
+from anyio.streams.tls import TLSListener, TLSStream
+
+import muxado_py as muxado
+from muxado_py import bridge, forward, serve_asgi
+
+from ..integrations.apps import AsgiApp, serving
+from ..transports import ODD, Raising, Wrapped, memory_transports
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Callable
+
+    from anyio.abc import SocketStream
+
+    from ..conftest import SessionPair
+
+pytestmark = pytest.mark.anyio
+
+
+async def read_to_the_end(stream: ByteStream) -> bytes:
+    return b"".join([chunk async for chunk in stream])
+
+
+async def echo_after_the_end(stream: ByteStream) -> None:
+    """Answers only once it has read everything: what half close is for."""
+    data = await read_to_the_end(stream)
+    await stream.send(b"echo " + data)
+    await stream.send_eof()
+
+
+@pytest.fixture
+async def tcp() -> AsyncIterator[tuple[SocketStream, SocketStream]]:
+    """Two ends of a TCP connection."""
+    accepted: list[SocketStream] = []
+    is_accepted = anyio.Event()
+
+    async def accept(stream: SocketStream) -> None:
+        accepted.append(stream)
+        is_accepted.set()
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listening,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listening.serve, accept)
+        port = listening.extra(anyio.abc.SocketAttribute.local_port)
+        near = await anyio.connect_tcp("127.0.0.1", port)
+        await is_accepted.wait()
+        tasks.cancel_scope.cancel()
+    yield near, accepted[0]
+    await anyio.aclose_forcefully(near)
+    await anyio.aclose_forcefully(accepted[0])
+
+
+async def test_bytes_and_half_closes_pass_both_ways(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    user, inner = tcp
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(peer.net_listener().serve, echo_after_the_end)
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        await user.send(b"one ")
+        await user.send(bytes(500_000))
+        await user.send_eof()
+        assert await read_to_the_end(user) == b"echo one " + bytes(500_000)
+        tasks.cancel_scope.cancel()
+
+
+async def test_both_ends_are_closed_at_the_end(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    user, inner = tcp
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(peer.net_listener().serve, echo_after_the_end)
+        stream = await session.net_dial()
+        await user.send_eof()
+        await bridge(inner, stream)
+        for end in (inner, stream):
+            with pytest.raises(anyio.ClosedResourceError):
+                await end.send(b"more")
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_reset_stream_is_no_clean_end_on_tcp(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    user, inner = tcp
+
+    async def reset(stream: muxado.Stream) -> None:
+        await stream.send(b"some")
+        await stream.receive()
+        stream.reset()
+
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(peer.net_listener().serve, reset)
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        assert await user.receive() == b"some"
+        await user.send(b"go on")
+        with pytest.raises(anyio.BrokenResourceError):
+            await user.receive()
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_broken_connection_resets_the_stream(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    user, inner = tcp
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        await user.send(b"some")
+        stream = await peer.accept_stream()
+        assert await stream.receive() == b"some"
+        raw = user.extra(anyio.abc.SocketAttribute.raw_socket)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        await anyio.aclose_forcefully(user)
+        with pytest.raises(muxado.StreamResetError):
+            await stream.receive()
+
+
+async def test_cancelling_the_bridge_aborts_both_ends(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    user, inner = tcp
+    async with session_pair() as (session, peer):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bridge, inner, await session.net_dial())
+            await user.send(b"some")
+            stream = await peer.accept_stream()
+            assert await stream.receive() == b"some"
+            tasks.cancel_scope.cancel()
+        with pytest.raises(muxado.StreamResetError):
+            await stream.receive()
+        with pytest.raises(anyio.BrokenResourceError):
+            await user.receive()
+
+
+@pytest.mark.slow
+async def test_a_slow_reader_holds_the_writer_back(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    user, inner = tcp
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        await user.send(b"before the bridge")
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        stream = await peer.accept_stream()
+        sent = 0
+        with anyio.move_on_after(0.5):
+            while True:
+                await user.send(bytes(65536))
+                sent += 65536
+        assert sent < 32 * 2**20
+        assert peer.statistics().unread <= peer.config.stream_window
+        stream.reset()
+        tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def tls_over_tcp(
+    tcp: tuple[SocketStream, SocketStream], tls: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> tuple[TLSStream, TLSStream]:
+    """Both ends of TLS over TCP: the client's, the server's."""
+    server: list[TLSStream] = []
+
+    async def wrap() -> None:
+        server.append(await TLSStream.wrap(tcp[1], ssl_context=tls[0], server_side=True))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wrap)
+        client = await TLSStream.wrap(tcp[0], ssl_context=tls[1], hostname="app")
+    return client, server[0]
+
+
+async def test_end_of_file_towards_tls_closes_the_bridge(
+    session_pair: SessionPair, tls_over_tcp: tuple[TLSStream, TLSStream]
+) -> None:
+    user, inner = tls_over_tcp
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        stream = await peer.accept_stream()
+        await stream.send(b"answer")
+        await stream.send_eof()
+        assert await read_to_the_end(user) == b"answer"
+        await user.aclose()
+
+
+async def test_a_reset_stream_is_no_clean_end_through_tls(
+    session_pair: SessionPair, tls_over_tcp: tuple[TLSStream, TLSStream]
+) -> None:
+    user, inner = tls_over_tcp
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        (await peer.accept_stream()).reset()
+        with pytest.raises(anyio.BrokenResourceError):
+            await user.receive()
+
+
+async def test_a_socket_for_blocking_code(session_pair: SessionPair) -> None:
+    app = AsgiApp()
+
+    def get(sock: socket.socket) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("app")
+        connection.sock = sock
+        try:
+            for _ in range(3):
+                connection.request("GET", "/")
+                answer = connection.getresponse()
+                result = answer.status, answer.read()
+        finally:
+            connection.close()
+        return result
+
+    async with serving(session_pair, serve_asgi, app.asgi) as (session, listener):
+        sock = await session.dial_socket("app", 80)
+        assert await to_thread.run_sync(get, sock) == (200, b"hello")
+        assert len(listener.accepted) == 1
+
+
+async def test_a_socket_can_half_close_and_be_selected(session_pair: SessionPair) -> None:
+    def talk(sock: socket.socket) -> bytes:
+        sock.settimeout(10)
+        with sock:
+            sock.sendall(bytes(300_000))
+            assert select.select([sock], [], [], 0)[0] == []
+            sock.shutdown(socket.SHUT_WR)
+            parts = []
+            while part := sock.recv(65536):
+                parts.append(part)
+        return b"".join(parts)
+
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(peer.net_listener().serve, echo_after_the_end)
+        sock = await session.dial_socket(priority=muxado.Priority(urgency=1))
+        assert await to_thread.run_sync(talk, sock) == b"echo " + bytes(300_000)
+        tasks.cancel_scope.cancel()
+
+
+async def test_no_socket_without_a_session(session_pair: SessionPair) -> None:
+    async with session_pair() as (session, peer):
+        await peer.aclose()
+        await session.wait()
+        with pytest.raises(OSError, match="session"):
+            await session.dial_socket()
+
+
+async def test_no_socket_after_a_cancellation(session_pair: SessionPair) -> None:
+    async with session_pair() as (session, _):
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await session.dial_socket()  # a socket left open would be a ResourceWarning
+        assert scope.cancelled_caught
+        assert session.statistics().live_streams == 0
+
+
+async def test_each_connection_of_a_listener_becomes_a_stream(session_pair: SessionPair) -> None:
+    async with (
+        session_pair() as (session, peer),
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(peer.net_listener().serve, echo_after_the_end)
+        tasks.start_soon(partial(forward, session, listener))
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+
+        async def talk(text: bytes) -> None:
+            async with await anyio.connect_tcp("127.0.0.1", port) as connection:
+                await connection.send(text)
+                await connection.send_eof()
+                assert await read_to_the_end(connection) == b"echo " + text
+
+        async with anyio.create_task_group() as users:
+            for number in range(20):
+                users.start_soon(talk, b"%d" % number)
+
+        await peer.aclose()
+        await session.wait()
+        async with await anyio.connect_tcp("127.0.0.1", port) as connection:
+            with pytest.raises(anyio.BrokenResourceError):
+                await connection.receive()
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_bridge_between_two_that_are_gone_ends() -> None:
+    """Each has said something and takes nothing any more: neither waits for the other's answer."""
+    near, near_peer = socket.socketpair()
+    far, far_peer = socket.socketpair()
+    for peer in (near_peer, far_peer):
+        peer.sendall(b"x")
+        peer.close()
+    with anyio.fail_after(10):
+        await bridge(
+            await anyio.abc.UNIXSocketStream.from_socket(near),
+            await anyio.abc.UNIXSocketStream.from_socket(far),
+        )
+
+
+async def test_who_sends_everything_before_it_reads_is_not_left_hanging(
+    session_pair: SessionPair,
+) -> None:
+    """The stream is reset under an upload, with an answer that the uploader does not read yet."""
+
+    async def answer_and_reset(stream: muxado.Stream) -> None:
+        await stream.receive()
+        with anyio.move_on_after(0.1):
+            await stream.send(bytes(2 << 20))
+        stream.reset()
+
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(peer.net_listener().serve, answer_and_reset)
+        with await session.dial_socket() as sock:
+            sock.settimeout(20)
+
+            def upload() -> bool:
+                try:
+                    sock.sendall(bytes(16 << 20))
+                except TimeoutError:
+                    return False
+                except OSError:
+                    return True
+                return True
+
+            assert await to_thread.run_sync(upload)
+        tasks.cancel_scope.cancel()
+
+
+WRAPPERS: dict[str, Callable[[SocketStream], ByteStream]] = {
+    "bare": lambda inner: inner,
+    "buffered": BufferedByteStream,
+    "stapled": lambda inner: StapledByteStream(inner, inner),
+    "slots": Wrapped,
+    "three": lambda inner: Wrapped(BufferedByteStream(StapledByteStream(inner, inner))),
+}
+
+
+def small_listener() -> tuple[socket.socket, int]:
+    """A listening socket whose connections hold little in the kernel."""
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
+    return listening, listening.getsockname()[1]
+
+
+MOST_TAKEN = 4 * 2**20
+"""A stream's window, one read, what is unsent, and what kernels hold: all of it below this."""
+
+
+def flood(port: int, context: ssl.SSLContext | None = None) -> int:
+    """How much a peer takes of one that sends as fast as it goes, from the first byte on."""
+    taken = 0
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+        with raw if context is None else context.wrap_socket(raw, server_hostname="app") as sock:
+            sock.settimeout(0.4)
+            with suppress(TimeoutError):
+                while taken < 8 * MOST_TAKEN:
+                    taken += sock.send(bytes(65536))
+    return taken
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+async def test_no_more_is_read_of_a_socket_than_a_window_and_one_read(
+    session_pair: SessionPair, wrapper: str
+) -> None:
+    listening, port = small_listener()
+    async with (
+        session_pair() as (session, peer),
+        await anyio.abc.SocketListener.from_socket(listening) as listener,
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def serve(connection: SocketStream) -> None:
+            await bridge(WRAPPERS[wrapper](connection), await session.net_dial())
+
+        tasks.start_soon(partial(listener.serve, serve))
+        tasks.start_soon(peer.net_listener().serve, never_reads)
+        assert await to_thread.run_sync(flood, port) < MOST_TAKEN
+        assert peer.statistics().unread <= peer.config.stream_window
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+async def test_no_more_is_read_of_a_listener_of_tls_than_a_window_and_one_read(
+    session_pair: SessionPair, tls: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    listening, port = small_listener()
+    async with (
+        session_pair() as (session, peer),
+        await anyio.abc.SocketListener.from_socket(listening) as inner,
+        anyio.create_task_group() as tasks,
+    ):
+        listener = TLSListener(inner, tls[0], standard_compatible=False)
+        tasks.start_soon(partial(forward, session, listener))
+        tasks.start_soon(peer.net_listener().serve, never_reads)
+        assert await to_thread.run_sync(flood, port, tls[1]) < MOST_TAKEN
+        tasks.cancel_scope.cancel()
+
+
+async def no_stream_is_left(session: muxado.Session) -> None:
+    with anyio.fail_after(15):
+        while session.statistics().live_streams:  # noqa: ASYNC110 - nothing tells of it
+            await anyio.sleep(0.01)
+
+
+async def never_reads(stream: muxado.Stream) -> None:
+    await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("error", ODD, ids=repr)
+@pytest.mark.parametrize("where", ["receive", "send", "send_eof", "aclose"])
+async def test_whatever_a_stream_raises_ends_its_own_connection(
+    session_pair: SessionPair, where: str, error: Exception
+) -> None:
+    """With the error's cause a cut is a reset to the stream's peer, never an end."""
+    user, inner = memory_transports()
+    async with user, session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        dialed = await session.net_dial()
+        await user.send(b"question")
+        tasks.start_soon(bridge, Raising(inner, where, error), dialed)
+        stream = await peer.accept_stream()
+        await stream.send(b"answer")
+        await stream.send_eof()
+        if where == "aclose" or (where == "receive" and isinstance(error, anyio.EndOfStream)):
+            await user.send_eof()
+            await read_to_the_end(stream)  # nothing was lost
+        else:
+            with pytest.raises(muxado.StreamResetError):
+                await read_to_the_end(stream)
+        await no_stream_is_left(session)
+
+
+async def test_a_connection_of_tls_that_ends_without_a_goodbye_leaves_the_others(
+    session_pair: SessionPair, tls: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    async def answer_late(stream: muxado.Stream) -> None:
+        question = await stream.receive()
+        await stream.send(question)
+        await read_to_the_end(stream)
+        await stream.send(b"and more")
+
+    def ask(port: int) -> bytes:
+        raw = socket.create_connection(("127.0.0.1", port), timeout=10)
+        with tls[1].wrap_socket(raw, server_hostname="app") as sock:
+            sock.sendall(b"question")
+            return sock.recv(100)  # and closes the socket below TLS
+
+    async with (
+        session_pair() as (session, peer),
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as inner,
+        anyio.create_task_group() as tasks,
+    ):
+        port = inner.extra(anyio.abc.SocketAttribute.local_port)
+        tasks.start_soon(peer.net_listener().serve, answer_late)
+        tasks.start_soon(
+            partial(forward, session, TLSListener(inner, tls[0], standard_compatible=False))
+        )
+        for _ in range(5):
+            assert await to_thread.run_sync(ask, port) == b"question"
+        await no_stream_is_left(session)
+        tasks.cancel_scope.cancel()
+
+
+async def test_no_stream_for_one_connection_leaves_the_listener_open(
+    session_pair: SessionPair,
+) -> None:
+    class Odd:
+        async def net_dial(self, *address: object, **options: Any) -> muxado.Stream:
+            raise RuntimeError("out of streams")
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(partial(forward, Odd(), listener))
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        for _ in range(3):
+            async with await anyio.connect_tcp("127.0.0.1", port) as connection:
+                with pytest.raises(anyio.BrokenResourceError):
+                    await connection.receive()
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wire", ["muxado", "muxado1", "yamux", "smux2"])
+async def test_a_connection_whose_stream_is_closed_both_ways_is_given_back(
+    session_pair: SessionPair, wire: str
+) -> None:
+    """Who keeps it in a pool, and says nothing, learns the end and holds no stream."""
+    config = muxado.Config(wire=wire, probe_interval=0.1, discard_timeout=0.2)
+
+    async def answer(stream: muxado.Stream) -> None:
+        await stream.send(await stream.receive())
+
+    async with (
+        session_pair(config) as (session, peer),
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(peer.net_listener().serve, answer)
+        tasks.start_soon(partial(forward, session, listener))
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        pooled = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(5)]
+        for one in pooled:
+            await one.send(b"question")
+            assert await read_to_the_end(one) == b"question"
+        await no_stream_is_left(session)
+        for one in pooled:
+            await one.aclose()
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+async def test_a_half_closed_stream_is_read_for_as_long_as_it_takes(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    """It is no full close: it was asked several times, and longer than one lingers."""
+    user, inner = tcp
+    config = muxado.Config(probe_interval=0.05)
+    async with session_pair(config) as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        await user.send(b"first")
+        stream = await peer.accept_stream()
+        assert await stream.receive() == b"first"
+        await stream.send_eof()
+        assert await read_to_the_end(user) == b""
+        await anyio.sleep(2)
+        await user.send(b"last")
+        await user.send_eof()
+        assert await read_to_the_end(stream) == b"last"
+
+
+async def test_the_end_of_a_wrapped_stream_that_breaks_off_is_a_reset(
+    session_pair: SessionPair,
+) -> None:
+    user, inner = memory_transports()
+    async with user, session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        dialed = BufferedByteStream(await session.net_dial())
+        tasks.start_soon(bridge, inner, dialed)
+        await user.send(b"some")
+        stream = await peer.accept_stream()
+        assert await stream.receive() == b"some"
+        tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True), pytest.raises(muxado.StreamResetError):
+            await stream.receive()
+
+
+@pytest.mark.slow
+async def test_who_never_says_goodbye_in_tls_does_not_keep_the_bridge(
+    session_pair: SessionPair, tls_over_tcp: tuple[TLSStream, TLSStream]
+) -> None:
+    _, inner = tls_over_tcp
+    async with session_pair() as (session, peer):
+        stream = await session.net_dial()
+        await stream.send(b"x")
+        theirs = await peer.accept_stream()
+        await theirs.aclose()
+        with anyio.fail_after(10):
+            await bridge(inner, stream)
+
+
+class Endless(ByteStream):
+    """A side that has always as much as it is asked for, or takes nothing, and notes what was in hands."""
+
+    def __init__(self, in_hands: list[int], *, sends: bool) -> None:
+        self._in_hands = in_hands
+        self._sends = sends
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        if not self._sends:
+            await anyio.sleep_forever()
+        return bytes(max_bytes)
+
+    async def send(self, item: bytes) -> None:
+        self._in_hands.append(len(item))
+        await anyio.sleep_forever()
+
+    async def send_eof(self) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("bridges", "most"), [(20, 20 * 64 * 1024), (500, 8 * 2**20)])
+async def test_what_bridges_have_in_hands_is_bounded_for_all_of_them(
+    bridges: int, most: int
+) -> None:
+    in_hands: list[int] = []
+    async with create_task_group() as tasks:
+        for _ in range(bridges):
+            source, sink = (Endless(in_hands, sends=sends) for sends in (True, False))
+            tasks.start_soon(muxado.bridge, source, sink)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert len(in_hands) == bridges
+    assert sum(in_hands) <= most
+    assert max(in_hands) <= 64 * 1024
