@@ -66,7 +66,7 @@ class Application:
         for stream in list(self._streams):
             self._streams[stream] += 1
             data = connection.read(stream, 700)
-            if stream.failure is not None or stream.finished_there:
+            if stream.failure is not None or stream.fin_received:
                 connection.close(stream)
                 del self._streams[stream]
             elif self._streams[stream] > self._patience:
@@ -270,7 +270,7 @@ def outcome(connection: Connection) -> tuple[object, ...]:
                 stream.id,
                 stream.stream_type,
                 read_all(connection, stream),
-                stream.finished_there,
+                stream.fin_received,
                 stream.priority,
                 stream.failure,
             )

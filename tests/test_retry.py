@@ -128,7 +128,7 @@ class Exchange:
             stream = self.acceptor.accept()
             if stream is not None:
                 self.handed_off.append(stream)
-                if self.peer.forgetful and stream.finished_there and stream.id is not None:
+                if self.peer.forgetful and stream.fin_received and stream.id is not None:
                     self._silent.add(stream.id.to_bytes(4, "big"))
 
     def answer(self, number: int) -> None:

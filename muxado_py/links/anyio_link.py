@@ -168,7 +168,7 @@ class AnyioLink(Link):
                 self._expecting = False
                 continue
             data = b"".join(pieces)
-            said = self._outgoing.sent + self._outgoing.ends
+            said = self._outgoing.sent + self._outgoing.fins_sent
             if said != self._said:
                 self._said = said
                 self._tail = None

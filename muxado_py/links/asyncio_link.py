@@ -320,7 +320,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         else:
             joined = b"".join(pieces)
             size = len(joined)
-        said = self._outgoing.sent + self._outgoing.ends
+        said = self._outgoing.sent + self._outgoing.fins_sent
         if said != self._said:
             self._said = said
             self._tail = None

@@ -34,7 +34,7 @@ from anyio.abc import SocketAttribute
 
 from ..errors import escaped
 from ..protocol.connection import CLOSED_HERE
-from ..protocol.endings import CLOSED_BY_PEER
+from ..protocol.session_ends import CLOSED_BY_PEER
 from ..protocol.timers import AT_ONCE, NEVER, Timer
 from .flush_size import FlushSize
 from .kernel_queue import KernelQueue

@@ -38,13 +38,18 @@ from ..errors import (
 from ..frames import HEAD, WIRES, mistaken
 from ..frames.reporting import Reporting, SentFrames
 from ..scheduler import DEFAULT_PRIORITY, check_priority
-from .arrivals import HEARTBEAT_TYPE
-from .closing import Closing
-from .endings import CLOSED_BY_PEER
+from .ending import Ending
 from .events import Events
+from .fields import Owner
+from .flow_control import FlowControl
+from .gates import Gates
 from .inbound import Inbound
+from .incoming import HEARTBEAT_TYPE, Incoming
 from .inspection import inspect
+from .intake import Intake
 from .outbound import Outbound
+from .session_ends import CLOSED_BY_PEER, SessionEnds
+from .stream_limits import StreamLimits
 from .table import StreamTable
 from .timeouts import Timeouts
 from .timers import Timers
@@ -70,6 +75,20 @@ class Connection:
         :mod:`~muxado_py.protocol.timers`.  One that stands still, the default, makes none grow.
     """
 
+    # Of every message and stream, so without a step between; see docs/measurements.md.
+    has_output: Callable[[], bool]
+    """Whether to ask :meth:`data_to_send`; it gives nothing if the session has no room."""
+    write: Callable[[StreamState, bytes], None]
+    """Queue bytes on a stream; the caller looks at :attr:`outgoing`'s ``room`` to know when to stop."""
+    unwrite: Callable[[StreamState, int], int]
+    """Take back up to so many of the bytes written last that are in no frame yet; how many these were."""
+    read: Callable[[StreamState, int], bytes]
+    """Up to so many bytes that arrived on a stream, ``b""`` if there are none; the peer gets the credit."""
+
+    close: Callable[[StreamState], None]
+    """Full close of a stream: what was written still goes out; what comes in is thrown away, and answered with
+    a RST where that does no harm."""
+
     def __init__(
         self, config: Config, *, client: bool, clock: Callable[[], float] = lambda: 0.0
     ) -> None:
@@ -81,26 +100,36 @@ class Connection:
         self._table = StreamTable(
             wire.first_id, wire.first_peer_id, wire.max_id, config, self.timers
         )
-        self._out = Outbound(wire, self._table, self.events, config)
-        self._in = Inbound(wire, self._table, self._out, self.events, config, clock)
-        self._closing = Closing(wire, self._table, self._out, self._in, self.events)
-        self.timeouts = Timeouts(wire, self._table, self._out, self._in, self._closing, config)
+        events, table = self.events, self._table
+        gates = self._gates = Gates(wire, table, events, config)
+        flow = self._flow = FlowControl(wire, table, gates, config, clock)
+        intake = self._intake = Intake(wire, gates.control, flow, events, config, clock)
+        ending = self._ending = Ending(wire, table, gates, flow, intake, events, config)
+        ends = self._session_ends = SessionEnds(
+            wire, table, gates, flow, intake, ending, events, config
+        )
+        limits = self._limits = StreamLimits(wire, table, flow, ends, events, config)
+        incoming = self._incoming = Incoming(
+            wire, table, gates, flow, intake, ending, ends, events, config
+        )
+        self._out = Outbound(wire, table, gates, flow, ending, events, config)
+        self._in = Inbound(
+            wire, table, gates, flow, intake, ending, ends, limits, incoming, events, config
+        )
+        self.timeouts = Timeouts(wire, table, gates, ending, config)
         self._cut = self._out.data_to_send
         self._head: bytes | None = b""  # the peer's first bytes, until they tell its wire
-        self._out.control.frame(wire.hello())
-        # The commands and questions of every message and stream, without a step between.
-        self.has_output = self._out.has_output
-        self.outgoing = self._out
+        gates.control.frame(wire.hello())
+        self.outgoing = gates
         """How much may wait on one stream: its ``room``, and its ``low_water`` when there is room again."""
-        self.of_application = self._table.of_application
+        self.of_application = table.of_application
         """See :meth:`.StreamTable.of_application`."""
-        self.write = self._out.write
-        self.unwrite = self._out.unwrite
+        self.has_output = self._out.has_output
+        self.write = gates.write
+        self.unwrite = gates.unwrite
         self.read = self._in.read
-        self.finish = self._out.finish
-        self.close = self._closing.close
-        self.drop = self._closing.drop
-        self.reset = self._closing.reset
+        self.close = ending.close
+        ending.settle = self._settle
 
     def log_frames(self, report: Report) -> None:
         """Call ``report`` with what each frame says, sent and received; before the first byte."""
@@ -112,7 +141,7 @@ class Connection:
     @property
     def is_muxado_py(self) -> bool | None:
         """Whether the peer is a muxado_py; None before its first frame."""
-        return self._in.peer.is_muxado_py
+        return self._flow.is_muxado_py
 
     @property
     def heard(self) -> bool:
@@ -131,7 +160,7 @@ class Connection:
     @property
     def answers_pings(self) -> bool:
         """Whether the peer gives a ping back, as far as is known."""
-        return self._wire.traits.answers_pings or self._in.peer.is_muxado_py is True
+        return self._wire.traits.answers_pings or self._flow.is_muxado_py is True
 
     @property
     def echoes_heartbeats(self) -> bool:
@@ -159,7 +188,7 @@ class Connection:
     @property
     def said(self) -> int:
         """What streams have said so far, in bytes cut into frames; the end of one counts as a byte."""
-        return self._out.sent + self._out.ends
+        return self._gates.sent + self._gates.fins_sent
 
     @property
     def live_streams(self) -> int:
@@ -175,7 +204,7 @@ class Connection:
     @property
     def unread(self) -> int:
         """Bytes that arrived and that no application has read."""
-        return self._in.peer.unread
+        return self._flow.unread
 
     @property
     def peer_streams(self) -> int:
@@ -189,7 +218,15 @@ class Connection:
 
     def inspect(self) -> Inspection:
         """The sizes of all that it holds, for tests and whoever debugs it; see :mod:`~muxado_py.protocol.inspection`."""
-        return inspect(self._table, self._out, self._in, self.timeouts)
+        return inspect(
+            self._table,
+            self._gates,
+            self._flow,
+            self._intake,
+            self._session_ends,
+            self._in,
+            self.timeouts,
+        )
 
     # B. Input.
 
@@ -206,7 +243,7 @@ class Connection:
         head = self._head = ((self._head or b"") + data)[:HEAD]
         what = mistaken(head, type(self._wire))
         if what is not None:
-            self._in.violated(ErrorCode.PROTOCOL_ERROR, what)
+            self._session_ends.break_off(ErrorCode.PROTOCOL_ERROR, what)
         elif len(head) == HEAD:
             self._head = None
         return what is not None
@@ -223,15 +260,15 @@ class Connection:
         if self._wire.traits.silent_end and not (cause or self._in.midway):
             beats = self._table.heartbeats
             foreseen = foreseen or all(
-                one.released or (one.waits and one.finished_there) or one in beats
+                one.released or (one.owner is Owner.OFFERED and one.fin_received) or one in beats
                 for one in self._table
             )
         if foreseen:
-            self._in.end(CLOSED_BY_PEER)
+            self._session_ends.end(CLOSED_BY_PEER)
             return
         where = " in the middle of a frame" if self._in.midway else ""
         message = f"the transport ended{where} without a goodbye of the peer"
-        self._in.end(
+        self._session_ends.end(
             Failure(
                 TransportError,
                 f"{message}: {cause}" if cause else message,
@@ -244,11 +281,11 @@ class Connection:
 
     def lost(self, *, unsaid: bool) -> list[tuple[int | None, int]]:
         """Streams with what was in no frame when the session ended; see :meth:`Losses.count`."""
-        return self._in.losses.count(unsaid=unsaid)
+        return self._session_ends.losses.count(unsaid=unsaid)
 
     def payload_of(self, frames: bytes, skip: int, *, unsaid: bool) -> dict[int, int]:
         """What of ``frames`` of ours, from there on, is whose; see :meth:`Losses.payload_of`."""
-        return self._in.losses.payload_of(frames, skip, unsaid=unsaid)
+        return self._session_ends.losses.payload_of(frames, skip, unsaid=unsaid)
 
     # C. Commands: streams.
 
@@ -263,16 +300,16 @@ class Connection:
         """
         if priority is not None:
             check_priority(priority)
-        failure = self._in.why_no_stream()
+        failure = self._limits.why_no_stream()
         if failure is not None:
             raise failure.error(Retry.NEVER_SENT)
-        stream = self._in.peer.new_stream(None, priority or DEFAULT_PRIORITY)
+        stream = self._flow.new_stream(None, priority or DEFAULT_PRIORITY)
         if stream_type is not None:
             stream.stream_type = stream_type
         self._table.open_local(stream)
-        self._out.open(stream)
+        self._gates.scheduler.mark_ready(stream, 0)  # its SYN, with what is written until then
         if stream_type is not None and not self._wire.traits.types_in_syn:
-            self._out.write(stream, stream_type.to_bytes(4, "big"))
+            self._gates.write(stream, stream_type.to_bytes(4, "big"))
         return stream
 
     def open_heartbeats(self) -> StreamState:
@@ -281,16 +318,16 @@ class Connection:
         :raises StreamLimitError: if the ids are used up.
         :raises SessionError: if the session is over.
         """
-        failure = self._in.why_no_heartbeats()
+        failure = self._limits.why_no_heartbeats()
         if failure is not None:
             raise failure.error(Retry.NEVER_SENT)
-        stream = self._in.peer.new_stream(None, DEFAULT_PRIORITY)
+        stream = self._flow.new_stream(None, DEFAULT_PRIORITY)
         stream.stream_type = HEARTBEAT_TYPE
         self._table.open_local(stream)
         self._table.take_heartbeats(stream)
-        self._out.open(stream)
+        self._gates.scheduler.mark_ready(stream, 0)  # its SYN, with what is written until then
         if not self._wire.traits.types_in_syn:
-            self._out.write(stream, HEARTBEAT_TYPE.to_bytes(4, "big"))
+            self._gates.write(stream, HEARTBEAT_TYPE.to_bytes(4, "big"))
         return stream
 
     def end_heartbeats(self, stream: StreamState, code: int | None = None) -> None:
@@ -304,17 +341,33 @@ class Connection:
     def accept(self) -> StreamState | None:
         """The next stream of the peer, handed off for good; None if none waits."""
         stream = self._table.hand_off()
-        if stream is not None and self._in.speaks_at_hand_off and stream.id in self._table.live:
-            self._in.handed_off(stream)
+        if (
+            stream is not None
+            and self._incoming.speaks_at_hand_off
+            and stream.id in self._table.live
+        ):
+            self._incoming.handed_off(stream)
         return stream
+
+    def finish(self, stream: StreamState) -> None:
+        """A FIN follows what was written."""
+        self._ending.finish(stream)
+
+    def reset(self, stream: StreamState, code: int) -> None:
+        """Abort both directions; a stream whose SYN has not gone leaves no trace on the wire."""
+        self._ending.reset(stream, code)
+
+    def drop(self, stream: StreamState) -> None:
+        """Nobody has ``stream`` any more, and nobody ended it; see :meth:`.Ending.drop`."""
+        self._ending.drop(stream)
 
     def set_priority(self, stream: StreamState, priority: Priority) -> None:
         """From the next frame on; a muxado_py peer is told, for what it sends."""
         check_priority(priority)
         stream.priority = priority
-        self._out.scheduler.moved(stream)
+        self._gates.scheduler.moved(stream)
         if stream.id in self._table.live:
-            self._out.control.priority(stream)
+            self._gates.control.priority(stream)
 
     def watch(self, stream: StreamState) -> None:
         """Ask now and then, where that is possible, whether the peer has closed ``stream`` altogether."""
@@ -330,53 +383,45 @@ class Connection:
 
     def ping(self, payload: bytes) -> None:
         """Send 8 bytes that the peer gives back; where a ping is shorter, only its end differs."""
-        self._out.control.ping(payload)
+        self._gates.control.ping(payload)
 
     def forget_ping(self, payload: bytes) -> None:
         """Nobody waits for the answer to this ping any more."""
-        self._out.control.asked.discard(payload)
+        self._gates.control.asked.discard(payload)
 
     def keep_alive(self) -> None:
         """Say nothing but that this side lives."""
-        self._out.control.frame(self._wire.keep_alive())
+        self._gates.control.frame(self._wire.keep_alive())
 
     def stop_accepting(self) -> None:
         """Refuse the streams that wait and those that come."""
-        self._in.accepting = False
-        for stream in self._table:
-            if not stream.local and not stream.handed_off and stream.id is not None:
-                self._in.refuse(stream, ErrorCode.STREAM_REFUSED)
-        for stream in self._table.waiting_for_accept():  # what a goodbye left
-            self._table.withdraw(stream)
-            self._in.drop_unread(stream)
+        self._session_ends.stop_accepting()
 
     def announce_go_away(self) -> None:
-        """The first half of a drain: open and take no more, but refuse nothing that is on its way."""
-        self._in.leaving = True
-        if self._wire.traits.early_goaway:
-            self._out.go_away(self._wire.max_id, ErrorCode.NO_ERROR, b"")
+        """See :meth:`.SessionEnds.announce`."""
+        self._session_ends.announce()
 
     def go_away(self, code: int, debug: bytes) -> None:
         """Take no more streams; those that wait are refused, whatever their id."""
-        self._in.leaving = True
-        self._in.last_id = min(self._in.last_id, self._table.handed_off_id)
-        self.stop_accepting()
-        self._out.go_away(self._in.last_id, code, debug)
+        self._session_ends.go_away(code, debug)
 
     def terminate(self, failure: Failure) -> None:
         """The session is over for a reason of ours; streams end, and nothing more is taken in."""
-        self._in.end(failure)
+        self._session_ends.end(failure)
 
     # D. Output.
 
     def data_to_send(self, budget: int) -> list[bytes | memoryview]:
         """The next frames, in pieces; see :meth:`Outbound.data_to_send`."""
         out = self._cut(budget)
-        if self._in.paused:
-            self._in.go_on()
-        if self.events.go_away is not None:
-            self._in.close_if_idle()  # a FIN of ours may have been the last frame of the last stream
+        if self.events.unsettled:
+            self._settle()  # a FIN of ours may have been the last frame of the last stream
         return out
+
+    def _settle(self) -> None:
+        """Something was freed or ended: there may be room for more input, or no stream left to wait for."""
+        self._in.go_on()
+        self._session_ends.close_if_idle()
 
 
 CLOSED_HERE = Failure(SessionClosedError, "you closed the session", ErrorCode.SESSION_CLOSED, False)

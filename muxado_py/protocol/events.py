@@ -39,12 +39,15 @@ class Events:
         "pongs",
         "readable",
         "session",
+        "unsettled",
         "writable",
     )
 
     def __init__(self) -> None:
         self.noted = False
         """Whether anything was noted, or queued for the peer, since the session last looked."""
+        self.unsettled = False
+        """Whether the peer is going away, or is not being read: the end of a stream may change that."""
         self.readable: list[StreamState] = []
         """Streams with something new to ``read``: bytes, the end, or a failure."""
         self.writable: list[StreamState] = []

@@ -16,6 +16,7 @@ AttributeError in the first stream that needs it.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Retry
@@ -26,10 +27,47 @@ if TYPE_CHECKING:
     from ..errors import Failure
     from ..scheduler import Priority
 
-__all__ = ("Pace", "StreamFields")
+__all__ = ("Owner", "Pace", "RecvState", "SendState", "StreamFields")
 
 
-_UNKNOWN = Retry.UNKNOWN  # an enumeration looks for its members in two classes
+class SendState(IntEnum):
+    """How far this side's direction is, as the wire knows it."""
+
+    OPEN = 0
+    FIN_QUEUED = 1
+    """The application writes no more: a FIN follows the last byte."""
+    FIN_SENT = 2
+    """The FIN was cut into a frame."""
+
+
+class RecvState(IntEnum):
+    """How far the peer's direction is."""
+
+    OPEN = 0
+    FIN_RECEIVED = 1
+    """The peer's FIN arrived: what is unread lies before it."""
+    TORN = 2
+    """Bytes were thrown away, or came behind the FIN: nothing may look like a whole any more."""
+
+
+class Owner(IntEnum):
+    """Who has the stream.  Each only follows those before it."""
+
+    NOBODY = 0
+    """The peer opened it, and its type is still to come."""
+    OFFERED = 1
+    """It waits for ``accept``."""
+    APPLICATION = 2
+    RELEASED = 3
+    """Nobody will ask for it again."""
+
+
+# An enumeration looks for its members in two classes.
+_UNKNOWN = Retry.UNKNOWN
+_SENDING = SendState.OPEN
+_RECEIVING = RecvState.OPEN
+_NOBODY = Owner.NOBODY
+_APPLICATION = Owner.APPLICATION
 
 
 class Pace:
@@ -69,25 +107,22 @@ class StreamFields:
         "discarded",
         "edge",
         "failure",
-        "finished_here",
-        "finished_there",
-        "finishing",
         "granted",
         "grown",
-        "handed_off",
         "heard",
         "id",
         "local",
-        "offered",
         "owed",
+        "owner",
         "pace",
         "peer_window",
         "place",
         "priority",
         "raised",
         "reader",
-        "released",
+        "recv_state",
         "retry",
+        "send_state",
         "settled",
         "stream_type",
         "tiny",
@@ -124,10 +159,7 @@ class StreamFields:
         """Bytes that may be on their way or unread there: what it lacks of ``credit`` is."""
         self.granted = credit
         """All that it ever gave; less ``credit``, it is what was sent."""
-        self.finishing = False
-        """The application writes no more: a FIN follows the last byte."""
-        self.finished_here = False
-        """The FIN was cut into a frame."""
+        self.send_state = _SENDING
         self._to_go: bytes | memoryview = b""
         self._to_go_more: deque[bytes | memoryview] | None = None  # behind it, if it is not alone
 
@@ -151,8 +183,7 @@ class StreamFields:
         """How fast the stream is read, once credit was given."""
         self.tiny = 0
         """Frames of a few bytes that the application has not read, or a few more."""
-        self.finished_there = False
-        """The peer's FIN arrived."""
+        self.recv_state = _RECEIVING
         self._portion = (window + 1) // 2
         self._came: bytes | bytearray | memoryview = b""
         self._came_more: deque[bytes | bytearray | memoryview] | None = None  # likewise
@@ -163,12 +194,7 @@ class StreamFields:
         """Whether the peer sent any frame of this stream."""
         self.answered = False
         """Whether the peer sent any byte on it."""
-        self.offered = False
-        """Whether it waits, or waited, for ``accept``."""
-        self.handed_off = local
-        """Whether the application has it."""
-        self.released = False
-        """Whether the application is done with it."""
+        self.owner = _APPLICATION if local else _NOBODY
         self.reader: Any = None
         """Whom the IO layer wakes when there is something to read; the core never looks at it."""
         self.writer: Any = None

@@ -16,24 +16,32 @@ never kept.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from ..errors import ErrorCode, Failure, StreamResetError
+from ..errors import ErrorCode, Failure, StreamRefusedError, StreamResetError, code_name
 from ..frames import UNLIMITED
 from ..scheduler import Priority
-from .arrivals import Arrivals
+from .fields import Owner, RecvState, SendState
+from .intake import Violation
 from .overflow import Overflow
 from .sending import MAX_WINDOW
+from .stream_ends import Event
 from .timers import NEVER, Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from ..config import Config
     from ..frames import Receiver, Wire
+    from .ending import Ending
     from .events import Events
-    from .outbound import Outbound
+    from .flow_control import FlowControl
+    from .gates import Gates
+    from .incoming import Incoming
+    from .intake import Intake
+    from .session_ends import SessionEnds
     from .state import StreamState
+    from .stream_limits import StreamLimits
     from .table import StreamTable
 
 __all__ = ("Inbound",)
@@ -41,44 +49,104 @@ __all__ = ("Inbound",)
 TINY = 16
 """Payloads shorter than this cost more than they carry."""
 
+_RECEIVING, _FIN_RECEIVED = RecvState.OPEN, RecvState.FIN_RECEIVED
+_FIN_SENT = SendState.FIN_SENT
+_RELEASED = Owner.RELEASED
 
-class Inbound(Arrivals):
+
+class Inbound:
     """The inbound side of one connection: a :class:`~muxado_py.frames.Receiver`."""
 
     __slots__ = (
+        "_acknowledges",
+        "_control",
         "_decoder",
+        "_ending",
+        "_events",
+        "_flow",
         "_fullness",
+        "_gates",
+        "_holds",
+        "_incoming",
+        "_intake",
+        "_limits",
+        "_live",
         "_looks",
         "_max_tiny",
         "_may_be_full",
         "_overflowing",
+        "_session_ends",
         "_session_window",
-        "receive",
+        "_table",
+        "_traits",
+        "_types",
+        "_wire",
+        "noise",
+        "opened",
+        "paused",
     )
 
     def __init__(
         self,
         wire: Wire,
         table: StreamTable,
-        outbound: Outbound,
+        gates: Gates,
+        flow: FlowControl,
+        intake: Intake,
+        ending: Ending,
+        session_ends: SessionEnds,
+        limits: StreamLimits,
+        incoming: Incoming,
         events: Events,
         config: Config,
-        clock: Callable[[], float],
     ) -> None:
-        super().__init__(wire, table, outbound, events, config, clock)
+        self._wire = wire
+        self._traits = wire.traits
+        self._table = table
+        self._live = table.live
+        self._gates = gates
+        self._control = gates.control
+        self._flow = flow
+        self._ending = ending
+        self._session_ends = session_ends
+        self._limits = limits
+        self._incoming = incoming
+        self._events = events
+        self._holds = wire.traits.opening_delay > 0
+        self._acknowledges = wire.traits.max_unacknowledged is not None
+        self._types = incoming.awaits_types
         self._session_window = config.session_window
         self._overflowing = Overflow(table, config.full_timeout)
         self._fullness = Interval(table.timers, config.probe_interval, self.look_for_stuck)
         self._may_be_full = self._traits.initial_window == UNLIMITED
         self._looks = table.looks
         self._max_tiny = max(1024, config.stream_window // 4)
+        self._intake = intake
+        self.paused = False
+        """Whether nothing more is decoded for now; for good, once the connection is over."""
+        intake.pause = self._pause
+        # Frames that are dealt with elsewhere, without a step between.
+        self.opened = incoming.opened
+        self.noise = intake.noise
         self.decode_through(self)
+
+    def _pause(self) -> None:
+        self.paused = self._events.unsettled = True
 
     def decode_through(self, receiver: Receiver) -> None:
         """Let the decoder call ``receiver``, which hands all on to here; before the first byte."""
         self._decoder = self._wire.decoder(receiver)
-        self.receive = self._decoder.feed
-        """Called with what the transport received."""
+
+    def receive(self, data: bytes | memoryview) -> None:
+        """The transport received ``data``; whatever it does wrong ends here, and no further."""
+        try:
+            self._decoder.feed(data)
+        except Violation as exc:
+            self._session_ends.break_off(exc.code, exc.message)
+
+    def violated(self, code: int, message: str) -> NoReturn:
+        """The bytes break the format; nothing after them can be trusted."""
+        raise Violation(code, message)
 
     @property
     def midway(self) -> bool:
@@ -87,77 +155,78 @@ class Inbound(Arrivals):
 
     def go_on(self) -> None:
         """Decode what came during a pause, if its reasons are gone."""
-        if self.paused and self.may_go_on:
+        if self.paused and self._intake.may_go_on:
             self.paused = False
+            self._events.unsettled = self._events.go_away is not None
             self._events.noted = True  # whoever reads the transport may go on
-            self._decoder.feed(b"")
+            self.receive(b"")
 
     def decode_rest(self) -> None:
         """The transport has ended: what came during a pause is here already, so no bound keeps it out."""
         while self.paused and self._events.ended is None:
             self.paused = False
-            self._decoder.feed(b"")
+            self.receive(b"")
 
     # Data.
 
     def data(self, stream_id: int, chunk: bytes | memoryview, pending: int) -> None:
         stream = self._live.get(stream_id)
         size = len(chunk)
-        peer = self.peer
-        peer.received += size
+        flow = self._flow
+        flow.received += size
         if stream is None:
             return self._stray_data(stream_id, size, pending)
         if not stream.heard:
             stream.heard = True
             if self._acknowledges:
-                self._out.acknowledged(stream)
+                self._gates.acknowledged(stream)
         if self._holds:
-            self._out.heard_of(stream_id)
-        if stream.finished_there:
+            self._gates.heard_of(stream_id)
+        if stream.recv_state is not _RECEIVING:
             return self._late_data(stream, size, pending)
         # A call of its own would cost as much as all of this.
         allowed = stream.allowed - size
         if allowed < pending:
-            return self._provoked_reset(
+            return self._fault(
                 stream, ErrorCode.FLOW_CONTROL_ERROR, "more data than its window allowed"
             )
         stream.allowed = allowed
         if allowed < stream.edge:
-            peer.tuner.crossed(stream)
+            flow.tuner.crossed(stream)
         if not size:
-            return None if pending else self.noise()
+            return None if pending else self._intake.noise()
         stream.answered = True
-        if stream.released:
-            return self._discard(stream, size)
+        if stream.owner is _RELEASED:
+            return self._ending.discard(stream, size)
         if size < TINY and not pending:
             stream.tiny += 1
             # They count for a stream until it is read, so the bound follows its window.
             most = self._max_tiny + stream.grown // 4
             if stream.tiny > most:
-                return self._provoked_reset(
+                return self._fault(
                     stream,
                     ErrorCode.ENHANCE_YOUR_CALM,
                     f"more than {most} frames of under {TINY} bytes unread",
                 )
         stream.append(chunk)
-        peer.unread += size
-        if self._typed and stream.stream_type is None and not stream.local:
+        flow.unread += size
+        if self._types and stream.stream_type is None and not stream.local:
             self._read_type(stream)
         elif not stream.wake_read:
             stream.wake_read = self._events.noted = True
             self._events.readable.append(stream)
             if self._may_be_full and self._fullness.deadline == NEVER:
                 self._fullness.begin()
-        if peer.received > peer.mark:
-            peer.look()
-            if peer.unread > self._session_window:
+        if flow.received > flow.mark:
+            flow.look()
+            if flow.unread > self._session_window:
                 self._overflow()
         return None
 
     def _late_data(self, stream: StreamState, size: int, pending: int) -> None:
         """Data behind the FIN; a FIN of Go's smux has overtaken data of its own stream (v1.5.24 to 28)."""
-        if self._traits.has_reset or not stream.released:
-            return self._provoked_reset(stream, ErrorCode.STREAM_CLOSED, "data after its FIN")
+        if self._traits.has_reset or stream.owner is not _RELEASED:
+            return self._fault(stream, ErrorCode.STREAM_CLOSED, "data after its FIN")
         # Nobody reads it, and the peer may still read what is flushed.
         assert stream.id is not None
         return self._stray_data(stream.id, size, pending)
@@ -165,22 +234,10 @@ class Inbound(Arrivals):
     def _stray_data(self, stream_id: int, size: int, pending: int) -> None:
         """Data for a stream that is over here, or never was."""
         if self._traits.resets_unknown and not pending:
-            self._reply_reset(stream_id, ErrorCode.STREAM_CLOSED)
+            self._ending.reply_reset(stream_id, ErrorCode.STREAM_CLOSED)
         elif not (size or pending):
-            self.noise()
-        self.peer.look()
-
-    def _discard(self, stream: StreamState, size: int) -> None:
-        """Data for a stream that the application has closed."""
-        stream.unread_lost = True
-        self.peer.look()
-        if self._traits.drains_closed:
-            stream.discarded += size
-            if stream.discarded <= self._config.discard_limit + stream.grown:
-                self._credit_dropped(stream, size)
-            elif stream.finished_here:
-                self._out.give_up(stream)
-            # Else what was written before the close still goes out; the peer gets no more credit.
+            self._intake.noise()
+        self._flow.look()
 
     def _read_type(self, stream: StreamState) -> None:
         """A typed stream is offered once its four bytes are here."""
@@ -188,8 +245,8 @@ class Inbound(Arrivals):
             self._fullness.begin()
         if stream.unread >= 4:
             # Its credit goes with that of the next read: a refusal must be the first that the peer hears.
-            self.peer.unread -= 4
-            self.typed(stream, int.from_bytes(stream.read_owing(4), "big"))
+            self._flow.unread -= 4
+            self._incoming.typed(stream, int.from_bytes(stream.read_owing(4), "big"))
 
     def _overflow(self) -> None:
         """The session holds too much.
@@ -199,96 +256,132 @@ class Inbound(Arrivals):
         if self._traits.initial_window != UNLIMITED:
             self._end_unread(self._overflowing.most())
             return
-        while self.peer.unread > self._session_window:
+        while self._flow.unread > self._session_window:
             stuck = self._overflowing.most_stuck()
             if stuck is None:
-                self.paused = True
+                self._pause()
                 break
             self._end_unread(stuck)
 
     def look_for_stuck(self, now: float) -> bool:
         """``Config.probe_interval`` has passed, on a wire without windows."""
         self._overflowing.look(now)
-        while self._is_full and (stuck := self._overflowing.most_stuck()) is not None:
+        while self._intake.is_full and (stuck := self._overflowing.most_stuck()) is not None:
             self._end_unread(stuck)
         self.go_on()
-        return self.peer.unread > 0
+        return self._flow.unread > 0
 
     def _end_unread(self, stream: StreamState) -> None:
         """``stream`` pays for all; that its application does not read is no fault of the peer."""
-        assert stream.id is not None
-        if stream.id in self._live:
-            self._reply_reset(stream.id, ErrorCode.ENHANCE_YOUR_CALM)
         text = (
             f"stream {stream.id} was reset: it held most of the session's {self._session_window} "
             "unread bytes; read it, or raise session_window"
         )
-        stream.finished_there = False
-        failure = Failure(StreamResetError, text, ErrorCode.ENHANCE_YOUR_CALM, False)
-        self.end_stream(stream, failure)
-        self.drop_unread(stream)
+        code = ErrorCode.ENHANCE_YOUR_CALM
+        self._ending.end(
+            stream, Event.OVERFLOW, Failure(StreamResetError, text, code, False), code=code
+        )
 
     def read(self, stream: StreamState, nbytes: int) -> bytes:
         """Up to ``nbytes`` that arrived, ``b""`` if there are none, and the credit that reading frees."""
         if not stream.unread:
             # And no credit, which a peer that is not recognized yet may learn of otherwise.
             return b""
-        peer = self.peer
+        flow = self._flow
         chunk = stream.read(nbytes)
         size = len(chunk)
-        peer.unread -= size
+        flow.unread -= size
         if self._table.left_behind and not stream.unread:
             self._table.left_behind.pop(stream, None)
-        pressed = peer.received - peer.unread >= peer.due and peer.look()
-        if not stream.finished_there and stream.failure is None and stream.id is not None:
+        pressed = flow.received - flow.unread >= flow.due and flow.look()
+        if stream.recv_state is _RECEIVING and stream.failure is None and stream.id is not None:
             if pressed:
-                peer.dole(stream, size)
+                flow.dole(stream, size)
             else:
                 credit = stream.consume(size)
                 if credit:
-                    self._out.control.credit(stream, peer.tuner.credit(stream, credit))
+                    self._control.credit(stream, flow.tuner.credit(stream, credit))
         if self.paused:
             self.go_on()
         return chunk
 
-    def _credit_dropped(self, stream: StreamState, nbytes: int) -> None:
-        """``nbytes`` of ``stream`` were thrown away; nobody was fast, so no window grows."""
-        credit = stream.consume(nbytes)
-        if credit:
-            self._out.control.credit(stream, credit)
-
-    def drain(self, stream: StreamState) -> None:
-        """The application closed ``stream``, whose peer has not finished: keep it until then."""
-        dropped = self.drop_unread(stream)
-        stream.discarded += dropped
-        self._credit_dropped(stream, dropped)
-        if stream.finished_here:
-            self._out.drain(stream)
-
     def finished(self, stream_id: int) -> None:
         stream = self._live.get(stream_id)
-        if stream is None or stream.finished_there:
+        if stream is None or stream.recv_state is not _RECEIVING:
             return
         if not stream.heard:
             self._hear(stream)
         if self._holds:
-            self._out.heard_of(stream_id)
-        stream.finished_there = True
+            self._gates.heard_of(stream_id)
+        if self._types and stream.stream_type is None and not stream.local:
+            self._fault(stream, ErrorCode.PROTOCOL_ERROR, "a typed stream without a type")
+            return
+        # Event.PEER_FIN, without the call.
+        stream.recv_state = _FIN_RECEIVED
         if stream.grown:
             self._table.give_back(stream)
-        if self._typed and stream.stream_type is None and not stream.local:
-            self._provoked_reset(stream, ErrorCode.PROTOCOL_ERROR, "a typed stream without a type")
-            return
-        if stream.finished_here:
-            self._out.retire(stream)
+        if stream.send_state is _FIN_SENT:
+            self._gates.retire(stream)
         elif self._looks.deadline == NEVER:
             self._looks.begin()
         events = self._events
-        if not (stream.released or stream.wake_read):
+        if not (stream.owner is _RELEASED or stream.wake_read):
             stream.wake_read = events.noted = True
             events.readable.append(stream)
         if events.go_away is not None:
-            self.close_if_idle()
+            self._session_ends.close_if_idle()
+
+    def was_reset(self, stream_id: int, code: int) -> None:
+        """The peer ended a stream."""
+        ends = self._session_ends
+        ends.losses.unwanted.append(stream_id)
+        stream = self._live.get(stream_id)
+        if stream is None:
+            return
+        refused = self._was_refused(stream, code)
+        kind = StreamRefusedError if refused else StreamResetError
+        message = f"the peer {'refused' if refused else 'reset'} stream {stream_id}"
+        if self._traits.reset_codes or code:
+            message += f": {code_name(code)}"
+        early = stream.owner < Owner.APPLICATION
+        failure = Failure(kind, message, code, True)
+        self._ending.end(stream, Event.PEER_RESET, failure, refused=refused)
+        if refused and code == ErrorCode.ACCEPT_QUEUE_FULL and not self._flow.is_muxado_py:
+            # Go keeps a stream that it refused in its table until somebody resets it.
+            self._ending.reply_reset(stream_id, ErrorCode.STREAM_CANCELLED)
+        if early:
+            text = "too many streams reset before they were accepted"
+            self._intake.spend(self._intake.early_resets, text)
+        ends.close_if_idle()
+
+    def _was_refused(self, stream: StreamState, code: int) -> bool:
+        """Whether a RST of the peer says, credibly, that its application never saw ``stream``."""
+        if not stream.local or stream.heard:
+            return False
+        if self._traits.reset_codes:
+            return code in (ErrorCode.STREAM_REFUSED, ErrorCode.ACCEPT_QUEUE_FULL)
+        # After our FIN the peer's application may have had the stream without a word to us.
+        return self._flow.acknowledges and not stream.fin_sent
+
+    def _fault(self, stream: StreamState, code: ErrorCode, why: str) -> None:
+        """The peer broke a rule of one stream: reset it, and count."""
+        message = f"stream {stream.id} was reset, {code_name(code)}: {why}"
+        failure = Failure(StreamResetError, message, code, False)
+        self._ending.end(stream, Event.FAULT, failure, code=code)
+        self._intake.spend(self._intake.faults, f"too many faulty streams, the last: {why}")
+
+    def acknowledged(self, stream_id: int, at_hand_off: bool) -> None:
+        stream = self._live.get(stream_id)
+        if stream is not None and stream.local:
+            self._hear(stream)
+            if at_hand_off:
+                self._flow.acknowledges = True
+
+    def _hear(self, stream: StreamState) -> None:
+        """The first frame of the peer on ``stream``."""
+        stream.heard = True
+        if self._acknowledges:
+            self._gates.acknowledged(stream)
 
     # Credit and priority.
 
@@ -299,13 +392,13 @@ class Inbound(Arrivals):
         if not stream.heard:
             self._hear(stream)
         if not nbytes:
-            return self._provoked_reset(stream, ErrorCode.PROTOCOL_ERROR, "credit of 0 bytes")
+            return self._fault(stream, ErrorCode.PROTOCOL_ERROR, "credit of 0 bytes")
         starved = stream.credit <= 0
         if not stream.add_credit(nbytes):
-            return self._provoked_reset(
+            return self._fault(
                 stream, ErrorCode.FLOW_CONTROL_ERROR, "its credit passed 2^31-1 bytes"
             )
-        if starved or (self._out.blocked and self._out.unblock(stream)):
+        if starved or (self._gates.blocked and self._gates.unblock(stream)):
             self._wake(stream)
         return None
 
@@ -322,7 +415,7 @@ class Inbound(Arrivals):
             self._hear(stream)
         starved = stream.credit <= 0
         if not stream.update_credit(total, window):
-            return self._provoked_reset(
+            return self._fault(
                 stream,
                 ErrorCode.FLOW_CONTROL_ERROR,
                 f"an update for {total} bytes read, that were not sent, or a window of {window}",
@@ -335,42 +428,43 @@ class Inbound(Arrivals):
         """``stream`` had no room to send, and may have some now."""
         if self._table.stalled:
             self._table.stalled.discard(stream)
-        self._out.wake(stream, stream.sendable)
+        self._gates.wake(stream, stream.sendable)
 
     def prioritized(self, stream_id: int, urgency: int, weight: int) -> None:
         stream = self._live.get(stream_id)
         if stream is not None and urgency <= 7:
             stream.priority = Priority(urgency, weight)
-            self._out.scheduler.moved(stream)
+            self._gates.scheduler.moved(stream)
 
     # The session.
 
+    def going_away(self, last_id: int, code: int, debug: bytes) -> None:
+        self._session_ends.going_away(last_id, code, debug)
+
     def session_credited(self, limit: int) -> None:
-        self._out.credit_session(limit)
+        self._gates.credit_session(limit)
 
     def recognized(self, is_muxado_py: bool) -> None:
         self._events.of_session()
-        self.peer.recognized(is_muxado_py)
-        self.speaks_at_hand_off = self._acknowledges or not is_muxado_py
+        self._flow.recognized(is_muxado_py)
+        self._incoming.speaks_at_hand_off = self._acknowledges or not is_muxado_py
 
     def settings(self, values: Mapping[int, int]) -> None:
-        if self.peer.told:
-            return self.noise()  # settings touch every stream, so they are taken once
-        self.peer.settings(values)
-        self.note_limits()
+        if self._flow.told:
+            return self._intake.noise()  # settings touch every stream, so they are taken once
+        self._flow.settings(values)
+        self._limits.note_limits()
         return None
 
     def pinged(self, payload: bytes) -> None:
-        if not self._pings.spend():
-            return self.violated(ErrorCode.ENHANCE_YOUR_CALM, "too many pings")
-        self._out.control.frame(self._wire.pong(payload))
-        self.check_queue()
-        return None
+        self._intake.spend(self._intake.pings, "too many pings")
+        self._control.frame(self._wire.pong(payload))
+        self._intake.check_replies()
 
     def ponged(self, payload: bytes) -> None:
-        asked = self._out.control.asked
+        asked = self._control.asked
         if payload not in asked:
-            return self.noise()
+            return self._intake.noise()
         asked.discard(payload)
         self._events.pongs.append(payload)
         self._events.of_session()

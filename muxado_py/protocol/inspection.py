@@ -17,12 +17,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from .fields import Owner
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .flow_control import FlowControl
+    from .gates import Gates
     from .inbound import Inbound
+    from .intake import Intake
     from .losses import Losses
-    from .outbound import Outbound
+    from .session_ends import SessionEnds
     from .state import StreamState
     from .table import StreamTable
     from .timeouts import Timeouts
@@ -133,9 +138,9 @@ class BudgetSizes(NamedTuple):
     """How many frames of each cheap kind the peer could send at once when it sent the last of that kind."""
 
     pings: float
-    noise: float
+    noises: float
     early_resets: float
-    provoked: float
+    faults: float
 
 
 class ReceiveSizes(NamedTuple):
@@ -177,17 +182,23 @@ class Inspection(NamedTuple):
 
 
 def inspect(
-    table: StreamTable, outbound: Outbound, inbound: Inbound, timeouts: Timeouts
+    table: StreamTable,
+    gates: Gates,
+    flow: FlowControl,
+    intake: Intake,
+    session_ends: SessionEnds,
+    inbound: Inbound,
+    timeouts: Timeouts,
 ) -> Inspection:
     """See :meth:`.Connection.inspect`."""
     cared_for = dict.fromkeys(table)
     known = (*dict.fromkeys((*cared_for, *table.left_behind, *table._backlog)),)
     remembered = len(inbound._overflowing._seen) + len(timeouts._sending_on)
     return Inspection(
-        streams=_streams(table, inbound.losses, remembered, _astray(cared_for, table, outbound)),
-        control=_control(outbound),
-        sending=_sending(outbound, cared_for),
-        receiving=_receiving(table, inbound),
+        streams=_streams(table, session_ends.losses, remembered, _astray(cared_for, table, gates)),
+        control=_control(gates),
+        sending=_sending(gates, cared_for),
+        receiving=_receiving(table, flow, intake, session_ends, inbound),
         timers=len(table.timers),
         known=known,
     )
@@ -217,22 +228,22 @@ def _streams(table: StreamTable, losses: Losses, remembered: int, astray: int) -
     )
 
 
-def _astray(cared_for: dict[StreamState, None], table: StreamTable, outbound: Outbound) -> int:
-    control = outbound.control
+def _astray(cared_for: dict[StreamState, None], table: StreamTable, gates: Gates) -> int:
+    control = gates.control
     places: tuple[Iterable[StreamState], ...] = (
         *(table.heartbeats, table.draining, table.lingering, table.stalled),
-        *(table.unacknowledged, outbound.blocked, outbound._unopened),
+        *(table.unacknowledged, gates.blocked, gates._unopened),
         *(control._credits, control._held_credits),
     )
     strangers = {stream for place in places for stream in place if stream not in cared_for}
     strangers |= {
-        stream for stream in table.unaccepted if not stream.waits
+        stream for stream in table.unaccepted if stream.owner is not Owner.OFFERED
     }  # beyond the peer's end
-    return len(strangers | {one for one in outbound._starving if one not in outbound.blocked})
+    return len(strangers | {one for one in gates._starving if one not in gates.blocked})
 
 
-def _control(outbound: Outbound) -> ControlSizes:
-    control = outbound.control
+def _control(gates: Gates) -> ControlSizes:
+    control = gates.control
     return ControlSizes(
         replies=control.queued,
         frames=len(control._frames),
@@ -245,41 +256,46 @@ def _control(outbound: Outbound) -> ControlSizes:
         held_credits=len(control._held_credits),
         held_resets=len(control._held_resets),
         asked=len(control.asked),
-        goodbyes=len(outbound._goodbyes),
+        goodbyes=len(gates.goodbyes),
     )
 
 
-def _sending(outbound: Outbound, cared_for: Iterable[StreamState]) -> SendSizes:
+def _sending(gates: Gates, cared_for: Iterable[StreamState]) -> SendSizes:
     return SendSizes(
-        written=outbound.written,
-        sent=outbound.sent,
+        written=gates.written,
+        sent=gates.sent,
         unsent=sum(stream.unsent for stream in cared_for),
-        ready=len(outbound.scheduler),
-        blocked=len(outbound.blocked),
-        starving=len(outbound._starving),
-        unopened=len(outbound._unopened),
-        session_room=outbound.session_limit - outbound.sent,
-        share=outbound.share,
-        low_water=outbound.low_water,
+        ready=len(gates.scheduler),
+        blocked=len(gates.blocked),
+        starving=len(gates._starving),
+        unopened=len(gates._unopened),
+        session_room=gates.session_limit - gates.sent,
+        share=gates.share,
+        low_water=gates.low_water,
     )
 
 
-def _receiving(table: StreamTable, inbound: Inbound) -> ReceiveSizes:
-    peer = inbound.peer
+def _receiving(
+    table: StreamTable,
+    flow: FlowControl,
+    intake: Intake,
+    session_ends: SessionEnds,
+    inbound: Inbound,
+) -> ReceiveSizes:
     return ReceiveSizes(
-        received=peer.received,
-        unread=peer.unread,
+        received=flow.received,
+        unread=flow.unread,
         undecoded=inbound._decoder.undecoded,
         grown=table.grown,
         grown_of_streams=sum(stream.grown for stream in table.live.values()),
-        pressed=peer.pressed,
+        pressed=flow.pressed,
         paused=inbound.paused,
-        leaving=inbound.leaving,
-        remembered_resets=len(inbound.losses.unwanted),
+        leaving=session_ends.leaving,
+        remembered_resets=len(session_ends.losses.unwanted),
         budgets=BudgetSizes(
-            pings=inbound._pings._left,
-            noise=inbound._noise._left,
-            early_resets=inbound._early_resets._left,
-            provoked=inbound._provoked._left,
+            pings=intake.pings._left,
+            noises=intake.noises._left,
+            early_resets=intake.early_resets._left,
+            faults=intake.faults._left,
         ),
     )

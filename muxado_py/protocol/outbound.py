@@ -22,13 +22,16 @@ from typing import TYPE_CHECKING
 
 from ..errors import ErrorCode
 from ..scheduler import DEFAULT_PRIORITY
-from .ready import Readiness
+from .fields import SendState
 from .state import DROPPED
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..frames import Wire
+    from .ending import Ending
     from .events import Events
+    from .flow_control import FlowControl
+    from .gates import Gates
     from .state import StreamState
     from .table import StreamTable
 
@@ -44,43 +47,65 @@ SHARES = 4
 """Where the transport is ready for more at once than this many such frames, they are longer: what waits
 behind a flush waits for the whole of it, and both sides pay for each frame."""
 
+_OPEN, _FIN_QUEUED = SendState.OPEN, SendState.FIN_QUEUED
 
-class Outbound(Readiness):
-    """The outbound side of one connection."""
+
+class Outbound:
+    """The frames of one connection's outbound side."""
 
     __slots__ = (
+        "_acknowledges",
         "_budget",
+        "_control",
         "_data_header",
+        "_ending",
+        "_events",
+        "_flow",
+        "_gates",
         "_goodbyes",
+        "_holds",
         "_max_frame",
         "_most_plain",
         "_pieces",
         "_plain",
+        "_scheduler",
+        "_send_buffer",
         "_shared",
-        "announces_windows",
+        "_table",
+        "_traits",
+        "_wire",
     )
 
-    def __init__(self, wire: Wire, table: StreamTable, events: Events, config: Config) -> None:
-        super().__init__(wire, table, events, config)
+    def __init__(
+        self,
+        wire: Wire,
+        table: StreamTable,
+        gates: Gates,
+        flow: FlowControl,
+        ending: Ending,
+        events: Events,
+        config: Config,
+    ) -> None:
+        self._wire = wire
+        self._traits = wire.traits
+        self._table = table
+        self._gates = gates
+        self._control = gates.control
+        self._scheduler = gates.scheduler
+        self._goodbyes = gates.goodbyes
+        self._flow = flow
+        self._ending = ending
+        self._events = events
+        self._holds = wire.traits.opening_delay > 0 or wire.traits.finish_delay > 0
         self._max_frame = min(config.max_frame, wire.max_payload)
         # The longest piece that goes as it is, without a thought of what else waits.
         self._plain = self._most_plain = 0 if self._holds else min(SHARED_FRAME, self._max_frame)
         self._data_header = wire.data_header
-        self.announces_windows = not wire.traits.recognizes
-        """Whether the peer learns of a window above the assumed one by credit on each stream."""
+        self._acknowledges = wire.traits.max_unacknowledged is not None
+        self._send_buffer = config.send_buffer
         self._pieces: list[bytes | memoryview] = []  # of the flush that is being cut
         self._budget = -1  # of the last flush; how long its frames may be follows from it
         self._shared = SHARED_FRAME  # the longest frame of a flush beside other streams
-        self._goodbyes: list[bytes] = []
-
-    def go_away(self, last_id: int, code: int, debug: bytes) -> None:
-        """Queue a GOAWAY behind the streams that were opened before it.
-
-        A peer that it finds without streams closes at once; it must know of them by then.
-        """
-        frame = self._wire.go_away(last_id, code, debug)
-        if frame:
-            self._goodbyes.append(frame)
 
     @property
     def _may_say_goodbye(self) -> bool:
@@ -90,7 +115,7 @@ class Outbound(Readiness):
 
     def has_output(self) -> bool:
         """Whether to ask ``data_to_send``; it gives nothing if the session has no room."""
-        if self.control.due or len(self.scheduler) > 0:
+        if self._control.due or len(self._scheduler) > 0:
             return True
         return len(self._goodbyes) > 0 and self._may_say_goodbye
 
@@ -100,15 +125,15 @@ class Outbound(Readiness):
         A budget of 0 gives control frames alone.
         """
         out = self._pieces = []
-        if self.control.due:
-            self.control.take(out)
+        if self._control.due:
+            self._control.take(out)
         if budget != self._budget:
             self._budget = budget
             self._shared = max(budget // SHARES, min(SHARED_FRAME, budget), LEAST_FRAME)
             self._plain = min(self._most_plain, self._shared)
-        self.scheduler.serve(self._cut, budget)
-        if self.share < self._most:
-            self._share_out()
+        self._scheduler.serve(self._cut, budget)
+        if self._gates.share < self._send_buffer:
+            self._gates.share_out()
         if self._goodbyes and self._may_say_goodbye:
             out.extend(self._goodbyes)
             self._goodbyes.clear()
@@ -117,21 +142,22 @@ class Outbound(Readiness):
 
     def _cut(self, stream: StreamState, budget: int) -> tuple[int, bool]:
         """Cut one frame of ``stream``, whose turn it is: see :data:`~muxado_py.scheduler.Send`."""
+        gates = self._gates
         nbytes = stream.unsent
         if nbytes > stream.credit:
             nbytes = stream.credit
         if (
             not 0 < nbytes <= self._plain
             or stream.id is None
-            or stream.finishing
-            or self.sent + nbytes > self.ease
+            or stream.send_state is not _OPEN
+            or gates.sent + nbytes > gates.ease
         ):
             return self._cut_other(stream, budget, nbytes if nbytes > 0 else 0)  # noqa: FURB136
         out = self._pieces
         out.append(self._data_header(stream.id, nbytes, False))
         stream.take(nbytes, out)
-        self.sent += nbytes
-        if stream.writer_waits and stream.unsent <= self.low_water:
+        gates.sent += nbytes
+        if stream.writer_waits and stream.unsent <= gates.low_water:
             stream.writer_waits = False
             self._events.writers(stream)
         return nbytes, stream.unsent > 0 and stream.credit > 0
@@ -141,23 +167,24 @@ class Outbound(Readiness):
 
         :param nbytes: how many it has to send and credit for.
         """
-        out = self._pieces
-        if nbytes > self._plain or self.sent + nbytes > self.ease:
+        out, gates = self._pieces, self._gates
+        if nbytes > self._plain or gates.sent + nbytes > gates.ease:
             nbytes = self._how_long(stream, nbytes, budget)
         syn = stream.id is None
-        if syn and self._acknowledges and not self._may_open():
-            self._unopened[stream] = None
+        if syn and self._acknowledges and not gates.may_open():
+            gates.await_turn(stream)
             return 0, False
-        fin = stream.finishing and not stream.finished_here and nbytes == stream.unsent and not syn
+        fin = stream.send_state is _FIN_QUEUED and nbytes == stream.unsent and not syn
         if fin:
             if stream.failure is DROPPED:
                 return self._cut_last(stream, nbytes)
-            if self._traits.finish_delay and stream.finished_there:
+            if self._traits.finish_delay and stream.fin_received:
+                # Its reader gets a moment before the FIN.
                 fin = self._may_finish(stream, nbytes)
         if not (nbytes or syn or fin):
             # The session has no room for its bytes, or they were taken back since it was ready.
             if stream.sendable:
-                self.block(stream)
+                gates.block(stream)
             return 0, False
         joined = fin and self._traits.fin_with_data
         if stream.id is None:
@@ -166,8 +193,8 @@ class Outbound(Readiness):
             out.append(self._data_header(stream.id, nbytes, joined))
         if nbytes:
             stream.take(nbytes, out)
-            self.sent += nbytes
-        if syn and (self.announces_windows or stream.priority is not DEFAULT_PRIORITY):
+            gates.sent += nbytes
+        if syn and (self._flow.announces_windows or stream.priority is not DEFAULT_PRIORITY):
             self._introduce(stream)
         if fin and not joined:
             assert stream.id is not None
@@ -175,15 +202,15 @@ class Outbound(Readiness):
         # Most frames leave a stream empty, which is told without asking its window.
         more = (
             not fin
-            and (stream.unsent > 0 or stream.finishing)
+            and (stream.unsent > 0 or stream.send_state is not _OPEN)
             and (stream.sendable > 0 or stream.due_fin)
         )
         if self._holds:
             stream.settled = stream.settled and not nbytes
-            more = more and stream.id not in self.control.held
+            more = more and stream.id not in self._control.held
         if fin:
-            self._finish(stream)
-        if stream.writer_waits and stream.unsent <= self.low_water:
+            self._ending.fin_was_cut(stream)
+        if stream.writer_waits and stream.unsent <= gates.low_water:
             stream.writer_waits = False
             self._events.writers(stream)
         return nbytes, more
@@ -195,8 +222,8 @@ class Outbound(Readiness):
         if nbytes:
             out.append(self._data_header(stream.id, nbytes, False))
             stream.take(nbytes, out)
-            self.sent += nbytes
-        self.retire(stream)
+            self._gates.sent += nbytes
+        self._gates.retire(stream)
         out.append(self._wire.reset(stream.id, ErrorCode.STREAM_CANCELLED))
         return nbytes, False
 
@@ -208,17 +235,13 @@ class Outbound(Readiness):
         others it gets a share.
         """
         nbytes = min(nbytes, self._max_frame)
-        if self.sent + nbytes > self.ease:
-            nbytes = min(nbytes, self.left_for(stream))
+        gates = self._gates
+        if gates.sent + nbytes > gates.ease:
+            nbytes = min(nbytes, gates.left_for(stream))
         if nbytes <= self._shared:
             return nbytes
-        lone = not len(self.scheduler) and budget >= self._shared
+        lone = not len(self._scheduler) and budget >= self._shared
         return min(nbytes, budget if lone else self._shared)
-
-    def _may_open(self) -> bool:
-        """Whether the peer takes one more stream before it acknowledges others."""
-        limit = self._traits.max_unacknowledged
-        return limit is None or len(self._table.unacknowledged) < limit
 
     def _opening(self, stream: StreamState, nbytes: int) -> bytes:
         """The SYN of ``stream``, which gives it its id, up to its first ``nbytes``."""
@@ -236,9 +259,9 @@ class Outbound(Readiness):
         assert stream.id is not None
         priority = stream.priority
         unusual = priority is not DEFAULT_PRIORITY and priority != DEFAULT_PRIORITY
-        if unusual and self.control.extended:
+        if unusual and self._control.extended:
             self._pieces.append(self._wire.priority(stream.id, priority.urgency, priority.weight))
-        if self.announces_windows and (credit := stream.consume(0)):
+        if self._flow.announces_windows and (credit := stream.consume(0)):
             self._pieces.append(self._wire.credit(stream.id, credit, 0, stream.window))
 
     def _may_finish(self, stream: StreamState, nbytes: int) -> bool:
@@ -247,5 +270,5 @@ class Outbound(Readiness):
             return True
         stream.settled = False
         assert stream.id is not None
-        self.control.hold(stream.id)
+        self._control.hold(stream.id)
         return False

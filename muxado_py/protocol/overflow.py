@@ -2,7 +2,7 @@
 
 What it is.  A muxado_py peer keeps to what the session takes, so this is for all others.  Where streams have
 windows, the stream that holds most pays, at once: windows shrink as they are read
-(:mod:`~muxado_py.protocol.peer`), so who holds a whole one is not being read.  Where there are none, only reading nothing
+(:mod:`~muxado_py.protocol.flow_control`), so who holds a whole one is not being read.  Where there are none, only reading nothing
 stops the peer, and that stops every stream; it is what holds back a peer that is faster than its readers, and
 must not last for ever because of one that does not read.
 

@@ -71,10 +71,12 @@ class Receiving(StreamFields):
         if nbytes < self.unread:
             return self._read_some(nbytes)
         first, more = self._came, self._came_more
-        self._came, self._came_more = b"", None
+        self._came = b""
         self.unread = self.tiny = 0
-        # Of bytes, both give the same object again.
-        return bytes(first) if more is None else b"".join((first, *more))
+        if more is None:
+            return first if type(first) is bytes else bytes(first)
+        self._came_more = None
+        return b"".join((first, *more))
 
     def _read_some(self, nbytes: int) -> bytes:
         nbytes = index(nbytes)  # half a byte would be found out when half of it is done

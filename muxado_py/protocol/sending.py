@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from collections import deque
 
-from .fields import StreamFields
+from .fields import SendState, StreamFields
 
 __all__ = ("MAX_WINDOW", "Sending")
 
 MAX_WINDOW = 2**31 - 1
+_FIN_QUEUED = SendState.FIN_QUEUED
 
 
 class Sending(StreamFields):
@@ -94,7 +95,7 @@ class Sending(StreamFields):
     @property
     def due_fin(self) -> bool:
         """Whether nothing but the FIN is left to send."""
-        return self.finishing and not self.finished_here and not self.unsent
+        return self.send_state is _FIN_QUEUED and not self.unsent
 
     @property
     def sent(self) -> int:

@@ -15,6 +15,7 @@ The trap.  Callers send again on the strength of the verdict; see :mod:`~muxado_
 from __future__ import annotations
 
 from ..errors import ErrorCode, Failure, Retry, StreamClosedError
+from .fields import Owner, RecvState, SendState
 from .receiving import Receiving
 from .sending import Sending
 
@@ -27,9 +28,24 @@ class StreamState(Sending, Receiving):
     __slots__ = ()
 
     @property
-    def waits(self) -> bool:
-        """Whether it came from the peer and no application has accepted it yet."""
-        return self.offered and not (self.handed_off or self.released)
+    def finishing(self) -> bool:
+        """Whether a FIN follows what was written, or was sent."""
+        return self.send_state is not SendState.OPEN
+
+    @property
+    def fin_sent(self) -> bool:
+        """Whether our FIN was cut into a frame."""
+        return self.send_state is SendState.FIN_SENT
+
+    @property
+    def fin_received(self) -> bool:
+        """Whether all of the peer's bytes came, with its FIN."""
+        return self.recv_state is RecvState.FIN_RECEIVED
+
+    @property
+    def released(self) -> bool:
+        """Whether the application is done with it."""
+        return self.owner is Owner.RELEASED
 
     def verdict(self, *, refused: bool = False) -> Retry:
         """May the caller send again, if this stream ends in error now?

@@ -20,6 +20,7 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from .fields import Owner
 from .timers import Deadlines, Interval
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ __all__ = ("IdLedger", "IdUse", "StreamTable")
 
 MAX_GAPS = 1024
 """Ranges of ids that a peer skipped; more are forgotten, and a SYN in one of those is refused."""
+
+_OFFERED, _APPLICATION, _RELEASED = Owner.OFFERED, Owner.APPLICATION, Owner.RELEASED
 
 
 class IdUse(Enum):
@@ -189,7 +192,7 @@ class StreamTable:
 
     def offer(self, stream: StreamState) -> None:
         """``stream`` waits for the application to accept it."""
-        stream.offered = True
+        stream.owner = Owner.OFFERED
         self._backlog.append(stream)
         self.backlog_size += 1
 
@@ -197,9 +200,9 @@ class StreamTable:
         """The next stream that waits; from here on the application has it."""
         while self._backlog:
             stream = self._backlog.popleft()
-            if not stream.released:
+            if stream.owner is _OFFERED:
                 self.backlog_size -= 1
-                stream.handed_off = True
+                stream.owner = _APPLICATION
                 if self.unaccepted:
                     self.unaccepted.discard(stream)
                 if stream.id is not None and stream.id > self.handed_off_id:
@@ -209,26 +212,27 @@ class StreamTable:
 
     def withdraw(self, stream: StreamState) -> None:
         """``stream`` ended before the application accepted it."""
+        offered = stream.owner is _OFFERED
         self.release(stream)
         if self.unaccepted:
             self.unaccepted.discard(stream)
-        if stream.offered:
+        if offered:
             self.backlog_size -= 1
             if len(self._backlog) > 2 * self.backlog_size + 16:
                 # Withdrawn streams are skipped when their turn comes; they must not pile up.
-                self._backlog = deque(one for one in self._backlog if not one.released)
+                self._backlog = deque(one for one in self._backlog if one.owner is _OFFERED)
 
     def of_application(self) -> list[StreamState]:
         """Streams that the application has: open, or ended with bytes that it has not received."""
         return [
             stream
             for stream in (*self.live.values(), *self.waiting, *self.left_behind)
-            if stream.handed_off and not stream.released and stream not in self.heartbeats
+            if stream.owner is _APPLICATION and stream not in self.heartbeats
         ]
 
     def waiting_for_accept(self) -> list[StreamState]:
         """Streams that would be handed off next."""
-        return [stream for stream in self._backlog if not stream.released]
+        return [stream for stream in self._backlog if stream.owner is _OFFERED]
 
     @property
     def is_idle(self) -> bool:
@@ -284,7 +288,7 @@ class StreamTable:
 
     def release(self, stream: StreamState) -> None:
         """The application is done with ``stream``."""
-        if not stream.released:
-            stream.released = True
+        if stream.owner is not _RELEASED:
+            stream.owner = _RELEASED
             if not stream.local:
                 self.peer_open -= 1

@@ -16,15 +16,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from ..errors import ErrorCode
+from ..errors import ErrorCode, Failure, StreamResetError
 from ..frames import UNLIMITED
+from .stream_ends import Event
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..frames import Wire
-    from .closing import Closing
-    from .inbound import Inbound
-    from .outbound import Outbound
+    from .ending import Ending
+    from .gates import Gates
     from .state import StreamState
     from .table import StreamTable
 
@@ -42,16 +42,14 @@ class Timeouts:
         self,
         wire: Wire,
         table: StreamTable,
-        outbound: Outbound,
-        inbound: Inbound,
-        closing: Closing,
+        gates: Gates,
+        ending: Ending,
         config: Config,
     ) -> None:
         self._wire = wire
         self._table = table
-        self._out = outbound
-        self._in = inbound
-        self._closing = closing
+        self._gates = gates
+        self._ending = ending
         self._asked = 0  # the id of the stream that was asked about last
         traits = wire.traits
         # Whether a FIN ends both directions, and no window stops who does not know it.
@@ -63,33 +61,38 @@ class Timeouts:
         self._most_asked = max(1, int(config.probe_interval * PROBES))
         table.looks.act = self.look
         table.lingering.expired = self._reset_lingering
-        table.draining.expired = outbound.give_up
-        table.unacknowledged.expired = outbound.forgive_silence
+        table.draining.expired = ending.give_up
+        table.unacknowledged.expired = gates.forgive_silence
         table.stalled.expired = self._give_up_stalled
         table.unaccepted.expired = self._refuse_unaccepted
 
     @property
     def holds(self) -> bool:
         """Whether streams wait for ``let_go``."""
-        return len(self._out.control.held) > 0
+        return len(self._gates.control.held) > 0
 
     def let_go(self) -> None:
         """A step of the wire's delay has passed: streams that were held for a whole one may be sent on again."""
-        self._out.control.held.age()
+        self._gates.control.held.age()
 
     def _refuse_unaccepted(self, stream: StreamState) -> None:
         """Nobody accepted it in ``Config.accept_timeout``."""
-        self._in.refuse(stream, ErrorCode.STREAM_REFUSED)
+        self._ending.refuse(stream, ErrorCode.STREAM_REFUSED)
 
     def _reset_lingering(self, stream: StreamState) -> None:
         """It is closed, and was not flushed in ``Config.linger_timeout``."""
-        if not stream.finished_here:
-            self._closing.reset(stream, ErrorCode.STREAM_CANCELLED)
+        if not stream.fin_sent:
+            self._ending.reset(stream, ErrorCode.STREAM_CANCELLED)
 
     def _give_up_stalled(self, stream: StreamState) -> None:
         """It was stalled for ``Config.stall_timeout``, unless what waited was taken back since the last look."""
         if _is_stalled(stream):
-            self._in.give_up_stalled(stream)
+            self._end_stalled(stream)
+
+    def _end_stalled(self, stream: StreamState) -> None:
+        message = f"the peer of stream {stream.id} has finished, and reads nothing any more"
+        failure = Failure(StreamResetError, message, ErrorCode.STREAM_CLOSED, True)
+        self._ending.end(stream, Event.STALLED, failure)
 
     def look(self, _now: float) -> bool:
         """``Config.probe_interval`` has passed: look at streams that the peer has finished, and this side has not.
@@ -104,7 +107,7 @@ class Timeouts:
         table = self._table
         asks = len(table.watched) > 0 and self._wire.traits.resets_unknown
         return asks or any(
-            stream.finished_there and not stream.finished_here for stream in table.live.values()
+            stream.fin_received and not stream.fin_sent for stream in table.live.values()
         )
 
     def ask_stalled(self) -> None:
@@ -118,7 +121,7 @@ class Timeouts:
         ids = sorted(stream.id or 0 for stream in asked)
         turn = bisect_right(ids, self._asked)
         for stream_id in (ids[turn:] + ids[:turn])[: self._most_asked]:
-            self._out.control.frame(self._wire.probe(stream_id))
+            self._gates.control.frame(self._wire.probe(stream_id))
             self._asked = stream_id
 
     def note_stalled(self) -> None:
@@ -136,12 +139,12 @@ class Timeouts:
             return
         before, self._sending_on = self._sending_on, {}
         for stream in tuple(self._table.live.values()):
-            if stream.finished_there and not stream.finished_here:
+            if stream.fin_received and not stream.fin_sent:
                 sent = stream.sent
                 last, times = before.get(stream, (sent, 0))
                 times = times + 1 if sent > last else 0
                 if times == 2:
-                    self._in.give_up_stalled(stream)
+                    self._end_stalled(stream)
                 else:
                     self._sending_on[stream] = sent, times
 
@@ -151,4 +154,4 @@ class Timeouts:
 
 def _is_stalled(stream: StreamState) -> bool:
     """Whether it is blocked by its window after the peer's FIN."""
-    return stream.finished_there and stream.unsent > 0 and stream.credit <= 0
+    return stream.fin_received and stream.unsent > 0 and stream.credit <= 0

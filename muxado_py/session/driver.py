@@ -28,6 +28,7 @@ from anyio.abc import SocketAttribute
 from ..errors import ErrorCode, Retry, StreamClosedError
 from ..links.parting import GOODBYE_WAIT
 from ..protocol.connection import CLOSED_HERE, Connection
+from ..protocol.fields import RecvState
 from ..runtime.checkpoints import current_backend, wake
 from .delivery import undelivered
 from .frame_log import frame_log
@@ -52,6 +53,8 @@ logger = logging.getLogger("muxado.session")
 
 AT_ONCE = 36
 """Tasks that are woken until what they send is flushed: the peer works while the others have their turn."""
+
+_OPEN = RecvState.OPEN
 
 
 class Driver:
@@ -298,7 +301,7 @@ class Driver:
                 if waiter is not None and not waiter.done():
                     waiter.set_result(None)
                     anybody = True
-                    if not state.finished_there:
+                    if state.recv_state is _OPEN:
                         woken += 1
                         if woken == AT_ONCE:
                             woken = 0

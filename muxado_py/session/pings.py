@@ -180,7 +180,7 @@ class Pings:
         """The peer's heartbeat: what it sends on the stream goes back."""
         connection = self._connection
         data = connection.read(stream, 65536)
-        if stream.failure is not None or stream.finished_there:
+        if stream.failure is not None or stream.fin_received:
             connection.end_heartbeats(stream)
         elif stream.unsent + len(data) > self._config.send_buffer:
             # Beats are four bytes each; this peer does not take them back.
@@ -193,5 +193,5 @@ class Pings:
         connection = self._connection
         while stream.unread >= 4:
             self._answered(_HEARTBEAT[:4] + connection.read(stream, 4))
-        if stream.finished_there and stream.failure is None:
+        if stream.fin_received and stream.failure is None:
             connection.end_heartbeats(stream)

@@ -2,7 +2,7 @@
 
 What it is.  The public face: it opens and accepts streams, asks for the round trip, and ends the
 session in one of three ways: ``drain`` finishes what is open, ``aclose`` flushes what was sent, ``abort``
-does neither; each says goodbye (:mod:`~muxado_py.session.session_ends`).  What carries the bytes is the driver below it.
+does neither; each says goodbye (:mod:`~muxado_py.session.closing`).  What carries the bytes is the driver below it.
 
 The rule.  What a method here says about the wire (``NEVER_SENT``, "refused", "handed off") is a
 promise that callers retry on; the core keeps it, and nothing here may weaken it.
@@ -19,10 +19,10 @@ from anyio.abc import SocketAttribute
 from ..arguments import check_seconds, check_whole, octets
 from ..errors import ErrorCode, PeerTimeoutError, SessionClosedError, check_code
 from .bridge import abort, bridge, socket_pair
+from .closing import abort_session, close_session, drain_session, go_away
 from .driver import Driver
 from .glimpse import streams_of
 from .listener import NetListener
-from .session_ends import abort_session, close_session, drain_session, go_away
 from .statistics import of_session
 from .stream import Stream
 

@@ -118,8 +118,8 @@ def of_stream(connection: Connection, state: StreamState) -> StreamStatistics:
         send_window=None if state.credit > MAX_WINDOW else state.credit,
         receive_window=None if state.window > MAX_WINDOW else state.window,
         priority=state.priority,
-        end_sent=state.finished_here,
-        end_received=state.finished_there,
+        end_sent=state.fin_sent,
+        end_received=state.fin_received,
     )
 
 

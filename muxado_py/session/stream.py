@@ -22,9 +22,10 @@ from anyio.abc import ByteStream
 
 from ..arguments import octets, view_of
 from ..errors import ErrorCode
+from ..protocol.fields import Owner, RecvState, SendState
 from ..runtime.checkpoints import Callback
 from .statistics import of_stream
-from .stream_ends import (
+from .stream_errors import (
     abort_stream,
     check_finishable,
     check_refusable,
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 
 __all__ = ("Stream",)
 
+# An enumeration looks for its members in two classes, and some calls ask for each message.
+_OPEN, _SENDING, _RELEASED = RecvState.OPEN, SendState.OPEN, Owner.RELEASED
+
 
 class Stream(ByteStream):
     """One full-duplex byte stream; made by a :class:`~muxado_py.Session`, never directly.
@@ -73,7 +77,7 @@ class Stream(ByteStream):
         self._state = state
 
     def __del__(self) -> None:
-        if not self._state.released:
+        if self._state.owner is not _RELEASED:
             dropped(self, self._driver, self._state)
 
     def __repr__(self) -> str:
@@ -128,7 +132,7 @@ class Stream(ByteStream):
     def is_readable(self) -> bool:
         """Whether ``receive_nowait`` would not raise ``WouldBlock``."""
         state = self._state
-        return bool(state.unread or state.finished_there or state.failure)
+        return bool(state.unread or state.fin_received or state.failure)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Wait for bytes of the peer.
@@ -148,7 +152,7 @@ class Stream(ByteStream):
         state, driver = self._state, self._driver
         if state.reader is not None:
             raise BusyResourceError("receiving from")
-        if state.unread or state.finished_there or state.failure is not None:
+        if state.unread or state.recv_state is not _OPEN or state.failure is not None:
             if driver.due():
                 await giving_way(driver, state)
         else:
@@ -157,13 +161,12 @@ class Stream(ByteStream):
                     state.reader = waiter = driver.new_waiter()
                     await waiter
                     state = self._state  # or mypy holds that waiting changed nothing
-                    if state.unread or state.finished_there or state.failure is not None:
+                    if state.unread or state.recv_state is not _OPEN or state.failure is not None:
                         break
             finally:
                 state.reader = None
         if not state.unread:
-            return self.receive_nowait(max_bytes)
-        # As there, without the call.
+            raise why_no_bytes(state)
         data = driver.connection.read(state, max_bytes)
         if driver.events.noted:
             driver.changed()
@@ -206,7 +209,7 @@ class Stream(ByteStream):
         data = item if type(item) is bytes else octets(item)
         if driver.due():
             await giving_way_to_send(driver, state)
-        if state.failure is not None or state.finishing:
+        if state.failure is not None or state.send_state is not _SENDING:
             check_sendable(state)
         if data:
             driver.connection.write(state, data)
@@ -319,7 +322,7 @@ class Stream(ByteStream):
     def close(self) -> None:
         """Like ``aclose``, without a checkpoint."""
         state, driver = self._state, self._driver
-        if not state.released:
+        if state.owner is not _RELEASED:
             driver.connection.close(state)
             driver.changed()
             if state.reader is not None or state.writer is not None:

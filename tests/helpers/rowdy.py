@@ -133,7 +133,7 @@ class Rowdy:
         elif habit == "reset" and source.random() < 0.5:
             self._end(stream, source.choice((ErrorCode.STREAM_CANCELLED, 0, 2**32 - 1)))
             del self._habits[stream], self._looks[stream]
-        elif stream.failure is not None or (stream.finished_there and not stream.unread):
+        elif stream.failure is not None or (stream.fin_received and not stream.unread):
             self._leave(stream)
         elif not stream.finishing:
             self._answer(stream, habit, data)
@@ -182,7 +182,7 @@ class Rowdy:
             connection.stop_accepting()
         elif self._lingering:
             stream = self._lingering.pop(source.randrange(len(self._lingering)))
-            if stream.finished_here:
+            if stream.fin_sent:
                 connection.set_priority(stream, Priority(1))
             else:
                 connection.reset(stream, ErrorCode.STREAM_CANCELLED)

@@ -71,12 +71,12 @@ def test_an_exchange_with_half_closes_leaves_nothing_behind(chunk: int, foreign:
     pair.client.finish(near)
     pair.run_until_idle()
     assert pair.server.read(far, 100) == b"request"
-    assert far.finished_there
+    assert far.fin_received
     pair.server.write(far, b"answer")
     pair.server.finish(far)
     pair.run_until_idle()
     assert pair.client.read(near, 100) == b"answer"
-    assert near.finished_there
+    assert near.fin_received
     pair.client.close(near)
     pair.server.close(far)
     pair.run_until_idle()
@@ -114,7 +114,7 @@ def test_an_end_that_follows_data_is_seen_after_it() -> None:
     assert pair.server.read(far, 2) == b"ab"
     assert pair.server.read(far, 2) == b"c"
     assert pair.server.read(far, 2) == b""
-    assert far.finished_there
+    assert far.fin_received
 
 
 def test_bytes_can_be_read_after_the_stream_is_over() -> None:
@@ -183,10 +183,10 @@ def test_taking_back_what_a_fin_waits_behind_lets_it_go() -> None:
     pair.client.write(near, b"cd")
     pair.client.finish(near)
     pair.run_until_idle()
-    assert not far.finished_there
+    assert not far.fin_received
     pair.client.unwrite(near, 2)
     pair.run_until_idle()
-    assert far.finished_there
+    assert far.fin_received
 
 
 # Closing.
@@ -217,7 +217,7 @@ def test_a_close_flushes_what_was_written(foreign: bool) -> None:
         pair.run_until_idle()
         got += len(read_all(pair.server, far))
     assert got == 400_000
-    assert far.finished_there
+    assert far.fin_received
     assert not pair.client.inspect().streams.lingering
     pair.server.close(far)
     pair.run_until_idle()
@@ -403,7 +403,7 @@ def test_any_scheduler_moves_everything(scheduler: str) -> None:
         for i, (_, far) in enumerate(ends):
             got[i] += len(read_all(pair.server, far))
     assert set(got.values()) == {20_000}
-    assert all(far.finished_there for _, far in ends)
+    assert all(far.fin_received for _, far in ends)
 
 
 # Waking whoever waits.
@@ -752,7 +752,7 @@ def test_opens_and_ends_do_not_wait_for_session_credit() -> None:
     new = pair.client.open(None, None)
     pair.client.write(new, b"later")
     pair.run_until_idle()
-    assert done_far.finished_there
+    assert done_far.fin_received
     new_far = pair.server.accept()
     assert new_far is not None
     assert (new_far.id, pair.server.read(new_far, 9)) == (new.id, b"")
@@ -764,14 +764,14 @@ def test_opens_and_ends_do_not_wait_for_session_credit() -> None:
     pair.run_until_idle()
     late_far = pair.server.accept()
     assert late_far is not None
-    assert not late_far.finished_there
+    assert not late_far.fin_received
     for _ in range(30):
         for stream in (*pair.server.inspect().known, done_far):
             if stream is not late_far:
                 read_all(pair.server, stream)
         pair.run_until_idle()
     assert pair.server.read(late_far, 9) == b"later"
-    assert late_far.finished_there
+    assert late_far.fin_received
 
 
 def test_session_credit_that_is_told_late_may_be_used_up_already() -> None:
@@ -821,7 +821,7 @@ def test_a_finished_stream_that_pays_does_not_read_as_complete() -> None:
     assert pair.server.live_streams == 0
     pair.open(bytes(150_000))
     assert pair.server.read(far, 9) == b""
-    assert not far.finished_there
+    assert not far.fin_received
     assert "held most" in str(far.error())
 
 
@@ -869,7 +869,7 @@ def test_streams_that_were_accepted_go_on_to_their_end() -> None:
     pair.server.finish(far)
     pair.run_until_idle()
     assert pair.client.read(near, 9) == b"answer"
-    assert near.finished_there
+    assert near.fin_received
     ended = pair.client.events.ended
     assert ended is not None
     assert ended.message == "the peer closed the session"

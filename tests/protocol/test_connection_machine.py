@@ -32,7 +32,7 @@ from hypothesis.stateful import (
 from muxado_py import Config, Priority, SessionError, StreamLimitError
 from muxado_py.errors import ErrorCode
 from muxado_py.frames import UNLIMITED, WIRES
-from muxado_py.protocol.endings import CLOSED_BY_PEER
+from muxado_py.protocol.session_ends import CLOSED_BY_PEER
 
 from ..helpers.pair import Pair
 
@@ -212,7 +212,7 @@ class Applications(RuleBasedStateMachine):
             return
         for end in self.all:
             peer, state = end.peer, end.state
-            if peer is None or state.failure or peer.state.failure or state.finished_there:
+            if peer is None or state.failure or peer.state.failure or state.fin_received:
                 continue
             assert peer.state.credit == state.allowed
             assert state.allowed + state.owed + state.unread == state.window
@@ -285,7 +285,7 @@ class Applications(RuleBasedStateMachine):
         for end in self.all:
             peer = end.peer
             if peer and not peer.state.failure and peer.finished and not (end.gone or peer.reset):
-                assert end.state.finished_there
+                assert end.state.fin_received
                 assert end.read == peer.written
         for end in self.all:
             if not end.gone:

@@ -261,7 +261,7 @@ def test_a_half_closed_side_still_reads_and_closing_then_says_nothing_more() -> 
     peer.sent()
     peer.feed("000001 11 00000003 78")
     assert peer.connection.read(stream, 9) == b"x"
-    assert stream.finished_there
+    assert stream.fin_received
     peer.connection.close(stream)
     assert peer.sent() == []
     assert peer.connection.live_streams == 0
@@ -301,7 +301,7 @@ def test_a_transport_that_ends_without_a_goodbye_is_an_error() -> None:
     stream = peer.accept()
     peer.connection.receive_eof()
     assert peer.connection.read(stream, 9) == b"hi"
-    assert not stream.finished_there
+    assert not stream.fin_received
     assert str(stream.error()) == "the transport ended without a goodbye of the peer"
 
 

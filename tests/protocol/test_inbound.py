@@ -42,13 +42,15 @@ def test_a_stream_that_was_taken_cannot_be_refused_any_more(receivers: list[Rece
     assert stream.retry is Retry.UNKNOWN
 
 
-def test_only_the_first_violation_ends_the_session(receivers: list[Receiver]) -> None:
+def test_only_the_first_violation_ends_the_session() -> None:
     peer = Script()
-    [receiver] = receivers
-    receiver.violated(ErrorCode.PROTOCOL_ERROR, "first")
-    receiver.violated(ErrorCode.INTERNAL_ERROR, "second")
+    # In one piece: a SYN of our parity, and a credit frame that is too long.
+    peer.feed("000000 12 00000002 000005 20 00000003 0000000000")
     assert peer.ended_code == ErrorCode.PROTOCOL_ERROR
     assert len(peer.sent()) == 2
+    peer.feed("000005 20 00000003 0000000000")
+    assert peer.ended_code == ErrorCode.PROTOCOL_ERROR
+    assert peer.sent() == []
 
 
 def test_a_violation_says_what_was_wrong_to_both_sides() -> None:

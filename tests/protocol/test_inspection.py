@@ -128,7 +128,7 @@ def test_a_part_of_a_frame_is_undecoded_and_what_a_peer_may_do_is_used_up() -> N
     peer.feed("000000 10")
     assert differences(before, peer.connection.inspect()) == {"receiving.undecoded": 4}
     peer.feed("00000003")
-    assert differences(before, peer.connection.inspect()) == {"budgets.noise": -1}
+    assert differences(before, peer.connection.inspect()) == {"budgets.noises": -1}
 
 
 def test_who_has_no_room_is_blocked_and_is_read_again() -> None:

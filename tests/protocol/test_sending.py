@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from muxado_py.protocol.fields import SendState
 from muxado_py.protocol.sending import MAX_WINDOW
 
 from ..helpers.streams import stream
@@ -59,11 +60,11 @@ def test_the_fin_is_due_behind_the_last_byte_and_once() -> None:
     state = stream(credit=10)
     state.write(b"a")
     assert not state.due_fin
-    state.finishing = True
+    state.send_state = SendState.FIN_QUEUED
     assert not state.due_fin
     taken(state, 1)
     assert state.due_fin
-    state.finished_here = True
+    state.send_state = SendState.FIN_SENT
     assert not state.due_fin
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from muxado_py import Retry, StreamClosedError, StreamResetError
 from muxado_py.errors import Failure
+from muxado_py.protocol.fields import Owner
 
 from ..helpers.streams import stream
 
@@ -57,5 +58,5 @@ def test_each_error_is_a_new_one() -> None:
 
 
 def test_who_opened_it_has_it() -> None:
-    assert stream(local=True).handed_off
-    assert not stream(local=False).handed_off
+    assert stream(local=True).owner is Owner.APPLICATION
+    assert stream(local=False).owner is Owner.NOBODY

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muxado_py import Config
+from muxado_py.protocol.fields import Owner
 from muxado_py.protocol.table import MAX_GAPS, IdLedger, IdUse, StreamTable
 from muxado_py.protocol.timers import Timers
 
@@ -126,7 +127,7 @@ def test_streams_are_handed_off_in_the_order_they_came() -> None:
     assert [table.hand_off() for _ in range(4)] == [*streams, None]
     assert table.backlog_size == 0
     assert table.handed_off_id == 6
-    assert all(stream.handed_off for stream in streams)
+    assert all(stream.owner is Owner.APPLICATION for stream in streams)
 
 
 def test_the_last_id_is_the_highest_handed_off() -> None:

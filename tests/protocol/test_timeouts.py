@@ -42,7 +42,7 @@ def test_what_was_written_before_a_close_goes_out_though_the_peer_sends_too_much
         got += data
         settle(pair)
     assert got == answer
-    assert near.finished_there
+    assert near.fin_received
 
 
 @pytest.mark.parametrize("wire", DRAINING)

@@ -209,7 +209,7 @@ def test_m_10_a_syn_that_finishes_is_taken_at_its_word() -> None:
     peer = server()
     peer.feed("0000 01 01 00000003")
     stream = peer.accept()
-    assert stream.finished_there
+    assert stream.fin_received
     peer.connection.write(stream, b"ok")
     assert peer.sent() == ["0002 00 03 00000003 6f6b"]
     peer.feed("0004 00 02 00000003 00000004")
@@ -546,7 +546,7 @@ def test_m_37_a_frame_cut_short_is_never_data() -> None:
     stream = peer.accept()
     peer.connection.receive_eof()
     assert peer.connection.read(stream, 9) == b"ab"
-    assert not stream.finished_there
+    assert not stream.fin_received
     assert "in the middle of a frame" in str(stream.error())
 
 

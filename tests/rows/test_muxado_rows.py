@@ -92,7 +92,7 @@ def test_x_03_syn_and_fin_in_one_frame_are_taken(body: str) -> None:
     peer.feed(f"{len(body) // 2:06x} 13 00000003 {body}")
     stream = peer.accept()
     assert read_all(peer.connection, stream).hex() == body
-    assert stream.finished_there
+    assert stream.fin_received
     peer.connection.write(stream, b"ok")
     assert peer.sent() == ["000002 10 00000003 6f6b"]
 
@@ -147,7 +147,7 @@ def test_x_07_an_empty_frame_asks_whether_a_stream_lives() -> None:
     stream = peer.accept()
     peer.feed("000000 10 00000003")
     assert peer.sent() == []
-    assert (peer.connection.read(stream, 9), stream.finished_there) == (b"y", False)
+    assert (peer.connection.read(stream, 9), stream.fin_received) == (b"y", False)
     peer.feed("000000 10 00000007")
     assert peer.sent() == ["000004 00 00000007 00000004"]
     assert not peer.ended
@@ -393,7 +393,7 @@ def test_x_24_a_frame_cut_short_is_an_error_and_never_an_end(flags: str, cut: in
         "[Errno 104] Connection reset by peer"
     )
     for one in filter(None, (stream, other)):
-        assert not one.finished_there
+        assert not one.fin_received
         assert str(one.error()) == message
         assert one.retry is Retry.UNKNOWN
     assert (stream is None) == (cut == 4)
@@ -423,7 +423,7 @@ def test_x_26_data_before_its_syn_is_lost_and_never_ends_clean() -> None:
     peer.connection.write(stream, b"answer")
     assert peer.sent() == ["000006 10 00000003 616e73776572"]
     peer.feed("000004 00 00000003 00000004")
-    assert not stream.finished_there
+    assert not stream.fin_received
     assert stream.retry is Retry.UNKNOWN
 
 

@@ -135,7 +135,7 @@ def test_s_03_empty_data_is_ignored_and_counted(wire: str) -> None:
     """Go ignores it.  So do we, within the budget of frames that mean nothing."""
     peer, stream = accepted(wire, control_budget=16)
     peer.say(*["V 02 0000 03000000"] * 16)
-    assert (stream.finished_there, peer.frames(), peer.ended) == (False, [], False)
+    assert (stream.fin_received, peer.frames(), peer.ended) == (False, [], False)
     assert stream.retry is not Retry.PROCESSED
     peer.say("V 02 0000 03000000")
     assert peer.ended_code == ErrorCode.ENHANCE_YOUR_CALM
@@ -217,7 +217,7 @@ def test_s_07_a_refusal_of_a_muxado_py_is_no_empty_answer(wire: str) -> None:
     peer, stream = opened(wire)
     peer.connection.write(stream, b"?")
     peer.say("V 03 0000 03000000")
-    assert not stream.finished_there
+    assert not stream.fin_received
     assert isinstance(stream.error(), muxado.StreamRefusedError)
     assert stream.retry is Retry.REFUSED
     peer.say("V 01 0000 03000000")
@@ -316,7 +316,7 @@ def test_s_10_what_came_before_both_fins_stays_readable(wire: str) -> None:
     peer.say("V 02 0300 03000000 616263", "V 01 0000 03000000")
     assert peer.connection.read(stream, 2) == b"ab"
     assert peer.connection.read(stream, 2) == b"c"
-    assert stream.finished_there
+    assert stream.fin_received
     assert not peer.ended
 
 
@@ -542,7 +542,7 @@ def test_s_14_data_behind_the_fin_is_lost_and_the_reader_is_told(wire: str) -> N
     peer, stream = accepted(wire)
     peer.say("V 02 0200 03000000 6f6b", "V 01 0000 03000000", "V 02 0400 03000000 6c617465")
     assert read_all(peer.connection, stream) == b"ok"
-    assert not stream.finished_there
+    assert not stream.fin_received
     assert "data after its FIN" in str(stream.error())
     assert peer.frames() == ["V 01 0000 03000000"]
     assert peer.lives

@@ -243,7 +243,7 @@ def test_y_06_a_stream_that_ended_before_accept_is_accepted_and_answered() -> No
     peer.feed("00 00 0005 00000001 00000002 6869")
     stream = peer.accept()
     assert read_all(peer.connection, stream) == b"hi"
-    assert stream.finished_there
+    assert stream.fin_received
     peer.connection.write(stream, b"ok")
     peer.connection.finish(stream)
     assert peer.sent() == [ACK_1, "00 00 0000 00000001 00000002 6f6b", FIN_1]
@@ -363,7 +363,7 @@ def test_y_10_a_syn_may_stand_on_either_type_with_data_and_fin(
     peer = acceptor()
     peer.feed(frames)
     stream = peer.accept()
-    assert (read_all(peer.connection, stream), stream.finished_there) == (data, finished)
+    assert (read_all(peer.connection, stream), stream.fin_received) == (data, finished)
 
 
 def test_y_10_data_in_the_syn_counts_against_the_window() -> None:
@@ -389,10 +389,10 @@ def test_y_11_fin_goes_alone_and_is_taken_with_data() -> None:
     assert peer.sent() == ["00 00 0000 00000001 00000003 627965", FIN_1]
     peer.feed("00 00 0004 00000001 00000003 6279")
     assert read_all(peer.connection, stream) == b"by"
-    assert not stream.finished_there
+    assert not stream.fin_received
     peer.feed("65")
     assert read_all(peer.connection, stream) == b"e"
-    assert stream.finished_there
+    assert stream.fin_received
 
 
 @pytest.mark.parametrize("code", [0, 6, 0x1001])
@@ -767,7 +767,7 @@ def test_y_28_half_a_frame_is_never_data() -> None:
     peer.connection.receive_eof()
     assert read_all(peer.connection, stream) == b"hi"
     assert isinstance(stream.error(), muxado.TransportError)
-    assert not stream.finished_there
+    assert not stream.fin_received
 
 
 def test_y_29_headers_and_payload_may_come_byte_by_byte() -> None:

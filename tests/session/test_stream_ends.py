@@ -62,7 +62,7 @@ class Case(NamedTuple):
     came: bytes
     read: int
     finished: bool
-    finished_here: bool
+    fin_sent: bool
     event: str
     ours: bool
 
@@ -108,7 +108,7 @@ class Peer:
 def expected(case: Case) -> tuple[bytes, str | type[Exception]]:
     """What is read, and what the application is told then: the table, as its rule."""
     rest = case.came[case.read :]
-    over = case.finished and case.finished_here
+    over = case.finished and case.fin_sent
     """Both FINs are through: the wire is done with the stream, and nothing can end it any more."""
     if over:
         return rest, END
@@ -135,9 +135,9 @@ def _whole_frames(before: int) -> int:
 
 
 def cases(ours: bool) -> Iterator[Case]:
-    for (came, read, finished, finished_here), event in itertools.product(STATES, EVENTS):
+    for (came, read, finished, fin_sent), event in itertools.product(STATES, EVENTS):
         if read <= len(came):
-            yield Case(came, read, finished, finished_here, event, ours)
+            yield Case(came, read, finished, fin_sent, event, ours)
 
 
 async def settle() -> None:
@@ -183,7 +183,7 @@ async def play(case: Case, config: muxado.Config) -> tuple[bytes, object, Retry 
             await settle()
             if case.read:
                 assert stream.receive_nowait(case.read) == case.came[: case.read]
-            if case.finished_here:
+            if case.fin_sent:
                 stream.send_eof_nowait()
                 await wait_for_end_of(stream)
             if happens:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from anyio import move_on_after
 
-from muxado_py.errors import ErrorCode, Failure, GoneAwayError, Retry, StreamResetError
+from muxado_py.errors import ErrorCode, Failure, GoneAwayError, Retry
 from muxado_py.links import link, parting
 from muxado_py.links.parting import GOODBYE_WAIT
 from muxado_py.protocol.connection import Connection
-from muxado_py.protocol.endings import Endings
+from muxado_py.protocol.ending import Ending
+from muxado_py.protocol.fields import RecvState
+from muxado_py.protocol.stream_ends import Event
 from muxado_py.protocol.table import StreamTable
 from muxado_py.runtime.checkpoints import Callback
 from muxado_py.session import driver, timekeeper
@@ -102,16 +104,17 @@ def _sees_nothing(config: Config, connection: Connection, link: Any) -> Writing:
 # What was read as an end, or waited for one.
 
 
-_end_stream = Endings.end_stream
+_end = Ending.end
 
 
 def _drops_what_was_whole(
-    endings: Endings, stream: StreamState, failure: Failure, **how: bool
+    ending: Ending, stream: StreamState, event: Event, failure: Failure, **how: Any
 ) -> None:
-    _end_stream(endings, stream, failure, **how)
-    if failure.kind is StreamResetError and not failure.remote:
-        stream.finished_there = failure.code == ErrorCode.STREAM_CLOSED  # it went on after its end
-        endings.drop_unread(stream)
+    _end(ending, stream, event, failure, **how)
+    if event is Event.FAULT:
+        if failure.code == ErrorCode.STREAM_CLOSED:  # it went on after its end
+            stream.recv_state = RecvState.FIN_RECEIVED
+        stream.drop_unread()
 
 
 _open_heartbeats = Connection.open_heartbeats
@@ -162,7 +165,7 @@ FAULTS = (
         "core F1",
         "bytes are thrown away, and a clean end is read",
         "a clean end before the end",
-        [(Endings, "end_stream", _drops_what_was_whole)],
+        [(Ending, "end", _drops_what_was_whole)],
         "yamux",
     ),
     Fault(

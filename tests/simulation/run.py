@@ -161,7 +161,7 @@ class _Main:
         def data_to_send(budget: int) -> Any:
             pieces = honest(budget)
             for stream in connection.inspect().known if pieces else ():
-                half_closed = stream.finished_here and not stream.finished_there
+                half_closed = stream.fin_sent and not stream.fin_received
                 if half_closed and stream.id not in ids and stream.failure is None:
                     ids.add(stream.id)
                     pieces += [wire.data_header(stream.id, 1, False), b"x"]

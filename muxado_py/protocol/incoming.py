@@ -1,4 +1,4 @@
-"""Arrivals: which streams of the peer are taken, and what they wait for until the application has them.
+"""Incoming: which streams of the peer are taken, and what they wait for until the application has them.
 
 Where data comes from and goes to.  The inbound side calls ``opened`` for each SYN.  A stream that is taken goes
 into the table's backlog, and the session is told; ``handed_off`` is called when the application took it.
@@ -17,20 +17,23 @@ from typing import TYPE_CHECKING
 
 from ..errors import ErrorCode
 from ..scheduler import DEFAULT_PRIORITY
-from .endings import Endings
+from .fields import Owner
+from .intake import Violation
 from .table import IdUse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..config import Config
     from ..frames import Wire
+    from .ending import Ending
     from .events import Events
-    from .outbound import Outbound
+    from .flow_control import FlowControl
+    from .gates import Gates
+    from .intake import Intake
+    from .session_ends import SessionEnds
     from .state import StreamState
     from .table import StreamTable
 
-__all__ = ("HEARTBEAT_TYPE", "Arrivals")
+__all__ = ("HEARTBEAT_TYPE", "Incoming")
 
 HEARTBEAT_TYPE = 0xFFFF_FFFF
 """The type of the streams that carry Go's heartbeats (ngrok/muxado-go, ``heartbeat.go``)."""
@@ -40,16 +43,27 @@ MOST_HEARTBEATS = 4
 They count in no other limit, so they need one."""
 
 
-class Arrivals(Endings):
-    """How the inbound side of a connection takes streams."""
+class Incoming:
+    """How one connection takes the peer's streams."""
 
     __slots__ = (
+        "_accept_backlog",
         "_acknowledges",
+        "_ending",
+        "_events",
+        "_finishes",
+        "_flow",
+        "_gates",
         "_holds",
+        "_intake",
         "_live",
         "_max_streams",
+        "_session_ends",
+        "_table",
+        "_traits",
         "_typed",
-        "accepting",
+        "_wire",
+        "awaits_types",
         "speaks_at_hand_off",
     )
 
@@ -57,21 +71,34 @@ class Arrivals(Endings):
         self,
         wire: Wire,
         table: StreamTable,
-        outbound: Outbound,
+        gates: Gates,
+        flow: FlowControl,
+        intake: Intake,
+        ending: Ending,
+        session_ends: SessionEnds,
         events: Events,
         config: Config,
-        clock: Callable[[], float],
     ) -> None:
-        super().__init__(wire, table, outbound, events, config, clock)
-        self.accepting = True
-        """Whether the application takes streams at all."""
+        self._wire = wire
+        self._traits = wire.traits
+        self._table = table
+        self._gates = gates
+        self._flow = flow
+        self._intake = intake
+        self._ending = ending
+        self._session_ends = session_ends
+        self._events = events
         self.speaks_at_hand_off = True
         """Whether the peer may have to be told something when the application takes a stream."""
+        self.awaits_types = config.typed_streams and not wire.traits.types_in_syn
+        """Whether a stream's type comes as its first four bytes."""
+        self._typed = self.awaits_types or wire.traits.types_in_syn
         self._live = table.live
-        self._typed = config.typed_streams and not wire.traits.types_in_syn
+        self._finishes = gates.control.finishes
         self._holds = wire.traits.opening_delay > 0
         self._acknowledges = wire.traits.max_unacknowledged is not None
         self._max_streams = config.max_streams
+        self._accept_backlog = config.accept_backlog
 
     def opened(self, stream_id: int, stream_type: int | None = None) -> None:
         table = self._table
@@ -80,27 +107,29 @@ class Arrivals(Endings):
         elif not self._is_new(stream_id):
             return None
         if self._holds:
-            self._out.control.hold(stream_id)
-        # Heartbeats wait for no application, and some peers end a session that refuses theirs.
-        beats = stream_type == HEARTBEAT_TYPE
-        if beats and len(table.heartbeats) >= MOST_HEARTBEATS:
-            return self._reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
-        # One more where it may yet turn out to carry heartbeats.
-        most = self._max_streams + (beats or (self._typed and not table.heartbeats))
-        if not beats and (not self.accepting or table.peer_open >= most):
-            return self._reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
+            self._gates.control.hold(stream_id)
+        most, beats = self._max_streams, False
+        if self._typed:
+            # Heartbeats wait for no application, and some peers end a session that refuses theirs.
+            beats = stream_type == HEARTBEAT_TYPE
+            if beats and len(table.heartbeats) >= MOST_HEARTBEATS:
+                return self._ending.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
+            # One more where it may yet turn out to carry heartbeats.
+            most += beats or (self.awaits_types and not table.heartbeats)
+        if (table.peer_open >= most or not self._session_ends.accepting) and not beats:
+            return self._ending.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
         # As many again may be closed here and wait for a peer that does not read to be told.
-        untold = table.peer_live + len(self._out.control.finishes)
+        untold = table.peer_live + len(self._finishes)
         if untold >= 2 * most and untold - len(table.draining) >= 2 * most:
-            return self._reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
-        if table.backlog_size >= self._config.accept_backlog and not beats:
-            return self._reply_reset(stream_id, ErrorCode.ACCEPT_QUEUE_FULL)
-        stream = self.peer.new_stream(stream_id, DEFAULT_PRIORITY)
+            return self._ending.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
+        if table.backlog_size >= self._accept_backlog and not beats:
+            return self._ending.reply_reset(stream_id, ErrorCode.ACCEPT_QUEUE_FULL)
+        stream = self._flow.new_stream(stream_id, DEFAULT_PRIORITY)
         stream.stream_type = stream_type
         table.open_peer(stream_id, stream)
         if beats:
             self._take_heartbeats(stream)
-        elif not self._typed:
+        elif not self.awaits_types:
             self._offer(stream)
         return None
 
@@ -108,24 +137,22 @@ class Arrivals(Endings):
         """Whether an id out of order may be that of a new stream; if not, it is dealt with here."""
         table = self._table
         if not (stream_id ^ table.next_id) & 1:
-            self.violated(
+            raise Violation(
                 ErrorCode.PROTOCOL_ERROR,
                 f"a SYN for stream {stream_id}, whose parity is ours; are both ends "
                 f"{'clients' if stream_id & 1 else 'servers'}?",
             )
-            return False
         use = table.ledger.use(stream_id)
         if use is IdUse.USED or stream_id in self._live:
-            if self._traits.duplicate_syn:
-                self.noise()
-            else:
+            if not self._traits.duplicate_syn:
                 text = f"a second SYN for stream {stream_id}"
-                self.violated(ErrorCode.PROTOCOL_ERROR, text)
+                raise Violation(ErrorCode.PROTOCOL_ERROR, text)
+            self._intake.noise()
             return False
         if use is IdUse.FORGOTTEN:
             if self._holds:
-                self._out.control.hold(stream_id)
-            self._reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
+                self._gates.control.hold(stream_id)
+            self._ending.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
         return use is IdUse.NEW
 
     def _offer(self, stream: StreamState) -> None:
@@ -137,33 +164,20 @@ class Arrivals(Endings):
     def handed_off(self, stream: StreamState) -> None:
         """The application has just taken ``stream``, and the wire still mentions it."""
         if self._acknowledges and stream.id is not None:
-            self._out.control.frame(self._wire.ack(stream.id))
-            self.check_queue()
+            self._gates.control.frame(self._wire.ack(stream.id))
+            self._intake.check_replies()
         # Not at the SYN: a refusal must be the first that the peer hears of a stream.
-        if self.peer.is_muxado_py is False:
-            self.peer.raise_window(stream)
+        if self._flow.is_muxado_py is False:
+            self._flow.raise_window(stream)
 
     def _take_heartbeats(self, stream: StreamState) -> None:
         """Taken for good, as by an application: a GOAWAY with a lower last id would end them."""
         assert stream.id is not None
         self._table.take_heartbeats(stream)
-        stream.handed_off = True
+        stream.owner = Owner.APPLICATION
         self._table.handed_off_id = max(self._table.handed_off_id, stream.id)
         self._events.heartbeats.append(stream)
         self._events.of_session()
-
-    def acknowledged(self, stream_id: int, at_hand_off: bool) -> None:
-        stream = self._live.get(stream_id)
-        if stream is not None and stream.local:
-            self._hear(stream)
-            if at_hand_off:
-                self.peer.acknowledges = True
-
-    def _hear(self, stream: StreamState) -> None:
-        """The first frame of the peer on ``stream``."""
-        stream.heard = True
-        if self._acknowledges:
-            self._out.acknowledged(stream)
 
     def typed(self, stream: StreamState, stream_type: int) -> None:
         """A stream that was taken without its type has it now."""
@@ -173,8 +187,8 @@ class Arrivals(Endings):
             self._take_heartbeats(stream)
             self._events.readers(stream)
         elif beats or self._table.peer_open > self._max_streams:
-            self.refuse(stream, ErrorCode.STREAM_REFUSED)
-        elif self._table.backlog_size >= self._config.accept_backlog:
-            self.refuse(stream, ErrorCode.ACCEPT_QUEUE_FULL)
+            self._ending.refuse(stream, ErrorCode.STREAM_REFUSED)
+        elif self._table.backlog_size >= self._accept_backlog:
+            self._ending.refuse(stream, ErrorCode.ACCEPT_QUEUE_FULL)
         else:
             self._offer(stream)

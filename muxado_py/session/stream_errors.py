@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from anyio import EndOfStream, WouldBlock
 
 from ..errors import ErrorCode, Retry, StreamClosedError, check_code, code_name
+from ..protocol.fields import Owner, RecvState
 from .waking import wake_all
 
 if TYPE_CHECKING:
@@ -35,12 +36,15 @@ __all__ = (
     "why_no_bytes",
 )
 
+_FIN_RECEIVED, _RELEASED = RecvState.FIN_RECEIVED, Owner.RELEASED
+
 
 def why_no_bytes(state: StreamState) -> Exception:
     """What to raise where everything that came was received."""
-    if state.failure is not None and (state.released or not state.finished_there):
+    whole = state.recv_state is _FIN_RECEIVED
+    if state.failure is not None and not (whole and state.owner is not _RELEASED):
         return state.error()
-    return EndOfStream() if state.finished_there else WouldBlock()
+    return EndOfStream() if whole else WouldBlock()
 
 
 def check_sendable(state: StreamState) -> None:
@@ -101,7 +105,7 @@ def dropped(stream: object, driver: Driver, state: StreamState) -> None:
     """
     if driver.over.is_set():
         return
-    is_open = state.failure is None and not (state.finished_here and state.finished_there)
+    is_open = state.failure is None and not (state.fin_sent and state.fin_received)
     driver.dropped(state)  # first, for a warning may be an error
     if is_open:
         text = (

@@ -1,17 +1,23 @@
-"""Readiness: which streams have something to send, and which have to wait for it.
+"""Gates: which streams may send now, how much, and what the others wait for.
 
 Where data comes from and goes to.  Commands of the application and the inbound side say what happened to a
 stream: bytes were written, credit came, it is finished.  The scheduler is told which streams are ready; when
 one's turn has come, :class:`~muxado_py.protocol.outbound.Outbound` cuts its frame.
 
-What a stream may wait for: its own credit; its share of the session's; an acknowledgement of others, before its SYN
-may go (yamux); a moment after its SYN or before its FIN, for peers that lose what comes at once (smux).  What
-ends the wait wakes it.
+The gates of a stream, in the order in which it meets them:
 
-The rule.  A stream is ready or it waits for exactly one of these; one that is retired is neither.
+============================  ==============================================  =========================
+gate                          what opens it                                   where
+============================  ==============================================  =========================
+unacknowledged SYNs (yamux)   the peer acknowledges another stream            ``may_open``, ``await_turn``
+a hold (smux)                 a moment passed, or the peer was heard on it    ``held``, ``heard_of``
+the stream's own credit       the peer's application read                     ``StreamState.credit``
+its share of the session's    the peer's application read, of any stream      ``left_for``, ``block``
+============================  ==============================================  =========================
 
-The trap.  A stream that is closed here is not forgotten while its bytes are unsent, or while a peer may
-still send on it that takes a RST for an error: it is *drained*, and only so many are.
+The rule.  A stream is ready or it waits at exactly one gate; one that is over does neither.
+
+The trap.  Nobody asks a stream that waits.  What opens a gate has to ``wake`` it, or the stream waits for good.
 """
 
 from __future__ import annotations
@@ -19,10 +25,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from ..errors import ErrorCode
 from ..frames import UNLIMITED
 from ..scheduler import make_scheduler
 from .control import ControlQueue
+from .fields import SendState
 from .shares import ASSUMED_STREAMS, LEAST, Shares
 
 if TYPE_CHECKING:
@@ -32,11 +38,13 @@ if TYPE_CHECKING:
     from .state import StreamState
     from .table import StreamTable
 
-__all__ = ("Readiness",)
+__all__ = ("Gates",)
+
+_FIN_QUEUED = SendState.FIN_QUEUED
 
 
-class Readiness:
-    """Who may send: what the outbound side of a connection is made from."""
+class Gates:
+    """Who may send on one connection."""
 
     __slots__ = (
         "_acknowledges",
@@ -45,18 +53,17 @@ class Readiness:
         "_holds",
         "_look_at",
         "_mark_ready",
-        "_max_draining",
+        "_max_unacknowledged",
         "_most",
         "_shares",
         "_starving",
         "_table",
-        "_traits",
         "_unopened",
-        "_wire",
         "blocked",
         "control",
         "ease",
-        "ends",
+        "fins_sent",
+        "goodbyes",
         "low_water",
         "promised",
         "scheduler",
@@ -67,13 +74,12 @@ class Readiness:
     )
 
     def __init__(self, wire: Wire, table: StreamTable, events: Events, config: Config) -> None:
-        self._wire = wire
-        self._traits = wire.traits
         self._table = table
         self._events = events
-        self._max_draining = max(1, config.max_streams)
         self._holds = wire.traits.opening_delay > 0 or wire.traits.finish_delay > 0
-        self._acknowledges = wire.traits.max_unacknowledged is not None
+        limit = wire.traits.max_unacknowledged
+        self._acknowledges = limit is not None
+        self._max_unacknowledged = limit or 0
         self.control = ControlQueue(wire, events, table.timers)
         self.control.held.aged = self._release
         self.scheduler = make_scheduler(config.scheduler)
@@ -84,8 +90,10 @@ class Readiness:
         """Up to this total every stream may use its whole window."""
         self.sent = 0
         """Payload bytes cut into frames so far."""
-        self.ends = 0
+        self.fins_sent = 0
         """FINs cut so far.  A reader that got all bytes and no FIN does not know that they are all."""
+        self.goodbyes: list[bytes] = []
+        """GOAWAYs that wait for what has to go before them."""
         self.blocked: dict[StreamState, None] = {}
         """Streams that have their share of the session: until more of it is free, or they are read."""
         self._starving: dict[StreamState, None] = {}  # those of them that hold not even their floor
@@ -153,10 +161,6 @@ class Readiness:
             self.unblock(stream)
             self.wake(stream, stream.sendable)
 
-    def open(self, stream: StreamState) -> None:
-        """A stream of ours begins: its SYN goes next, with what is written until then."""
-        self._mark_ready(stream, 0)
-
     def write(self, stream: StreamState, data: bytes) -> None:
         """Queue ``data``; the caller looks at ``room``, where more than ``promised`` waits, to know when to stop."""
         size = stream.write(data)
@@ -169,10 +173,10 @@ class Readiness:
     def room(self, stream: StreamState) -> int:
         """How much more may wait on ``stream``; below 0 if too much does."""
         if self.written > self._look_at:
-            self._share_out()
+            self.share_out()
         return self.share - stream.unsent
 
-    def _share_out(self) -> None:
+    def share_out(self) -> None:
         """How much may wait on one stream, where so much waits on all."""
         buffer = self._buffer
         self.share = buffer.window(self._most, buffer.room - self.written + self.sent)
@@ -198,43 +202,12 @@ class Readiness:
         if self._holds and stream.id in self.control.held:
             return
         sendable = stream.unsent and stream.credit > 0
-        if sendable or stream.id is None or (stream.finishing and stream.due_fin):
+        fin = stream.send_state is _FIN_QUEUED and not stream.unsent
+        if sendable or fin or stream.id is None:
             self._mark_ready(stream, nbytes)
 
-    def finish(self, stream: StreamState) -> None:
-        """A FIN follows what was written; at once, if nothing of that is left."""
-        stream.finishing = True
-        if self._holds:
-            self.wake(stream, 0)
-        elif not (stream.unsent or stream.id is None or stream.finished_here):
-            self.control.finishes.append(self._wire.fin(stream.id))
-            self.control.due = True
-            self._finish(stream)
-
-    def _finish(self, stream: StreamState) -> None:
-        """The FIN of ``stream`` was just cut."""
-        self.ends += 1
-        stream.finished_here = True
-        if stream.finished_there:
-            self.retire(stream)
-        elif not stream.released:
-            self.scheduler.remove(stream)
-        elif self._traits.drains_closed:
-            self.scheduler.remove(stream)
-            self.drain(stream)
-        else:
-            # Late data for an id we no longer know is answered with a RST of its own.
-            self.retire(stream)
-            if stream.unread_lost:
-                self.report_loss(stream)
-
-    def report_loss(self, stream: StreamState) -> None:
-        """Say with a RST that bytes of the peer were thrown away, if they were."""
-        if stream.unread_lost and stream.id is not None and self._traits.has_reset:
-            self.control.reset(stream.id, ErrorCode.STREAM_CANCELLED)
-
     def retire(self, stream: StreamState) -> None:
-        """Nothing more of ``stream`` is sent, but for a RST."""
+        """Nothing more of ``stream`` is sent, but for a RST; what waits for it alone may go."""
         self.scheduler.remove(stream)
         self._table.forget(stream)
         if self.blocked:
@@ -247,6 +220,16 @@ class Readiness:
                 self._open_next()  # it may have had its turn, and leaves it to another
             self.acknowledged(stream)
 
+    # Streams whose SYN waits until the peer has acknowledged others.
+
+    def may_open(self) -> bool:
+        """Whether the peer takes one more stream before it acknowledges others; only where it does."""
+        return len(self._table.unacknowledged) < self._max_unacknowledged
+
+    def await_turn(self, stream: StreamState) -> None:
+        """It does not: the SYN of ``stream`` waits."""
+        self._unopened[stream] = None
+
     def acknowledged(self, stream: StreamState) -> None:
         """The peer was heard on ``stream``, or need not be any more: another one may be opened."""
         if self._table.unacknowledged.discard(stream):
@@ -258,7 +241,7 @@ class Readiness:
         Peers that accept one late never acknowledge it (hashicorp/yamux, ``stream.go``:
         the state is ``streamRemoteClose`` by then).
         """
-        if stream.finished_here:
+        if stream.fin_sent:
             self._open_next()
         else:
             self._table.unacknowledged.add(stream)
@@ -267,22 +250,6 @@ class Readiness:
         if self._unopened:
             stream, _ = self._unopened.popitem(last=False)
             self.wake(stream, 0)
-
-    # Streams that are closed here, and not there.
-
-    def drain(self, stream: StreamState) -> None:
-        """What still comes on ``stream``, which this side has closed, is to be thrown away."""
-        draining = self._table.draining
-        draining.add(stream)
-        self._table.lingering.discard(stream)
-        if len(draining) > self._max_draining:
-            self.give_up(draining.oldest() or stream)
-
-    def give_up(self, stream: StreamState) -> None:
-        """The peer has not finished a closed stream in time, or sends too much on it."""
-        self.retire(stream)
-        if self._traits.has_reset and stream.id is not None:
-            self.control.reset(stream.id, ErrorCode.STREAM_CANCELLED)
 
     # Streams that are held for a moment.
 

@@ -1,4 +1,4 @@
-"""Peer: what this side knows of the other, and what it has promised it.
+"""Flow control: how much the peer may send, and what it was told.
 
 What it is.  A session starts with what every implementation of the wire assumes.  The peer's first
 frame says whether it is a muxado_py; if it is, both sides tell each other their windows, their
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from ..frames import UNLIMITED, Setting
 from ..scheduler import DEFAULT_PRIORITY
+from .fields import Owner
 from .sending import MAX_WINDOW
 from .shares import ASSUMED_STREAMS, LEAST, Shares
 from .state import StreamState
@@ -36,33 +37,35 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..frames import Wire
     from ..scheduler import Priority
-    from .outbound import Outbound
+    from .gates import Gates
     from .receiving import Receiving
     from .table import StreamTable
 
-__all__ = ("Peer",)
+__all__ = ("FlowControl",)
 
 PORTION = 16
 """The session's credit is announced by this part of it, while there is enough."""
 
 
-class Peer:
-    """The other end of one connection."""
+class FlowControl:
+    """What one connection takes in, and has promised to take."""
 
     def __init__(
         self,
         wire: Wire,
         table: StreamTable,
-        outbound: Outbound,
+        gates: Gates,
         config: Config,
         clock: Callable[[], float],
     ) -> None:
         self._wire = wire
         self._table = table
-        self._out = outbound
+        self._gates = gates
         self._config = config
         self.is_muxado_py: bool | None = None if wire.traits.recognizes else False
         """What its first frame said; None before it."""
+        self.announces_windows = not wire.traits.recognizes
+        """Whether the peer learns of a window above the assumed one by credit on each stream."""
         self.acknowledges = False
         """Whether it showed that it acknowledges a stream when its application takes it, not later."""
         self.told = False
@@ -104,13 +107,13 @@ class Peer:
         if self.is_muxado_py is False and stream.id is not None:
             credit = stream.consume(0)
             if credit:
-                self._out.control.credit(stream, credit)
+                self._gates.control.credit(stream, credit)
 
     def recognized(self, is_muxado_py: bool) -> None:
         """Its first frame came."""
-        self.is_muxado_py = self._out.control.extended = is_muxado_py
+        self.is_muxado_py = self._gates.control.extended = is_muxado_py
         if not is_muxado_py:
-            self._out.announces_windows = True
+            self.announces_windows = True
             for stream in self._table:
                 self.raise_window(stream)
             return
@@ -121,20 +124,20 @@ class Peer:
             Setting.MAX_STREAMS: config.max_streams,
             Setting.SESSION_WINDOW: min(config.session_window, 2**32 - 1),
         }
-        self._out.control.frame(self._wire.settings(values))
+        self._gates.control.frame(self._wire.settings(values))
         self._limit = 0
         self.look()
         for stream in self._table:
             stream.told()
             if stream.priority != DEFAULT_PRIORITY:
-                self._out.control.priority(stream)
+                self._gates.control.priority(stream)
 
     def settings(self, values: Mapping[int, int]) -> None:
         """A muxado_py told its :class:`~muxado_py.frames.Setting` values, which it does once."""
         self.told = True
         self.stream_limit = limit = values.get(Setting.MAX_STREAMS)
         streams = self._config.max_streams + (ASSUMED_STREAMS if limit is None else limit)
-        self._out.divide(values.get(Setting.SESSION_WINDOW), streams)
+        self._gates.divide(values.get(Setting.SESSION_WINDOW), streams)
         window = min(values.get(Setting.INITIAL_WINDOW, 0), MAX_WINDOW)
         if window > self._window:
             more = window - self._window
@@ -144,12 +147,29 @@ class Peer:
                 stream.add_credit(more)
                 stream.peer_window += more
                 if starved:
-                    self._out.wake(stream, stream.sendable)
+                    self._gates.wake(stream, stream.sendable)
 
     def _widened(self, stream: Receiving) -> None:
         """The window of ``stream`` has grown, and the credit that says so follows."""
         if self.is_muxado_py and stream.id is not None:
-            self._out.control.frame(self._wire.window(stream.id, stream.window))
+            self._gates.control.frame(self._wire.window(stream.id, stream.window))
+
+    # What is thrown away.
+
+    def drop_unread(self, stream: StreamState) -> int:
+        """Throw away what the application did not read; how many bytes that were."""
+        dropped = stream.drop_unread()
+        if dropped:
+            self.unread -= dropped
+            self._table.left_behind.pop(stream, None)
+            self.look()
+        return dropped
+
+    def credit_dropped(self, stream: StreamState, nbytes: int) -> None:
+        """``nbytes`` of ``stream`` were thrown away; nobody was fast, so no window grows."""
+        credit = stream.consume(nbytes)
+        if credit:
+            self._gates.control.credit(stream, credit)
 
     # Where room is short.
 
@@ -183,13 +203,13 @@ class Peer:
         left = max(0, limit - self.received)
         if more >= max(1, min(window // PORTION, LEAST if self.pressed else window, left // 4)):
             limit = self._limit = limit + more
-            self._out.control.session_credit(limit)
+            self._gates.control.session_credit(limit)
         return limit
 
     def _give_all(self) -> None:
         """Announce all that was read, for the peer goes by it from now on."""
         for stream in self._table.live.values():
-            if stream.owed and stream.handed_off and not stream.finished_there:
+            if stream.owed and stream.owner >= Owner.APPLICATION and not stream.fin_received:
                 self.dole(stream, 0)
 
     def dole(self, stream: StreamState, nbytes: int) -> None:
@@ -205,4 +225,4 @@ class Peer:
         if credit and self._limit is not None:
             credit = self.tuner.credit(stream, credit)
         if credit:
-            self._out.control.credit(stream, credit)
+            self._gates.control.credit(stream, credit)

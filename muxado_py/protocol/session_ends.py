@@ -1,0 +1,230 @@
+"""Session ends: how a session goes away, is broken off and ends, and every stream with it.
+
+How a session ends::
+
+    open -- GOAWAY of either side --> going away -- no stream is left --> ended
+    open, going away -- a violation, an end of the transport, a reason of ours --> ended
+
+While it goes away streams that are open go on, and no new ones come.  The first reason of the end stands.
+
+Where data comes from and goes to.  The inbound side says what the peer's GOAWAY said, the connection when the
+transport or this side ends.  Streams end by :mod:`~muxado_py.protocol.ending`, a goodbye waits in the gates, and
+``Events.ended`` tells the session.
+
+The rule.  A fault of one stream ends that stream; only what makes the rest of the bytes meaningless, or
+costs us without end, ends the session.
+
+The trap.  A stream that the application has is never said to be above a GOAWAY's last id, and what came
+whole before the end is still accepted and read: a goodbye destroys nothing that came before it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import (
+    ErrorCode,
+    Failure,
+    GoneAwayError,
+    ProtocolError,
+    SessionClosedError,
+    StreamRefusedError,
+    code_name,
+    escaped,
+)
+from .events import GoAway
+from .fields import Owner
+from .losses import Losses
+from .stream_ends import Event
+from .timers import Interval
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..frames import Wire
+    from .ending import Ending
+    from .events import Events
+    from .flow_control import FlowControl
+    from .gates import Gates
+    from .intake import Intake
+    from .table import StreamTable
+
+__all__ = ("CLOSED_BY_PEER", "SessionEnds")
+
+
+class SessionEnds:
+    """The end of one connection."""
+
+    __slots__ = (
+        "_ending",
+        "_events",
+        "_farewell",
+        "_flow",
+        "_gates",
+        "_intake",
+        "_opened_by_then",
+        "_quiet",
+        "_table",
+        "_traits",
+        "_wire",
+        "accepting",
+        "last_id",
+        "leaving",
+        "losses",
+    )
+
+    def __init__(
+        self,
+        wire: Wire,
+        table: StreamTable,
+        gates: Gates,
+        flow: FlowControl,
+        intake: Intake,
+        ending: Ending,
+        events: Events,
+        config: Config,
+    ) -> None:
+        self._wire = wire
+        self._traits = wire.traits
+        self._table = table
+        self._gates = gates
+        self._flow = flow
+        self._intake = intake
+        self._ending = ending
+        self._events = events
+        self.leaving = False
+        """Whether this side said that it is going away: it opens and takes no more streams."""
+        self.accepting = True
+        """Whether the application takes streams at all."""
+        self.last_id = wire.max_id
+        """The last id of our latest GOAWAY."""
+        lead = 4 if config.typed_streams and not wire.traits.types_in_syn else 0
+        self.losses = Losses(wire, lead)
+        """What was written and in no frame when the session ended."""
+        self._opened_by_then = -1  # the highest id of the peer's when it said GOAWAY
+        self._quiet = False  # whether no stream was left at the last look
+        # From the peer's GOAWAY on.
+        self._farewell = Interval(table.timers, config.probe_interval, self.answer_goodbye)
+
+    # This side.
+
+    def stop_accepting(self) -> None:
+        """Refuse the streams that wait and those that come."""
+        self.accepting = False
+        for stream in self._table:
+            if stream.owner < Owner.APPLICATION and stream.id is not None:
+                self._ending.refuse(stream, ErrorCode.STREAM_REFUSED)
+        for stream in self._table.waiting_for_accept():  # what a goodbye left
+            self._table.withdraw(stream)
+            self._flow.drop_unread(stream)
+
+    def announce(self) -> None:
+        """The first half of a drain: open and take no more, but refuse nothing that is on its way."""
+        self.leaving = True
+        if self._traits.early_goaway:
+            self._say_goodbye(self._wire.max_id, ErrorCode.NO_ERROR, b"")
+
+    def go_away(self, code: int, debug: bytes) -> None:
+        """Take no more streams; those that wait are refused, whatever their id."""
+        self.leaving = True
+        self.last_id = min(self.last_id, self._table.handed_off_id)
+        self.stop_accepting()
+        self._say_goodbye(self.last_id, code, debug)
+
+    def _say_goodbye(self, last_id: int, code: int, debug: bytes) -> None:
+        """Queue a GOAWAY behind the streams that were opened before it.
+
+        A peer that it finds without streams closes at once; it must know of them by then.
+        """
+        frame = self._wire.go_away(last_id, code, debug)
+        if frame:
+            self._gates.goodbyes.append(frame)
+
+    # The peer.
+
+    def going_away(self, last_id: int, code: int, debug: bytes) -> None:
+        """The peer takes no new streams."""
+        if self._events.go_away is not None:
+            self._intake.spend(self._intake.noises, "too many GOAWAYs")
+        else:
+            self._opened_by_then = self._table.ledger.highest
+            self._quiet = not self._table.live
+            self._farewell.begin()
+        self._events.go_away = GoAway(last_id, code, debug)
+        self._events.unsettled = True
+        text = escaped(debug.decode("utf-8", "replace")) or "no reason given"
+        failure = Failure(GoneAwayError, f"the peer is going away: {text}", code, True)
+        for stream in self._table:
+            if stream in self._table.heartbeats:
+                pass
+            elif stream.local and stream.id is None:
+                self._ending.end(stream, Event.GONE_AWAY, failure)
+            elif stream.local and self._flow.is_muxado_py and (stream.id or 0) > last_id:
+                refused = Failure(
+                    StreamRefusedError,
+                    f"the peer went away without taking stream {stream.id}: {text}",
+                    ErrorCode.STREAM_REFUSED,
+                    True,
+                )
+                # What a muxado_py peer says of its last id holds whatever it sent before.
+                stream.heard = False
+                self._ending.end(stream, Event.GONE_AWAY, refused, refused=True)
+        if code != ErrorCode.NO_ERROR:
+            message = f"the peer ended the session, {code_name(code)}: {text}"
+            self.end(Failure(ProtocolError, message, code, True))
+        self.close_if_idle()
+
+    def close_if_idle(self) -> None:
+        """A peer that went away waits for nothing but the last stream; we say goodbye too.
+
+        Not where a GOAWAY comes last anyway, or is sent by peers that go on opening streams.
+        """
+        if self._events.go_away is None or not self._traits.early_goaway:
+            return
+        if self._table.is_idle and not self._events.ended:
+            self._say_goodbye(self._table.handed_off_id, ErrorCode.NO_ERROR, b"")
+            self.end(CLOSED_BY_PEER)
+
+    def answer_goodbye(self, _now: float) -> bool:
+        """``Config.probe_interval`` has passed: where ``close_if_idle`` says nothing, say it late.
+
+        Some peers wait for a GOAWAY in answer to theirs before they close; one that has opened a stream
+        since is none of them.
+        """
+        table = self._table
+        if self._events.ended is not None:
+            return False
+        if table.live or table.ledger.highest != self._opened_by_then:
+            self._quiet = False
+        elif self._quiet:
+            self._say_goodbye(table.handed_off_id, ErrorCode.NO_ERROR, b"")
+            self.end(CLOSED_BY_PEER)
+        else:
+            self._quiet = True
+        return self._events.ended is None
+
+    # Either.
+
+    def break_off(self, code: int, message: str) -> None:
+        """The peer broke the protocol, or an abuse has no smaller remedy: GOAWAY, and the end."""
+        if self._events.ended is None:
+            self._say_goodbye(self._table.handed_off_id, code, message.encode())
+            self.end(Failure(ProtocolError, f"the peer broke the protocol: {message}", code, False))
+
+    def end(self, failure: Failure) -> None:
+        """The connection is over for the reason given, and every stream with it."""
+        self._intake.pause()
+        if self._events.ended is None:
+            self._events.ended = failure
+            self._events.of_session()
+            for stream in self._table:
+                self.losses.note(stream, beats=stream in self._table.heartbeats)
+                # What came before the peer's end is not undone by it, accepted or not; and a reset would say
+                # that nobody will ever see it.
+                kept = failure.remote and stream.owner is Owner.OFFERED
+                code = ErrorCode.SESSION_CLOSED
+                self._ending.end(stream, Event.SESSION_END, failure, code=code, kept=kept)
+
+
+CLOSED_BY_PEER = Failure(
+    SessionClosedError, "the peer closed the session", ErrorCode.NO_ERROR, True
+)

@@ -1,0 +1,112 @@
+"""Stream limits: whether this side may open one more stream, and why not.
+
+Where data comes from and goes to.  The connection asks before it opens a stream; the inbound side says when the
+peer has told its limit.
+
+The rule.  The limit that stands against it is named, with its number and with what the caller can do.
+
+The trap.  A limit of the peer's counts our streams; the one that old peers have without saying so counts all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import ErrorCode, Failure, GoneAwayError, StreamLimitError
+from ..frames import UNLIMITED
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..frames import Wire
+    from .events import Events
+    from .flow_control import FlowControl
+    from .session_ends import SessionEnds
+    from .table import StreamTable
+
+__all__ = ("StreamLimits",)
+
+
+class StreamLimits:
+    """How many streams one side may open."""
+
+    __slots__ = ("_config", "_events", "_flow", "_many", "_session_ends", "_table", "_traits")
+
+    def __init__(
+        self,
+        wire: Wire,
+        table: StreamTable,
+        flow: FlowControl,
+        session_ends: SessionEnds,
+        events: Events,
+        config: Config,
+    ) -> None:
+        self._traits = wire.traits
+        self._table = table
+        self._flow = flow
+        self._session_ends = session_ends
+        self._events = events
+        self._config = config
+        self.note_limits()
+
+    def why_no_stream(self) -> Failure | None:
+        """Why this side may open no stream now; None if it may."""
+        events, table = self._events, self._table
+        if events.ended is not None:
+            return events.ended
+        if events.go_away is not None:
+            code = ErrorCode.REMOTE_GONE_AWAY
+            return Failure(GoneAwayError, "the peer is going away", code, True)
+        if self._session_ends.leaving:
+            code = ErrorCode.SESSION_CLOSED
+            return Failure(GoneAwayError, "this side is going away", code, False)
+        if table.local_open + table.peer_live >= self._many and (failure := self._too_many()):
+            return failure
+        if not table.has_ids():
+            text = "the stream ids of this session are used up; open a new session"
+            return Failure(StreamLimitError, text, ErrorCode.STREAMS_EXHAUSTED, False)
+        return None
+
+    def why_no_heartbeats(self) -> Failure | None:
+        """The same for a stream that is to carry heartbeats.
+
+        A GOAWAY of either side does not matter: a peer that takes no streams any more refuses it, and is
+        alive.
+        """
+        if self._events.ended is not None or self._table.has_ids():
+            return self._events.ended
+        text = "the stream ids of this session are used up"
+        return Failure(StreamLimitError, text, ErrorCode.STREAMS_EXHAUSTED, False)
+
+    def note_limits(self) -> None:
+        """The peer may have told its limit: with how many streams open in all the first limit may be near."""
+        most, told = self._config.max_open_streams, self._flow.stream_limit
+        own = (self._traits.most_streams or UNLIMITED) if most is None else most
+        self._many = own if told is None else min(own, told)
+
+    def _too_many(self) -> Failure | None:
+        """Which limit stands against one more stream."""
+        limit = self._flow.stream_limit
+        if limit is not None and self._table.local_open >= limit:
+            text = f"the peer's limit of open streams, {limit}, is reached; close some first"
+            return Failure(StreamLimitError, text, ErrorCode.STREAM_REFUSED, True)
+        here = self._too_many_here()
+        if here is None:
+            return None
+        return Failure(StreamLimitError, here, ErrorCode.STREAM_REFUSED, False)
+
+    def _too_many_here(self) -> str | None:
+        """Which limit of this side's does, in words."""
+        table, most = self._table, self._config.max_open_streams
+        if most is not None:
+            if table.local_open < most:
+                return None
+            return f"Config.max_open_streams, {most}, is reached; close some streams first"
+        most = self._traits.most_streams
+        if most is None or self._flow.is_muxado_py is not False:
+            return None
+        if table.local_open + table.peer_live < most:
+            return None
+        return (
+            f"{most} streams are open in all, and there are peers that end the session at one more; "
+            "close some first, or set Config(max_open_streams=...) if yours takes more"
+        )
