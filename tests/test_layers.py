@@ -45,7 +45,9 @@ PROTOCOL = (
     "losses",
     "session_ends",
     "stream_limits",
+    "heartbeats",
     "incoming",
+    "inbound_control",
     "overflow",
     "outbound",
     "inbound",
@@ -263,6 +265,18 @@ def test_folders_import_only_from_those_before_them() -> None:
         source, target = folder(one.source), folder(one.target)
         if target:
             assert ORDER.index(target) <= ORDER.index(source), one
+
+
+def test_the_protocol_is_a_house_of_few_floors() -> None:
+    """How many modules of the folder one has to know, at most, to understand one: imports for types count, too."""
+    below = {name: set[str]() for name in PROTOCOL}
+    for one in own():
+        if folder(one.source) == folder(one.target) == "protocol" and part(one.target):
+            below[part(one.source)].add(part(one.target))
+    floors: dict[str, int] = {}
+    for name in PROTOCOL:
+        floors[name] = 1 + max((floors[other] for other in below[name] - {name}), default=0)
+    assert max(floors.values()) <= 13
 
 
 def test_contributing_names_every_module_in_this_order() -> None:

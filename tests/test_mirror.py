@@ -9,7 +9,9 @@ import muxado_py
 
 PACKAGE = Path(muxado_py.__file__).parent
 ROOT = PACKAGE.parent
-SECTION = (ROOT / "CONTRIBUTING.md").read_text().split("## Where the tests are")[1].split("\n## ")[0]
+SECTION = (
+    (ROOT / "CONTRIBUTING.md").read_text().split("## Where the tests are")[1].split("\n## ")[0]
+)
 TABLE = dict(re.findall(r"^\| (`\w.*?) \| (.*) \|$", SECTION, re.MULTILINE))
 """Modules, or a whole folder, with the files that test them."""
 
@@ -19,7 +21,7 @@ ELSEWHERE = {
 
 
 def modules() -> list[str]:
-    """What the package consists of: ``protocol/closing.py``."""
+    """What the package consists of: ``protocol/ending.py``."""
     paths = (path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
     return sorted(str(path) for path in paths if not path.name.startswith("__"))
 
@@ -31,7 +33,7 @@ def namesake(module: str) -> Path:
 
 def test_each_module_has_a_file_of_its_name_or_a_line_in_the_table() -> None:
     found = modules()
-    assert "protocol/closing.py" in found
+    assert "protocol/ending.py" in found
     missing = [
         one
         for one in found

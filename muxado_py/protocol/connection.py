@@ -33,22 +33,22 @@ from ..errors import (
     Failure,
     Retry,
     SessionClosedError,
-    TransportError,
 )
 from ..frames import HEAD, WIRES, mistaken
 from ..frames.reporting import Reporting, SentFrames
 from ..scheduler import DEFAULT_PRIORITY, check_priority
 from .ending import Ending
 from .events import Events
-from .fields import Owner
 from .flow_control import FlowControl
 from .gates import Gates
+from .heartbeats import Heartbeats
 from .inbound import Inbound
-from .incoming import HEARTBEAT_TYPE, Incoming
+from .inbound_control import InboundControl
+from .incoming import Incoming
 from .inspection import inspect
 from .intake import Intake
 from .outbound import Outbound
-from .session_ends import CLOSED_BY_PEER, SessionEnds
+from .session_ends import SessionEnds
 from .stream_limits import StreamLimits
 from .table import StreamTable
 from .timeouts import Timeouts
@@ -103,19 +103,21 @@ class Connection:
         events, table = self.events, self._table
         gates = self._gates = Gates(wire, table, events, config)
         flow = self._flow = FlowControl(wire, table, gates, config, clock)
-        intake = self._intake = Intake(wire, gates.control, flow, events, config, clock)
+        intake = self._intake = Intake(gates.control, config, clock)
         ending = self._ending = Ending(wire, table, gates, flow, intake, events, config)
         ends = self._session_ends = SessionEnds(
             wire, table, gates, flow, intake, ending, events, config
         )
-        limits = self._limits = StreamLimits(wire, table, flow, ends, events, config)
+        self._limits = StreamLimits(wire, table, flow, ends, events, config)
+        self.heartbeats = Heartbeats(wire, table, gates, flow, ending, events)
         incoming = self._incoming = Incoming(
-            wire, table, gates, flow, intake, ending, ends, events, config
+            wire, table, gates, flow, intake, ending, ends, self.heartbeats, events, config
+        )
+        control = InboundControl(wire, table, gates, flow, intake, ending, events)
+        self._in = Inbound(
+            wire, table, gates, flow, intake, ending, ends, incoming, control, events, config
         )
         self._out = Outbound(wire, table, gates, flow, ending, events, config)
-        self._in = Inbound(
-            wire, table, gates, flow, intake, ending, ends, limits, incoming, events, config
-        )
         self.timeouts = Timeouts(wire, table, gates, ending, config)
         self._cut = self._out.data_to_send
         self._head: bytes | None = b""  # the peer's first bytes, until they tell its wire
@@ -251,31 +253,10 @@ class Connection:
     def receive_eof(self, cause: str = "") -> None:
         """The transport ended: foreseen after a GOAWAY, else an error on every stream.
 
-        Where peers say no goodbye, an end with no stream open is one.
-
         :param cause: what the transport said, if it failed.
         """
         self._in.decode_rest()
-        foreseen = self.events.go_away is not None
-        if self._wire.traits.silent_end and not (cause or self._in.midway):
-            beats = self._table.heartbeats
-            foreseen = foreseen or all(
-                one.released or (one.owner is Owner.OFFERED and one.fin_received) or one in beats
-                for one in self._table
-            )
-        if foreseen:
-            self._session_ends.end(CLOSED_BY_PEER)
-            return
-        where = " in the middle of a frame" if self._in.midway else ""
-        message = f"the transport ended{where} without a goodbye of the peer"
-        self._session_ends.end(
-            Failure(
-                TransportError,
-                f"{message}: {cause}" if cause else message,
-                ErrorCode.PEER_EOF,
-                True,
-            )
-        )
+        self._session_ends.transport_ended(cause, self._in.midway)
 
     # What an end has cost.
 
@@ -312,40 +293,10 @@ class Connection:
             self._gates.write(stream, stream_type.to_bytes(4, "big"))
         return stream
 
-    def open_heartbeats(self) -> StreamState:
-        """A new stream of ours that carries Go's heartbeats; it counts nowhere, and GOAWAYs do not stop it.
-
-        :raises StreamLimitError: if the ids are used up.
-        :raises SessionError: if the session is over.
-        """
-        failure = self._limits.why_no_heartbeats()
-        if failure is not None:
-            raise failure.error(Retry.NEVER_SENT)
-        stream = self._flow.new_stream(None, DEFAULT_PRIORITY)
-        stream.stream_type = HEARTBEAT_TYPE
-        self._table.open_local(stream)
-        self._table.take_heartbeats(stream)
-        self._gates.scheduler.mark_ready(stream, 0)  # its SYN, with what is written until then
-        if not self._wire.traits.types_in_syn:
-            self._gates.write(stream, HEARTBEAT_TYPE.to_bytes(4, "big"))
-        return stream
-
-    def end_heartbeats(self, stream: StreamState, code: int | None = None) -> None:
-        """Close a stream that carries heartbeats, of either side, or reset it with ``code``."""
-        self._table.end_heartbeats(stream)
-        if code is None:
-            self.close(stream)
-        else:
-            self.reset(stream, code)
-
     def accept(self) -> StreamState | None:
         """The next stream of the peer, handed off for good; None if none waits."""
         stream = self._table.hand_off()
-        if (
-            stream is not None
-            and self._incoming.speaks_at_hand_off
-            and stream.id in self._table.live
-        ):
+        if stream is not None and self._flow.speaks_at_hand_off and stream.id in self._table.live:
             self._incoming.handed_off(stream)
         return stream
 

@@ -15,7 +15,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import ErrorCode, Failure, Retry, StreamClosedError
+from ..errors import (
+    ErrorCode,
+    Failure,
+    Retry,
+    StreamClosedError,
+    StreamResetError,
+    code_name,
+)
 from .fields import Owner, RecvState, SendState
 from .state import DROPPED
 from .stream_ends import Event, Reads, Says, Stays, ends_on
@@ -276,6 +283,16 @@ class Ending:
             self._flow.drop_unread(stream)
         if stream.owner is not _RELEASED:
             self._events.both(stream)
+
+    def fault(self, stream: StreamState, code: ErrorCode, why: str) -> None:
+        """The peer broke a rule of one stream: reset it, and count.
+
+        :raises Violation: if it was once too often.
+        """
+        message = f"stream {stream.id} was reset, {code_name(code)}: {why}"
+        failure = Failure(StreamResetError, message, code, False)
+        self.end(stream, Event.FAULT, failure, code=code)
+        self._intake.spend(self._intake.faults, f"too many faulty streams, the last: {why}")
 
     def refuse(self, stream: StreamState, code: ErrorCode) -> None:
         """No application has accepted ``stream``, and none will."""

@@ -72,6 +72,13 @@ class FlowControl:
         """Whether a muxado_py told its settings."""
         self.stream_limit: int | None = None
         """How many streams it lets us have open, once it said so."""
+        most = config.max_open_streams
+        self.most_open = (wire.traits.most_streams or UNLIMITED) if most is None else most
+        """With how many streams open in all the first limit of ours, or of the peer's, may be near."""
+        # A muxado_py is told nothing; others learn of our windows, and that their stream was taken.
+        self._acknowledged = wire.traits.max_unacknowledged is not None
+        self.speaks_at_hand_off = True
+        """Whether the peer may have to be told something when the application takes a stream."""
         self.received = 0
         """Payload bytes it has sent."""
         self.unread = 0
@@ -112,6 +119,7 @@ class FlowControl:
     def recognized(self, is_muxado_py: bool) -> None:
         """Its first frame came."""
         self.is_muxado_py = self._gates.control.extended = is_muxado_py
+        self.speaks_at_hand_off = self._acknowledged or not is_muxado_py
         if not is_muxado_py:
             self.announces_windows = True
             for stream in self._table:
@@ -136,6 +144,8 @@ class FlowControl:
         """A muxado_py told its :class:`~muxado_py.frames.Setting` values, which it does once."""
         self.told = True
         self.stream_limit = limit = values.get(Setting.MAX_STREAMS)
+        if limit is not None:
+            self.most_open = min(self.most_open, limit)
         streams = self._config.max_streams + (ASSUMED_STREAMS if limit is None else limit)
         self._gates.divide(values.get(Setting.SESSION_WINDOW), streams)
         window = min(values.get(Setting.INITIAL_WINDOW, 0), MAX_WINDOW)

@@ -230,6 +230,12 @@ class Gates:
         """It does not: the SYN of ``stream`` waits."""
         self._unopened[stream] = None
 
+    def hear(self, stream: StreamState) -> None:
+        """The first frame of the peer on ``stream``."""
+        stream.heard = True
+        if self._acknowledges:
+            self.acknowledged(stream)
+
     def acknowledged(self, stream: StreamState) -> None:
         """The peer was heard on ``stream``, or need not be any more: another one may be opened."""
         if self._table.unacknowledged.discard(stream):

@@ -20,28 +20,24 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import ErrorCode, Failure, StreamRefusedError, StreamResetError, code_name
 from ..frames import UNLIMITED
-from ..scheduler import Priority
 from .fields import Owner, RecvState, SendState
 from .intake import Violation
 from .overflow import Overflow
-from .sending import MAX_WINDOW
 from .stream_ends import Event
 from .timers import NEVER, Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..config import Config
     from ..frames import Receiver, Wire
     from .ending import Ending
     from .events import Events
     from .flow_control import FlowControl
     from .gates import Gates
+    from .inbound_control import InboundControl
     from .incoming import Incoming
     from .intake import Intake
     from .session_ends import SessionEnds
     from .state import StreamState
-    from .stream_limits import StreamLimits
     from .table import StreamTable
 
 __all__ = ("Inbound",)
@@ -58,7 +54,6 @@ class Inbound:
     """The inbound side of one connection: a :class:`~muxado_py.frames.Receiver`."""
 
     __slots__ = (
-        "_acknowledges",
         "_control",
         "_decoder",
         "_ending",
@@ -69,7 +64,6 @@ class Inbound:
         "_holds",
         "_incoming",
         "_intake",
-        "_limits",
         "_live",
         "_looks",
         "_max_tiny",
@@ -81,9 +75,20 @@ class Inbound:
         "_traits",
         "_types",
         "_wire",
+        "acknowledged",
+        "consumed",
+        "credited",
+        "going_away",
         "noise",
         "opened",
         "paused",
+        "pinged",
+        "ponged",
+        "prioritized",
+        "recognized",
+        "session_credited",
+        "settings",
+        "widened",
     )
 
     def __init__(
@@ -95,8 +100,8 @@ class Inbound:
         intake: Intake,
         ending: Ending,
         session_ends: SessionEnds,
-        limits: StreamLimits,
         incoming: Incoming,
+        control: InboundControl,
         events: Events,
         config: Config,
     ) -> None:
@@ -109,11 +114,9 @@ class Inbound:
         self._flow = flow
         self._ending = ending
         self._session_ends = session_ends
-        self._limits = limits
         self._incoming = incoming
         self._events = events
         self._holds = wire.traits.opening_delay > 0
-        self._acknowledges = wire.traits.max_unacknowledged is not None
         self._types = incoming.awaits_types
         self._session_window = config.session_window
         self._overflowing = Overflow(table, config.full_timeout)
@@ -128,6 +131,17 @@ class Inbound:
         # Frames that are dealt with elsewhere, without a step between.
         self.opened = incoming.opened
         self.noise = intake.noise
+        self.going_away = session_ends.going_away
+        self.acknowledged = control.acknowledged
+        self.credited = control.credited
+        self.consumed = control.consumed
+        self.widened = control.widened
+        self.prioritized = control.prioritized
+        self.recognized = control.recognized
+        self.settings = control.settings
+        self.session_credited = gates.credit_session
+        self.pinged = control.pinged
+        self.ponged = control.ponged
         self.decode_through(self)
 
     def _pause(self) -> None:
@@ -153,9 +167,15 @@ class Inbound:
         """Whether what was received so far ends inside a frame."""
         return self._decoder.midway
 
+    @property
+    def _is_full(self) -> bool:
+        """Whether a session without windows holds all it may: not to be read is the one way to stop its peer."""
+        return self._may_be_full and self._flow.unread >= self._session_window
+
     def go_on(self) -> None:
         """Decode what came during a pause, if its reasons are gone."""
-        if self.paused and self._intake.may_go_on:
+        ended = self._events.ended is not None
+        if self.paused and not (ended or self._intake.replies_pile_up or self._is_full):
             self.paused = False
             self._events.unsettled = self._events.go_away is not None
             self._events.noted = True  # whoever reads the transport may go on
@@ -177,9 +197,7 @@ class Inbound:
         if stream is None:
             return self._stray_data(stream_id, size, pending)
         if not stream.heard:
-            stream.heard = True
-            if self._acknowledges:
-                self._gates.acknowledged(stream)
+            self._gates.hear(stream)
         if self._holds:
             self._gates.heard_of(stream_id)
         if stream.recv_state is not _RECEIVING:
@@ -187,7 +205,7 @@ class Inbound:
         # A call of its own would cost as much as all of this.
         allowed = stream.allowed - size
         if allowed < pending:
-            return self._fault(
+            return self._ending.fault(
                 stream, ErrorCode.FLOW_CONTROL_ERROR, "more data than its window allowed"
             )
         stream.allowed = allowed
@@ -203,7 +221,7 @@ class Inbound:
             # They count for a stream until it is read, so the bound follows its window.
             most = self._max_tiny + stream.grown // 4
             if stream.tiny > most:
-                return self._fault(
+                return self._ending.fault(
                     stream,
                     ErrorCode.ENHANCE_YOUR_CALM,
                     f"more than {most} frames of under {TINY} bytes unread",
@@ -226,7 +244,7 @@ class Inbound:
     def _late_data(self, stream: StreamState, size: int, pending: int) -> None:
         """Data behind the FIN; a FIN of Go's smux has overtaken data of its own stream (v1.5.24 to 28)."""
         if self._traits.has_reset or stream.owner is not _RELEASED:
-            return self._fault(stream, ErrorCode.STREAM_CLOSED, "data after its FIN")
+            return self._ending.fault(stream, ErrorCode.STREAM_CLOSED, "data after its FIN")
         # Nobody reads it, and the peer may still read what is flushed.
         assert stream.id is not None
         return self._stray_data(stream.id, size, pending)
@@ -266,7 +284,7 @@ class Inbound:
     def look_for_stuck(self, now: float) -> bool:
         """``Config.probe_interval`` has passed, on a wire without windows."""
         self._overflowing.look(now)
-        while self._intake.is_full and (stuck := self._overflowing.most_stuck()) is not None:
+        while self._is_full and (stuck := self._overflowing.most_stuck()) is not None:
             self._end_unread(stuck)
         self.go_on()
         return self._flow.unread > 0
@@ -310,11 +328,11 @@ class Inbound:
         if stream is None or stream.recv_state is not _RECEIVING:
             return
         if not stream.heard:
-            self._hear(stream)
+            self._gates.hear(stream)
         if self._holds:
             self._gates.heard_of(stream_id)
         if self._types and stream.stream_type is None and not stream.local:
-            self._fault(stream, ErrorCode.PROTOCOL_ERROR, "a typed stream without a type")
+            self._ending.fault(stream, ErrorCode.PROTOCOL_ERROR, "a typed stream without a type")
             return
         # Event.PEER_FIN, without the call.
         stream.recv_state = _FIN_RECEIVED
@@ -362,110 +380,3 @@ class Inbound:
             return code in (ErrorCode.STREAM_REFUSED, ErrorCode.ACCEPT_QUEUE_FULL)
         # After our FIN the peer's application may have had the stream without a word to us.
         return self._flow.acknowledges and not stream.fin_sent
-
-    def _fault(self, stream: StreamState, code: ErrorCode, why: str) -> None:
-        """The peer broke a rule of one stream: reset it, and count."""
-        message = f"stream {stream.id} was reset, {code_name(code)}: {why}"
-        failure = Failure(StreamResetError, message, code, False)
-        self._ending.end(stream, Event.FAULT, failure, code=code)
-        self._intake.spend(self._intake.faults, f"too many faulty streams, the last: {why}")
-
-    def acknowledged(self, stream_id: int, at_hand_off: bool) -> None:
-        stream = self._live.get(stream_id)
-        if stream is not None and stream.local:
-            self._hear(stream)
-            if at_hand_off:
-                self._flow.acknowledges = True
-
-    def _hear(self, stream: StreamState) -> None:
-        """The first frame of the peer on ``stream``."""
-        stream.heard = True
-        if self._acknowledges:
-            self._gates.acknowledged(stream)
-
-    # Credit and priority.
-
-    def credited(self, stream_id: int, nbytes: int) -> None:
-        stream = self._live.get(stream_id)
-        if stream is None:
-            return
-        if not stream.heard:
-            self._hear(stream)
-        if not nbytes:
-            return self._fault(stream, ErrorCode.PROTOCOL_ERROR, "credit of 0 bytes")
-        starved = stream.credit <= 0
-        if not stream.add_credit(nbytes):
-            return self._fault(
-                stream, ErrorCode.FLOW_CONTROL_ERROR, "its credit passed 2^31-1 bytes"
-            )
-        if starved or (self._gates.blocked and self._gates.unblock(stream)):
-            self._wake(stream)
-        return None
-
-    def widened(self, stream_id: int, window: int) -> None:
-        stream = self._live.get(stream_id)
-        if stream is not None and stream.peer_window < window <= MAX_WINDOW:
-            stream.peer_window = window
-
-    def consumed(self, stream_id: int, total: int, window: int) -> None:
-        stream = self._live.get(stream_id)
-        if stream is None:
-            return
-        if not stream.heard:
-            self._hear(stream)
-        starved = stream.credit <= 0
-        if not stream.update_credit(total, window):
-            return self._fault(
-                stream,
-                ErrorCode.FLOW_CONTROL_ERROR,
-                f"an update for {total} bytes read, that were not sent, or a window of {window}",
-            )
-        if starved:
-            self._wake(stream)
-        return None
-
-    def _wake(self, stream: StreamState) -> None:
-        """``stream`` had no room to send, and may have some now."""
-        if self._table.stalled:
-            self._table.stalled.discard(stream)
-        self._gates.wake(stream, stream.sendable)
-
-    def prioritized(self, stream_id: int, urgency: int, weight: int) -> None:
-        stream = self._live.get(stream_id)
-        if stream is not None and urgency <= 7:
-            stream.priority = Priority(urgency, weight)
-            self._gates.scheduler.moved(stream)
-
-    # The session.
-
-    def going_away(self, last_id: int, code: int, debug: bytes) -> None:
-        self._session_ends.going_away(last_id, code, debug)
-
-    def session_credited(self, limit: int) -> None:
-        self._gates.credit_session(limit)
-
-    def recognized(self, is_muxado_py: bool) -> None:
-        self._events.of_session()
-        self._flow.recognized(is_muxado_py)
-        self._incoming.speaks_at_hand_off = self._acknowledges or not is_muxado_py
-
-    def settings(self, values: Mapping[int, int]) -> None:
-        if self._flow.told:
-            return self._intake.noise()  # settings touch every stream, so they are taken once
-        self._flow.settings(values)
-        self._limits.note_limits()
-        return None
-
-    def pinged(self, payload: bytes) -> None:
-        self._intake.spend(self._intake.pings, "too many pings")
-        self._control.frame(self._wire.pong(payload))
-        self._intake.check_replies()
-
-    def ponged(self, payload: bytes) -> None:
-        asked = self._control.asked
-        if payload not in asked:
-            return self._intake.noise()
-        asked.discard(payload)
-        self._events.pongs.append(payload)
-        self._events.of_session()
-        return None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ErrorCode
 from ..scheduler import DEFAULT_PRIORITY
-from .fields import Owner
+from .heartbeats import HEARTBEAT_TYPE
 from .intake import Violation
 from .table import IdUse
 
@@ -28,19 +28,13 @@ if TYPE_CHECKING:
     from .events import Events
     from .flow_control import FlowControl
     from .gates import Gates
+    from .heartbeats import Heartbeats
     from .intake import Intake
     from .session_ends import SessionEnds
     from .state import StreamState
     from .table import StreamTable
 
-__all__ = ("HEARTBEAT_TYPE", "Incoming")
-
-HEARTBEAT_TYPE = 0xFFFF_FFFF
-"""The type of the streams that carry Go's heartbeats (ngrok/muxado-go, ``heartbeat.go``)."""
-
-MOST_HEARTBEATS = 4
-"""Streams of heartbeats in all: one of either side, and some that ended and of which the other does not know.
-They count in no other limit, so they need one."""
+__all__ = ("Incoming",)
 
 
 class Incoming:
@@ -54,6 +48,7 @@ class Incoming:
         "_finishes",
         "_flow",
         "_gates",
+        "_heartbeats",
         "_holds",
         "_intake",
         "_live",
@@ -64,7 +59,6 @@ class Incoming:
         "_typed",
         "_wire",
         "awaits_types",
-        "speaks_at_hand_off",
     )
 
     def __init__(
@@ -76,6 +70,7 @@ class Incoming:
         intake: Intake,
         ending: Ending,
         session_ends: SessionEnds,
+        heartbeats: Heartbeats,
         events: Events,
         config: Config,
     ) -> None:
@@ -87,9 +82,8 @@ class Incoming:
         self._intake = intake
         self._ending = ending
         self._session_ends = session_ends
+        self._heartbeats = heartbeats
         self._events = events
-        self.speaks_at_hand_off = True
-        """Whether the peer may have to be told something when the application takes a stream."""
         self.awaits_types = config.typed_streams and not wire.traits.types_in_syn
         """Whether a stream's type comes as its first four bytes."""
         self._typed = self.awaits_types or wire.traits.types_in_syn
@@ -112,7 +106,7 @@ class Incoming:
         if self._typed:
             # Heartbeats wait for no application, and some peers end a session that refuses theirs.
             beats = stream_type == HEARTBEAT_TYPE
-            if beats and len(table.heartbeats) >= MOST_HEARTBEATS:
+            if beats and self._heartbeats.are_too_many:
                 return self._ending.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
             # One more where it may yet turn out to carry heartbeats.
             most += beats or (self.awaits_types and not table.heartbeats)
@@ -128,7 +122,7 @@ class Incoming:
         stream.stream_type = stream_type
         table.open_peer(stream_id, stream)
         if beats:
-            self._take_heartbeats(stream)
+            self._heartbeats.take(stream)
         elif not self.awaits_types:
             self._offer(stream)
         return None
@@ -170,21 +164,12 @@ class Incoming:
         if self._flow.is_muxado_py is False:
             self._flow.raise_window(stream)
 
-    def _take_heartbeats(self, stream: StreamState) -> None:
-        """Taken for good, as by an application: a GOAWAY with a lower last id would end them."""
-        assert stream.id is not None
-        self._table.take_heartbeats(stream)
-        stream.owner = Owner.APPLICATION
-        self._table.handed_off_id = max(self._table.handed_off_id, stream.id)
-        self._events.heartbeats.append(stream)
-        self._events.of_session()
-
     def typed(self, stream: StreamState, stream_type: int) -> None:
         """A stream that was taken without its type has it now."""
         stream.stream_type = stream_type
         beats = stream_type == HEARTBEAT_TYPE
-        if beats and len(self._table.heartbeats) < MOST_HEARTBEATS:
-            self._take_heartbeats(stream)
+        if beats and not self._heartbeats.are_too_many:
+            self._heartbeats.take(stream)
             self._events.readers(stream)
         elif beats or self._table.peer_open > self._max_streams:
             self._ending.refuse(stream, ErrorCode.STREAM_REFUSED)

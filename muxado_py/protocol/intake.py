@@ -18,17 +18,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import ErrorCode
-from ..frames import UNLIMITED
 from .budgets import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..config import Config
-    from ..frames import Wire
     from .control import ControlQueue
-    from .events import Events
-    from .flow_control import FlowControl
 
 __all__ = ("Intake", "Violation")
 
@@ -51,10 +47,7 @@ class Intake:
 
     __slots__ = (
         "_control",
-        "_events",
-        "_flow",
         "_max_replies",
-        "_room",
         "early_resets",
         "faults",
         "noises",
@@ -62,22 +55,9 @@ class Intake:
         "pings",
     )
 
-    def __init__(
-        self,
-        wire: Wire,
-        control: ControlQueue,
-        flow: FlowControl,
-        events: Events,
-        config: Config,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, control: ControlQueue, config: Config, clock: Callable[[], float]) -> None:
         self._control = control
-        self._flow = flow
-        self._events = events
         self._max_replies = config.max_control_frames
-        # Where there are no windows, not to be read is the one way to stop a peer.
-        endless = wire.traits.initial_window == UNLIMITED
-        self._room = config.session_window if endless else UNLIMITED
         self.pings, self.noises, self.early_resets, self.faults = (
             Budget(config.control_budget, config.control_rate, clock) for _ in range(4)
         )
@@ -89,22 +69,13 @@ class Intake:
     # Pauses.
 
     @property
-    def may_go_on(self) -> bool:
-        """Whether the reasons for a pause are gone."""
-        return self._events.ended is None and not (self._replies_pile_up or self.is_full)
-
-    @property
-    def _replies_pile_up(self) -> bool:
+    def replies_pile_up(self) -> bool:
+        """Whether the peer leaves our replies lying."""
         return self._control.queued >= self._max_replies
-
-    @property
-    def is_full(self) -> bool:
-        """Whether a session without windows holds all it may."""
-        return self._flow.unread >= self._room
 
     def check_replies(self) -> None:
         """Pause while the peer does not take our replies."""
-        if self._replies_pile_up:
+        if self.replies_pile_up:
             self.pause()
 
     # Budgets.

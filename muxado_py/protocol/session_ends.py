@@ -29,6 +29,7 @@ from ..errors import (
     ProtocolError,
     SessionClosedError,
     StreamRefusedError,
+    TransportError,
     code_name,
     escaped,
 )
@@ -201,6 +202,30 @@ class SessionEnds:
         else:
             self._quiet = True
         return self._events.ended is None
+
+    def transport_ended(self, cause: str, midway: bool) -> None:
+        """Foreseen after a GOAWAY, else an error on every stream.
+
+        Where peers say no goodbye, an end with no stream open is one.
+
+        :param cause: what the transport said, if it failed.
+        :param midway: whether it ended inside a frame.
+        """
+        foreseen = self._events.go_away is not None
+        if self._traits.silent_end and not (cause or midway):
+            beats = self._table.heartbeats
+            foreseen = foreseen or all(
+                one.released or (one.owner is Owner.OFFERED and one.fin_received) or one in beats
+                for one in self._table
+            )
+        if foreseen:
+            self.end(CLOSED_BY_PEER)
+            return
+        where = " in the middle of a frame" if midway else ""
+        message = f"the transport ended{where} without a goodbye of the peer"
+        if cause:
+            message += f": {cause}"
+        self.end(Failure(TransportError, message, ErrorCode.PEER_EOF, True))
 
     # Either.
 

@@ -1,8 +1,7 @@
 """State: one stream as the core sees it.
 
-What it is.  Both directions together, and how they end: each is open until its last byte is through, there
-is no product of states to enumerate, and a stream is over when both are.  A failure ends both at once and
-stands on the stream.
+What it is.  Both directions together, who has the stream, and the error that its application is told.  The states and
+what leads from one to another are in :mod:`~muxado_py.protocol.stream_ends`.
 
 Where it is kept.  In the :class:`~muxado_py.protocol.table.StreamTable` while the wire may mention it; the
 application's ``Stream`` holds it as long as it likes.

@@ -1,7 +1,7 @@
 """Stream limits: whether this side may open one more stream, and why not.
 
-Where data comes from and goes to.  The connection asks before it opens a stream; the inbound side says when the
-peer has told its limit.
+Where data comes from and goes to.  The connection asks before it opens a stream; what the peer has told of its
+limit stands in :mod:`~muxado_py.protocol.flow_control`.
 
 The rule.  The limit that stands against it is named, with its number and with what the caller can do.
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import ErrorCode, Failure, GoneAwayError, StreamLimitError
-from ..frames import UNLIMITED
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -29,7 +28,7 @@ __all__ = ("StreamLimits",)
 class StreamLimits:
     """How many streams one side may open."""
 
-    __slots__ = ("_config", "_events", "_flow", "_many", "_session_ends", "_table", "_traits")
+    __slots__ = ("_config", "_events", "_flow", "_session_ends", "_table", "_traits")
 
     def __init__(
         self,
@@ -46,7 +45,6 @@ class StreamLimits:
         self._session_ends = session_ends
         self._events = events
         self._config = config
-        self.note_limits()
 
     def why_no_stream(self) -> Failure | None:
         """Why this side may open no stream now; None if it may."""
@@ -59,29 +57,14 @@ class StreamLimits:
         if self._session_ends.leaving:
             code = ErrorCode.SESSION_CLOSED
             return Failure(GoneAwayError, "this side is going away", code, False)
-        if table.local_open + table.peer_live >= self._many and (failure := self._too_many()):
+        if table.local_open + table.peer_live >= self._flow.most_open and (
+            failure := self._too_many()
+        ):
             return failure
         if not table.has_ids():
             text = "the stream ids of this session are used up; open a new session"
             return Failure(StreamLimitError, text, ErrorCode.STREAMS_EXHAUSTED, False)
         return None
-
-    def why_no_heartbeats(self) -> Failure | None:
-        """The same for a stream that is to carry heartbeats.
-
-        A GOAWAY of either side does not matter: a peer that takes no streams any more refuses it, and is
-        alive.
-        """
-        if self._events.ended is not None or self._table.has_ids():
-            return self._events.ended
-        text = "the stream ids of this session are used up"
-        return Failure(StreamLimitError, text, ErrorCode.STREAMS_EXHAUSTED, False)
-
-    def note_limits(self) -> None:
-        """The peer may have told its limit: with how many streams open in all the first limit may be near."""
-        most, told = self._config.max_open_streams, self._flow.stream_limit
-        own = (self._traits.most_streams or UNLIMITED) if most is None else most
-        self._many = own if told is None else min(own, told)
 
     def _too_many(self) -> Failure | None:
         """Which limit stands against one more stream."""

@@ -121,7 +121,7 @@ class Pings:
         """Go's heartbeat: four bytes on a stream of their own, that come back."""
         connection = self._connection
         if self._heartbeat is None or self._heartbeat.failure is not None:
-            self._heartbeat = connection.open_heartbeats()
+            self._heartbeat = connection.heartbeats.open()
             self._heartbeat.reader = Callback(partial(self._take_echo, self._heartbeat))
         connection.write(self._heartbeat, payload[-4:])
         self._sent_at[payload] = perf_counter()
@@ -181,10 +181,10 @@ class Pings:
         connection = self._connection
         data = connection.read(stream, 65536)
         if stream.failure is not None or stream.fin_received:
-            connection.end_heartbeats(stream)
+            connection.heartbeats.end(stream)
         elif stream.unsent + len(data) > self._config.send_buffer:
             # Beats are four bytes each; this peer does not take them back.
-            connection.end_heartbeats(stream, ErrorCode.ENHANCE_YOUR_CALM)
+            connection.heartbeats.end(stream, ErrorCode.ENHANCE_YOUR_CALM)
         elif data:
             connection.write(stream, data)
 
@@ -194,4 +194,4 @@ class Pings:
         while stream.unread >= 4:
             self._answered(_HEARTBEAT[:4] + connection.read(stream, 4))
         if stream.fin_received and stream.failure is None:
-            connection.end_heartbeats(stream)
+            connection.heartbeats.end(stream)

@@ -151,7 +151,7 @@ class Rowdy:
     def _end(self, stream: StreamState, code: int | None = None) -> None:
         connection = self.connection
         if stream in connection._table.heartbeats:
-            connection.end_heartbeats(stream, code)
+            connection.heartbeats.end(stream, code)
         elif code is None:
             connection.close(stream)
         else:

@@ -1047,7 +1047,7 @@ def test_a_heartbeat_stream_whose_syn_waits_ends_no_session_with_an_open_stream(
     near.write(near.open(None, None), b"x")
     far.receive_data(b"".join(near.data_to_send(1 << 20)))
     assert far.accept() is not None
-    far.open_heartbeats()
+    far.heartbeats.open()
     near.announce_go_away()
     far.receive_data(b"".join(near.data_to_send(1 << 20)))
     assert far.events.go_away is not None

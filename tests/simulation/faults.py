@@ -15,9 +15,9 @@ from anyio import move_on_after
 from muxado_py.errors import ErrorCode, Failure, GoneAwayError, Retry
 from muxado_py.links import link, parting
 from muxado_py.links.parting import GOODBYE_WAIT
-from muxado_py.protocol.connection import Connection
 from muxado_py.protocol.ending import Ending
 from muxado_py.protocol.fields import RecvState
+from muxado_py.protocol.heartbeats import Heartbeats
 from muxado_py.protocol.stream_ends import Event
 from muxado_py.protocol.table import StreamTable
 from muxado_py.runtime.checkpoints import Callback
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from muxado_py import Config
     from muxado_py.links.link import Link
+    from muxado_py.protocol.connection import Connection
     from muxado_py.protocol.state import StreamState
 
     from .run import Result
@@ -117,14 +118,14 @@ def _drops_what_was_whole(
         stream.drop_unread()
 
 
-_open_heartbeats = Connection.open_heartbeats
+_open_heartbeats = Heartbeats.open
 
 
-def _obeys_goaways(connection: Connection) -> StreamState:
-    if connection.events.go_away is not None or connection.inspect().receiving.leaving:
+def _obeys_goaways(heartbeats: Heartbeats) -> StreamState:
+    if heartbeats._events.go_away is not None:
         failure = Failure(GoneAwayError, "going away", ErrorCode.REMOTE_GONE_AWAY, True)
         raise failure.error(Retry.NEVER_SENT)
-    return _open_heartbeats(connection)
+    return _open_heartbeats(heartbeats)
 
 
 def _counts_heartbeats(table: StreamTable) -> bool:
@@ -172,7 +173,7 @@ FAULTS = (
         "core F2",
         "after a GOAWAY no heartbeat goes",
         "not found out",
-        [(Connection, "open_heartbeats", _obeys_goaways)],
+        [(Heartbeats, "open", _obeys_goaways)],
         "muxado1",
     ),
     Fault(
