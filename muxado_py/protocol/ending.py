@@ -52,6 +52,7 @@ class Ending:
         "_drains",
         "_ends",
         "_events",
+        "_fin",
         "_flow",
         "_gates",
         "_has_reset",
@@ -60,7 +61,6 @@ class Ending:
         "_max_draining",
         "_on_close",
         "_table",
-        "_wire",
         "settle",
     )
 
@@ -75,7 +75,7 @@ class Ending:
         config: Config,
     ) -> None:
         traits = wire.traits
-        self._wire = wire
+        self._fin = wire.fin
         self._has_reset = traits.has_reset
         self._holds = traits.opening_delay > 0 or traits.finish_delay > 0
         self._table = table
@@ -102,15 +102,15 @@ class Ending:
 
     def _queue_fin(self, stream: StreamState) -> None:
         """Behind what was written; at once, if nothing of that is left."""
-        stream.send_state = _FIN_QUEUED
-        if self._holds:
-            self._gates.wake(stream, 0)
-        elif not stream.unsent and stream.id is not None:
+        if not (stream.unsent or self._holds or stream.id is None):
             control = self._control
-            control.finishes.append(self._wire.fin(stream.id))
+            control.finishes.append(self._fin(stream.id))
             control.due = True
             self.fin_was_cut(stream)
             return
+        stream.send_state = _FIN_QUEUED
+        if self._holds:
+            self._gates.wake(stream, 0)
         if stream.owner is _RELEASED:
             self._table.lingering.add(stream)
 

@@ -54,6 +54,7 @@ class Inbound:
     """The inbound side of one connection: a :class:`~muxado_py.frames.Receiver`."""
 
     __slots__ = (
+        "_acknowledges",
         "_control",
         "_decoder",
         "_ending",
@@ -116,6 +117,7 @@ class Inbound:
         self._session_ends = session_ends
         self._incoming = incoming
         self._events = events
+        self._acknowledges = wire.traits.max_unacknowledged is not None
         self._holds = wire.traits.opening_delay > 0
         self._types = incoming.awaits_types
         self._session_window = config.session_window
@@ -197,7 +199,10 @@ class Inbound:
         if stream is None:
             return self._stray_data(stream_id, size, pending)
         if not stream.heard:
-            self._gates.hear(stream)
+            # As Gates.hear, without the call that each stream would pay.
+            stream.heard = True
+            if self._acknowledges:
+                self._gates.acknowledged(stream)
         if self._holds:
             self._gates.heard_of(stream_id)
         if stream.recv_state is not _RECEIVING:
@@ -312,7 +317,7 @@ class Inbound:
         if self._table.left_behind and not stream.unread:
             self._table.left_behind.pop(stream, None)
         pressed = flow.received - flow.unread >= flow.due and flow.look()
-        if stream.recv_state is _RECEIVING and stream.failure is None and stream.id is not None:
+        if stream.recv_state is _RECEIVING and stream.failure is None:
             if pressed:
                 flow.dole(stream, size)
             else:

@@ -92,6 +92,7 @@ class Handlers:
 
     async def _work(self, first: Stream) -> None:
         task, values = current_task(), self._values
+        size = len(values)
         name = None if task is None else task.get_name()
         seat = _Seat(first)
         del first
@@ -114,7 +115,7 @@ class Handlers:
             if len(self._idle) >= self._most_idle:
                 return
             now = copy_context()
-            if len(now) != len(values) or not all(map(is_, now.values(), values)):
+            if len(now) != size or not all(map(is_, now.values(), values)):
                 return
             if task is not None and (task.cancelling() or task.get_name() != name):
                 return
