@@ -70,22 +70,24 @@ class Timekeeper:
 
     async def run(self) -> None:
         """Let time pass until cancelled."""
-        timers = self._timers
         while True:
-            await self._sleep(timers.next_deadline())
-            timers.expire(self._now())
+            await self._sleep()
+            self._timers.expire(self._now())
             await self._judge()
             self._changed()
 
-    async def _sleep(self, until: float) -> None:
-        self._until = until
-        self._earlier = Event()
-        left = until - self._now()
-        if left > 0:
-            with move_on_after(left):
+    async def _sleep(self) -> None:
+        """Until the first timer is due."""
+        while True:
+            self._until = until = self._timers.next_deadline()
+            self._earlier = Event()
+            left = until - self._now()
+            if left <= 0:  # what has just begun to linger may leave with the flush that is due
+                return await _turns(1 if until == AT_ONCE else TURNS)
+            with move_on_after(left) as slept:
                 await self._earlier.wait()
-        else:  # what has just begun to linger may leave with the flush that is due
-            await _turns(1 if until == AT_ONCE else TURNS)
+            if slept.cancelled_caught:
+                return None
 
     async def _judge(self) -> None:
         doubtful = [watch for watch in self._watches if watch.doubts]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from anyio import create_task_group, current_time
+from anyio.lowlevel import checkpoint
 
 import muxado_py as muxado
 from muxado_py import Config, ErrorCode, Retry
@@ -532,6 +533,40 @@ async def test_a_stream_that_may_not_linger_is_reset_if_it_cannot_leave_at_once(
                 assert (await peer.expect("RST", number)).code == ErrorCode.STREAM_CANCELLED
         assert current_time() == start
         assert session.statistics().live_streams == 0
+
+
+class Slow(Around):
+    """Takes some turns of the loop for what it is given, and no time."""
+
+    async def send(self, item: bytes) -> None:
+        for _ in range(4):
+            await checkpoint()
+        await self._inner.send(item)
+
+
+async def test_a_stream_that_may_not_linger_leaves_with_the_flush_that_is_due() -> None:
+    config = Config(linger_timeout=0.0, heartbeat_interval=None)
+    near, far = memory_transports(1000)
+    async with muxado.client(Slow(near), config) as session:
+        other = await session.open_stream()
+        await anyio.sleep(1)
+        for _ in range(5):
+            await other.send(b"y")
+            await checkpoint()
+            await checkpoint()  # a flush is under way, and takes some turns more
+            stream = await session.open_stream()
+            await stream.send(b"x")
+            await stream.aclose()
+            await anyio.sleep(1)
+            assert session.statistics().live_streams == 1
+    said = b""
+    with suppress(anyio.EndOfStream):
+        while True:
+            said += await far.receive()
+    for number in range(5, 15, 2):
+        assert data(number, b"x", syn=True) + data(number, fin=True) in said
+        assert rst(number, ErrorCode.STREAM_CANCELLED) not in said
+    await far.aclose()
 
 
 @pytest.mark.parametrize("timeout", [0.5, 7.0])
