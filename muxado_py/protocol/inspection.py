@@ -175,7 +175,7 @@ class Inspection(NamedTuple):
     sending: SendSizes
     receiving: ReceiveSizes
     timers: int
-    """How many are armed."""
+    """Entries of their heap: those that are armed, and no more than about as many that are out of date."""
     known: tuple[StreamState, ...]
     """Every stream that is held anywhere, once, in no order: live, waiting, left behind, or in the backlog, those that
     were withdrawn from it too."""

@@ -30,7 +30,17 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("AT_ONCE", "NEVER", "TICK", "Deadlines", "Generations", "Interval", "Timer", "Timers")
+__all__ = (
+    "AT_ONCE",
+    "NEVER",
+    "SPARE",
+    "TICK",
+    "Deadlines",
+    "Generations",
+    "Interval",
+    "Timer",
+    "Timers",
+)
 
 Item = TypeVar("Item")
 
@@ -98,8 +108,8 @@ class Timers:
         """What ``next_deadline`` said, or an earlier deadline that came since."""
 
     def __len__(self) -> int:
-        """How many are armed."""
-        return len(self._heap) - self._stale
+        """How many entries the heap has: one for each that is armed, and no more than about as many out of date."""
+        return len(self._heap)
 
     def arm(self, timer: Timer, when: float) -> None:
         """See :meth:`Timer.arm`.  Later than before it costs nothing: the entry is moved when its time has come."""

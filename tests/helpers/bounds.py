@@ -23,6 +23,7 @@ FIXED = 400_000  # bytes that a connection may hold beside what is counted
 A_STREAM = 6_000
 A_REPLY = 300
 A_RECORD = 600  # a stream without bytes
+A_FEW = 40  # timers: one of each kind, and as many entries that are out of date
 
 
 def check_queues(connection: Connection, config: Config, *, opened: int, largest: int) -> None:
@@ -31,7 +32,7 @@ def check_queues(connection: Connection, config: Config, *, opened: int, largest
     :param opened: how many streams this side has opened.
     :param largest: the most bytes that were received at once.
     """
-    streams, control, _, receiving, _, known = connection.inspect()
+    streams, control, _, receiving, timers, known = connection.inspect()
     unlimited = connection.traits.initial_window == UNLIMITED
     most = config.max_streams + opened
     assert 0 <= connection.unread <= config.session_window + (largest if unlimited else 0)
@@ -48,6 +49,7 @@ def check_queues(connection: Connection, config: Config, *, opened: int, largest
     assert control.credits + control.held_credits <= streams.live
     assert control.priorities <= streams.live
     assert receiving.undecoded <= largest + 1032
+    assert timers <= A_FEW, "streams do not have timers of their own"
     if not unlimited:
         for stream in known:
             assert stream.unread <= stream.window
