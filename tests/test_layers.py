@@ -87,6 +87,7 @@ FOLDERS = {
         "timekeeper",
         "delivery",
         "frame_log",
+        "accept_queue",
         "driver",
         "statistics",
         "waking",

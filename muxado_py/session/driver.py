@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Any
 from anyio import CancelScope, Event, create_task_group, current_time
 from anyio.abc import SocketAttribute
 
-from ..errors import ErrorCode, Retry, StreamClosedError
+from ..errors import Retry
 from ..links.parting import GOODBYE_WAIT
 from ..protocol.connection import CLOSED_HERE, Connection
 from ..protocol.fields import RecvState
-from ..runtime.checkpoints import current_backend, wake
+from ..runtime.checkpoints import current_backend
+from .accept_queue import AT_ONCE, AcceptQueue
 from .delivery import undelivered
 from .frame_log import frame_log
 from .pings import Pings
@@ -45,14 +46,10 @@ if TYPE_CHECKING:
     from ..links.link import Link, LinkFactory
     from ..protocol.events import Events
     from ..protocol.state import StreamState
-    from ..runtime.checkpoints import Waiter
 
 __all__ = ("Driver",)
 
 logger = logging.getLogger("muxado.session")
-
-AT_ONCE = 36
-"""Tasks that are woken until what they send is flushed: the peer works while the others have their turn."""
 
 _OPEN = RecvState.OPEN
 
@@ -62,9 +59,8 @@ class Driver:
 
     def __init__(self, make_link: LinkFactory, config: Config, *, is_client: bool) -> None:
         self.config = config
-        self.due, self.give_way, self.new_waiter, now, self.check_here, self._soon = (
-            current_backend()
-        )
+        backend = current_backend()
+        self.due, self.give_way, self.new_waiter, now, self.check_here, self._soon = backend
         self.connection = Connection(config, client=is_client, clock=now)
         self.outgoing = self.connection.outgoing
         self.link = make_link(self.connection, config, self.changed)
@@ -84,11 +80,10 @@ class Driver:
         self.events = self.connection.events
         self.wrote = self.link.wrote
         self._rouse = self.link.wake
-        self._accepting = True
+        self.accept_queue = AcceptQueue(
+            self.connection, backend, self.check, self.changed, self.link.expect_output
+        )
         self._tells = True  # whether whoever closes the session is told what it lost
-        self._acceptors: dict[Waiter, None] = {}  # who waits for a stream in accept
-        self._takers: list[Callable[[StreamState], None]] = []  # who is given every stream
-        self._refusals: dict[Callable[[StreamState], None], Exception] = {}  # why one takes no more
         self._awaited: list[tuple[Callable[[], bool], Event]] = []  # see wait_until
         self._running = Event()
         self._tasks: TaskGroup | None = None
@@ -109,76 +104,6 @@ class Driver:
         if self.due():
             await self.give_way()
 
-    async def accept(self) -> StreamState:
-        """See :meth:`Session.accept_stream`."""
-        if self.connection.backlog or self.over.is_set() or not self._accepting:
-            await self.checkpoint()
-        while (state := self.connection.accept()) is None:
-            await self._more_streams()
-        return state
-
-    async def hand_out(self, take: Callable[[StreamState], None]) -> None:
-        """Call ``take`` with each stream that comes, as soon as it comes.
-
-        Streams go past whoever waits in ``accept``, and to the latest ``take`` if there are several.
-
-        :raises: what ``accept`` raises, once no stream can come; and what ``take`` raises, which never
-            reaches the tasks that drive the session.
-        """
-        await self.checkpoint()
-        self._takers.append(take)
-        try:
-            self._hand_out(take)
-            self.changed()
-            while take in self._takers:
-                await self._more_streams()
-            raise self._refusals.pop(take)
-        finally:
-            if take in self._takers:
-                self._takers.remove(take)
-            self._wake_acceptors()  # what comes is theirs again
-
-    def _hand_out(self, take: Callable[[StreamState], None], woken: int = 0) -> int:
-        """Give it the streams that wait.
-
-        :param woken: how many tasks were woken since the last flush that is due.
-        :returns: the same, after this.
-        """
-        while (state := self.connection.accept()) is not None:
-            try:
-                take(state)
-            except Exception as exc:  # noqa: BLE001 - raised where hand_out was called
-                self._takers.remove(take)
-                self._refusals[take] = exc
-                self.connection.reset(state, ErrorCode.INTERNAL_ERROR)
-                self._wake_acceptors()
-                break
-            woken += 1
-            if woken == AT_ONCE:
-                woken = 0
-                self.link.expect_output()
-        return woken
-
-    async def _more_streams(self) -> None:
-        """Wait until a stream may have come; raises once none can come."""
-        self.check_here()
-        self.check()
-        if not self._accepting:
-            raise StreamClosedError(
-                "you closed the listener of this session", code=ErrorCode.SESSION_CLOSED
-            )
-        waiter = self.new_waiter()
-        self._acceptors[waiter] = None
-        try:
-            await waiter
-        finally:
-            self._acceptors.pop(waiter, None)
-
-    def _wake_acceptors(self) -> None:
-        acceptors, self._acceptors = self._acceptors, {}
-        for waiter in acceptors:
-            wake(waiter)
-
     def dropped(self, state: StreamState) -> None:
         """Nobody has this stream any more, which was not closed.
 
@@ -195,9 +120,7 @@ class Driver:
 
     def stop_accepting(self) -> None:
         """Refuse the streams that wait for ``accept`` and those that come."""
-        self._accepting = False
-        self.connection.stop_accepting()
-        self._wake_acceptors()
+        self.accept_queue.close()
         self.changed()
 
     async def wait_until(self, done: Callable[[], bool]) -> None:
@@ -310,11 +233,7 @@ class Driver:
                 self._wake_writers(events)
         if events.offered:
             events.offered = False
-            if self._takers:
-                woken = self._hand_out(self._takers[-1], woken)
-            else:
-                woken += 1
-                self._wake_acceptors()
+            self.accept_queue.distribute()
         if anybody:
             self.link.expect_output()
         if events.session:
@@ -335,7 +254,7 @@ class Driver:
         if events.ended is not None and not self.over.is_set():
             logger.debug("%r is over: %s", self, events.ended.message)
             self.over.set()
-            self._wake_acceptors()
+            self.accept_queue.wake_all()
 
     async def run(self) -> None:
         """Drive the session until it is over and its transport is closed; shielded."""

@@ -168,7 +168,7 @@ class Session(TypedAttributeProvider):
 
         Cancellation: no stream is lost; the next call gets it.
         """
-        return Stream(self._driver, await self._driver.accept())
+        return Stream(self._driver, await self._driver.accept_queue.accept())
 
     async def net_dial(
         self,
