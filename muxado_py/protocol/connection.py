@@ -71,7 +71,7 @@ class Connection:
     """One end of a session, sans-IO; see the module essay.
 
     :param client: whether this side dialed, which decides the parity of its stream ids.
-    :param clock: the time in seconds, for receive windows that grow and for
+    :param clock: the time in seconds, for receive windows that grow, for budgets, and for
         :mod:`~muxado_py.protocol.timers`.  One that stands still, the default, makes none grow.
     """
 
