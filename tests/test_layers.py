@@ -26,10 +26,9 @@ GROUND = ("arguments", "errors")
 BYTES = ("frames", "scheduler")
 
 PROTOCOL = (
-    "fields",
-    "sending",
-    "receiving",
-    "state",
+    "stream_state",
+    "send_half",
+    "recv_half",
     "timers",
     "table",
     "budgets",
@@ -134,12 +133,11 @@ KNOWS = {
     "scheduler": set(),
     "timers": set(),
     "budgets": set(),
-    "fields": {"errors", "scheduler"},
-    "sending": {"fields"},
-    "receiving": {"fields"},
-    "state": {"errors", "fields", "sending", "receiving"},
-    "table": {"fields", "state", "timers", "config"},
-    "events": {"errors", "state"},
+    "stream_state": {"errors", "scheduler"},
+    "send_half": {"stream_state"},
+    "recv_half": {"stream_state"},
+    "table": {"stream_state", "timers", "config"},
+    "events": {"errors", "stream_state"},
     "config": {"frames", "scheduler"},
     "integrations": {
         "arguments",
@@ -206,6 +204,11 @@ def part(name: str) -> str:
     return rest if top in FOLDERS else top
 
 
+def is_module(name: str) -> bool:
+    """Whether it is one of the package's, so that ``from . import gates`` imports ``gates``."""
+    return ROOT.parent.joinpath(*name.split(".")).with_suffix(".py").exists()
+
+
 @cache
 def imports() -> list[Import]:
     found = []
@@ -225,8 +228,10 @@ def imports() -> list[Import]:
                 names: tuple[str, ...] = ()
             elif isinstance(node, ast.ImportFrom):
                 base = package[: len(package) - node.level + 1] if node.level else ()
-                targets = [".".join((*base, *(node.module or "").split("."))).strip(".")]
+                target = ".".join((*base, *(node.module or "").split("."))).strip(".")
                 names = tuple(alias.name for alias in node.names)
+                modules = [one for one in names if is_module(f"{target}.{one}")]
+                targets = [f"{target}.{one}" for one in modules] or [target]
             else:
                 continue
             source = ".".join(relative.parts).removesuffix(".__init__")

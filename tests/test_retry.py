@@ -29,7 +29,7 @@ from .helpers.pair import split_frames
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from muxado_py.protocol.state import StreamState
+    from muxado_py.protocol.stream_state import StreamState
 
 CODES = (ErrorCode.NO_ERROR, ErrorCode.STREAM_CANCELLED, ErrorCode.INTERNAL_ERROR, 77)
 

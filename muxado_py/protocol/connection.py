@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from ..frames.reporting import Report
     from ..scheduler import Priority
     from .inspection import Inspection
-    from .state import StreamState
+    from .stream_state import StreamState
 
 __all__ = ("CLOSED_HERE", "Connection")
 

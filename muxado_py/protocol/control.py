@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..frames import Wire
     from ..scheduler import Priority
     from .events import Events
-    from .state import StreamState
+    from .stream_state import StreamState
     from .timers import Timers
 
 __all__ = ("ControlQueue",)

@@ -23,9 +23,8 @@ from ..errors import (
     StreamResetError,
     code_name,
 )
-from .fields import Owner, RecvState, SendState
-from .state import DROPPED
 from .stream_ends import Event, Reads, Says, Stays, ends_on
+from .stream_state import DROPPED, Owner, RecvState, SendState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +35,8 @@ if TYPE_CHECKING:
     from .flow_control import FlowControl
     from .gates import Gates
     from .intake import Intake
-    from .state import StreamState
     from .stream_ends import End
+    from .stream_state import StreamState
     from .table import StreamTable
 
 __all__ = ("Ending",)

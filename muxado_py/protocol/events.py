@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ..errors import Failure
-    from .state import StreamState
+    from .stream_state import StreamState
 
 __all__ = ("Events", "GoAway")
 

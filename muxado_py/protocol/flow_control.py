@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 
 from ..frames import UNLIMITED, Setting
 from ..scheduler import DEFAULT_PRIORITY
-from .fields import Owner
-from .sending import MAX_WINDOW
+from . import recv_half, send_half
+from .send_half import MAX_WINDOW
 from .shares import ASSUMED_STREAMS, LEAST, Shares
-from .state import StreamState
+from .stream_state import Owner, StreamState
 from .tuning import Tuner
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from ..frames import Wire
     from ..scheduler import Priority
     from .gates import Gates
-    from .receiving import Receiving
     from .table import StreamTable
 
 __all__ = ("FlowControl",)
@@ -112,7 +111,7 @@ class FlowControl:
     def raise_window(self, stream: StreamState) -> None:
         """Give a foreign peer's stream the credit that ``initial_window`` lacks of ours."""
         if self.is_muxado_py is False and stream.id is not None:
-            credit = stream.consume(0)
+            credit = recv_half.consume(stream, 0)
             if credit:
                 self._gates.control.credit(stream, credit)
 
@@ -136,7 +135,7 @@ class FlowControl:
         self._limit = 0
         self.look()
         for stream in self._table:
-            stream.told()
+            recv_half.told(stream)
             if stream.priority != DEFAULT_PRIORITY:
                 self._gates.control.priority(stream)
 
@@ -154,12 +153,12 @@ class FlowControl:
             self._window = window
             for stream in self._table:
                 starved = stream.credit <= 0
-                stream.add_credit(more)
+                send_half.add_credit(stream, more)
                 stream.peer_window += more
                 if starved:
                     self._gates.wake(stream, stream.sendable)
 
-    def _widened(self, stream: Receiving) -> None:
+    def _widened(self, stream: StreamState) -> None:
         """The window of ``stream`` has grown, and the credit that says so follows."""
         if self.is_muxado_py and stream.id is not None:
             self._gates.control.frame(self._wire.window(stream.id, stream.window))
@@ -168,7 +167,7 @@ class FlowControl:
 
     def drop_unread(self, stream: StreamState) -> int:
         """Throw away what the application did not read; how many bytes that were."""
-        dropped = stream.drop_unread()
+        dropped = recv_half.drop_unread(stream)
         if dropped:
             self.unread -= dropped
             self._table.left_behind.pop(stream, None)
@@ -177,7 +176,7 @@ class FlowControl:
 
     def credit_dropped(self, stream: StreamState, nbytes: int) -> None:
         """``nbytes`` of ``stream`` were thrown away; nobody was fast, so no window grows."""
-        credit = stream.consume(nbytes)
+        credit = recv_half.consume(stream, nbytes)
         if credit:
             self._gates.control.credit(stream, credit)
 
@@ -226,12 +225,12 @@ class FlowControl:
         """``nbytes`` of ``stream`` were read while room is short."""
         window = stream.window
         if window == UNLIMITED:
-            stream.consume(nbytes)  # there is no credit to give
+            recv_half.consume(stream, nbytes)  # there is no credit to give
             return
         if self._limit is None:
             free = self._session_window - self.unread
             window = self._shares.window(window, free, len(self._table.live))
-        credit = stream.dole(nbytes, window, min(window, LEAST) // 2)
+        credit = recv_half.dole(stream, nbytes, window, min(window, LEAST) // 2)
         if credit and self._limit is not None:
             credit = self.tuner.credit(stream, credit)
         if credit:

@@ -27,15 +27,17 @@ from typing import TYPE_CHECKING
 
 from ..frames import UNLIMITED
 from ..scheduler import make_scheduler
+from . import send_half
 from .control import ControlQueue
-from .fields import SendState
+from .send_half import write
 from .shares import ASSUMED_STREAMS, LEAST, Shares
+from .stream_state import SendState
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..frames import Wire
     from .events import Events
-    from .state import StreamState
+    from .stream_state import StreamState
     from .table import StreamTable
 
 __all__ = ("Gates",)
@@ -163,7 +165,7 @@ class Gates:
 
     def write(self, stream: StreamState, data: bytes) -> None:
         """Queue ``data``; the caller looks at ``room``, where more than ``promised`` waits, to know when to stop."""
-        size = stream.write(data)
+        size = write(stream, data)
         self.written += size
         if self._holds:
             self.wake(stream, size)
@@ -185,7 +187,7 @@ class Gates:
 
     def unwrite(self, stream: StreamState, nbytes: int) -> int:
         """Take back up to ``nbytes`` of what was written last and is in no frame yet."""
-        taken = stream.unwrite(nbytes)
+        taken = send_half.unwrite(stream, nbytes)
         self.written -= taken
         if stream.due_fin:
             # What held the FIN up is gone, and with it what would have woken the stream.
@@ -195,7 +197,7 @@ class Gates:
     def drop_unsent(self, stream: StreamState) -> None:
         """Nothing that waits on ``stream`` will be sent."""
         self.written -= stream.unsent
-        stream.drop_unsent()
+        send_half.drop_unsent(stream)
 
     def wake(self, stream: StreamState, nbytes: int) -> None:
         """``stream`` has ``nbytes`` more to send than before, of bytes or of credit, or a FIN."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ErrorCode, Failure, Retry, StreamLimitError
 from ..scheduler import DEFAULT_PRIORITY
-from .fields import Owner
+from .stream_state import Owner
 
 if TYPE_CHECKING:
     from ..frames import Wire
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .events import Events
     from .flow_control import FlowControl
     from .gates import Gates
-    from .state import StreamState
+    from .stream_state import StreamState
     from .table import StreamTable
 
 __all__ = ("HEARTBEAT_TYPE", "Heartbeats")

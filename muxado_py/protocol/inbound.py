@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import ErrorCode, Failure, StreamRefusedError, StreamResetError, code_name
 from ..frames import UNLIMITED
-from .fields import Owner, RecvState, SendState
 from .intake import Violation
 from .overflow import Overflow
+from .recv_half import append, consume, read, read_owing
 from .stream_ends import Event
+from .stream_state import Owner, RecvState, SendState
 from .timers import NEVER, Interval
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from .incoming import Incoming
     from .intake import Intake
     from .session_ends import SessionEnds
-    from .state import StreamState
+    from .stream_state import StreamState
     from .table import StreamTable
 
 __all__ = ("Inbound",)
@@ -231,7 +232,7 @@ class Inbound:
                     ErrorCode.ENHANCE_YOUR_CALM,
                     f"more than {most} frames of under {TINY} bytes unread",
                 )
-        stream.append(chunk)
+        append(stream, chunk)
         flow.unread += size
         if self._types and stream.stream_type is None and not stream.local:
             self._read_type(stream)
@@ -269,7 +270,7 @@ class Inbound:
         if stream.unread >= 4:
             # Its credit goes with that of the next read: a refusal must be the first that the peer hears.
             self._flow.unread -= 4
-            self._incoming.typed(stream, int.from_bytes(stream.read_owing(4), "big"))
+            self._incoming.typed(stream, int.from_bytes(read_owing(stream, 4), "big"))
 
     def _overflow(self) -> None:
         """The session holds too much.
@@ -311,7 +312,7 @@ class Inbound:
             # And no credit, which a peer that is not recognized yet may learn of otherwise.
             return b""
         flow = self._flow
-        chunk = stream.read(nbytes)
+        chunk = read(stream, nbytes)
         size = len(chunk)
         flow.unread -= size
         if self._table.left_behind and not stream.unread:
@@ -321,7 +322,7 @@ class Inbound:
             if pressed:
                 flow.dole(stream, size)
             else:
-                credit = stream.consume(size)
+                credit = consume(stream, size)
                 if credit:
                     self._control.credit(stream, flow.tuner.credit(stream, credit))
         if self.paused:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import ErrorCode
 from ..scheduler import Priority
-from .sending import MAX_WINDOW
+from . import send_half
+from .send_half import MAX_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from .flow_control import FlowControl
     from .gates import Gates
     from .intake import Intake
-    from .state import StreamState
+    from .stream_state import StreamState
     from .table import StreamTable
 
 __all__ = ("InboundControl",)
@@ -84,7 +85,7 @@ class InboundControl:
         if not nbytes:
             return self._ending.fault(stream, ErrorCode.PROTOCOL_ERROR, "credit of 0 bytes")
         starved = stream.credit <= 0
-        if not stream.add_credit(nbytes):
+        if not send_half.add_credit(stream, nbytes):
             return self._ending.fault(
                 stream, ErrorCode.FLOW_CONTROL_ERROR, "its credit passed 2^31-1 bytes"
             )
@@ -99,7 +100,7 @@ class InboundControl:
         if not stream.heard:
             self._gates.hear(stream)
         starved = stream.credit <= 0
-        if not stream.update_credit(total, window):
+        if not send_half.update_credit(stream, total, window):
             return self._ending.fault(
                 stream,
                 ErrorCode.FLOW_CONTROL_ERROR,

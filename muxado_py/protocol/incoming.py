@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .heartbeats import Heartbeats
     from .intake import Intake
     from .session_ends import SessionEnds
-    from .state import StreamState
+    from .stream_state import StreamState
     from .table import StreamTable
 
 __all__ = ("Incoming",)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .fields import Owner
+from .stream_state import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .intake import Intake
     from .losses import Losses
     from .session_ends import SessionEnds
-    from .state import StreamState
+    from .stream_state import StreamState
     from .table import StreamTable
     from .timeouts import Timeouts
 

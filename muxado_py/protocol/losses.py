@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from ..frames import Receiver, Wire
     from ..frames.wire import Input
-    from .state import StreamState
+    from .stream_state import StreamState
 
 __all__ = ("Losses",)
 

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import ErrorCode
 from ..scheduler import DEFAULT_PRIORITY
-from .fields import SendState
-from .state import DROPPED
+from .recv_half import consume
+from .send_half import take
+from .stream_state import DROPPED, SendState
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from .events import Events
     from .flow_control import FlowControl
     from .gates import Gates
-    from .state import StreamState
+    from .stream_state import StreamState
     from .table import StreamTable
 
 __all__ = ("Outbound",)
@@ -155,7 +156,7 @@ class Outbound:
             return self._cut_other(stream, budget, nbytes if nbytes > 0 else 0)  # noqa: FURB136
         out = self._pieces
         out.append(self._data_header(stream.id, nbytes, False))
-        stream.take(nbytes, out)
+        take(stream, nbytes, out)
         gates.sent += nbytes
         if stream.writer_waits and stream.unsent <= gates.low_water:
             stream.writer_waits = False
@@ -192,7 +193,7 @@ class Outbound:
         elif nbytes or joined:
             out.append(self._data_header(stream.id, nbytes, joined))
         if nbytes:
-            stream.take(nbytes, out)
+            take(stream, nbytes, out)
             gates.sent += nbytes
         if syn and (self._flow.announces_windows or stream.priority is not DEFAULT_PRIORITY):
             self._introduce(stream)
@@ -221,7 +222,7 @@ class Outbound:
         assert stream.id is not None
         if nbytes:
             out.append(self._data_header(stream.id, nbytes, False))
-            stream.take(nbytes, out)
+            take(stream, nbytes, out)
             self._gates.sent += nbytes
         self._gates.retire(stream)
         out.append(self._wire.reset(stream.id, ErrorCode.STREAM_CANCELLED))
@@ -261,7 +262,7 @@ class Outbound:
         unusual = priority is not DEFAULT_PRIORITY and priority != DEFAULT_PRIORITY
         if unusual and self._control.extended:
             self._pieces.append(self._wire.priority(stream.id, priority.urgency, priority.weight))
-        if self._flow.announces_windows and (credit := stream.consume(0)):
+        if self._flow.announces_windows and (credit := consume(stream, 0)):
             self._pieces.append(self._wire.credit(stream.id, credit, 0, stream.window))
 
     def _may_finish(self, stream: StreamState, nbytes: int) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .state import StreamState
+    from .stream_state import StreamState
     from .table import StreamTable
 
 __all__ = ("Overflow",)

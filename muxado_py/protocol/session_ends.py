@@ -34,9 +34,9 @@ from ..errors import (
     escaped,
 )
 from .events import GoAway
-from .fields import Owner
 from .losses import Losses
 from .stream_ends import Event
+from .stream_state import Owner
 from .timers import Interval
 
 if TYPE_CHECKING:

@@ -1,13 +1,13 @@
 """Stream ends: in which state what ends a stream, and what becomes of it.  The code acts from this table.
 
 A stream's life, as the wire knows it.  The two directions are independent: each has its states
-(:class:`~muxado_py.protocol.fields.SendState`, :class:`~muxado_py.protocol.fields.RecvState`)::
+(:class:`~muxado_py.protocol.stream_state.SendState`, :class:`~muxado_py.protocol.stream_state.RecvState`)::
 
     ours:    SYN queued -- SYN cut --> OPEN -- finish, close --> FIN_QUEUED -- FIN cut --> FIN_SENT
     peer's:                            OPEN -- FIN arrived --> FIN_RECEIVED
                                        OPEN, FIN_RECEIVED -- bytes thrown away --> TORN
 
-and a third tells who has it (:class:`~muxado_py.protocol.fields.Owner`)::
+and a third tells who has it (:class:`~muxado_py.protocol.stream_state.Owner`)::
 
     NOBODY -- its type arrived --> OFFERED -- accept --> APPLICATION -- close, reset --> RELEASED
 
@@ -32,7 +32,7 @@ from enum import Enum, IntEnum
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
-from .fields import RecvState, SendState
+from .stream_state import RecvState, SendState
 
 if TYPE_CHECKING:
     from ..frames import Traits

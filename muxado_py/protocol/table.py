@@ -20,14 +20,14 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from .fields import Owner
+from .stream_state import Owner
 from .timers import Deadlines, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..config import Config
-    from .state import StreamState
+    from .stream_state import StreamState
     from .timers import Timers
 
 __all__ = ("IdLedger", "IdUse", "StreamTable")

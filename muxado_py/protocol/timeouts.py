@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..frames import Wire
     from .ending import Ending
     from .gates import Gates
-    from .state import StreamState
+    from .stream_state import StreamState
     from .table import StreamTable
 
 __all__ = ("Timeouts",)

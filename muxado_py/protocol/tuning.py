@@ -32,13 +32,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .fields import Pace
+from . import recv_half
+from .stream_state import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..config import Config
-    from .receiving import Receiving
+    from .stream_state import StreamState
     from .table import StreamTable
 
 __all__ = ("Tuner",)
@@ -67,7 +68,7 @@ class Tuner:
         table: StreamTable,
         config: Config,
         largest: int,
-        widened: Callable[[Receiving], object],
+        widened: Callable[[StreamState], object],
         clock: Callable[[], float],
     ) -> None:
         self._table = table
@@ -78,13 +79,13 @@ class Tuner:
         self.round_trip = float("inf")
         """Seconds: the least time between an announcement and its effect so far."""
 
-    def crossed(self, stream: Receiving) -> None:
+    def crossed(self, stream: StreamState) -> None:
         """The peer used credit that was news to it when it was last timed."""
         stream.edge = 0
         if stream.pace is not None:
             self.round_trip = min(self.round_trip, self._clock() - stream.pace.announced_at)
 
-    def credit(self, stream: Receiving, nbytes: int) -> int:
+    def credit(self, stream: StreamState, nbytes: int) -> int:
         """How much credit to announce, where ``nbytes`` of it are due for what was read."""
         if stream.window >= self.largest:
             return nbytes
@@ -101,11 +102,11 @@ class Tuner:
             pace.announced_at = now  # nothing else is on its way, so its effect can be told
         return nbytes
 
-    def _grow(self, stream: Receiving) -> int:
+    def _grow(self, stream: StreamState) -> int:
         """Double the window as far as the bounds allow; by how many bytes."""
         more = min(stream.window, self.largest - stream.window, self._share - self._table.grown)
         if more > 0:
-            stream.grow(more)
+            recv_half.grow(stream, more)
             self._table.grown += more
             self._widened(stream)
         return more

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..protocol.connection import Connection
-    from ..protocol.state import StreamState
+    from ..protocol.stream_state import StreamState
     from ..runtime.checkpoints import Backend, Waiter
 
 __all__ = ("AT_ONCE", "AcceptQueue")

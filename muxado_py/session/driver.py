@@ -28,7 +28,7 @@ from anyio.abc import SocketAttribute
 from ..errors import Retry
 from ..links.parting import GOODBYE_WAIT
 from ..protocol.connection import CLOSED_HERE, Connection
-from ..protocol.fields import RecvState
+from ..protocol.stream_state import RecvState
 from ..runtime.checkpoints import current_backend
 from .accept_queue import AT_ONCE, AcceptQueue
 from .delivery import undelivered
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ..errors import Failure
     from ..links.link import Link, LinkFactory
     from ..protocol.events import Events
-    from ..protocol.state import StreamState
+    from ..protocol.stream_state import StreamState
 
 __all__ = ("Driver",)
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from ..protocol.state import StreamState
+    from ..protocol.stream_state import StreamState
     from ..runtime.checkpoints import Waiter
     from .driver import Driver
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from ..config import Config
     from ..protocol.connection import Connection
-    from ..protocol.state import StreamState
+    from ..protocol.stream_state import StreamState
 
 __all__ = ("Pings",)
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..protocol.sending import MAX_WINDOW
+from ..protocol.send_half import MAX_WINDOW
 
 if TYPE_CHECKING:
     from ..links.link import Link
     from ..protocol.connection import Connection
-    from ..protocol.state import StreamState
+    from ..protocol.stream_state import StreamState
     from ..scheduler import Priority
     from .driver import Driver
 

@@ -22,7 +22,7 @@ from anyio.abc import ByteStream
 
 from ..arguments import octets, view_of
 from ..errors import ErrorCode
-from ..protocol.fields import Owner, RecvState, SendState
+from ..protocol.stream_state import Owner, RecvState, SendState
 from ..runtime.checkpoints import Callback
 from .statistics import of_stream
 from .stream_errors import (
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from ..protocol.state import StreamState
+    from ..protocol.stream_state import StreamState
     from ..scheduler import Priority
     from .driver import Driver
     from .statistics import StreamStatistics

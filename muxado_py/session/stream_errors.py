@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 from anyio import EndOfStream, WouldBlock
 
 from ..errors import ErrorCode, Retry, StreamClosedError, check_code, code_name
-from ..protocol.fields import Owner, RecvState
+from ..protocol.stream_state import Owner, RecvState
 from .waking import wake_all
 
 if TYPE_CHECKING:
     from ..protocol.connection import Connection
-    from ..protocol.state import StreamState
+    from ..protocol.stream_state import StreamState
     from .driver import Driver
 
 __all__ = (

@@ -23,7 +23,7 @@ from ..runtime.checkpoints import Callback, wake
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..protocol.state import StreamState
+    from ..protocol.stream_state import StreamState
     from .driver import Driver
 
 __all__ = (

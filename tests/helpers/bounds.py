@@ -15,7 +15,7 @@ from .pair import held
 if TYPE_CHECKING:
     from muxado_py import Config
     from muxado_py.protocol.connection import Connection
-    from muxado_py.protocol.state import StreamState
+    from muxado_py.protocol.stream_state import StreamState
 
 __all__ = ("check_memory", "check_nothing_is_left", "check_queues")
 

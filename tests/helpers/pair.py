@@ -20,7 +20,7 @@ from .layouts import spaced, split_frames
 
 if TYPE_CHECKING:
     from muxado_py import Priority
-    from muxado_py.protocol.state import StreamState
+    from muxado_py.protocol.stream_state import StreamState
 
 __all__ = ("HELLO", "PAD", "Pair", "Script", "held", "read_all", "spaced", "split_frames")
 

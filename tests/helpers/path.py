@@ -12,7 +12,7 @@ from muxado_py.protocol.connection import Connection
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from muxado_py.protocol.state import StreamState
+    from muxado_py.protocol.stream_state import StreamState
 
 __all__ = ("Path",)
 

@@ -25,7 +25,7 @@ from .bounds import check_memory, check_nothing_is_left, check_queues
 from .well_formed import check_sent
 
 if TYPE_CHECKING:
-    from muxado_py.protocol.state import StreamState
+    from muxado_py.protocol.stream_state import StreamState
 
 __all__ = ("Rowdy", "configs", "run")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muxado_py.protocol.state import StreamState
+from muxado_py.protocol.stream_state import StreamState
 from muxado_py.scheduler import DEFAULT_PRIORITY
 
 __all__ = ("stream",)

@@ -25,7 +25,7 @@ from ..helpers.inside import begin_with_ids
 from ..helpers.pair import HELLO, Pair, Script, read_all, split_frames
 
 if TYPE_CHECKING:
-    from muxado_py.protocol.state import StreamState
+    from muxado_py.protocol.stream_state import StreamState
 
 foreign = pytest.mark.parametrize("foreign", [False, True], ids=["muxado_py", "foreign"])
 chunks = pytest.mark.parametrize("chunk", [0, 1, 7, 1000], ids=["whole", "1", "7", "1000"])

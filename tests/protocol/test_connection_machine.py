@@ -38,7 +38,7 @@ from ..helpers.pair import Pair
 
 if TYPE_CHECKING:
     from muxado_py.protocol.connection import Connection
-    from muxado_py.protocol.state import StreamState
+    from muxado_py.protocol.stream_state import StreamState
 
 priorities = st.builds(Priority, st.integers(0, 7), st.sampled_from([1, 16, 256]))
 sizes = st.sampled_from([1, 5, 100, 4_000, 70_000])

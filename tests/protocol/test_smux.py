@@ -21,7 +21,7 @@ from ..helpers.played import played
 from ..transports import memory_transports
 
 if TYPE_CHECKING:
-    from muxado_py.protocol.state import StreamState
+    from muxado_py.protocol.stream_state import StreamState
 
     from ..conftest import SessionPair
 

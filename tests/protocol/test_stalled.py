@@ -20,7 +20,7 @@ from ..helpers.pair import Pair
 
 if TYPE_CHECKING:
     from muxado_py.protocol.connection import Connection
-    from muxado_py.protocol.state import StreamState
+    from muxado_py.protocol.stream_state import StreamState
 
 KIB = 1024
 MIB = 1024 * KIB

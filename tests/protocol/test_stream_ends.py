@@ -19,8 +19,8 @@ from muxado_py.errors import ErrorCode
 from muxado_py.frames import WIRES
 from muxado_py.frames.muxado import Muxado
 from muxado_py.protocol.connection import Connection
-from muxado_py.protocol.fields import RecvState, SendState
 from muxado_py.protocol.stream_ends import NEVER, ROWS, End, Event, Reads, Says, Stays, ends_on
+from muxado_py.protocol.stream_state import RecvState, SendState
 from muxado_py.session.stream_errors import why_no_bytes
 
 from ..helpers.pair import read_all
@@ -29,7 +29,7 @@ from ..helpers.recording import Recorder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from muxado_py.protocol.state import StreamState
+    from muxado_py.protocol.stream_state import StreamState
 
 WHOLE = b"complete"
 WINDOW = 64 * 1024

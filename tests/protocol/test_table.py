@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muxado_py import Config
-from muxado_py.protocol.fields import Owner
+from muxado_py.protocol import recv_half
+from muxado_py.protocol.stream_state import Owner
 from muxado_py.protocol.table import MAX_GAPS, IdLedger, IdUse, StreamTable
 from muxado_py.protocol.timers import Timers
 
@@ -16,7 +17,7 @@ from ..helpers.pair import held
 from ..helpers.streams import stream
 
 if TYPE_CHECKING:
-    from muxado_py.protocol.state import StreamState
+    from muxado_py.protocol.stream_state import StreamState
 
 
 def peer_stream(table: StreamTable, stream_id: int) -> StreamState:
@@ -196,6 +197,6 @@ def test_ours_count_until_the_wire_is_through() -> None:
 def test_unread_bytes_are_left_behind() -> None:
     table = make_table(99)
     stream = peer_stream(table, 2)
-    stream.append(b"abc")
+    recv_half.append(stream, b"abc")
     table.forget(stream)
     assert list(table.left_behind) == [stream]

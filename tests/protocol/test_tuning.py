@@ -14,7 +14,7 @@ from muxado_py.protocol.connection import Connection
 from ..helpers.path import Path
 
 if TYPE_CHECKING:
-    from muxado_py.protocol.state import StreamState
+    from muxado_py.protocol.stream_state import StreamState
 
 KIB = 1024
 MIB = 1024 * KIB

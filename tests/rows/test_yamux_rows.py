@@ -21,7 +21,7 @@ from ..helpers.pair import Script, read_all
 from ..helpers.played import played
 
 if TYPE_CHECKING:
-    from muxado_py.protocol.state import StreamState
+    from muxado_py.protocol.stream_state import StreamState
 
 WINDOW = 262_144
 CONFIG = Config(wire="yamux", heartbeat_interval=None)

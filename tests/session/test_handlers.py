@@ -21,7 +21,7 @@ from ..check_byte_stream import receive_all
 from ..helpers.inside import driver_of
 
 if TYPE_CHECKING:
-    from muxado_py.protocol.state import StreamState
+    from muxado_py.protocol.stream_state import StreamState
 
     from ..conftest import SessionPair
 

@@ -15,10 +15,11 @@ from anyio import move_on_after
 from muxado_py.errors import ErrorCode, Failure, GoneAwayError, Retry
 from muxado_py.links import link, parting
 from muxado_py.links.parting import GOODBYE_WAIT
+from muxado_py.protocol import recv_half
 from muxado_py.protocol.ending import Ending
-from muxado_py.protocol.fields import RecvState
 from muxado_py.protocol.heartbeats import Heartbeats
 from muxado_py.protocol.stream_ends import Event
+from muxado_py.protocol.stream_state import RecvState
 from muxado_py.protocol.table import StreamTable
 from muxado_py.runtime.checkpoints import Callback
 from muxado_py.session import driver, timekeeper
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from muxado_py import Config
     from muxado_py.links.link import Link
     from muxado_py.protocol.connection import Connection
-    from muxado_py.protocol.state import StreamState
+    from muxado_py.protocol.stream_state import StreamState
 
     from .run import Result
 
@@ -115,7 +116,7 @@ def _drops_what_was_whole(
     if event is Event.FAULT:
         if failure.code == ErrorCode.STREAM_CLOSED:  # it went on after its end
             stream.recv_state = RecvState.FIN_RECEIVED
-        stream.drop_unread()
+        recv_half.drop_unread(stream)
 
 
 _open_heartbeats = Heartbeats.open

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muxado_py.protocol.fields import SendState
-from muxado_py.protocol.sending import MAX_WINDOW
+from muxado_py.protocol import send_half
+from muxado_py.protocol.send_half import MAX_WINDOW
+from muxado_py.protocol.stream_state import SendState
 
 from ..helpers.streams import stream
 
 if TYPE_CHECKING:
-    from muxado_py.protocol.state import StreamState
+    from muxado_py.protocol.stream_state import StreamState
 
 
 def taken(state: StreamState, nbytes: int) -> bytes:
     out: list[bytes | memoryview] = []
-    state.take(nbytes, out)
+    send_half.take(state, nbytes, out)
     return b"".join(out)
 
 
@@ -27,8 +28,8 @@ def taken(state: StreamState, nbytes: int) -> bytes:
 
 def test_bytes_come_out_in_the_order_they_went_in() -> None:
     state = stream(credit=100)
-    state.write(b"abc")
-    state.write(b"defg")
+    send_half.write(state, b"abc")
+    send_half.write(state, b"defg")
     assert state.unsent == 7
     assert taken(state, 2) == b"ab"
     assert taken(state, 3) == b"cde"
@@ -39,26 +40,26 @@ def test_bytes_come_out_in_the_order_they_went_in() -> None:
 def test_whole_writes_are_handed_on_without_a_copy() -> None:
     state = stream(credit=100)
     data = bytes(50)
-    state.write(data)
+    send_half.write(state, data)
     out: list[bytes | memoryview] = []
-    state.take(50, out)
+    send_half.take(state, 50, out)
     assert out[0] is data
 
 
 def test_sendable_is_what_is_here_and_what_the_peer_has_room_for() -> None:
     state = stream(credit=3)
     assert state.sendable == 0
-    state.write(b"abcde")
+    send_half.write(state, b"abcde")
     assert state.sendable == 3
     assert taken(state, 3) == b"abc"
     assert state.sendable == 0
-    state.add_credit(9)
+    send_half.add_credit(state, 9)
     assert state.sendable == 2
 
 
 def test_the_fin_is_due_behind_the_last_byte_and_once() -> None:
     state = stream(credit=10)
-    state.write(b"a")
+    send_half.write(state, b"a")
     assert not state.due_fin
     state.send_state = SendState.FIN_QUEUED
     assert not state.due_fin
@@ -70,30 +71,30 @@ def test_the_fin_is_due_behind_the_last_byte_and_once() -> None:
 
 def test_unwrite_takes_back_from_the_end() -> None:
     state = stream(credit=10)
-    state.write(b"abc")
-    state.write(b"def")
-    assert state.unwrite(1) == 1
-    assert state.unwrite(3) == 3
+    send_half.write(state, b"abc")
+    send_half.write(state, b"def")
+    assert send_half.unwrite(state, 1) == 1
+    assert send_half.unwrite(state, 3) == 3
     assert state.unsent == 2
-    state.write(b"XY")
+    send_half.write(state, b"XY")
     assert taken(state, 4) == b"abXY"
 
 
 def test_unwrite_cannot_take_back_what_was_taken() -> None:
     state = stream(credit=10)
-    state.write(b"abcdef")
+    send_half.write(state, b"abcdef")
     assert taken(state, 4) == b"abcd"
-    assert state.unwrite(6) == 2
+    assert send_half.unwrite(state, 6) == 2
     assert state.unsent == 0
-    assert state.unwrite(1) == 0
+    assert send_half.unwrite(state, 1) == 0
 
 
 def test_drop_forgets_what_was_not_sent() -> None:
     state = stream(credit=10)
-    state.write(b"abc")
-    state.drop_unsent()
+    send_half.write(state, b"abc")
+    send_half.drop_unsent(state)
     assert (state.unsent, state.sendable) == (0, 0)
-    state.write(b"d")
+    send_half.write(state, b"d")
     assert taken(state, 1) == b"d"
 
 
@@ -116,7 +117,7 @@ def test_what_was_taken_is_a_prefix_of_what_was_written(steps: list[tuple[str, i
         if step == "write":
             data = bytes((counter + i) % 251 for i in range(nbytes))
             counter += nbytes
-            state.write(data)
+            send_half.write(state, data)
             model += data
         elif step == "take":
             nbytes = min(nbytes, state.unsent)
@@ -125,7 +126,7 @@ def test_what_was_taken_is_a_prefix_of_what_was_written(steps: list[tuple[str, i
             sent += piece
         else:
             expected = min(nbytes, len(model) - len(sent))
-            assert state.unwrite(nbytes) == expected
+            assert send_half.unwrite(state, nbytes) == expected
             if expected:
                 del model[-expected:]
         assert state.unsent == len(model) - len(sent)
@@ -137,14 +138,14 @@ def test_what_was_taken_is_a_prefix_of_what_was_written(steps: list[tuple[str, i
 
 def test_a_sender_may_use_what_it_was_given() -> None:
     state = stream(credit=10)
-    state.write(bytes(12))
+    send_half.write(state, bytes(12))
     assert taken(state, 10) == bytes(10)
     assert (state.credit, state.sendable) == (0, 0)
-    assert state.add_credit(3)
+    assert send_half.add_credit(state, 3)
     assert (state.credit, state.sendable) == (3, 2)
 
 
 def test_a_sum_of_credits_may_reach_but_not_pass_the_largest_window() -> None:
     state = stream(credit=1)
-    assert state.add_credit(MAX_WINDOW - 1)
-    assert not state.add_credit(1)
+    assert send_half.add_credit(state, MAX_WINDOW - 1)
+    assert not send_half.add_credit(state, 1)

@@ -1,14 +1,19 @@
-"""Fields: what is known of one stream, in one object.
+"""Stream state: all that is known of one stream, in one object.
 
-What it is.  The slots of a stream and what they start with, laid down in one place like a record.  Its two
-directions are :mod:`~muxado_py.protocol.sending` and :mod:`~muxado_py.protocol.receiving`, which add what is done with them;
-:mod:`~muxado_py.protocol.state` is both together.
+What it is.  The slots of a stream and what they start with, what follows from them, who has the stream, and the
+error that its application is told.  What is done with its two directions are functions over this record, in
+:mod:`~muxado_py.protocol.send_half` and :mod:`~muxado_py.protocol.recv_half`; what leads from one state to another is in
+:mod:`~muxado_py.protocol.stream_ends`.
 
 Why one object.  A short stream costs what its objects cost: one is made in less time than one for each
 direction and one for each window.
 
-The rule.  Whoever adds a field gives its value here, says what it means, and says who may change it if that is
-not the class it belongs to.
+Where it is kept.  In the :class:`~muxado_py.protocol.table.StreamTable` while the wire may mention it; the
+application's ``Stream`` holds it as long as it likes.
+
+The rules.  Whoever adds a field gives its value here, says what it means, and says who may change it if that is
+not the module it belongs to.  And a failure stands: what comes later changes neither it nor its verdict, for callers
+send again on the strength of the verdict (see :mod:`~muxado_py.errors`).
 
 The trap.  Attributes of a class with slots have no defaults: a field that ``__init__`` forgets is an
 AttributeError in the first stream that needs it.
@@ -19,15 +24,14 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Retry
+from ..errors import ErrorCode, Failure, Retry, StreamClosedError
 
 if TYPE_CHECKING:
     from collections import deque
 
-    from ..errors import Failure
     from ..scheduler import Priority
 
-__all__ = ("Owner", "Pace", "RecvState", "SendState", "StreamFields")
+__all__ = ("DROPPED", "Owner", "Pace", "RecvState", "SendState", "StreamState")
 
 
 class SendState(IntEnum):
@@ -65,6 +69,7 @@ class Owner(IntEnum):
 # An enumeration looks for its members in two classes.
 _UNKNOWN = Retry.UNKNOWN
 _SENDING = SendState.OPEN
+_FIN_QUEUED = SendState.FIN_QUEUED
 _RECEIVING = RecvState.OPEN
 _NOBODY = Owner.NOBODY
 _APPLICATION = Owner.APPLICATION
@@ -85,7 +90,7 @@ class Pace:
         self.consumed = consumed
 
 
-class StreamFields:
+class StreamState:
     """One stream of one connection.
 
     :param stream_id: the wire's id; None for a stream of ours until its SYN is cut into a frame.
@@ -95,11 +100,6 @@ class StreamFields:
     """
 
     __slots__ = (
-        "_came",
-        "_came_more",
-        "_portion",
-        "_to_go",
-        "_to_go_more",
         "allowed",
         "answered",
         "consumed",
@@ -120,8 +120,12 @@ class StreamFields:
         "priority",
         "raised",
         "reader",
+        "recv_first",
+        "recv_rest",
         "recv_state",
         "retry",
+        "send_first",
+        "send_rest",
         "send_state",
         "settled",
         "stream_type",
@@ -129,6 +133,7 @@ class StreamFields:
         "unread",
         "unread_lost",
         "unsent",
+        "update_threshold",
         "wake_read",
         "wake_write",
         "window",
@@ -160,8 +165,10 @@ class StreamFields:
         self.granted = credit
         """All that it ever gave; less ``credit``, it is what was sent."""
         self.send_state = _SENDING
-        self._to_go: bytes | memoryview = b""
-        self._to_go_more: deque[bytes | memoryview] | None = None  # behind it, if it is not alone
+        self.send_first: bytes | memoryview = b""
+        """The first of the pieces that were written; they are :mod:`~muxado_py.protocol.send_half`'s alone."""
+        self.send_rest: deque[bytes | memoryview] | None = None
+        """Those behind it, if it is not alone."""
 
         # What is received.
 
@@ -184,9 +191,12 @@ class StreamFields:
         self.tiny = 0
         """Frames of a few bytes that the application has not read, or a few more."""
         self.recv_state = _RECEIVING
-        self._portion = (window + 1) // 2
-        self._came: bytes | bytearray | memoryview = b""
-        self._came_more: deque[bytes | bytearray | memoryview] | None = None  # likewise
+        self.update_threshold = (window + 1) // 2
+        """How much owed credit makes a frame worth while."""
+        self.recv_first: bytes | bytearray | memoryview = b""
+        """The first of the pieces that arrived; they are :mod:`~muxado_py.protocol.recv_half`'s alone."""
+        self.recv_rest: deque[bytes | bytearray | memoryview] | None = None
+        """Those behind it, if it is not alone."""
 
         # Who has it.
 
@@ -220,3 +230,95 @@ class StreamFields:
         """Whether bytes of the peer were thrown away: a RST must say so after our FIN."""
         self.settled = False
         """Whether it was held for a moment, and let go (see :mod:`~muxado_py.protocol.outbound`)."""
+
+    # Its directions.
+
+    @property
+    def finishing(self) -> bool:
+        """Whether a FIN follows what was written, or was sent."""
+        return self.send_state is not SendState.OPEN
+
+    @property
+    def fin_sent(self) -> bool:
+        """Whether our FIN was cut into a frame."""
+        return self.send_state is SendState.FIN_SENT
+
+    @property
+    def fin_received(self) -> bool:
+        """Whether all of the peer's bytes came, with its FIN."""
+        return self.recv_state is RecvState.FIN_RECEIVED
+
+    @property
+    def sendable(self) -> int:
+        """Bytes that are here and that the peer has room for."""
+        # Not min() and max(): this is asked several times for each frame.
+        unsent, credit = self.unsent, self.credit
+        if unsent <= credit:
+            return unsent
+        return credit if credit > 0 else 0  # noqa: FURB136
+
+    @property
+    def due_fin(self) -> bool:
+        """Whether nothing but the FIN is left to send."""
+        return self.send_state is _FIN_QUEUED and not self.unsent
+
+    @property
+    def sent(self) -> int:
+        """Bytes that were cut into frames so far."""
+        return self.granted - self.credit
+
+    @property
+    def received(self) -> int:
+        """Bytes that came so far, whether they were read or thrown away.
+
+        ``consumed`` does not tell: what is read behind the peer's FIN needs no credit and is not counted there.
+        """
+        return self.consumed + self.window - self.allowed - self.owed
+
+    @property
+    def announced(self) -> int:
+        """How many of the bytes that were read are in the credit given so far.
+
+        A wire of totals says this one: the latest count would promise what is still owed, and a peer
+        that used it would look like one that sends too much.
+        """
+        return self.consumed - self.owed
+
+    # Its application, and how it ends.
+
+    @property
+    def released(self) -> bool:
+        """Whether the application is done with it."""
+        return self.owner is Owner.RELEASED
+
+    def verdict(self, *, refused: bool = False) -> Retry:
+        """May the caller send again, if this stream ends in error now?
+
+        :param refused: whether the peer said, credibly, that its application never saw it.
+        """
+        if not self.local:
+            return Retry.UNKNOWN
+        if self.id is None:
+            return Retry.NEVER_SENT
+        if self.answered:
+            return Retry.PROCESSED
+        return Retry.REFUSED if refused and not self.heard else Retry.UNKNOWN
+
+    def fail(self, failure: Failure, *, refused: bool = False) -> None:
+        """End both directions, unless an earlier failure stands."""
+        if self.failure is None:
+            self.failure = failure
+            self.retry = self.verdict(refused=refused)
+
+    def error(self) -> Exception:
+        """A new exception for the failure that stands."""
+        self.raised = True
+        failure = self.failure or _CLOSED
+        return failure.error(self.retry)
+
+
+_CLOSED = Failure(StreamClosedError, "this stream is closed", 0, False)
+DROPPED = Failure(
+    StreamClosedError, "nobody has this stream any more", ErrorCode.STREAM_CANCELLED, False
+)
+"""How a stream stands that is to be reset as soon as what was written is sent."""

@@ -8,7 +8,7 @@ import pytest
 
 from muxado_py import Retry, StreamClosedError, StreamResetError
 from muxado_py.errors import Failure
-from muxado_py.protocol.fields import Owner
+from muxado_py.protocol.stream_state import Owner
 
 from ..helpers.streams import stream
 

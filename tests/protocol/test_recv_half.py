@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muxado_py.protocol.receiving import LONG
+from muxado_py.protocol import recv_half, send_half
+from muxado_py.protocol.recv_half import LONG
 
 from ..helpers.streams import stream
 
@@ -19,10 +20,10 @@ from ..helpers.streams import stream
 def test_one_chunk_is_handed_on_as_it_came() -> None:
     state = stream(allowed=100)
     data = bytes(50)
-    state.append(data)
+    recv_half.append(state, data)
     assert state.unread == 50
-    assert state.read(50) is data
-    assert state.read(50) == b""
+    assert recv_half.read(state, 50) is data
+    assert recv_half.read(state, 50) == b""
 
 
 @settings(deadline=None)
@@ -41,10 +42,10 @@ def test_what_is_read_is_what_arrived(steps: list[tuple[str, int]]) -> None:
     for step, nbytes in steps:
         if step == "append":
             data = bytes((len(arrived) + i) % 251 for i in range(nbytes))
-            state.append(data)
+            recv_half.append(state, data)
             arrived += data
         else:
-            piece = state.read(nbytes)
+            piece = recv_half.read(state, nbytes)
             assert type(piece) is bytes
             assert len(piece) == min(nbytes, len(arrived) - len(got))
             got += piece
@@ -54,11 +55,11 @@ def test_what_is_read_is_what_arrived(steps: list[tuple[str, int]]) -> None:
 
 def test_drop_says_how_much_was_lost() -> None:
     state = stream(allowed=100)
-    state.append(b"abc")
-    state.append(b"de")
-    assert state.drop_unread() == 5
-    assert state.drop_unread() == 0
-    assert state.read(9) == b""
+    recv_half.append(state, b"abc")
+    recv_half.append(state, b"de")
+    assert recv_half.drop_unread(state) == 5
+    assert recv_half.drop_unread(state) == 0
+    assert recv_half.read(state, 9) == b""
 
 
 def test_a_flood_of_single_bytes_costs_its_bytes() -> None:
@@ -67,7 +68,7 @@ def test_a_flood_of_single_bytes_costs_its_bytes() -> None:
     try:
         before = tracemalloc.get_traced_memory()[0]
         for _ in range(100_000):
-            state.append(b"x")
+            recv_half.append(state, b"x")
         assert tracemalloc.get_traced_memory()[0] - before < 200_000
     finally:
         tracemalloc.stop()
@@ -78,8 +79,8 @@ def test_long_pieces_are_handed_on_as_they_came() -> None:
     state = stream(allowed=0)
     pieces = [bytes([number]) * 10_000 for number in range(3)]
     for piece in pieces:
-        state.append(piece)
-    assert [state.read(10_000) is piece for piece in pieces] == [True, True, True]
+        recv_half.append(state, piece)
+    assert [recv_half.read(state, 10_000) is piece for piece in pieces] == [True, True, True]
     assert state.unread == 0
 
 
@@ -90,7 +91,7 @@ def test_pieces_of_any_length_cost_little_more_than_their_bytes(lengths: tuple[i
     try:
         before = tracemalloc.get_traced_memory()[0]
         for length in islice(cycle(lengths), 1000):
-            state.append(bytes(length))
+            recv_half.append(state, bytes(length))
         assert tracemalloc.get_traced_memory()[0] - before < 1.2 * state.unread
     finally:
         tracemalloc.stop()
@@ -98,11 +99,11 @@ def test_pieces_of_any_length_cost_little_more_than_their_bytes(lengths: tuple[i
 
 def test_reading_forgives_tiny_frames() -> None:
     state = stream(allowed=0)
-    state.append(b"abcdef")
+    recv_half.append(state, b"abcdef")
     state.tiny = 6
-    state.read(2)
+    recv_half.read(state, 2)
     assert state.tiny == 4
-    state.read(9)
+    recv_half.read(state, 9)
     assert state.tiny == 0
 
 
@@ -112,18 +113,18 @@ def test_reading_forgives_tiny_frames() -> None:
 def test_credit_comes_in_halves_of_the_window() -> None:
     state = stream(allowed=10)
     state.allowed -= 10
-    assert state.consume(4) == 0
-    assert state.consume(1) == 5
-    assert state.consume(4) == 0
-    assert state.consume(1) == 5
+    assert recv_half.consume(state, 4) == 0
+    assert recv_half.consume(state, 1) == 5
+    assert recv_half.consume(state, 4) == 0
+    assert recv_half.consume(state, 1) == 5
     assert state.allowed == 10
 
 
 def test_a_total_promises_no_more_than_the_credit_did() -> None:
     state = stream(allowed=10)
     state.allowed -= 10
-    assert state.consume(6) == 6
-    assert state.consume(3) == 0
+    assert recv_half.consume(state, 6) == 6
+    assert recv_half.consume(state, 3) == 0
     assert (state.consumed, state.announced) == (9, 6)
     # A peer that was told "6 read, and 10 beyond them" has sent 10 and may send 6.
     assert state.allowed == 6
@@ -132,50 +133,50 @@ def test_a_total_promises_no_more_than_the_credit_did() -> None:
 def test_a_window_above_the_initial_one_is_owed_from_the_start() -> None:
     state = stream(allowed=10, window=30)
     assert state.allowed == 10
-    assert state.consume(0) == 20
+    assert recv_half.consume(state, 0) == 20
     assert state.allowed == 30
 
 
 def test_what_the_peer_learned_by_settings_is_not_owed_twice() -> None:
     state = stream(allowed=10, window=30)
-    state.told()
+    recv_half.told(state)
     assert state.allowed == 30
-    assert state.consume(0) == 0
+    assert recv_half.consume(state, 0) == 0
 
 
 def test_a_sender_that_stands_still_gets_what_is_owed() -> None:
     state = stream(allowed=10)
     state.allowed -= 6
-    assert state.consume(6) == 6
+    assert recv_half.consume(state, 6) == 6
     state.allowed -= 4
-    assert state.consume(3) == 0, "a byte is unread, so the reader is not done"
-    assert state.consume(1) == 4
+    assert recv_half.consume(state, 3) == 0, "a byte is unread, so the reader is not done"
+    assert recv_half.consume(state, 1) == 4
 
 
 def test_a_sender_that_stands_still_for_a_slow_reader_gets_no_crumbs() -> None:
     state = stream(allowed=10)
     state.allowed -= 10
-    assert [state.consume(1) for _ in range(10)] == [0, 0, 0, 0, 5, 0, 0, 0, 0, 5]
+    assert [recv_half.consume(state, 1) for _ in range(10)] == [0, 0, 0, 0, 5, 0, 0, 0, 0, 5]
 
 
 def test_a_sender_that_has_room_waits_for_half_a_window() -> None:
     state = stream(allowed=10)
     for _ in range(4):
         state.allowed -= 1
-        assert state.consume(1) == 0
+        assert recv_half.consume(state, 1) == 0
 
 
 def test_a_window_that_grew_gives_credit_by_the_quarter() -> None:
     state = stream(allowed=100)
     state.allowed -= 60
-    assert state.consume(60) == 60
-    state.grow(100)
+    assert recv_half.consume(state, 60) == 60
+    recv_half.grow(state, 100)
     assert (state.window, state.allowed, state.grown) == (200, 200, 100)
     state.allowed -= 30
     state.edge = 0  # the rest of what was allowed is in use
-    assert state.consume(30) == 0
+    assert recv_half.consume(state, 30) == 0
     state.allowed -= 20
-    assert state.consume(20) == 50
+    assert recv_half.consume(state, 20) == 50
 
 
 @settings(deadline=None)
@@ -199,7 +200,7 @@ def test_a_sender_never_overruns_and_never_starves(
         else:
             nbytes = min(nbytes, unread)
             unread -= nbytes
-            assert sender.add_credit(receiver.consume(nbytes))
+            assert send_half.add_credit(sender, recv_half.consume(receiver, nbytes))
         assert sender.credit == receiver.allowed >= 0
         assert receiver.allowed + receiver.owed + unread == size
         assert sender.credit or unread, "nothing to read, and nothing may be sent"
@@ -215,10 +216,10 @@ def test_views_are_read_as_what_they_show(sizes: list[int], step: int) -> None:
     whole = bytes(number % 251 for number in range(sum(sizes)))
     at = 0
     for size in sizes:
-        state.append(memoryview(whole)[at : at + size])
+        recv_half.append(state, memoryview(whole)[at : at + size])
         at += size
     got = b""
-    while piece := state.read(step):
+    while piece := recv_half.read(state, step):
         assert type(piece) is bytes
         got += piece
     assert got == whole
@@ -228,15 +229,15 @@ def test_a_short_view_does_not_keep_what_it_is_of() -> None:
     state = stream()
     buffer = bytearray(LONG - 1)
     for size in (LONG - 1, 10, 5_000):
-        state.append(memoryview(buffer)[:size])
+        recv_half.append(state, memoryview(buffer)[:size])
     buffer.clear()  # raises if anybody has a view
 
 
 def test_a_long_view_is_not_copied_before_it_is_read() -> None:
     state = stream()
     buffer = bytearray(LONG)
-    state.append(memoryview(buffer))
+    recv_half.append(state, memoryview(buffer))
     buffer[0] = 7
-    assert state.read(1) == b"\x07"
-    state.drop_unread()
+    assert recv_half.read(state, 1) == b"\x07"
+    recv_half.drop_unread(state)
     buffer.clear()
