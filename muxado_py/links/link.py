@@ -205,7 +205,8 @@ class Link(TypedAttributeProvider, ABC):
         self._mark()
 
     def _mark(self) -> None:
-        if self._kernel is not None and not self._write_closed and self.writing_since is None:
+        # Where the last write failed, too: what is behind it is counted apart, and the kernel has what came before.
+        if self._kernel is not None and self.writing_since is None:
             tail = 0 if self._tail is None else self._given() - self._tail
             self._kernel.mark(self._connection.said, tail)
 

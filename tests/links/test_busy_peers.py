@@ -18,12 +18,14 @@ from muxado_py.links.parting import GOODBYE_WAIT
 
 from ..by_url import SCHEMES
 from ..frames_seen import data
-from ..transports import tls_contexts
+from ..transports import Around, tls_contexts
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
     from pathlib import Path
+
+    from anyio.abc import ByteStream
 
 pytestmark = pytest.mark.anyio
 
@@ -206,6 +208,48 @@ async def test_credit_that_nobody_reads_any_more_is_no_loss(scheme: str) -> None
                 got = 0
                 while got < 60_000:
                     got += len(await stream.receive())
+
+
+class EndsMeanwhile(Around):
+    """The peer in ``ends``, if there is one, ends right before the second ``send`` from then on."""
+
+    def __init__(self, inner: ByteStream) -> None:
+        super().__init__(inner)
+        self.ends: socket.socket | None = None
+        self.has_sent = anyio.Event()
+
+    async def send(self, item: bytes) -> None:
+        if self.ends is not None and self.has_sent.is_set():
+            for _ in range(5):  # in which the session is closed
+                await anyio.lowlevel.checkpoint()
+            self.ends.close()
+        await super().send(item)
+        if self.ends is not None:
+            self.has_sent.set()
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="who cannot ask the kernel cannot be misled by it"
+)
+async def test_credit_is_no_loss_though_the_goodbye_behind_it_fails() -> None:
+    """As above; the reset comes while the goodbye is being written."""
+    config = muxado.Config(heartbeat_interval=None, initial_window=65536)
+    with socket.create_server(("127.0.0.1", 0)) as server, anyio.fail_after(30):
+        transport = EndsMeanwhile(await anyio.connect_tcp(*server.getsockname()))
+        async with muxado.client(transport, config) as session:
+            stream = await session.open_stream()
+            await stream.send(b"request")
+            peer, _ = await anyio.to_thread.run_sync(server.accept)
+            asked = b""
+            while not asked.endswith(b"request"):
+                asked += await anyio.to_thread.run_sync(peer.recv, 65536)
+            transport.ends = peer
+            peer.sendall(data(3, bytes(60_000)))
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+            got = 0
+            while got < 60_000:
+                got += len(await stream.receive())
+            await transport.has_sent.wait()
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "unix"])
