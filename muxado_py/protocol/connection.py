@@ -120,7 +120,8 @@ class Connection:
         self._out = Outbound(wire, table, gates, flow, ending, events, config)
         self.timeouts = Timeouts(wire, table, gates, ending, config)
         self._cut = self._out.data_to_send
-        self._head: bytes | None = b""  # the peer's first bytes, until they tell its wire
+        # The peer's first bytes, until they tell its wire; empty, too, where they told that it is another.
+        self._head: bytes | None = b""
         gates.control.frame(wire.hello())
         self.outgoing = gates
         """How much may wait on one stream: its ``room``, and its ``low_water`` when there is room again."""
@@ -149,10 +150,12 @@ class Connection:
     def heard(self) -> bool:
         """Whether the peer has shown that it speaks this wire: its first frame, or the head of a long
         one, came and is valid."""
+        head = self._head
+        if head == b"":
+            return False
         if self._wire.traits.recognizes:
             return self.is_muxado_py is not None
-        head = self._head
-        return head is None or (len(head) > 0 and not self._in.midway)
+        return head is None or not self._in.midway
 
     @property
     def traits(self) -> Traits:
@@ -236,19 +239,22 @@ class Connection:
         """The transport received ``data``; it is thrown away once the connection is over."""
         if self.events.ended is not None:
             return
-        if self._head is not None and self._is_mistaken(data):
-            return
-        self._in.receive(data)
+        if self._head is None:
+            self._in.receive(data)
+        else:
+            self._receive_first((self._head + data)[:HEAD], data)
 
-    def _is_mistaken(self, data: bytes | memoryview) -> bool:
-        """Whether the first bytes of the peer are of another wire, or of no wire at all."""
-        head = self._head = ((self._head or b"") + data)[:HEAD]
-        what = mistaken(head, type(self._wire))
+    def _receive_first(self, head: bytes, data: bytes | memoryview) -> None:
+        """The peer's first bytes, ``head``, end in ``data``: they may be of another wire, or of no wire at all."""
+        wire = type(self._wire)
+        self._head = head if len(head) < HEAD else None
+        what = mistaken(head, wire)
         if what is not None:
             self._session_ends.break_off(ErrorCode.PROTOCOL_ERROR, what)
-        elif len(head) == HEAD:
-            self._head = None
-        return what is not None
+        else:
+            self._in.receive(data)
+        if self.events.ended is not None and (what is not None or not wire.matches(head)):
+            self._head = b""  # nothing of this wire was heard
 
     def receive_eof(self, cause: str = "") -> None:
         """The transport ended: foreseen after a GOAWAY, else an error on every stream.

@@ -18,6 +18,7 @@ from muxado_py import (
     StreamLimitError,
 )
 from muxado_py.errors import ErrorCode, Failure, PeerTimeoutError
+from muxado_py.frames import WIRES
 from muxado_py.protocol.connection import CLOSED_HERE, Connection
 from muxado_py.scheduler import DEFAULT_PRIORITY
 
@@ -1070,3 +1071,33 @@ def test_a_stream_that_can_still_be_accepted_behind_an_end_is_not_told_to_be_ref
     near.receive_data(b"".join(far.data_to_send(1 << 20)))
     near.receive_eof()
     assert not streams[1].retry.safe
+
+
+STRANGERS = (
+    b"HTTP/1.1 400 Bad Request\r\n",
+    b"SSH-2.0-OpenSSH_9.9\r\n",
+    bytes.fromhex("16030300020228") * 3,  # TLS
+    bytes.fromhex("0004041000000000") * 2,  # nothing at all
+)
+
+
+@pytest.mark.parametrize("step", [1, 3, 1000])
+@pytest.mark.parametrize("said", STRANGERS, ids=["http", "ssh", "tls", "nothing"])
+@pytest.mark.parametrize("wire", WIRES)
+def test_who_speaks_no_wire_was_not_heard(wire: str, said: bytes, step: int) -> None:
+    script = Script(Config(wire=wire), client=True)
+    for start in range(0, len(said), step):
+        script.feed(said[start : start + step])
+        assert not script.connection.heard
+    assert script.ended
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_peer_was_heard_whose_later_frames_are_wrong(wire: str) -> None:
+    script = Script(Config(wire=wire), client=True)
+    peer = WIRES[wire](client=False)
+    script.feed(
+        peer.syn(peer.first_id, 0, None, None) + peer.syn(peer.first_peer_id, 0, None, None)
+    )
+    assert script.ended
+    assert script.connection.heard
