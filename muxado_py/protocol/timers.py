@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "AT_ONCE",
+    "COARSE",
     "NEVER",
     "SPARE",
     "TICK",
@@ -50,6 +51,9 @@ AT_ONCE = -NEVER
 
 TICK = 1e-6
 """Seconds."""
+
+COARSE = 0.001
+"""Seconds by which a span may be shorter than a clock says that counts whole milliseconds, as uvloop's does."""
 
 SPARE = 16
 """Entries of the heap that may be out of date, however few there are."""
@@ -274,14 +278,14 @@ class Generations(dict[Item, int]):
     Steps are as long.  What was here for a whole one is old: alone it stays for one step, among others for two at
     most, and a thousand of them in a second cost a turn of the loop for each step and no look at a clock.  The first
     step is taken at once, in the loop's next turn: a clock that is read once in a turn may lag by the whole of
-    it, so that seconds from now might already have passed.
+    it, so that seconds from now might already have passed.  And a step is longer by ``COARSE``.
     """
 
     __slots__ = ("_step", "_steps", "aged")
 
     def __init__(self, timers: Timers, seconds: float) -> None:
         self._step = 0
-        self._steps = Interval(timers, seconds, self._take_step)
+        self._steps = Interval(timers, seconds + COARSE, self._take_step)
         self.aged: Callable[[Item], object] = lambda _item: None
         """What happens to one that is old, and which is here no more."""
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from muxado_py.protocol.timers import (
     AT_ONCE,
+    COARSE,
     NEVER,
     SPARE,
     TICK,
@@ -351,7 +352,7 @@ def test_whatever_comes_and_goes_each_stays_for_its_time(steps: list[tuple[str, 
 
 
 def generations(world: World, seconds: float) -> Generations[object]:
-    held: Generations[object] = Generations(world.timers, seconds)
+    held: Generations[object] = Generations(world.timers, seconds - COARSE)
     held.aged = lambda item: world.acted.append((world.now, item))
     return held
 
