@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -251,6 +252,20 @@ def test_what_was_disarmed_when_the_heap_was_cleared_can_be_armed_again() -> Non
         timer.arm(6.0)
     world.go_on(10)
     assert [when for when, _ in world.acted] == [6.0] * len(timers)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_left_when_the_heap_was_cleared_keeps_its_order(seed: int) -> None:
+    world = World()
+    times = [float(when) for when in range(4 * SPARE)]
+    Random(seed).shuffle(times)
+    timers = {when: world.timer(when) for when in times}
+    for when in times:
+        timers[when].arm(when)
+    for when in times[: 3 * SPARE]:
+        timers[when].disarm()
+    world.go_on(100)
+    assert world.acted == [(when, when) for when in sorted(times[3 * SPARE :])]
 
 
 # Intervals.
