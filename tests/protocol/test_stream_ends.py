@@ -29,6 +29,7 @@ from ..helpers.recording import Recorder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from muxado_py.frames import Traits
     from muxado_py.protocol.stream_state import StreamState
 
 WHOLE = b"complete"
@@ -333,3 +334,69 @@ def test_only_what_cannot_come_about_is_left_out() -> None:
     for row in ROWS:
         for cell in product((row.event,), row.ours, row.peers):
             assert cell in reached or RecvState.TORN in row.peers, cell
+
+
+# Why the cells say what they say.
+
+
+def said(traits: Traits, event: Event, ours: SendState, peers: RecvState) -> Says:
+    sent = ours is SendState.FIN_SENT
+    over = peers is RecvState.TORN or (sent and peers is RecvState.FIN_RECEIVED)
+    if event in (Event.PEER_FIN, Event.PEER_RESET, Event.GONE_AWAY):
+        return Says.NOTHING  # the peer said it
+    if event is Event.FINISH or (event is Event.CLOSE and not sent):
+        return Says.FIN
+    if event is Event.CLOSE:
+        answers = traits.has_reset and not traits.drains_closed and not over
+        return Says.RST_IF_LOST if answers else Says.NOTHING
+    if event is Event.SESSION_END:
+        return Says.RST if traits.silent_end and traits.has_reset and not sent else Says.NOTHING
+    if event in (Event.RESET, Event.GIVEN_UP) and not traits.has_reset:
+        return Says.NOTHING if sent else Says.FIN
+    return Says.NOTHING if over else Says.RST
+
+
+def stayed(traits: Traits, event: Event, ours: SendState, peers: RecvState) -> Stays:
+    sent, came = ours is SendState.FIN_SENT, peers is RecvState.FIN_RECEIVED
+    if event is Event.FINISH:
+        return Stays.LINGERS if came else Stays.AS_IT_IS
+    if event is Event.PEER_FIN:
+        return Stays.FORGOTTEN if sent else Stays.AS_IT_IS
+    if event is Event.CLOSE or (event is Event.RESET and not traits.has_reset):
+        if not sent:
+            return Stays.LINGERS
+        if came:
+            return Stays.AS_IT_IS  # the wire has forgotten it
+        return Stays.DRAINS if traits.drains_closed else Stays.FORGOTTEN
+    return Stays.FORGOTTEN
+
+
+def read(event: Event, peers: RecvState) -> Reads:
+    constant = {
+        Event.FINISH: Reads.AS_BEFORE,
+        Event.CLOSE: Reads.NOTHING,
+        Event.RESET: Reads.NOTHING,
+        Event.PEER_FIN: Reads.REST_THEN_END,
+        Event.FAULT: Reads.REST_THEN_ERROR,
+        Event.OVERFLOW: Reads.ERROR,
+        Event.REFUSED: Reads.NOTHING,
+        Event.GIVEN_UP: Reads.NOTHING,
+    }
+    whole = peers is RecvState.FIN_RECEIVED
+    return constant.get(event, Reads.REST_THEN_END if whole else Reads.REST_THEN_ERROR)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_each_cell_follows_from_rules(wire: str) -> None:
+    """The test of each cell reads the row to know what to expect: a row that was changed would pass it."""
+    traits = WIRES[wire].traits
+    table = ends_on(traits)
+    for event, ours, peers in product(Event, SendState, RecvState):
+        end = table[event][ours][peers]
+        if end is not NEVER:
+            rules = End(
+                said(traits, event, ours, peers),
+                stayed(traits, event, ours, peers),
+                read(event, peers),
+            )
+            assert end == rules, (event, ours, peers)
