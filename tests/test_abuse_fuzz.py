@@ -92,7 +92,7 @@ class Application:
         assert len(events.readable) == len(set(events.readable))
         assert len(events.writable) == len(set(events.writable))
         for stream in (*events.readable, *events.writable):
-            stream.wake_read = stream.wake_write = False
+            stream.in_readable = stream.in_writable = False
         events.readable.clear()
         events.writable.clear()
         events.pongs.clear()
@@ -100,14 +100,14 @@ class Application:
     def end(self) -> None:
         connection = self.connection
         connection.receive_eof()
-        assert connection.events.ended is not None
+        assert connection.events.failure is not None
         self.flush()
         connection.terminate(CLOSED_HERE)
         for stream in self._streams:
             read_all(connection, stream)
             connection.close(stream)
         while (late := connection.accept()) is not None:
-            assert connection.events.ended.remote, "handed off after an end of ours"
+            assert connection.events.failure.remote, "handed off after an end of ours"
             read_all(connection, late)
             connection.close(late)
         for stream in connection.events.heartbeats:
@@ -276,7 +276,7 @@ def outcome(connection: Connection) -> tuple[object, ...]:
             )
         )
     replies = b"".join(connection.data_to_send(2**20))
-    return accepted, replies, connection.events.ended, connection.events.go_away
+    return accepted, replies, connection.events.failure, connection.events.go_away
 
 
 def test_every_split_of_an_honest_exchange_says_the_same() -> None:

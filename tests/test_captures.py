@@ -86,7 +86,7 @@ def test_a_session_takes_what_a_peer_said(golden: Golden) -> None:
     received = [read_all(connection, stream) for stream in accepted if stream is not None]
     assert [data[:5] for data in received] == [b"hello", b"hello"]
     connection.receive_eof()
-    ended = connection.events.ended
+    ended = connection.events.failure
     assert ended is not None
     if "going_away" in [call[0] for call in calls_of(golden)]:
         assert ended.remote

@@ -173,7 +173,7 @@ class Exchange:
     def wait(self, number: int) -> None:
         """Time passes, for one side."""
         side = (self.dialer, self.acceptor)[number % 2]
-        side.timeouts.let_go()
+        side.timeouts.age_delays()
         if number > 100:
             side.timers.expire(number * 1.0)
 

@@ -215,10 +215,10 @@ class Smux1(_Smux):
     traits: ClassVar[Traits] = Traits(
         initial_window=UNLIMITED,
         duplicate_syn=True,
-        opening_delay=_STORE_DELAY,
+        syn_delay=_STORE_DELAY,
         fin_with_data=False,
         half_close=False,
-        finish_delay=_STORE_DELAY,
+        fin_delay=_STORE_DELAY,
         has_reset=False,
         resets_unknown=False,
         recognizes=False,
@@ -238,7 +238,7 @@ class Smux2(_Smux):
         Smux1.traits,
         initial_window=INITIAL_WINDOW,
         largest_window=UNLIMITED,
-        drains_closed=True,
+        discards_closed=True,
     )
 
     @staticmethod

@@ -58,7 +58,7 @@ class Traits:
     give up on a stream that is never acknowledged, so one that nobody accepts is refused in time."""
     duplicate_syn: bool = False
     """A second SYN is harmless, and ignored; else it ends the session."""
-    opening_delay: float = 0.0
+    syn_delay: float = 0.0
     """Seconds after a SYN before which the opener may not know its own stream yet, and drops frames."""
 
     # Ends.
@@ -67,7 +67,7 @@ class Traits:
     """The last DATA frame carries the FIN; else it follows in a frame of its own."""
     half_close: bool = True
     """Peers keep what they have not read when they get a FIN, so that ``send_eof`` is safe."""
-    finish_delay: float = 0.0
+    fin_delay: float = 0.0
     """Seconds that a FIN which answers a FIN keeps behind the last data, for the reader's sake."""
     has_reset: bool = True
     """A stream can be ended abruptly; else ``reset`` gives what comes nearest, a FIN."""
@@ -78,7 +78,7 @@ class Traits:
     most_streams: int | None = None
     """How many streams, of both sides together, its known peers that are no muxado_py bear: at one more
     they end the session."""
-    drains_closed: bool = False
+    discards_closed: bool = False
     """A stream that this side closed stays known until the peer has finished too: what still comes is
     thrown away and credited, because a reset would destroy what the peer has not read, or because
     there is none."""

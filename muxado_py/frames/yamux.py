@@ -174,7 +174,7 @@ class Yamux(Wire):
         fin_with_data=False,
         reset_codes=False,
         resets_unknown=False,
-        drains_closed=True,
+        discards_closed=True,
         recognizes=False,
         answers_pings=True,
         early_goaway=False,

@@ -192,7 +192,7 @@ class Link(TypedAttributeProvider, ABC):
     def should_read(self) -> bool:
         """Whether reading goes on."""
         # After the end in any case: a socket that is closed with unread bytes makes TCP throw our last ones away.
-        return self._connection.may_read() or self._connection.events.ended is not None
+        return self._connection.may_read() or self._connection.events.failure is not None
 
     async def flushed(self) -> None:
         """See :class:`.parting.Leaving`."""
@@ -218,7 +218,7 @@ class Link(TypedAttributeProvider, ABC):
     def begin_parting(self) -> None:
         """This side is about to close the session."""
         self._kernel = KernelQueue.of(self._raw_socket())
-        if not self._connection.unsent:
+        if not self._connection.has_unsent:
             self._mark()
 
     def unacknowledged(self) -> int | None:
@@ -236,7 +236,7 @@ class Link(TypedAttributeProvider, ABC):
         """While the socket is there: what a close of ours may lose with it."""
         self.figures()  # remembered: nothing can be asked of the socket later
         connection = self._connection
-        if connection.events.ended is not CLOSED_HERE:
+        if connection.events.failure is not CLOSED_HERE:
             return
         if self._kernel is not None:
             self.undelivered = self._kernel.missing(connection.said)
@@ -268,8 +268,8 @@ class Link(TypedAttributeProvider, ABC):
 
     async def _part(self) -> None:
         connection = self._connection
-        ended_here = connection.events.ended is CLOSED_HERE
-        owed = ended_here or connection.events.ended is CLOSED_BY_PEER
+        ended_here = connection.events.failure is CLOSED_HERE
+        owed = ended_here or connection.events.failure is CLOSED_BY_PEER
         if not owed or (self.input_over.is_set() and not ended_here):
             await part_in_fault(self)
             return

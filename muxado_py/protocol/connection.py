@@ -96,7 +96,7 @@ class Connection:
         self._config = config
         self._wire = wire
         self.events = Events()
-        self.timers = Timers(clock, self.events.of_session)
+        self.timers = Timers(clock, self.events.note_session)
         self._table = StreamTable(
             wire.first_id, wire.first_peer_id, wire.max_id, config, self.timers
         )
@@ -125,8 +125,8 @@ class Connection:
         gates.control.frame(wire.hello())
         self.outgoing = gates
         """How much may wait on one stream: its ``room``, and its ``low_water`` when there is room again."""
-        self.of_application = table.of_application
-        """See :meth:`.StreamTable.of_application`."""
+        self.application_streams = table.application_streams
+        """See :meth:`.StreamTable.application_streams`."""
         self.has_output = self._out.has_output
         self.write = gates.write
         self.unwrite = gates.unwrite
@@ -183,10 +183,10 @@ class Connection:
         return not self._in.paused
 
     @property
-    def unsent(self) -> bool:
+    def has_unsent(self) -> bool:
         """Whether anything written, or a FIN, has not been cut into a frame yet."""
         return self._out.has_output() or any(
-            (stream.unsent or stream.due_fin) and stream not in self._table.heartbeats
+            (stream.unsent or stream.fin_is_next) and stream not in self._table.heartbeats
             for stream in self._table
         )
 
@@ -203,8 +203,8 @@ class Connection:
         heartbeats; these count nowhere.
         """
         table = self._table
-        known = len(table.live) + len(table.waiting)
-        return known - len(table.draining) - len(table.heartbeats)
+        known = len(table.live) + len(table.unopened)
+        return known - len(table.discarding) - len(table.heartbeats)
 
     @property
     def unread(self) -> int:
@@ -237,7 +237,7 @@ class Connection:
 
     def receive_data(self, data: bytes | memoryview) -> None:
         """The transport received ``data``; it is thrown away once the connection is over."""
-        if self.events.ended is not None:
+        if self.events.failure is not None:
             return
         if self._head is None:
             self._in.receive(data)
@@ -253,7 +253,7 @@ class Connection:
             self._session_ends.break_off(ErrorCode.PROTOCOL_ERROR, what)
         else:
             self._in.receive(data)
-        if self.events.ended is not None and (what is not None or not wire.matches(head)):
+        if self.events.failure is not None and (what is not None or not wire.matches(head)):
             self._head = b""  # nothing of this wire was heard
 
     def receive_eof(self, cause: str = "") -> None:
@@ -328,13 +328,13 @@ class Connection:
 
     def watch(self, stream: StreamState) -> None:
         """Ask now and then, where that is possible, whether the peer has closed ``stream`` altogether."""
-        self._table.watched[stream] = None
+        self._table.awaiting_peer_close[stream] = None
         if self._wire.traits.resets_unknown:
             self._table.looks.begin()
 
     def unwatch(self, stream: StreamState) -> None:
         """Ask no longer."""
-        self._table.watched.pop(stream, None)
+        self._table.awaiting_peer_close.pop(stream, None)
 
     # C. Commands: session.
 
@@ -344,7 +344,7 @@ class Connection:
 
     def forget_ping(self, payload: bytes) -> None:
         """Nobody waits for the answer to this ping any more."""
-        self._gates.control.asked.discard(payload)
+        self._gates.control.awaited_pings.discard(payload)
 
     def keep_alive(self) -> None:
         """Say nothing but that this side lives."""

@@ -47,17 +47,17 @@ class Ending:
 
     __slots__ = (
         "_control",
+        "_delays",
         "_discard_limit",
-        "_drains",
+        "_discards",
         "_ends",
         "_events",
         "_fin",
         "_flow",
         "_gates",
         "_has_reset",
-        "_holds",
         "_intake",
-        "_max_draining",
+        "_max_discarding",
         "_on_close",
         "_table",
         "settle",
@@ -76,7 +76,7 @@ class Ending:
         traits = wire.traits
         self._fin = wire.fin
         self._has_reset = traits.has_reset
-        self._holds = traits.opening_delay > 0 or traits.finish_delay > 0
+        self._delays = traits.syn_delay > 0 or traits.fin_delay > 0
         self._table = table
         self._gates = gates
         self._control = gates.control
@@ -84,10 +84,10 @@ class Ending:
         self._intake = intake
         self._events = events
         self._discard_limit = config.discard_limit
-        self._max_draining = max(1, config.max_streams)
+        self._max_discarding = max(1, config.max_streams)
         self._ends = ends_on(traits)
         self._on_close = self._ends[Event.CLOSE]
-        self._drains = self._on_close[_FIN_SENT][_RECEIVING].stays is Stays.DRAINS
+        self._discards = self._on_close[_FIN_SENT][_RECEIVING].stays is Stays.DISCARDS
         self.settle: Callable[[], None] = _nothing_to_settle
         """Called when the application has ended a stream: it may be what the session waits for, or what kept
         it from reading.  The connection sets it."""
@@ -101,14 +101,14 @@ class Ending:
 
     def _queue_fin(self, stream: StreamState) -> None:
         """Behind what was written; at once, if nothing of that is left."""
-        if not (stream.unsent or self._holds or stream.id is None):
+        if not (stream.unsent or self._delays or stream.id is None):
             control = self._control
-            control.finishes.append(self._fin(stream.id))
-            control.due = True
+            control.fins.append(self._fin(stream.id))
+            control.has_frames = True
             self.fin_was_cut(stream)
             return
         stream.send_state = _FIN_QUEUED
-        if self._holds:
+        if self._delays:
             self._gates.wake(stream, 0)
         if stream.owner is _RELEASED:
             self._table.lingering.add(stream)
@@ -122,11 +122,11 @@ class Ending:
             gates.retire(stream)
         elif stream.owner is not _RELEASED:
             gates.scheduler.remove(stream)
-        elif self._drains:
-            self._drain(stream)
+        elif self._discards:
+            self._discard_rest(stream)
         else:
             gates.retire(stream)
-            if stream.unread_lost:
+            if stream.discarded_unread:
                 self._report_loss(stream, self._on_close[_FIN_SENT][_RECEIVING])
 
     def close(self, stream: StreamState) -> None:
@@ -137,15 +137,15 @@ class Ending:
                 self._table.peer_open -= 1
         if stream.failure is not None:
             if stream.unread:
-                self._flow.drop_unread(stream)
+                self._flow.discard_unread(stream)
                 self.settle()
             return
-        if stream.unread or self._drains:
-            self._throw_away(stream)
+        if stream.unread or self._discards:
+            self._discard_unread(stream)
         stream.failure = _CLOSED_HERE
         if stream.local and stream.id is not None:
             # Without an id it is still to be sent, so "never sent" would be a lie.
-            stream.retry = _PROCESSED if stream.answered else stream.verdict()
+            stream.retry = _PROCESSED if stream.peer_sent_data else stream.verdict()
         # The table says so too; each stream comes here, and to look there would cost each of them.
         if stream.send_state is not _FIN_SENT:
             self._queue_fin(stream)
@@ -158,21 +158,21 @@ class Ending:
         """Abort both directions; a stream whose SYN has not gone leaves no trace on the wire."""
         alive = stream.id in self._table.live
         end = self._ends[Event.RESET][stream.send_state][stream.recv_state]
-        self._table.release(stream)
-        self._gates.drop_unsent(stream)
+        self._table.application_done(stream)
+        self._gates.discard_unsent(stream)
         stream.fail(_RESET_HERE)
         if not alive or end.says is Says.RST:
             self._gates.retire(stream)
-            self._flow.drop_unread(stream)
+            self._flow.discard_unread(stream)
             if alive and stream.id is not None:
                 self._control.reset(stream.id, code)
         else:
-            self._throw_away(stream)
+            self._discard_unread(stream)
             if end.says is _FIN:
                 self._queue_fin(stream)
             else:
                 self._leave(stream, end)
-        self._events.both(stream)
+        self._events.note_failed(stream)
         self.settle()
 
     def drop(self, stream: StreamState) -> None:
@@ -185,12 +185,12 @@ class Ending:
         if stream.failure is not None or stream.finishing or not self._has_reset:
             self.close(stream)
             return
-        unanswered = stream.local and not stream.answered
+        unanswered = stream.local and not stream.peer_sent_data
         if not (stream.unsent or unanswered):
             self.reset(stream, ErrorCode.STREAM_CANCELLED)
             return
-        self._table.release(stream)
-        self._flow.drop_unread(stream)
+        self._table.application_done(stream)
+        self._flow.discard_unread(stream)
         stream.failure = DROPPED
         if not unanswered:
             stream.send_state = _FIN_QUEUED  # in the place of the FIN goes the reset
@@ -199,49 +199,49 @@ class Ending:
 
     def _leave(self, stream: StreamState, end: End) -> None:
         """Our FIN was sent before, and now the application has no part in ``stream`` any more."""
-        if end.stays is Stays.DRAINS:
-            self._drain(stream)
+        if end.stays is Stays.DISCARDS:
+            self._discard_rest(stream)
         elif end.stays is Stays.FORGOTTEN:
             self._gates.retire(stream)
             self._report_loss(stream, end)
 
     def _report_loss(self, stream: StreamState, end: End) -> None:
         """Say that bytes of the peer were thrown away, if they were."""
-        if stream.unread_lost and end.says is Says.RST_IF_LOST and stream.id is not None:
+        if stream.discarded_unread and end.says is Says.RST_IF_LOST and stream.id is not None:
             self._control.reset(stream.id, ErrorCode.STREAM_CANCELLED)
 
     # What still comes on a stream that is closed here.
 
-    def _throw_away(self, stream: StreamState) -> None:
+    def _discard_unread(self, stream: StreamState) -> None:
         """What was not read; where the peer may go on until it has finished, it has room to."""
-        dropped = self._flow.drop_unread(stream)
-        if stream.recv_state is not _RECEIVING or not self._drains:
-            stream.unread_lost = stream.unread_lost or dropped > 0
+        dropped = self._flow.discard_unread(stream)
+        if stream.recv_state is not _RECEIVING or not self._discards:
+            stream.discarded_unread = stream.discarded_unread or dropped > 0
         elif stream.id is not None:
             stream.discarded += dropped
-            self._flow.credit_dropped(stream, dropped)
+            self._flow.credit_discarded(stream, dropped)
 
     def discard(self, stream: StreamState, size: int) -> None:
         """Data of ``size`` came, which nobody will read."""
-        stream.unread_lost = True
+        stream.discarded_unread = True
         self._flow.look()
-        if self._drains:
+        if self._discards:
             stream.discarded += size
             if stream.discarded <= self._discard_limit + stream.grown:
-                self._flow.credit_dropped(stream, size)
+                self._flow.credit_discarded(stream, size)
             elif stream.send_state is _FIN_SENT:
-                self.give_up(stream)
+                self.reset_abandoned(stream)
             # Else what was written before the close still goes out; the peer gets no more credit.
 
-    def _drain(self, stream: StreamState) -> None:
+    def _discard_rest(self, stream: StreamState) -> None:
         self._gates.scheduler.remove(stream)
-        draining = self._table.draining
+        draining = self._table.discarding
         draining.add(stream)
         self._table.lingering.discard(stream)
-        if len(draining) > self._max_draining:
-            self.give_up(draining.oldest() or stream)
+        if len(draining) > self._max_discarding:
+            self.reset_abandoned(draining.oldest() or stream)
 
-    def give_up(self, stream: StreamState) -> None:
+    def reset_abandoned(self, stream: StreamState) -> None:
         """The peer has not finished a closed stream in time, or sends too much on it."""
         end = self._ends[Event.GIVEN_UP][stream.send_state][stream.recv_state]
         self._gates.retire(stream)
@@ -273,15 +273,15 @@ class Ending:
             self.reply_reset(stream.id, code)
         if end.reads is Reads.ERROR or end.reads is Reads.REST_THEN_ERROR:
             stream.recv_state = RecvState.TORN
-        self._gates.drop_unsent(stream)
+        self._gates.discard_unsent(stream)
         stream.fail(failure, refused=refused)
         self._gates.retire(stream)
         if stream.owner < _APPLICATION and not kept:
             self._table.withdraw(stream)
         if stream.owner is _RELEASED or end.reads is Reads.ERROR:
-            self._flow.drop_unread(stream)
+            self._flow.discard_unread(stream)
         if stream.owner is not _RELEASED:
-            self._events.both(stream)
+            self._events.note_failed(stream)
 
     def fault(self, stream: StreamState, code: ErrorCode, why: str) -> None:
         """The peer broke a rule of one stream: reset it, and count.

@@ -30,21 +30,21 @@ class Events:
     """Notes of one connection, in lists that the session empties."""
 
     __slots__ = (
-        "ended",
+        "failure",
         "go_away",
         "heartbeats",
-        "noted",
         "offered",
+        "pending",
         "pings_sent",
         "pongs",
         "readable",
-        "session",
+        "session_changed",
         "unsettled",
         "writable",
     )
 
     def __init__(self) -> None:
-        self.noted = False
+        self.pending = False
         """Whether anything was noted, or queued for the peer, since the session last looked."""
         self.unsettled = False
         """Whether the peer is going away, or is not being read: the end of a stream may change that."""
@@ -54,7 +54,7 @@ class Events:
         """Streams with room to ``write`` again, or a failure."""
         self.offered = False
         """A stream waits for ``accept``."""
-        self.session = False
+        self.session_changed = False
         """Something was noted that is no stream's, which is rare: what stands below."""
         self.heartbeats: list[StreamState] = []
         """Heartbeat streams that a foreign peer opened; the application never sees them."""
@@ -64,26 +64,26 @@ class Events:
         """Payloads that came back."""
         self.go_away: GoAway | None = None
         """The peer's latest GOAWAY."""
-        self.ended: Failure | None = None
+        self.failure: Failure | None = None
         """Why the connection is over, once it is."""
 
-    def of_session(self) -> None:
+    def note_session(self) -> None:
         """Note that the session has something to look at besides its streams."""
-        self.session = self.noted = True
+        self.session_changed = self.pending = True
 
-    def readers(self, stream: StreamState) -> None:
+    def note_readable(self, stream: StreamState) -> None:
         """Note that ``stream`` has something new to read."""
-        if not stream.wake_read:
-            stream.wake_read = self.noted = True
+        if not stream.in_readable:
+            stream.in_readable = self.pending = True
             self.readable.append(stream)
 
-    def writers(self, stream: StreamState) -> None:
+    def note_writable(self, stream: StreamState) -> None:
         """Note that ``stream`` can be written to again."""
-        if not stream.wake_write:
-            stream.wake_write = self.noted = True
+        if not stream.in_writable:
+            stream.in_writable = self.pending = True
             self.writable.append(stream)
 
-    def both(self, stream: StreamState) -> None:
+    def note_failed(self, stream: StreamState) -> None:
         """Note that ``stream`` failed."""
-        self.readers(stream)
-        self.writers(stream)
+        self.note_readable(stream)
+        self.note_writable(stream)

@@ -67,7 +67,7 @@ class FlowControl:
         """Whether the peer learns of a window above the assumed one by credit on each stream."""
         self.acknowledges = False
         """Whether it showed that it acknowledges a stream when its application takes it, not later."""
-        self.told = False
+        self.knows_settings = False
         """Whether a muxado_py told its settings."""
         self.stream_limit: int | None = None
         """How many streams it lets us have open, once it said so."""
@@ -117,7 +117,7 @@ class FlowControl:
 
     def recognized(self, is_muxado_py: bool) -> None:
         """Its first frame came."""
-        self.is_muxado_py = self._gates.control.extended = is_muxado_py
+        self.is_muxado_py = self._gates.control.has_extensions = is_muxado_py
         self.speaks_at_hand_off = self._acknowledged or not is_muxado_py
         if not is_muxado_py:
             self.announces_windows = True
@@ -135,13 +135,13 @@ class FlowControl:
         self._limit = 0
         self.look()
         for stream in self._table:
-            recv_half.told(stream)
+            recv_half.credit_sent(stream)
             if stream.priority != DEFAULT_PRIORITY:
                 self._gates.control.priority(stream)
 
     def settings(self, values: Mapping[int, int]) -> None:
         """A muxado_py told its :class:`~muxado_py.frames.Setting` values, which it does once."""
-        self.told = True
+        self.knows_settings = True
         self.stream_limit = limit = values.get(Setting.MAX_STREAMS)
         if limit is not None:
             self.most_open = min(self.most_open, limit)
@@ -152,29 +152,29 @@ class FlowControl:
             more = window - self._window
             self._window = window
             for stream in self._table:
-                starved = stream.credit <= 0
+                starved = stream.send_window <= 0
                 send_half.add_credit(stream, more)
-                stream.peer_window += more
+                stream.peer_max_window += more
                 if starved:
                     self._gates.wake(stream, stream.sendable)
 
     def _widened(self, stream: StreamState) -> None:
         """The window of ``stream`` has grown, and the credit that says so follows."""
         if self.is_muxado_py and stream.id is not None:
-            self._gates.control.frame(self._wire.window(stream.id, stream.window))
+            self._gates.control.frame(self._wire.window(stream.id, stream.max_recv_window))
 
     # What is thrown away.
 
-    def drop_unread(self, stream: StreamState) -> int:
+    def discard_unread(self, stream: StreamState) -> int:
         """Throw away what the application did not read; how many bytes that were."""
-        dropped = recv_half.drop_unread(stream)
+        dropped = recv_half.discard_unread(stream)
         if dropped:
             self.unread -= dropped
-            self._table.left_behind.pop(stream, None)
+            self._table.ended_unread.pop(stream, None)
             self.look()
         return dropped
 
-    def credit_dropped(self, stream: StreamState, nbytes: int) -> None:
+    def credit_discarded(self, stream: StreamState, nbytes: int) -> None:
         """``nbytes`` of ``stream`` were thrown away; nobody was fast, so no window grows."""
         credit = recv_half.consume(stream, nbytes)
         if credit:
@@ -218,19 +218,19 @@ class FlowControl:
     def _give_all(self) -> None:
         """Announce all that was read, for the peer goes by it from now on."""
         for stream in self._table.live.values():
-            if stream.owed and stream.owner >= Owner.APPLICATION and not stream.fin_received:
-                self.dole(stream, 0)
+            if stream.owed_credit and stream.owner >= Owner.APPLICATION and not stream.fin_received:
+                self.credit_partly(stream, 0)
 
-    def dole(self, stream: StreamState, nbytes: int) -> None:
+    def credit_partly(self, stream: StreamState, nbytes: int) -> None:
         """``nbytes`` of ``stream`` were read while room is short."""
-        window = stream.window
+        window = stream.max_recv_window
         if window == UNLIMITED:
             recv_half.consume(stream, nbytes)  # there is no credit to give
             return
         if self._limit is None:
             free = self._session_window - self.unread
             window = self._shares.window(window, free, len(self._table.live))
-        credit = recv_half.dole(stream, nbytes, window, min(window, LEAST) // 2)
+        credit = recv_half.credit_partly(stream, nbytes, window, min(window, LEAST) // 2)
         if credit and self._limit is not None:
             credit = self.tuner.credit(stream, credit)
         if credit:

@@ -9,10 +9,10 @@ The gates of a stream, in the order in which it meets them:
 ============================  ==============================================  =========================
 gate                          what opens it                                   where
 ============================  ==============================================  =========================
-unacknowledged SYNs (yamux)   the peer acknowledges another stream            ``may_open``, ``await_turn``
-a hold (smux)                 a moment passed, or the peer was heard on it    ``held``, ``heard_of``
-the stream's own credit       the peer's application read                     ``StreamState.credit``
-its share of the session's    the peer's application read, of any stream      ``left_for``, ``block``
+unacknowledged SYNs (yamux)   the peer acknowledges another stream            ``may_open``, ``await_ack``
+a delay (smux)                a moment passed, or the peer was heard on it    ``delayed``, ``peer_spoke_on``
+its send window               the peer's application read                     ``StreamState.send_window``
+its share of the session's    the peer's application read, of any stream      ``session_share``, ``block``
 ============================  ==============================================  =========================
 
 The rule.  A stream is ready or it waits at exactly one gate; one that is over does neither.
@@ -50,45 +50,45 @@ class Gates:
 
     __slots__ = (
         "_acknowledges",
+        "_awaiting_ack",
+        "_below_floor",
         "_buffer",
+        "_delays",
         "_events",
-        "_holds",
         "_look_at",
         "_mark_ready",
         "_max_unacknowledged",
-        "_most",
+        "_most_unsent",
         "_shares",
-        "_starving",
         "_table",
-        "_unopened",
         "blocked",
         "control",
-        "ease",
         "fins_sent",
+        "full_window_until",
         "goodbyes",
         "low_water",
-        "promised",
+        "max_unsent",
+        "min_unsent",
         "scheduler",
         "sent",
         "session_limit",
-        "share",
         "written",
     )
 
     def __init__(self, wire: Wire, table: StreamTable, events: Events, config: Config) -> None:
         self._table = table
         self._events = events
-        self._holds = wire.traits.opening_delay > 0 or wire.traits.finish_delay > 0
+        self._delays = wire.traits.syn_delay > 0 or wire.traits.fin_delay > 0
         limit = wire.traits.max_unacknowledged
         self._acknowledges = limit is not None
         self._max_unacknowledged = limit or 0
         self.control = ControlQueue(wire, events, table.timers)
-        self.control.held.aged = self._release
+        self.control.delayed.aged = self._end_delay
         self.scheduler = make_scheduler(config.scheduler)
         self._mark_ready = self.scheduler.mark_ready
         self.session_limit = UNLIMITED
         """The total payload that a muxado_py peer takes, once it said so."""
-        self.ease = UNLIMITED
+        self.full_window_until = UNLIMITED
         """Up to this total every stream may use its whole window."""
         self.sent = 0
         """Payload bytes cut into frames so far."""
@@ -98,20 +98,22 @@ class Gates:
         """GOAWAYs that wait for what has to go before them."""
         self.blocked: dict[StreamState, None] = {}
         """Streams that have their share of the session: until more of it is free, or they are read."""
-        self._starving: dict[StreamState, None] = {}  # those of them that hold not even their floor
+        self._below_floor: dict[
+            StreamState, None
+        ] = {}  # those of them that lack some of their floor
         self._shares: Shares | None = None  # of the peer's session, once it was told
         self.written = 0
         """Payload bytes that streams were given to send, less those that were taken back."""
-        self._most = self.share = config.send_buffer
+        self._most_unsent = self.max_unsent = config.send_buffer
         """How much of that may wait on one stream, as of the last look."""
-        self.promised = min(LEAST, self._most)
+        self.min_unsent = min(LEAST, self._most_unsent)
         """How much may in any case: until there, nobody need look."""
-        self.low_water = self.share // 2
+        self.low_water = self.max_unsent // 2
         """And how much when there is room again."""
         self._buffer = Shares(config.session_send_buffer, config.max_streams + ASSUMED_STREAMS)
-        self._look_at = 0  # how much must have been written when ``share`` may be another
+        self._look_at = 0  # how much must have been written when ``max_unsent`` may be another
         # Those whose SYN waits for acknowledgements.
-        self._unopened: OrderedDict[StreamState, None] = OrderedDict()
+        self._awaiting_ack: OrderedDict[StreamState, None] = OrderedDict()
 
     # The session's room.
 
@@ -128,34 +130,34 @@ class Gates:
             return
         self.session_limit = limit
         self._set_ease()
-        if self._starving:
-            self._wake_all(self._starving)
+        if self._below_floor:
+            self._wake_all(self._below_floor)
         # Each would be looked at; so not before there is something for all of them.
-        if self.blocked and self.sent <= self.ease:
+        if self.blocked and self.sent <= self.full_window_until:
             self._wake_all(self.blocked)
 
     def _set_ease(self) -> None:
         shares = self._shares
         if self.session_limit != UNLIMITED:
-            self.ease = self.session_limit - (0 if shares is None else shares.ease)
+            self.full_window_until = self.session_limit - (0 if shares is None else shares.ease)
 
-    def left_for(self, stream: StreamState) -> int:
+    def session_share(self, stream: StreamState) -> int:
         """How much of the session's room ``stream`` may use now."""
         free = max(0, self.session_limit - self.sent)
         if self._shares is None:
             return free
-        held = stream.peer_window - stream.credit
-        return self._shares.left(stream.peer_window, held, free, len(self._table.live))
+        held = stream.peer_max_window - stream.send_window
+        return self._shares.left(stream.peer_max_window, held, free, len(self._table.live))
 
     def block(self, stream: StreamState) -> None:
         """``stream`` has something to send and may use no more of the session's room."""
         self.blocked[stream] = None
-        if self._shares is None or stream.peer_window - stream.credit < self._shares.floor:
-            self._starving[stream] = None
+        if self._shares is None or stream.peer_max_window - stream.send_window < self._shares.floor:
+            self._below_floor[stream] = None
 
     def unblock(self, stream: StreamState) -> bool:
         """``stream`` got credit of its own; whether it was blocked."""
-        self._starving.pop(stream, None)
+        self._below_floor.pop(stream, None)
         return self.blocked.pop(stream, 0) is None
 
     def _wake_all(self, streams: dict[StreamState, None]) -> None:
@@ -164,46 +166,46 @@ class Gates:
             self.wake(stream, stream.sendable)
 
     def write(self, stream: StreamState, data: bytes) -> None:
-        """Queue ``data``; the caller looks at ``room``, where more than ``promised`` waits, to know when to stop."""
+        """Queue ``data``; the caller looks at ``room``, where more than ``min_unsent`` waits, to know when to stop."""
         size = write(stream, data)
         self.written += size
-        if self._holds:
+        if self._delays:
             self.wake(stream, size)
-        elif stream.credit > 0 or stream.id is None:
+        elif stream.send_window > 0 or stream.id is None:
             self._mark_ready(stream, size)
 
     def room(self, stream: StreamState) -> int:
         """How much more may wait on ``stream``; below 0 if too much does."""
         if self.written > self._look_at:
             self.share_out()
-        return self.share - stream.unsent
+        return self.max_unsent - stream.unsent
 
     def share_out(self) -> None:
         """How much may wait on one stream, where so much waits on all."""
         buffer = self._buffer
-        self.share = buffer.window(self._most, buffer.room - self.written + self.sent)
-        self.low_water = self.share // 2
+        self.max_unsent = buffer.window(self._most_unsent, buffer.room - self.written + self.sent)
+        self.low_water = self.max_unsent // 2
         self._look_at = self.written + buffer.room // 64
 
     def unwrite(self, stream: StreamState, nbytes: int) -> int:
         """Take back up to ``nbytes`` of what was written last and is in no frame yet."""
         taken = send_half.unwrite(stream, nbytes)
         self.written -= taken
-        if stream.due_fin:
+        if stream.fin_is_next:
             # What held the FIN up is gone, and with it what would have woken the stream.
             self.wake(stream, 0)
         return taken
 
-    def drop_unsent(self, stream: StreamState) -> None:
+    def discard_unsent(self, stream: StreamState) -> None:
         """Nothing that waits on ``stream`` will be sent."""
         self.written -= stream.unsent
-        send_half.drop_unsent(stream)
+        send_half.discard_unsent(stream)
 
     def wake(self, stream: StreamState, nbytes: int) -> None:
         """``stream`` has ``nbytes`` more to send than before, of bytes or of credit, or a FIN."""
-        if self._holds and stream.id in self.control.held:
+        if self._delays and stream.id in self.control.delayed:
             return
-        sendable = stream.unsent and stream.credit > 0
+        sendable = stream.unsent and stream.send_window > 0
         fin = stream.send_state is _FIN_QUEUED and not stream.unsent
         if sendable or fin or stream.id is None:
             self._mark_ready(stream, nbytes)
@@ -216,8 +218,8 @@ class Gates:
             self.unblock(stream)
         self.control.forget(stream)
         if self._acknowledges:
-            if stream in self._unopened:
-                del self._unopened[stream]
+            if stream in self._awaiting_ack:
+                del self._awaiting_ack[stream]
             elif stream.id is None:
                 self._open_next()  # it may have had its turn, and leaves it to another
             self.acknowledged(stream)
@@ -228,13 +230,13 @@ class Gates:
         """Whether the peer takes one more stream before it acknowledges others; only where it does."""
         return len(self._table.unacknowledged) < self._max_unacknowledged
 
-    def await_turn(self, stream: StreamState) -> None:
+    def await_ack(self, stream: StreamState) -> None:
         """It does not: the SYN of ``stream`` waits."""
-        self._unopened[stream] = None
+        self._awaiting_ack[stream] = None
 
     def hear(self, stream: StreamState) -> None:
         """The first frame of the peer on ``stream``."""
-        stream.heard = True
+        stream.peer_spoke = True
         if self._acknowledges:
             self.acknowledged(stream)
 
@@ -243,7 +245,7 @@ class Gates:
         if self._table.unacknowledged.discard(stream):
             self._open_next()
 
-    def forgive_silence(self, stream: StreamState) -> None:
+    def expire_unacknowledged(self, stream: StreamState) -> None:
         """A finished stream that the peer was not heard on for a moment counts no longer.
 
         Peers that accept one late never acknowledge it (hashicorp/yamux, ``stream.go``:
@@ -255,20 +257,20 @@ class Gates:
             self._table.unacknowledged.add(stream)
 
     def _open_next(self) -> None:
-        if self._unopened:
-            stream, _ = self._unopened.popitem(last=False)
+        if self._awaiting_ack:
+            stream, _ = self._awaiting_ack.popitem(last=False)
             self.wake(stream, 0)
 
-    # Streams that are held for a moment.
+    # Streams that are delayed.
 
-    def heard_of(self, stream_id: int) -> None:
-        """The peer sent something on a stream, so it knows it: whatever it was held for is over."""
-        if self.control.held.discard(stream_id):
-            self._release(stream_id)
+    def peer_spoke_on(self, stream_id: int) -> None:
+        """The peer sent something on a stream, so it knows it: the delay is over."""
+        if self.control.delayed.discard(stream_id):
+            self._end_delay(stream_id)
 
-    def _release(self, stream_id: int) -> None:
+    def _end_delay(self, stream_id: int) -> None:
         stream = self._table.live.get(stream_id)
-        self.control.release(stream_id, stream)
+        self.control.end_delay(stream_id, stream)
         if stream is not None:
-            stream.settled = True
+            stream.delay_over = True
             self.wake(stream, stream.sendable)

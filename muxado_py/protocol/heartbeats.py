@@ -67,7 +67,7 @@ class Heartbeats:
         :raises StreamLimitError: if the ids are used up.
         :raises SessionError: if the session is over.
         """
-        failure = self._events.ended
+        failure = self._events.failure
         if failure is None and not self._table.has_ids():
             text = "the stream ids of this session are used up"
             failure = Failure(StreamLimitError, text, ErrorCode.STREAMS_EXHAUSTED, False)
@@ -76,7 +76,7 @@ class Heartbeats:
         stream = self._flow.new_stream(None, DEFAULT_PRIORITY)
         stream.stream_type = HEARTBEAT_TYPE
         self._table.open_local(stream)
-        self._table.take_heartbeats(stream)
+        self._table.add_heartbeat(stream)
         self._gates.scheduler.mark_ready(stream, 0)
         if not self._types_in_syn:
             self._gates.write(stream, HEARTBEAT_TYPE.to_bytes(4, "big"))
@@ -84,7 +84,7 @@ class Heartbeats:
 
     def end(self, stream: StreamState, code: int | None = None) -> None:
         """Close a stream of either side, or reset it with ``code``."""
-        self._table.end_heartbeats(stream)
+        self._table.remove_heartbeat(stream)
         if code is None:
             self._ending.close(stream)
         else:
@@ -98,8 +98,8 @@ class Heartbeats:
     def take(self, stream: StreamState) -> None:
         """Take the peer's for good, as an application does: a GOAWAY with a lower last id would end it."""
         assert stream.id is not None
-        self._table.take_heartbeats(stream)
+        self._table.add_heartbeat(stream)
         stream.owner = Owner.APPLICATION
         self._table.handed_off_id = max(self._table.handed_off_id, stream.id)
         self._events.heartbeats.append(stream)
-        self._events.of_session()
+        self._events.note_session()

@@ -22,7 +22,7 @@ from ..errors import ErrorCode, Failure, StreamRefusedError, StreamResetError, c
 from ..frames import UNLIMITED
 from .intake import Violation
 from .overflow import Overflow
-from .recv_half import append, consume, read, read_owing
+from .recv_half import append, consume, read, read_without_credit
 from .stream_ends import Event
 from .stream_state import Owner, RecvState, SendState
 from .timers import NEVER, Interval
@@ -58,12 +58,12 @@ class Inbound:
         "_acknowledges",
         "_control",
         "_decoder",
+        "_delays",
         "_ending",
         "_events",
         "_flow",
         "_fullness",
         "_gates",
-        "_holds",
         "_incoming",
         "_intake",
         "_live",
@@ -119,7 +119,7 @@ class Inbound:
         self._incoming = incoming
         self._events = events
         self._acknowledges = wire.traits.max_unacknowledged is not None
-        self._holds = wire.traits.opening_delay > 0
+        self._delays = wire.traits.syn_delay > 0
         self._types = incoming.awaits_types
         self._session_window = config.session_window
         self._overflowing = Overflow(table, config.full_timeout)
@@ -177,16 +177,16 @@ class Inbound:
 
     def go_on(self) -> None:
         """Decode what came during a pause, if its reasons are gone."""
-        ended = self._events.ended is not None
+        ended = self._events.failure is not None
         if self.paused and not (ended or self._intake.replies_pile_up or self._is_full):
             self.paused = False
             self._events.unsettled = self._events.go_away is not None
-            self._events.noted = True  # whoever reads the transport may go on
+            self._events.pending = True  # whoever reads the transport may go on
             self.receive(b"")
 
     def decode_rest(self) -> None:
         """The transport has ended: what came during a pause is here already, so no bound keeps it out."""
-        while self.paused and self._events.ended is None:
+        while self.paused and self._events.failure is None:
             self.paused = False
             self.receive(b"")
 
@@ -199,34 +199,34 @@ class Inbound:
         flow.received += size
         if stream is None:
             return self._stray_data(stream_id, size, pending)
-        if not stream.heard:
+        if not stream.peer_spoke:
             # As Gates.hear, without the call that each stream would pay.
-            stream.heard = True
+            stream.peer_spoke = True
             if self._acknowledges:
                 self._gates.acknowledged(stream)
-        if self._holds:
-            self._gates.heard_of(stream_id)
+        if self._delays:
+            self._gates.peer_spoke_on(stream_id)
         if stream.recv_state is not _RECEIVING:
             return self._late_data(stream, size, pending)
         # A call of its own would cost as much as all of this.
-        allowed = stream.allowed - size
+        allowed = stream.recv_window - size
         if allowed < pending:
             return self._ending.fault(
                 stream, ErrorCode.FLOW_CONTROL_ERROR, "more data than its window allowed"
             )
-        stream.allowed = allowed
-        if allowed < stream.edge:
+        stream.recv_window = allowed
+        if allowed < stream.unseen_credit:
             flow.tuner.crossed(stream)
         if not size:
             return None if pending else self._intake.noise()
-        stream.answered = True
+        stream.peer_sent_data = True
         if stream.owner is _RELEASED:
             return self._ending.discard(stream, size)
         if size < TINY and not pending:
-            stream.tiny += 1
+            stream.tiny_frames += 1
             # They count for a stream until it is read, so the bound follows its window.
             most = self._max_tiny + stream.grown // 4
-            if stream.tiny > most:
+            if stream.tiny_frames > most:
                 return self._ending.fault(
                     stream,
                     ErrorCode.ENHANCE_YOUR_CALM,
@@ -236,8 +236,8 @@ class Inbound:
         flow.unread += size
         if self._types and stream.stream_type is None and not stream.local:
             self._read_type(stream)
-        elif not stream.wake_read:
-            stream.wake_read = self._events.noted = True
+        elif not stream.in_readable:
+            stream.in_readable = self._events.pending = True
             self._events.readable.append(stream)
             if self._may_be_full and self._fullness.deadline == NEVER:
                 self._fullness.begin()
@@ -270,7 +270,7 @@ class Inbound:
         if stream.unread >= 4:
             # Its credit goes with that of the next read: a refusal must be the first that the peer hears.
             self._flow.unread -= 4
-            self._incoming.typed(stream, int.from_bytes(read_owing(stream, 4), "big"))
+            self._incoming.typed(stream, int.from_bytes(read_without_credit(stream, 4), "big"))
 
     def _overflow(self) -> None:
         """The session holds too much.
@@ -315,12 +315,12 @@ class Inbound:
         chunk = read(stream, nbytes)
         size = len(chunk)
         flow.unread -= size
-        if self._table.left_behind and not stream.unread:
-            self._table.left_behind.pop(stream, None)
+        if self._table.ended_unread and not stream.unread:
+            self._table.ended_unread.pop(stream, None)
         pressed = flow.received - flow.unread >= flow.due and flow.look()
         if stream.recv_state is _RECEIVING and stream.failure is None:
             if pressed:
-                flow.dole(stream, size)
+                flow.credit_partly(stream, size)
             else:
                 credit = consume(stream, size)
                 if credit:
@@ -333,10 +333,10 @@ class Inbound:
         stream = self._live.get(stream_id)
         if stream is None or stream.recv_state is not _RECEIVING:
             return
-        if not stream.heard:
+        if not stream.peer_spoke:
             self._gates.hear(stream)
-        if self._holds:
-            self._gates.heard_of(stream_id)
+        if self._delays:
+            self._gates.peer_spoke_on(stream_id)
         if self._types and stream.stream_type is None and not stream.local:
             self._ending.fault(stream, ErrorCode.PROTOCOL_ERROR, "a typed stream without a type")
             return
@@ -349,8 +349,8 @@ class Inbound:
         elif self._looks.deadline == NEVER:
             self._looks.begin()
         events = self._events
-        if not (stream.owner is _RELEASED or stream.wake_read):
-            stream.wake_read = events.noted = True
+        if not (stream.owner is _RELEASED or stream.in_readable):
+            stream.in_readable = events.pending = True
             events.readable.append(stream)
         if events.go_away is not None:
             self._session_ends.close_if_idle()
@@ -380,7 +380,7 @@ class Inbound:
 
     def _was_refused(self, stream: StreamState, code: int) -> bool:
         """Whether a RST of the peer says, credibly, that its application never saw ``stream``."""
-        if not stream.local or stream.heard:
+        if not stream.local or stream.peer_spoke:
             return False
         if self._traits.reset_codes:
             return code in (ErrorCode.STREAM_REFUSED, ErrorCode.ACCEPT_QUEUE_FULL)

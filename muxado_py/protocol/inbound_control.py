@@ -80,11 +80,11 @@ class InboundControl:
         stream = self._live.get(stream_id)
         if stream is None:
             return
-        if not stream.heard:
+        if not stream.peer_spoke:
             self._gates.hear(stream)
         if not nbytes:
             return self._ending.fault(stream, ErrorCode.PROTOCOL_ERROR, "credit of 0 bytes")
-        starved = stream.credit <= 0
+        starved = stream.send_window <= 0
         if not send_half.add_credit(stream, nbytes):
             return self._ending.fault(
                 stream, ErrorCode.FLOW_CONTROL_ERROR, "its credit passed 2^31-1 bytes"
@@ -97,10 +97,10 @@ class InboundControl:
         stream = self._live.get(stream_id)
         if stream is None:
             return
-        if not stream.heard:
+        if not stream.peer_spoke:
             self._gates.hear(stream)
-        starved = stream.credit <= 0
-        if not send_half.update_credit(stream, total, window):
+        starved = stream.send_window <= 0
+        if not send_half.update_window(stream, total, window):
             return self._ending.fault(
                 stream,
                 ErrorCode.FLOW_CONTROL_ERROR,
@@ -118,8 +118,8 @@ class InboundControl:
 
     def widened(self, stream_id: int, window: int) -> None:
         stream = self._live.get(stream_id)
-        if stream is not None and stream.peer_window < window <= MAX_WINDOW:
-            stream.peer_window = window
+        if stream is not None and stream.peer_max_window < window <= MAX_WINDOW:
+            stream.peer_max_window = window
 
     def prioritized(self, stream_id: int, urgency: int, weight: int) -> None:
         stream = self._live.get(stream_id)
@@ -130,11 +130,11 @@ class InboundControl:
     # Of the session.
 
     def recognized(self, is_muxado_py: bool) -> None:
-        self._events.of_session()
+        self._events.note_session()
         self._flow.recognized(is_muxado_py)
 
     def settings(self, values: Mapping[int, int]) -> None:
-        if self._flow.told:
+        if self._flow.knows_settings:
             self._intake.noise()  # settings touch every stream, so they are taken once
         else:
             self._flow.settings(values)
@@ -145,10 +145,10 @@ class InboundControl:
         self._intake.check_replies()
 
     def ponged(self, payload: bytes) -> None:
-        asked = self._gates.control.asked
+        asked = self._gates.control.awaited_pings
         if payload not in asked:
             return self._intake.noise()
         asked.discard(payload)
         self._events.pongs.append(payload)
-        self._events.of_session()
+        self._events.note_session()
         return None

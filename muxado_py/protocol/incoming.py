@@ -43,13 +43,13 @@ class Incoming:
     __slots__ = (
         "_accept_backlog",
         "_acknowledges",
+        "_delays",
         "_ending",
         "_events",
-        "_finishes",
+        "_fins",
         "_flow",
         "_gates",
         "_heartbeats",
-        "_holds",
         "_intake",
         "_live",
         "_max_streams",
@@ -88,8 +88,8 @@ class Incoming:
         """Whether a stream's type comes as its first four bytes."""
         self._typed = self.awaits_types or wire.traits.types_in_syn
         self._live = table.live
-        self._finishes = gates.control.finishes
-        self._holds = wire.traits.opening_delay > 0
+        self._fins = gates.control.fins
+        self._delays = wire.traits.syn_delay > 0
         self._acknowledges = wire.traits.max_unacknowledged is not None
         self._max_streams = config.max_streams
         self._accept_backlog = config.accept_backlog
@@ -100,8 +100,8 @@ class Incoming:
             table.ledger.highest = stream_id  # the next in order, as nearly all are
         elif not self._is_new(stream_id):
             return None
-        if self._holds:
-            self._gates.control.hold(stream_id)
+        if self._delays:
+            self._gates.control.delay(stream_id)
         most, beats = self._max_streams, False
         if self._typed:
             # Heartbeats wait for no application, and some peers end a session that refuses theirs.
@@ -113,8 +113,8 @@ class Incoming:
         if (table.peer_open >= most or not self._session_ends.accepting) and not beats:
             return self._ending.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
         # As many again may be closed here and wait for a peer that does not read to be told.
-        untold = table.peer_live + len(self._finishes)
-        if untold >= 2 * most and untold - len(table.draining) >= 2 * most:
+        untold = table.peer_live + len(self._fins)
+        if untold >= 2 * most and untold - len(table.discarding) >= 2 * most:
             return self._ending.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
         if table.backlog_size >= self._accept_backlog and not beats:
             return self._ending.reply_reset(stream_id, ErrorCode.ACCEPT_QUEUE_FULL)
@@ -144,14 +144,14 @@ class Incoming:
             self._intake.noise()
             return False
         if use is IdUse.FORGOTTEN:
-            if self._holds:
-                self._gates.control.hold(stream_id)
+            if self._delays:
+                self._gates.control.delay(stream_id)
             self._ending.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
         return use is IdUse.NEW
 
     def _offer(self, stream: StreamState) -> None:
-        self._table.offer(stream)
-        self._events.offered = self._events.noted = True
+        self._table.queue_for_accept(stream)
+        self._events.offered = self._events.pending = True
         if self._acknowledges:
             self._table.unaccepted.add(stream)
 
@@ -170,7 +170,7 @@ class Incoming:
         beats = stream_type == HEARTBEAT_TYPE
         if beats and not self._heartbeats.are_too_many:
             self._heartbeats.take(stream)
-            self._events.readers(stream)
+            self._events.note_readable(stream)
         elif beats or self._table.peer_open > self._max_streams:
             self._ending.refuse(stream, ErrorCode.STREAM_REFUSED)
         elif self._table.backlog_size >= self._accept_backlog:

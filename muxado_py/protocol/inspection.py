@@ -48,11 +48,11 @@ class StreamSizes(NamedTuple):
 
     live: int
     """Have an id, and the wire may still mention them."""
-    waiting: int
+    unopened: int
     """Ours, whose SYN is not cut yet."""
     heartbeats: int
     """Live or waiting, and no application's."""
-    draining: int
+    discarding: int
     """Live, closed here and not by a peer that has to finish them: what comes is thrown away."""
     lingering: int
     """Closed here, with bytes or a FIN still to send."""
@@ -62,9 +62,9 @@ class StreamSizes(NamedTuple):
     """Ours, that the peer was not heard on, where it has to be."""
     unaccepted: int
     """The peer's, that no application took, where their time is bounded."""
-    watched: int
+    awaiting_peer_close: int
     """Those of which the application waits for the peer's full close."""
-    left_behind: int
+    ended_unread: int
     """The wire is through with them, and they hold bytes that were not read."""
     backlog: int
     """Wait for ``accept``."""
@@ -94,16 +94,16 @@ class ControlSizes(NamedTuple):
     replies: int
     """All that a peer can provoke without end, which is bounded: ``frames`` and both kinds of resets."""
     frames: int
-    finishes: int
+    fins: int
     pings: int
     priorities: int
     credits: int
     resets: int
-    held: int
+    delayed: int
     """Streams that nothing may be sent on yet."""
-    held_credits: int
-    held_resets: int
-    asked: int
+    delayed_credits: int
+    delayed_resets: int
+    awaited_pings: int
     """Pings that left, whose answer somebody waits for."""
     goodbyes: int
     """GOAWAYs behind the streams that were opened before them."""
@@ -122,13 +122,13 @@ class SendSizes(NamedTuple):
     """Streams whose turn the scheduler will give."""
     blocked: int
     """Streams that may use no more of the session's room."""
-    starving: int
+    below_floor: int
     """Those of them that hold not even their floor of it."""
-    unopened: int
+    awaiting_ack: int
     """Streams whose SYN waits for acknowledgements of others."""
     session_room: int
     """What the peer takes in all, beyond ``sent``."""
-    share: int
+    max_unsent: int
     """How much may wait on one stream, as of the last look."""
     low_water: int
     """How much may wait when there is room again."""
@@ -192,7 +192,7 @@ def inspect(
 ) -> Inspection:
     """See :meth:`.Connection.inspect`."""
     cared_for = dict.fromkeys(table)
-    known = (*dict.fromkeys((*cared_for, *table.left_behind, *table._backlog)),)
+    known = (*dict.fromkeys((*cared_for, *table.ended_unread, *table._backlog)),)
     remembered = len(inbound._overflowing._seen) + len(timeouts._sending_on)
     return Inspection(
         streams=_streams(table, session_ends.losses, remembered, _astray(cared_for, table, gates)),
@@ -207,15 +207,15 @@ def inspect(
 def _streams(table: StreamTable, losses: Losses, remembered: int, astray: int) -> StreamSizes:
     return StreamSizes(
         live=len(table.live),
-        waiting=len(table.waiting),
+        unopened=len(table.unopened),
         heartbeats=len(table.heartbeats),
-        draining=len(table.draining),
+        discarding=len(table.discarding),
         lingering=len(table.lingering),
         stalled=len(table.stalled),
         unacknowledged=len(table.unacknowledged),
         unaccepted=len(table.unaccepted),
-        watched=len(table.watched),
-        left_behind=len(table.left_behind),
+        awaiting_peer_close=len(table.awaiting_peer_close),
+        ended_unread=len(table.ended_unread),
         backlog=table.backlog_size,
         withdrawn=len(table._backlog) - table.backlog_size,
         local_open=table.local_open,
@@ -231,15 +231,15 @@ def _streams(table: StreamTable, losses: Losses, remembered: int, astray: int) -
 def _astray(cared_for: dict[StreamState, None], table: StreamTable, gates: Gates) -> int:
     control = gates.control
     places: tuple[Iterable[StreamState], ...] = (
-        *(table.heartbeats, table.draining, table.lingering, table.stalled),
-        *(table.unacknowledged, gates.blocked, gates._unopened),
-        *(control._credits, control._held_credits),
+        *(table.heartbeats, table.discarding, table.lingering, table.stalled),
+        *(table.unacknowledged, gates.blocked, gates._awaiting_ack),
+        *(control._credits, control._delayed_credits),
     )
     strangers = {stream for place in places for stream in place if stream not in cared_for}
     strangers |= {
         stream for stream in table.unaccepted if stream.owner is not Owner.OFFERED
     }  # beyond the peer's end
-    return len(strangers | {one for one in gates._starving if one not in gates.blocked})
+    return len(strangers | {one for one in gates._below_floor if one not in gates.blocked})
 
 
 def _control(gates: Gates) -> ControlSizes:
@@ -247,15 +247,15 @@ def _control(gates: Gates) -> ControlSizes:
     return ControlSizes(
         replies=control.queued,
         frames=len(control._frames),
-        finishes=len(control.finishes),
+        fins=len(control.fins),
         pings=len(control._pings),
         priorities=len(control._priorities),
         credits=len(control._credits),
         resets=len(control._resets),
-        held=len(control.held),
-        held_credits=len(control._held_credits),
-        held_resets=len(control._held_resets),
-        asked=len(control.asked),
+        delayed=len(control.delayed),
+        delayed_credits=len(control._delayed_credits),
+        delayed_resets=len(control._delayed_resets),
+        awaited_pings=len(control.awaited_pings),
         goodbyes=len(gates.goodbyes),
     )
 
@@ -267,10 +267,10 @@ def _sending(gates: Gates, cared_for: Iterable[StreamState]) -> SendSizes:
         unsent=sum(stream.unsent for stream in cared_for),
         ready=len(gates.scheduler),
         blocked=len(gates.blocked),
-        starving=len(gates._starving),
-        unopened=len(gates._unopened),
+        below_floor=len(gates._below_floor),
+        awaiting_ack=len(gates._awaiting_ack),
         session_room=gates.session_limit - gates.sent,
-        share=gates.share,
+        max_unsent=gates.max_unsent,
         low_water=gates.low_water,
     )
 

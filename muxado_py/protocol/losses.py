@@ -62,7 +62,7 @@ class Losses:
         return [
             (stream.id, nbytes)
             for stream, nbytes in self._unsent.items()
-            if not (unsaid and stream.raised)
+            if not (unsaid and stream.failure_raised)
         ]
 
     def payload_of(self, frames: Input, skip: int, *, unsaid: bool) -> dict[int, int]:
@@ -76,7 +76,7 @@ class Losses:
         decoder.feed(frames[:skip])
         tally.found.clear()
         decoder.feed(frames[skip:])
-        said = {one.id for one in self._ended.values() if unsaid and one.raised}
+        said = {one.id for one in self._ended.values() if unsaid and one.failure_raised}
         ignored = {*self._heartbeats, *self.unwanted, *said}
         return {
             stream_id: nbytes

@@ -59,12 +59,12 @@ class Outbound:
         "_budget",
         "_control",
         "_data_header",
+        "_delays",
         "_ending",
         "_events",
         "_flow",
         "_gates",
         "_goodbyes",
-        "_holds",
         "_max_frame",
         "_most_plain",
         "_pieces",
@@ -97,10 +97,10 @@ class Outbound:
         self._flow = flow
         self._ending = ending
         self._events = events
-        self._holds = wire.traits.opening_delay > 0 or wire.traits.finish_delay > 0
+        self._delays = wire.traits.syn_delay > 0 or wire.traits.fin_delay > 0
         self._max_frame = min(config.max_frame, wire.max_payload)
         # The longest piece that goes as it is, without a thought of what else waits.
-        self._plain = self._most_plain = 0 if self._holds else min(SHARED_FRAME, self._max_frame)
+        self._plain = self._most_plain = 0 if self._delays else min(SHARED_FRAME, self._max_frame)
         self._data_header = wire.data_header
         self._acknowledges = wire.traits.max_unacknowledged is not None
         self._send_buffer = config.send_buffer
@@ -112,11 +112,11 @@ class Outbound:
     def _may_say_goodbye(self) -> bool:
         """Whether what a GOAWAY has to stay behind has gone."""
         table = self._table
-        return not table.waiting and (self._traits.early_goaway or table.is_idle)
+        return not table.unopened and (self._traits.early_goaway or table.is_idle)
 
     def has_output(self) -> bool:
         """Whether to ask ``data_to_send``; it gives nothing if the session has no room."""
-        if self._control.due or len(self._scheduler) > 0:
+        if self._control.has_frames or len(self._scheduler) > 0:
             return True
         return len(self._goodbyes) > 0 and self._may_say_goodbye
 
@@ -126,14 +126,14 @@ class Outbound:
         A budget of 0 gives control frames alone.
         """
         out = self._pieces = []
-        if self._control.due:
+        if self._control.has_frames:
             self._control.take(out)
         if budget != self._budget:
             self._budget = budget
             self._shared = max(budget // SHARES, min(SHARED_FRAME, budget), LEAST_FRAME)
             self._plain = min(self._most_plain, self._shared)
         self._scheduler.serve(self._cut, budget)
-        if self._gates.share < self._send_buffer:
+        if self._gates.max_unsent < self._send_buffer:
             self._gates.share_out()
         if self._goodbyes and self._may_say_goodbye:
             out.extend(self._goodbyes)
@@ -145,23 +145,23 @@ class Outbound:
         """Cut one frame of ``stream``, whose turn it is: see :data:`~muxado_py.scheduler.Send`."""
         gates = self._gates
         nbytes = stream.unsent
-        if nbytes > stream.credit:
-            nbytes = stream.credit
+        if nbytes > stream.send_window:
+            nbytes = stream.send_window
         if (
             not 0 < nbytes <= self._plain
             or stream.id is None
             or stream.send_state is not _OPEN
-            or gates.sent + nbytes > gates.ease
+            or gates.sent + nbytes > gates.full_window_until
         ):
             return self._cut_other(stream, budget, nbytes if nbytes > 0 else 0)  # noqa: FURB136
         out = self._pieces
         out.append(self._data_header(stream.id, nbytes, False))
         take(stream, nbytes, out)
         gates.sent += nbytes
-        if stream.writer_waits and stream.unsent <= gates.low_water:
-            stream.writer_waits = False
-            self._events.writers(stream)
-        return nbytes, stream.unsent > 0 and stream.credit > 0
+        if stream.wants_writable and stream.unsent <= gates.low_water:
+            stream.wants_writable = False
+            self._events.note_writable(stream)
+        return nbytes, stream.unsent > 0 and stream.send_window > 0
 
     def _cut_other(self, stream: StreamState, budget: int, nbytes: int) -> tuple[int, bool]:
         """The same for a frame that is long, begins or ends a stream, or may have to wait.
@@ -169,17 +169,17 @@ class Outbound:
         :param nbytes: how many it has to send and credit for.
         """
         out, gates = self._pieces, self._gates
-        if nbytes > self._plain or gates.sent + nbytes > gates.ease:
+        if nbytes > self._plain or gates.sent + nbytes > gates.full_window_until:
             nbytes = self._how_long(stream, nbytes, budget)
         syn = stream.id is None
         if syn and self._acknowledges and not gates.may_open():
-            gates.await_turn(stream)
+            gates.await_ack(stream)
             return 0, False
         fin = stream.send_state is _FIN_QUEUED and nbytes == stream.unsent and not syn
         if fin:
             if stream.failure is DROPPED:
                 return self._cut_last(stream, nbytes)
-            if self._traits.finish_delay and stream.fin_received:
+            if self._traits.fin_delay and stream.fin_received:
                 # Its reader gets a moment before the FIN.
                 fin = self._may_finish(stream, nbytes)
         if not (nbytes or syn or fin):
@@ -204,16 +204,16 @@ class Outbound:
         more = (
             not fin
             and (stream.unsent > 0 or stream.send_state is not _OPEN)
-            and (stream.sendable > 0 or stream.due_fin)
+            and (stream.sendable > 0 or stream.fin_is_next)
         )
-        if self._holds:
-            stream.settled = stream.settled and not nbytes
-            more = more and stream.id not in self._control.held
+        if self._delays:
+            stream.delay_over = stream.delay_over and not nbytes
+            more = more and stream.id not in self._control.delayed
         if fin:
             self._ending.fin_was_cut(stream)
-        if stream.writer_waits and stream.unsent <= gates.low_water:
-            stream.writer_waits = False
-            self._events.writers(stream)
+        if stream.wants_writable and stream.unsent <= gates.low_water:
+            stream.wants_writable = False
+            self._events.note_writable(stream)
         return nbytes, more
 
     def _cut_last(self, stream: StreamState, nbytes: int) -> tuple[int, bool]:
@@ -237,8 +237,8 @@ class Outbound:
         """
         nbytes = min(nbytes, self._max_frame)
         gates = self._gates
-        if gates.sent + nbytes > gates.ease:
-            nbytes = min(nbytes, gates.left_for(stream))
+        if gates.sent + nbytes > gates.full_window_until:
+            nbytes = min(nbytes, gates.session_share(stream))
         if nbytes <= self._shared:
             return nbytes
         lone = not len(self._scheduler) and budget >= self._shared
@@ -260,16 +260,16 @@ class Outbound:
         assert stream.id is not None
         priority = stream.priority
         unusual = priority is not DEFAULT_PRIORITY and priority != DEFAULT_PRIORITY
-        if unusual and self._control.extended:
+        if unusual and self._control.has_extensions:
             self._pieces.append(self._wire.priority(stream.id, priority.urgency, priority.weight))
         if self._flow.announces_windows and (credit := consume(stream, 0)):
-            self._pieces.append(self._wire.credit(stream.id, credit, 0, stream.window))
+            self._pieces.append(self._wire.credit(stream.id, credit, 0, stream.max_recv_window))
 
     def _may_finish(self, stream: StreamState, nbytes: int) -> bool:
         """Whether the FIN may go with the next ``nbytes``, or must give their reader a moment."""
-        if stream.settled and not nbytes:
+        if stream.delay_over and not nbytes:
             return True
-        stream.settled = False
+        stream.delay_over = False
         assert stream.id is not None
-        self._control.hold(stream.id)
+        self._control.delay(stream.id)
         return False

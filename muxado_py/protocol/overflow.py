@@ -67,7 +67,7 @@ class Overflow:
 
     def _holders(self) -> Iterable[StreamState]:
         table = self._table
-        return [one for one in (*table.live.values(), *table.left_behind) if one.unread]
+        return [one for one in (*table.live.values(), *table.ended_unread) if one.unread]
 
 
 def _unread(stream: StreamState) -> int:

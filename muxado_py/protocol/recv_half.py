@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 __all__ = (
     "append",
     "consume",
-    "dole",
-    "drop_unread",
-    "grow",
+    "credit_partly",
+    "credit_sent",
+    "discard_unread",
+    "grow_window",
     "read",
-    "read_owing",
-    "told",
+    "read_without_credit",
 )
 
 SHORT = 4 * 1024
@@ -49,7 +49,7 @@ LONG = 16 * 1024
 
 
 def append(stream: StreamState, chunk: bytes | memoryview) -> None:
-    """Keep what arrived; ``allowed`` was asked before.
+    """Keep what arrived; ``recv_window`` was asked before.
 
     :param chunk: a view is kept only if it is long, so that it does not keep much more than itself.
     """
@@ -82,7 +82,7 @@ def read(stream: StreamState, nbytes: int) -> bytes:
         return _read_some(stream, nbytes)
     first, more = stream.recv_first, stream.recv_rest
     stream.recv_first = b""
-    stream.unread = stream.tiny = 0
+    stream.unread = stream.tiny_frames = 0
     if more is None:
         return first if type(first) is bytes else bytes(first)
     stream.recv_rest = None
@@ -92,8 +92,8 @@ def read(stream: StreamState, nbytes: int) -> bytes:
 def _read_some(stream: StreamState, nbytes: int) -> bytes:
     nbytes = index(nbytes)  # half a byte would be found out when half of it is done
     stream.unread -= nbytes
-    if stream.tiny:
-        stream.tiny = max(0, stream.tiny - nbytes)
+    if stream.tiny_frames:
+        stream.tiny_frames = max(0, stream.tiny_frames - nbytes)
     pieces: list[bytes | bytearray | memoryview] = []
     while len(stream.recv_first) <= nbytes:
         assert stream.recv_rest, "there is more than nbytes"
@@ -109,7 +109,7 @@ def _read_some(stream: StreamState, nbytes: int) -> bytes:
     return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
 
 
-def drop_unread(stream: StreamState) -> int:
+def discard_unread(stream: StreamState) -> int:
     """Forget what was not read; how many bytes that were."""
     dropped = stream.unread
     stream.recv_first = b""
@@ -128,51 +128,52 @@ def consume(stream: StreamState, nbytes: int) -> int:
     came was read.
     """
     stream.consumed += nbytes
-    stream.owed = credit = stream.owed + nbytes
+    stream.owed_credit = credit = stream.owed_credit + nbytes
     if credit < stream.update_threshold and (
-        stream.allowed != stream.edge or stream.allowed + credit != stream.window
+        stream.recv_window != stream.unseen_credit
+        or stream.recv_window + credit != stream.max_recv_window
     ):
         return 0
-    stream.owed = 0
-    stream.allowed += credit
-    stream.edge += credit
+    stream.owed_credit = 0
+    stream.recv_window += credit
+    stream.unseen_credit += credit
     return credit
 
 
-def dole(stream: StreamState, nbytes: int, window: int, least: int) -> int:
+def credit_partly(stream: StreamState, nbytes: int, window: int, least: int) -> int:
     """The same where room is short: no more than ``window`` allows, but in portions of ``least``."""
     stream.consumed += nbytes
-    stream.owed += nbytes
-    credit = min(stream.owed, window - stream.unread - stream.allowed)
+    stream.owed_credit += nbytes
+    credit = min(stream.owed_credit, window - stream.unread - stream.recv_window)
     if credit < max(1, least):
         return 0
-    stream.owed -= credit
-    stream.allowed += credit
-    stream.edge += credit
+    stream.owed_credit -= credit
+    stream.recv_window += credit
+    stream.unseen_credit += credit
     return credit
 
 
-def read_owing(stream: StreamState, nbytes: int) -> bytes:
+def read_without_credit(stream: StreamState, nbytes: int) -> bytes:
     """The next ``nbytes``, which are here; their credit is announced with that of a later read."""
     stream.consumed += nbytes
-    stream.owed += nbytes
+    stream.owed_credit += nbytes
     return read(stream, nbytes)
 
 
-def grow(stream: StreamState, nbytes: int) -> None:
+def grow_window(stream: StreamState, nbytes: int) -> None:
     """The credit that is about to be announced allows ``nbytes`` more than was read.
 
     A window of one and a half times what is on its way keeps the sender going if it gets credit
     by the quarter; by the half it would need twice as much.
     """
-    stream.window += nbytes
-    stream.update_threshold = stream.window // 4
+    stream.max_recv_window += nbytes
+    stream.update_threshold = stream.max_recv_window // 4
     stream.grown += nbytes
-    stream.allowed += nbytes
-    stream.edge += nbytes
+    stream.recv_window += nbytes
+    stream.unseen_credit += nbytes
 
 
-def told(stream: StreamState) -> None:
-    """The peer learned ``window`` by other means (settings): what was owed at the start is given."""
-    stream.allowed += stream.owed
-    stream.owed = 0
+def credit_sent(stream: StreamState) -> None:
+    """The peer learned ``max_recv_window`` by other means (settings): what was owed at the start is given."""
+    stream.recv_window += stream.owed_credit
+    stream.owed_credit = 0

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 __all__ = (
     "MAX_WINDOW",
     "add_credit",
-    "drop_unsent",
+    "discard_unsent",
     "take",
     "unwrite",
-    "update_credit",
+    "update_window",
     "write",
 )
 
@@ -65,7 +65,7 @@ def unwrite(stream: StreamState, nbytes: int) -> int:
 
 def take(stream: StreamState, nbytes: int, out: list[bytes | memoryview]) -> None:
     """Move the next ``nbytes`` to ``out``, no more than ``sendable``, and use up their credit."""
-    stream.credit -= nbytes
+    stream.send_window -= nbytes
     stream.unsent -= nbytes
     first, more = stream.send_first, stream.send_rest
     if more is None and not stream.unsent:
@@ -86,7 +86,7 @@ def take(stream: StreamState, nbytes: int, out: list[bytes | memoryview]) -> Non
     stream.send_first, stream.send_rest = first, more or None
 
 
-def drop_unsent(stream: StreamState) -> None:
+def discard_unsent(stream: StreamState) -> None:
     """Forget what was written and not sent."""
     stream.send_first = b""
     stream.send_rest = None
@@ -95,22 +95,22 @@ def drop_unsent(stream: StreamState) -> None:
 
 def add_credit(stream: StreamState, nbytes: int) -> bool:
     """The peer gives ``nbytes`` more; False if the sum passes 2^31-1."""
-    stream.granted += nbytes
-    stream.credit += nbytes
-    return stream.credit <= MAX_WINDOW
+    stream.total_credit += nbytes
+    stream.send_window += nbytes
+    return stream.send_window <= MAX_WINDOW
 
 
-def update_credit(stream: StreamState, consumed: int, window: int) -> bool:
+def update_window(stream: StreamState, consumed: int, window: int) -> bool:
     """The peer has read ``consumed`` bytes (modulo 2^32) so far and takes ``window`` beyond them.
 
     The window may shrink below what is on its way: then there is no credit for a while.  False if that
     many bytes were never sent, or the window passes 2^31-1.
     """
     # Not .sent, whose call this wire would pay for each credit.
-    sent = stream.granted - stream.credit
+    sent = stream.total_credit - stream.send_window
     on_its_way = (sent - consumed) & 0xFFFF_FFFF
     if on_its_way > MAX_WINDOW or window > MAX_WINDOW:
         return False
-    stream.credit = window - on_its_way
-    stream.granted = sent + stream.credit
+    stream.send_window = window - on_its_way
+    stream.total_credit = sent + stream.send_window
     return True

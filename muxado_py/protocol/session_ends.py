@@ -9,7 +9,7 @@ While it goes away streams that are open go on, and no new ones come.  The first
 
 Where data comes from and goes to.  The inbound side says what the peer's GOAWAY said, the connection when the
 transport or this side ends.  Streams end by :mod:`~muxado_py.protocol.ending`, a goodbye waits in the gates, and
-``Events.ended`` tells the session.
+``Events.failure`` tells the session.
 
 The rule.  A fault of one stream ends that stream; only what makes the rest of the bytes meaningless, or
 costs us without end, ends the session.
@@ -58,14 +58,14 @@ class SessionEnds:
     __slots__ = (
         "_ending",
         "_events",
-        "_farewell",
         "_flow",
         "_gates",
+        "_goaway_answer",
         "_intake",
         "_opened_by_then",
-        "_quiet",
         "_table",
         "_traits",
+        "_was_idle",
         "_wire",
         "accepting",
         "last_id",
@@ -102,9 +102,9 @@ class SessionEnds:
         self.losses = Losses(wire, lead)
         """What was written and in no frame when the session ended."""
         self._opened_by_then = -1  # the highest id of the peer's when it said GOAWAY
-        self._quiet = False  # whether no stream was left at the last look
+        self._was_idle = False  # whether no stream was left at the last look
         # From the peer's GOAWAY on.
-        self._farewell = Interval(table.timers, config.probe_interval, self.answer_goodbye)
+        self._goaway_answer = Interval(table.timers, config.probe_interval, self.answer_goaway)
 
     # This side.
 
@@ -116,7 +116,7 @@ class SessionEnds:
                 self._ending.refuse(stream, ErrorCode.STREAM_REFUSED)
         for stream in self._table.waiting_for_accept():  # what a goodbye left
             self._table.withdraw(stream)
-            self._flow.drop_unread(stream)
+            self._flow.discard_unread(stream)
 
     def announce(self) -> None:
         """The first half of a drain: open and take no more, but refuse nothing that is on its way."""
@@ -148,8 +148,8 @@ class SessionEnds:
             self._intake.spend(self._intake.noises, "too many GOAWAYs")
         else:
             self._opened_by_then = self._table.ledger.highest
-            self._quiet = not self._table.live
-            self._farewell.begin()
+            self._was_idle = not self._table.live
+            self._goaway_answer.begin()
         self._events.go_away = GoAway(last_id, code, debug)
         self._events.unsettled = True
         text = escaped(debug.decode("utf-8", "replace")) or "no reason given"
@@ -167,7 +167,7 @@ class SessionEnds:
                     True,
                 )
                 # What a muxado_py peer says of its last id holds whatever it sent before.
-                stream.heard = False
+                stream.peer_spoke = False
                 self._ending.end(stream, Event.GONE_AWAY, refused, refused=True)
         if code != ErrorCode.NO_ERROR:
             message = f"the peer ended the session, {code_name(code)}: {text}"
@@ -181,27 +181,27 @@ class SessionEnds:
         """
         if self._events.go_away is None or not self._traits.early_goaway:
             return
-        if self._table.is_idle and not self._events.ended:
+        if self._table.is_idle and not self._events.failure:
             self._say_goodbye(self._table.handed_off_id, ErrorCode.NO_ERROR, b"")
             self.end(CLOSED_BY_PEER)
 
-    def answer_goodbye(self, _now: float) -> bool:
+    def answer_goaway(self, _now: float) -> bool:
         """``Config.probe_interval`` has passed: where ``close_if_idle`` says nothing, say it late.
 
         Some peers wait for a GOAWAY in answer to theirs before they close; one that has opened a stream
         since is none of them.
         """
         table = self._table
-        if self._events.ended is not None:
+        if self._events.failure is not None:
             return False
         if table.live or table.ledger.highest != self._opened_by_then:
-            self._quiet = False
-        elif self._quiet:
+            self._was_idle = False
+        elif self._was_idle:
             self._say_goodbye(table.handed_off_id, ErrorCode.NO_ERROR, b"")
             self.end(CLOSED_BY_PEER)
         else:
-            self._quiet = True
-        return self._events.ended is None
+            self._was_idle = True
+        return self._events.failure is None
 
     def transport_ended(self, cause: str, midway: bool) -> None:
         """Foreseen after a GOAWAY, else an error on every stream.
@@ -231,16 +231,16 @@ class SessionEnds:
 
     def break_off(self, code: int, message: str) -> None:
         """The peer broke the protocol, or an abuse has no smaller remedy: GOAWAY, and the end."""
-        if self._events.ended is None:
+        if self._events.failure is None:
             self._say_goodbye(self._table.handed_off_id, code, message.encode())
             self.end(Failure(ProtocolError, f"the peer broke the protocol: {message}", code, False))
 
     def end(self, failure: Failure) -> None:
         """The connection is over for the reason given, and every stream with it."""
         self._intake.pause()
-        if self._events.ended is None:
-            self._events.ended = failure
-            self._events.of_session()
+        if self._events.failure is None:
+            self._events.failure = failure
+            self._events.note_session()
             for stream in self._table:
                 self.losses.note(stream, beats=stream in self._table.heartbeats)
                 # What came before the peer's end is not undone by it, accepted or not; and a reset would say

@@ -82,7 +82,7 @@ class Stays(Enum):
 
     AS_IT_IS = "as it is"
     LINGERS = "until the FIN is sent"
-    DRAINS = "until the peer has finished"
+    DISCARDS = "until the peer has finished"
     FORGOTTEN = "not at all"
 
 
@@ -113,13 +113,13 @@ class Row(NamedTuple):
     peers: tuple[RecvState, ...]
     end: End
     has_reset: bool | None = None
-    drains_closed: bool | None = None
+    discards_closed: bool | None = None
     resets_unknown: bool | None = None
     silent_end: bool | None = None
 
     def holds_on(self, traits: Traits) -> bool:
         """Whether the row speaks of wires with such traits."""
-        names = ("has_reset", "drains_closed", "resets_unknown", "silent_end")
+        names = ("has_reset", "discards_closed", "resets_unknown", "silent_end")
         return all(getattr(self, name) in (None, getattr(traits, name)) for name in names)
 
 
@@ -133,7 +133,7 @@ EITHER = OPEN + ENDED
 TORN = (RecvState.TORN,)
 
 _CLOSED = End(Says.FIN, Stays.LINGERS, Reads.NOTHING)
-_DRAINS = End(Says.NOTHING, Stays.DRAINS, Reads.NOTHING)
+_DRAINS = End(Says.NOTHING, Stays.DISCARDS, Reads.NOTHING)
 _LATE = End(Says.RST_IF_LOST, Stays.FORGOTTEN, Reads.NOTHING)
 _GONE = End(Says.NOTHING, Stays.FORGOTTEN, Reads.NOTHING)
 _ABORTED = End(Says.RST, Stays.FORGOTTEN, Reads.NOTHING)
@@ -152,16 +152,16 @@ ROWS = (
     Row(Event.FINISH, SENDING, ENDED, End(Says.FIN, Stays.LINGERS, Reads.AS_BEFORE)),
     Row(Event.CLOSE, NOT_SENT, EITHER, _CLOSED),
     # Late data for an id that is forgotten is answered with a RST of its own ...
-    Row(Event.CLOSE, SENT, OPEN, _LATE, has_reset=True, drains_closed=False),
+    Row(Event.CLOSE, SENT, OPEN, _LATE, has_reset=True, discards_closed=False),
     # ... which would destroy what some peers have not read, or cannot be said.
-    Row(Event.CLOSE, SENT, OPEN, _DRAINS, drains_closed=True),
-    Row(Event.CLOSE, SENT, OPEN, _GONE, has_reset=False, drains_closed=False),
+    Row(Event.CLOSE, SENT, OPEN, _DRAINS, discards_closed=True),
+    Row(Event.CLOSE, SENT, OPEN, _GONE, has_reset=False, discards_closed=False),
     Row(Event.CLOSE, SENT, ENDED, End(Says.NOTHING, Stays.AS_IT_IS, Reads.NOTHING)),
     Row(Event.RESET, NOT_SENT, EITHER, _ABORTED, has_reset=True),
     Row(Event.RESET, SENT, OPEN, _ABORTED, has_reset=True),
     Row(Event.RESET, NOT_SENT, EITHER, _CLOSED, has_reset=False),
-    Row(Event.RESET, SENT, OPEN, _GONE, has_reset=False, drains_closed=False),
-    Row(Event.RESET, SENT, OPEN, _DRAINS, has_reset=False, drains_closed=True),
+    Row(Event.RESET, SENT, OPEN, _GONE, has_reset=False, discards_closed=False),
+    Row(Event.RESET, SENT, OPEN, _DRAINS, has_reset=False, discards_closed=True),
     # The peer does.
     Row(Event.PEER_FIN, NOT_SENT, EITHER, _HALF),  # a second one, which real peers send, too
     Row(Event.PEER_FIN, SENT, OPEN, _WHOLE),
@@ -177,8 +177,8 @@ ROWS = (
     Row(Event.OVERFLOW, ANY, TORN, replace(_ERROR, reads=Reads.ERROR)),
     # Nobody does: it was waited for in vain.
     Row(Event.REFUSED, SENDING, EITHER, _ABORTED),
-    Row(Event.GIVEN_UP, SENT, OPEN, _ABORTED, drains_closed=True, has_reset=True),
-    Row(Event.GIVEN_UP, SENT, OPEN, _GONE, drains_closed=True, has_reset=False),
+    Row(Event.GIVEN_UP, SENT, OPEN, _ABORTED, discards_closed=True, has_reset=True),
+    Row(Event.GIVEN_UP, SENT, OPEN, _GONE, discards_closed=True, has_reset=False),
     Row(Event.STALLED, NOT_SENT, ENDED, _STOPPED, resets_unknown=False),  # else it is asked
     # The session does.
     Row(Event.GONE_AWAY, ANY, OPEN, _ERROR),

@@ -49,8 +49,8 @@ class StreamLimits:
     def why_no_stream(self) -> Failure | None:
         """Why this side may open no stream now; None if it may."""
         events, table = self._events, self._table
-        if events.ended is not None:
-            return events.ended
+        if events.failure is not None:
+            return events.failure
         if events.go_away is not None:
             code = ErrorCode.REMOTE_GONE_AWAY
             return Failure(GoneAwayError, "the peer is going away", code, True)

@@ -94,55 +94,60 @@ class StreamState:
     """One stream of one connection.
 
     :param stream_id: the wire's id; None for a stream of ours until its SYN is cut into a frame.
-    :param credit: bytes that may be sent before the peer gives more.
-    :param allowed: bytes that the peer assumes it may send.
-    :param window: bytes that may be unread in all; what ``allowed`` lacks of it is owed from the start.
+    :param send_window: bytes that may be sent before the peer gives credit.
+    :param recv_window: bytes that the peer assumes it may send.
+    :param max_recv_window: bytes that may be unread in all; what ``recv_window`` lacks of it is owed from the start.
     """
 
     __slots__ = (
-        "allowed",
-        "answered",
         "consumed",
-        "credit",
+        "delay_over",
         "discarded",
-        "edge",
+        "discarded_unread",
         "failure",
-        "granted",
+        "failure_raised",
         "grown",
-        "heard",
         "id",
+        "in_readable",
+        "in_writable",
         "local",
-        "owed",
+        "max_recv_window",
+        "owed_credit",
         "owner",
         "pace",
-        "peer_window",
+        "peer_max_window",
+        "peer_sent_data",
+        "peer_spoke",
         "place",
         "priority",
-        "raised",
-        "reader",
+        "read_waiter",
         "recv_first",
         "recv_rest",
         "recv_state",
+        "recv_window",
         "retry",
         "send_first",
         "send_rest",
         "send_state",
-        "settled",
+        "send_window",
         "stream_type",
-        "tiny",
+        "tiny_frames",
+        "total_credit",
         "unread",
-        "unread_lost",
+        "unseen_credit",
         "unsent",
         "update_threshold",
-        "wake_read",
-        "wake_write",
-        "window",
-        "writer",
-        "writer_waits",
+        "wants_writable",
+        "write_waiter",
     )
 
     def __init__(
-        self, stream_id: int | None, priority: Priority, credit: int, allowed: int, window: int
+        self,
+        stream_id: int | None,
+        priority: Priority,
+        send_window: int,
+        recv_window: int,
+        max_recv_window: int,
     ) -> None:
         # What it is.
 
@@ -158,12 +163,12 @@ class StreamState:
 
         self.unsent = 0
         """Bytes that were written and are in no frame yet."""
-        self.credit = credit
+        self.send_window = send_window
         """Bytes that the peer has room for; below 0 if it took some back."""
-        self.peer_window = credit
-        """Bytes that may be on their way or unread there: what it lacks of ``credit`` is."""
-        self.granted = credit
-        """All that it ever gave; less ``credit``, it is what was sent."""
+        self.peer_max_window = send_window
+        """Bytes that may be on their way or unread there: what ``send_window`` lacks of it is."""
+        self.total_credit = send_window
+        """All that it ever gave; less ``send_window``, it is what was sent."""
         self.send_state = _SENDING
         self.send_first: bytes | memoryview = b""
         """The first of the pieces that were written; they are :mod:`~muxado_py.protocol.send_half`'s alone."""
@@ -174,24 +179,24 @@ class StreamState:
 
         self.unread = 0
         """Bytes that arrived and that the application has not read."""
-        self.allowed = allowed
+        self.recv_window = recv_window
         """Bytes that the peer may still send."""
-        self.window = window
+        self.max_recv_window = max_recv_window
         """How many may be unread in all."""
-        self.owed = window - allowed
+        self.owed_credit = max_recv_window - recv_window
         """Bytes of credit that it has not been given yet."""
         self.consumed = 0
         """Bytes that were read or dropped so far, but for those behind the peer's FIN."""
         self.grown = 0
-        """How much of ``window`` was added later, by the session's tuner."""
-        self.edge = 0
-        """How much of ``allowed`` is credit whose effect has not been seen yet, from the first of it on."""
+        """How much of ``max_recv_window`` was added later, by the session's tuner."""
+        self.unseen_credit = 0
+        """How much of ``recv_window`` is credit whose effect has not been seen yet, from the first of it on."""
         self.pace: Pace | None = None
         """How fast the stream is read, once credit was given."""
-        self.tiny = 0
+        self.tiny_frames = 0
         """Frames of a few bytes that the application has not read, or a few more."""
         self.recv_state = _RECEIVING
-        self.update_threshold = (window + 1) // 2
+        self.update_threshold = (max_recv_window + 1) // 2
         """How much owed credit makes a frame worth while."""
         self.recv_first: bytes | bytearray | memoryview = b""
         """The first of the pieces that arrived; they are :mod:`~muxado_py.protocol.recv_half`'s alone."""
@@ -200,20 +205,20 @@ class StreamState:
 
         # Who has it.
 
-        self.heard = False
+        self.peer_spoke = False
         """Whether the peer sent any frame of this stream."""
-        self.answered = False
+        self.peer_sent_data = False
         """Whether the peer sent any byte on it."""
         self.owner = _APPLICATION if local else _NOBODY
-        self.reader: Any = None
+        self.read_waiter: Any = None
         """Whom the IO layer wakes when there is something to read; the core never looks at it."""
-        self.writer: Any = None
+        self.write_waiter: Any = None
         """Whom it wakes when there is room to write."""
-        self.writer_waits = False
+        self.wants_writable = False
         """Whether the application wants to know when there is room to write again."""
-        self.wake_read = False
+        self.in_readable = False
         """Whether it stands in the core's list of readable streams."""
-        self.wake_write = False
+        self.in_writable = False
         """Whether it stands in the core's list of writable streams."""
 
         # How it ends.
@@ -222,14 +227,14 @@ class StreamState:
         """Why it ended before both directions were through, once it did."""
         self.retry = _UNKNOWN
         """The verdict that belongs to ``failure``."""
-        self.raised = False
+        self.failure_raised = False
         """Whether a call of the application has raised it."""
         self.discarded = 0
         """Bytes of the peer that came after this side closed it."""
-        self.unread_lost = False
+        self.discarded_unread = False
         """Whether bytes of the peer were thrown away: a RST must say so after our FIN."""
-        self.settled = False
-        """Whether it was held for a moment, and let go (see :mod:`~muxado_py.protocol.outbound`)."""
+        self.delay_over = False
+        """Whether it was delayed, and the delay is over (see :mod:`~muxado_py.protocol.outbound`)."""
 
     # Its directions.
 
@@ -252,20 +257,20 @@ class StreamState:
     def sendable(self) -> int:
         """Bytes that are here and that the peer has room for."""
         # Not min() and max(): this is asked several times for each frame.
-        unsent, credit = self.unsent, self.credit
+        unsent, credit = self.unsent, self.send_window
         if unsent <= credit:
             return unsent
         return credit if credit > 0 else 0  # noqa: FURB136
 
     @property
-    def due_fin(self) -> bool:
+    def fin_is_next(self) -> bool:
         """Whether nothing but the FIN is left to send."""
         return self.send_state is _FIN_QUEUED and not self.unsent
 
     @property
     def sent(self) -> int:
         """Bytes that were cut into frames so far."""
-        return self.granted - self.credit
+        return self.total_credit - self.send_window
 
     @property
     def received(self) -> int:
@@ -273,7 +278,7 @@ class StreamState:
 
         ``consumed`` does not tell: what is read behind the peer's FIN needs no credit and is not counted there.
         """
-        return self.consumed + self.window - self.allowed - self.owed
+        return self.consumed + self.max_recv_window - self.recv_window - self.owed_credit
 
     @property
     def announced(self) -> int:
@@ -282,7 +287,7 @@ class StreamState:
         A wire of totals says this one: the latest count would promise what is still owed, and a peer
         that used it would look like one that sends too much.
         """
-        return self.consumed - self.owed
+        return self.consumed - self.owed_credit
 
     # Its application, and how it ends.
 
@@ -300,9 +305,9 @@ class StreamState:
             return Retry.UNKNOWN
         if self.id is None:
             return Retry.NEVER_SENT
-        if self.answered:
+        if self.peer_sent_data:
             return Retry.PROCESSED
-        return Retry.REFUSED if refused and not self.heard else Retry.UNKNOWN
+        return Retry.REFUSED if refused and not self.peer_spoke else Retry.UNKNOWN
 
     def fail(self, failure: Failure, *, refused: bool = False) -> None:
         """End both directions, unless an earlier failure stands."""
@@ -312,7 +317,7 @@ class StreamState:
 
     def error(self) -> Exception:
         """A new exception for the failure that stands."""
-        self.raised = True
+        self.failure_raised = True
         failure = self.failure or _CLOSED
         return failure.error(self.retry)
 

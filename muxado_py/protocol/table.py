@@ -95,13 +95,14 @@ class StreamTable:
     __slots__ = (
         "_backlog",
         "_max_id",
+        "awaiting_peer_close",
         "backlog_size",
-        "draining",
+        "discarding",
+        "ended_unread",
         "grown",
         "handed_off_id",
         "heartbeats",
         "ledger",
-        "left_behind",
         "lingering",
         "live",
         "local_open",
@@ -113,8 +114,7 @@ class StreamTable:
         "timers",
         "unaccepted",
         "unacknowledged",
-        "waiting",
-        "watched",
+        "unopened",
     )
 
     def __init__(
@@ -128,16 +128,16 @@ class StreamTable:
         self.timers = timers
         self.live: dict[int, StreamState] = {}
         """Streams that have an id and that the wire may still mention."""
-        self.waiting: dict[StreamState, None] = {}
+        self.unopened: dict[StreamState, None] = {}
         """Streams of ours whose SYN is not cut yet; a dict for its order."""
         self.heartbeats: dict[StreamState, None] = {}
-        """Streams in ``live`` or ``waiting``, of either side, that carry heartbeats: no application has them,
+        """Streams in ``live`` or ``unopened``, of either side, that carry heartbeats: no application has them,
         and they count nowhere else."""
-        self.left_behind: dict[StreamState, None] = {}
+        self.ended_unread: dict[StreamState, None] = {}
         """Streams the wire is through with, that hold bytes the application has not read."""
         self.lingering: Deadlines[StreamState] = Deadlines(timers, config.linger_timeout)
         """Streams that are closed here and have bytes or their FIN to send."""
-        self.draining: Deadlines[StreamState] = Deadlines(timers, config.discard_timeout)
+        self.discarding: Deadlines[StreamState] = Deadlines(timers, config.discard_timeout)
         """Streams we closed whose peer has not finished, on wires that keep them."""
         self.unacknowledged: Deadlines[StreamState] = Deadlines(timers, config.probe_interval)
         """Streams of ours that the peer was not heard on, on wires that bound their number."""
@@ -147,12 +147,12 @@ class StreamTable:
         """Streams of the peer that no application took, on wires that bound their time."""
         self.looks = Interval(timers, config.probe_interval)
         """Looks at streams that one side has finished, for as long as there are any."""
-        self.watched: dict[StreamState, None] = {}
+        self.awaiting_peer_close: dict[StreamState, None] = {}
         """Streams of which the application waits for the peer's full close, after its half close."""
         self.ledger = IdLedger(first_peer)
         self.next_id = first_local
         self.local_open = 0
-        """Streams of ours in ``live`` or ``waiting``."""
+        """Streams of ours in ``live`` or ``unopened``."""
         self.peer_live = 0
         """Streams of the peer in ``live``."""
         self.peer_open = 0
@@ -168,19 +168,19 @@ class StreamTable:
     def __iter__(self) -> Iterator[StreamState]:
         """Every stream the session still cares for."""
         yield from tuple(self.live.values())
-        yield from tuple(self.waiting)
+        yield from tuple(self.unopened)
 
     def open_local(self, stream: StreamState) -> None:
-        self.waiting[stream] = None
+        self.unopened[stream] = None
         self.local_open += 1
 
     def has_ids(self) -> bool:
         """Whether an id is left for one more stream of ours."""
-        return self.next_id + 2 * len(self.waiting) <= self._max_id
+        return self.next_id + 2 * len(self.unopened) <= self._max_id
 
     def give_id(self, stream: StreamState) -> None:
         """The SYN of ``stream`` is cut now."""
-        del self.waiting[stream]
+        del self.unopened[stream]
         stream.id = self.next_id
         self.live[stream.id] = stream
         self.next_id += 2
@@ -190,7 +190,7 @@ class StreamTable:
         self.peer_live += 1
         self.peer_open += 1
 
-    def offer(self, stream: StreamState) -> None:
+    def queue_for_accept(self, stream: StreamState) -> None:
         """``stream`` waits for the application to accept it."""
         stream.owner = Owner.OFFERED
         self._backlog.append(stream)
@@ -213,7 +213,7 @@ class StreamTable:
     def withdraw(self, stream: StreamState) -> None:
         """``stream`` ended before the application accepted it."""
         offered = stream.owner is _OFFERED
-        self.release(stream)
+        self.application_done(stream)
         if self.unaccepted:
             self.unaccepted.discard(stream)
         if offered:
@@ -222,11 +222,11 @@ class StreamTable:
                 # Withdrawn streams are skipped when their turn comes; they must not pile up.
                 self._backlog = deque(one for one in self._backlog if one.owner is _OFFERED)
 
-    def of_application(self) -> list[StreamState]:
+    def application_streams(self) -> list[StreamState]:
         """Streams that the application has: open, or ended with bytes that it has not received."""
         return [
             stream
-            for stream in (*self.live.values(), *self.waiting, *self.left_behind)
+            for stream in (*self.live.values(), *self.unopened, *self.ended_unread)
             if stream.owner is _APPLICATION and stream not in self.heartbeats
         ]
 
@@ -239,7 +239,7 @@ class StreamTable:
         """Whether no live stream carries anything but heartbeats; of these some wait for their SYN to go."""
         return len(self.live) <= sum(one.id is not None for one in self.heartbeats)
 
-    def take_heartbeats(self, stream: StreamState) -> None:
+    def add_heartbeat(self, stream: StreamState) -> None:
         """``stream`` carries heartbeats: nothing else may depend on how many of these there are."""
         self.heartbeats[stream] = None
         if stream.local:
@@ -248,7 +248,7 @@ class StreamTable:
             self.peer_live -= 1
             self.peer_open -= 1
 
-    def end_heartbeats(self, stream: StreamState) -> None:
+    def remove_heartbeat(self, stream: StreamState) -> None:
         """``stream`` is over, or about to be, and counts like any other until it is."""
         if self.heartbeats.pop(stream, 0) is not None:
             return
@@ -261,32 +261,32 @@ class StreamTable:
     def forget(self, stream: StreamState) -> None:
         """The wire has no more to say of ``stream``."""
         if self.heartbeats:
-            self.end_heartbeats(stream)
+            self.remove_heartbeat(stream)
         if stream.id is not None:
             known = self.live.pop(stream.id, None) is stream
-        elif known := stream in self.waiting:
-            del self.waiting[stream]
+        elif known := stream in self.unopened:
+            del self.unopened[stream]
         if known and stream.local:
             self.local_open -= 1
         elif known:
             self.peer_live -= 1
         if self.lingering:
             self.lingering.pop(stream, 0)
-        if self.draining:
-            self.draining.pop(stream, 0)
+        if self.discarding:
+            self.discarding.pop(stream, 0)
         if self.stalled:
             self.stalled.discard(stream)
         if stream.grown:
             self.give_back(stream)
         if stream.unread:
-            self.left_behind[stream] = None
+            self.ended_unread[stream] = None
 
     def give_back(self, stream: StreamState) -> None:
         """The peer sends no more on ``stream``: what its window has grown by is free for others."""
         self.grown -= stream.grown
         stream.grown = 0
 
-    def release(self, stream: StreamState) -> None:
+    def application_done(self, stream: StreamState) -> None:
         """The application is done with ``stream``."""
         if stream.owner is not _RELEASED:
             stream.owner = _RELEASED

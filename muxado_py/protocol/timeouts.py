@@ -61,19 +61,19 @@ class Timeouts:
         self._most_asked = max(1, int(config.probe_interval * PROBES))
         table.looks.act = self.look
         table.lingering.expired = self._reset_lingering
-        table.draining.expired = ending.give_up
-        table.unacknowledged.expired = gates.forgive_silence
+        table.discarding.expired = ending.reset_abandoned
+        table.unacknowledged.expired = gates.expire_unacknowledged
         table.stalled.expired = self._give_up_stalled
         table.unaccepted.expired = self._refuse_unaccepted
 
     @property
-    def holds(self) -> bool:
-        """Whether streams wait for ``let_go``."""
-        return len(self._gates.control.held) > 0
+    def has_delayed(self) -> bool:
+        """Whether streams wait for ``age_delays``."""
+        return len(self._gates.control.delayed) > 0
 
-    def let_go(self) -> None:
-        """A step of the wire's delay has passed: streams that were held for a whole one may be sent on again."""
-        self._gates.control.held.age()
+    def age_delays(self) -> None:
+        """A step of the wire's delay has passed: streams that were delayed for a whole one may be sent on again."""
+        self._gates.control.delayed.age()
 
     def _refuse_unaccepted(self, stream: StreamState) -> None:
         """Nobody accepted it in ``Config.accept_timeout``."""
@@ -105,7 +105,7 @@ class Timeouts:
             self.note_stalled()
         self.give_up_unread()
         table = self._table
-        asks = len(table.watched) > 0 and self._wire.traits.resets_unknown
+        asks = len(table.awaiting_peer_close) > 0 and self._wire.traits.resets_unknown
         return asks or any(
             stream.fin_received and not stream.fin_sent for stream in table.live.values()
         )
@@ -117,7 +117,9 @@ class Timeouts:
         """
         asked = dict.fromkeys(self._stalled())
         if self._wire.traits.resets_unknown:
-            asked.update((one, None) for one in self._table.watched if one.id in self._table.live)
+            asked.update(
+                (one, None) for one in self._table.awaiting_peer_close if one.id in self._table.live
+            )
         ids = sorted(stream.id or 0 for stream in asked)
         turn = bisect_right(ids, self._asked)
         for stream_id in (ids[turn:] + ids[:turn])[: self._most_asked]:
@@ -154,4 +156,4 @@ class Timeouts:
 
 def _is_stalled(stream: StreamState) -> bool:
     """Whether it is blocked by its window after the peer's FIN."""
-    return stream.fin_received and stream.unsent > 0 and stream.credit <= 0
+    return stream.fin_received and stream.unsent > 0 and stream.send_window <= 0

@@ -81,32 +81,36 @@ class Tuner:
 
     def crossed(self, stream: StreamState) -> None:
         """The peer used credit that was news to it when it was last timed."""
-        stream.edge = 0
+        stream.unseen_credit = 0
         if stream.pace is not None:
             self.round_trip = min(self.round_trip, self._clock() - stream.pace.announced_at)
 
     def credit(self, stream: StreamState, nbytes: int) -> int:
         """How much credit to announce, where ``nbytes`` of it are due for what was read."""
-        if stream.window >= self.largest:
+        if stream.max_recv_window >= self.largest:
             return nbytes
         now = self._clock()
         pace = stream.pace
         if pace is None:
             stream.pace = pace = Pace(now, stream.consumed)
-        elif stream.consumed - pace.consumed >= WINDOWS * stream.window:
+        elif stream.consumed - pace.consumed >= WINDOWS * stream.max_recv_window:
             if 0 < now - pace.since < ROUND_TRIPS * max(self.round_trip, LEAST_ROUND_TRIP):
                 nbytes += self._grow(stream)
             pace.since = now
             pace.consumed = stream.consumed
-        if stream.edge == nbytes:
+        if stream.unseen_credit == nbytes:
             pace.announced_at = now  # nothing else is on its way, so its effect can be told
         return nbytes
 
     def _grow(self, stream: StreamState) -> int:
         """Double the window as far as the bounds allow; by how many bytes."""
-        more = min(stream.window, self.largest - stream.window, self._share - self._table.grown)
+        more = min(
+            stream.max_recv_window,
+            self.largest - stream.max_recv_window,
+            self._share - self._table.grown,
+        )
         if more > 0:
-            recv_half.grow(stream, more)
+            recv_half.grow_window(stream, more)
             self._table.grown += more
             self._widened(stream)
         return more

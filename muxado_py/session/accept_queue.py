@@ -72,7 +72,7 @@ class AcceptQueue:
         """See :meth:`.Session.accept_stream`."""
         connection, claims = self._connection, self._claims
         free = connection.backlog > len(claims)
-        if (free or self._closed or connection.events.ended is not None) and self._due():
+        if (free or self._closed or connection.events.failure is not None) and self._due():
             await self._backend.checkpoint()
             free = connection.backlog > len(claims)
         state = connection.accept() if free else None
@@ -81,7 +81,7 @@ class AcceptQueue:
             await self._claim(first=first)
             state = connection.accept()
             first = True  # the claim came to nothing
-        if connection.events.noted:  # some peers wait to be told
+        if connection.events.pending:  # some peers wait to be told
             self._changed()
         return state
 

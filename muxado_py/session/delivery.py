@@ -30,7 +30,7 @@ def undelivered(connection: Connection, link: Link, arrived: int) -> Undelivered
 
     :param arrived: how much of ``connection.said`` is known to have arrived, whatever the link knows.
     """
-    ended = connection.events.ended
+    ended = connection.events.failure
     ours = ended is CLOSED_HERE
     lost = connection.lost(unsaid=not ours)
     nbytes = sum(size for _, size in lost)

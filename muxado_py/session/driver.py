@@ -4,7 +4,7 @@ Where data comes from and goes to.  The link carries bytes between the transport
 sessions and streams act on the core directly.  After each act of either kind ``changed`` takes the
 core's events: whoever waits is woken, and the link if there is something for it.
 
-How it ends.  Whatever the reason, the core's ``ended`` is set once, and ``over`` with it.  The link
+How it ends.  Whatever the reason, the core's ``failure`` is set once, and ``over`` with it.  The link
 then says what is left to say within a deadline and closes the transport; ``closed`` is set last.  What that has
 to keep is in :mod:`~muxado_py.links.parting`.
 
@@ -95,7 +95,7 @@ class Driver:
 
         :raises SessionError: with the verdict ``UNKNOWN``.
         """
-        ended = self.connection.events.ended
+        ended = self.connection.events.failure
         if ended is not None:
             raise ended.error(Retry.UNKNOWN)
 
@@ -114,7 +114,7 @@ class Driver:
 
     def _end_dropped(self, state: StreamState) -> None:
         if not (state.released or self.over.is_set()):
-            state.reader = state.writer = None  # what they would tell, nobody can look at
+            state.read_waiter = state.write_waiter = None  # nobody can look at what they would tell
             self.connection.drop(state)
             self.changed()
 
@@ -139,7 +139,7 @@ class Driver:
 
     def is_flushed(self) -> bool:
         """Whether all that was sent, and can be, was cut into frames."""
-        return not self.connection.unsent
+        return not self.connection.has_unsent
 
     async def tasks(self) -> TaskGroup:
         """The session's task group, for tasks that raise nothing; what runs there ends with it."""
@@ -205,8 +205,8 @@ class Driver:
     def changed(self) -> None:
         """Take the core's events: wake whoever waits, and the link if there is something for it."""
         events = self.events
-        if events.noted:
-            events.noted = False
+        if events.pending:
+            events.pending = False
             self._take(events)
         for done, event in self._awaited:
             if self.over.is_set() or done():
@@ -219,8 +219,8 @@ class Driver:
         while events.readable or events.writable:
             readable, events.readable = events.readable, []
             for state in readable:
-                state.wake_read = False
-                waiter = state.reader
+                state.in_readable = False
+                waiter = state.read_waiter
                 if waiter is not None and not waiter.done():
                     waiter.set_result(None)
                     anybody = True
@@ -236,23 +236,23 @@ class Driver:
             self.accept_queue.distribute()
         if anybody:
             self.link.expect_output()
-        if events.session:
-            events.session = False
+        if events.session_changed:
+            events.session_changed = False
             self._take_of_session(events)
 
     def _wake_writers(self, events: Events) -> None:
         writable, events.writable = events.writable, []
         for state in writable:
-            state.wake_write = False
-            waiter = state.writer
+            state.in_writable = False
+            waiter = state.write_waiter
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
 
     def _take_of_session(self, events: Events) -> None:
         self._timekeeper.wake()
         self.pings.take_events()
-        if events.ended is not None and not self.over.is_set():
-            logger.debug("%r is over: %s", self, events.ended.message)
+        if events.failure is not None and not self.over.is_set():
+            logger.debug("%r is over: %s", self, events.failure.message)
             self.over.set()
             self.accept_queue.wake_all()
 

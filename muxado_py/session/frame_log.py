@@ -103,7 +103,7 @@ class FrameLog:
         self._connection.log_frames(self._take)
 
     def __exit__(self, *_: object) -> None:
-        ended = self._connection.events.ended
+        ended = self._connection.events.failure
         if ended is not None:
             text = escaped(ended.message)
             code = code_name(ended.code)

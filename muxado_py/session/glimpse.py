@@ -36,4 +36,4 @@ class Glimpse(Stream):
 
 def streams_of(driver: Driver) -> tuple[Stream, ...]:
     """See :meth:`.Session.streams`."""
-    return tuple(Glimpse(driver, state) for state in driver.connection.of_application())
+    return tuple(Glimpse(driver, state) for state in driver.connection.application_streams())

@@ -73,13 +73,13 @@ class Pings:
         try:
             await checkpoint()
             with move_on_after(seconds):
-                while not (self.can_ask or connection.events.ended):
+                while not (self.can_ask or connection.events.failure):
                     await self._known.wait()
-                if not connection.events.ended:
+                if not connection.events.failure:
                     self._send_ping(payload)
                     self._changed()
                     await answer.wait()
-            ended = connection.events.ended
+            ended = connection.events.failure
             if payload in self._answers and ended is not None:
                 raise ended.error(Retry.UNKNOWN)
             if payload in self._answers:
@@ -122,7 +122,7 @@ class Pings:
         connection = self._connection
         if self._heartbeat is None or self._heartbeat.failure is not None:
             self._heartbeat = connection.heartbeats.open()
-            self._heartbeat.reader = Callback(partial(self._take_echo, self._heartbeat))
+            self._heartbeat.read_waiter = Callback(partial(self._take_echo, self._heartbeat))
         connection.write(self._heartbeat, payload[-4:])
         self._sent_at[payload] = perf_counter()
 
@@ -141,10 +141,10 @@ class Pings:
             events.pongs.clear()
         if events.heartbeats:
             for stream in events.heartbeats:
-                stream.reader = Callback(partial(self._echo, stream))
+                stream.read_waiter = Callback(partial(self._echo, stream))
                 self._echo(stream)  # the first beat may have come with the type
             events.heartbeats.clear()
-        if events.ended is not None:
+        if events.failure is not None:
             self._known.set()
             for answer in self._answers.values():
                 answer.set()

@@ -150,7 +150,7 @@ class Stream(ByteStream):
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, got {max_bytes}")
         state, driver = self._state, self._driver
-        if state.reader is not None:
+        if state.read_waiter is not None:
             raise BusyResourceError("receiving from")
         if state.unread or state.recv_state is not _OPEN or state.failure is not None:
             if driver.due():
@@ -158,17 +158,17 @@ class Stream(ByteStream):
         else:
             try:
                 while True:
-                    state.reader = waiter = driver.new_waiter()
+                    state.read_waiter = waiter = driver.new_waiter()
                     await waiter
                     state = self._state  # or mypy holds that waiting changed nothing
                     if state.unread or state.recv_state is not _OPEN or state.failure is not None:
                         break
             finally:
-                state.reader = None
+                state.read_waiter = None
         if not state.unread:
             raise why_no_bytes(state)
         data = driver.connection.read(state, max_bytes)
-        if driver.events.noted:
+        if driver.events.pending:
             driver.changed()
         return data
 
@@ -183,7 +183,7 @@ class Stream(ByteStream):
         if state.unread:
             driver = self._driver
             data = driver.connection.read(state, max_bytes)
-            if driver.events.noted:
+            if driver.events.pending:
                 driver.changed()
             return data
         raise why_no_bytes(state)
@@ -204,7 +204,7 @@ class Stream(ByteStream):
         Cancellation: what is in no frame yet is taken back; what was sent is a prefix of ``item``.
         """
         state, driver = self._state, self._driver
-        if state.writer is not None:
+        if state.write_waiter is not None:
             check_idle_sender(state)
         data = item if type(item) is bytes else octets(item)
         if driver.due():
@@ -214,7 +214,7 @@ class Stream(ByteStream):
         if data:
             driver.connection.write(state, data)
             driver.wrote()
-        if state.unsent > driver.outgoing.promised and driver.outgoing.room(state) < 0:
+        if state.unsent > driver.outgoing.min_unsent and driver.outgoing.room(state) < 0:
             await until_room(driver, state, len(data))
 
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
@@ -224,7 +224,9 @@ class Stream(ByteStream):
         :raises: what ``send`` raises.
         """
         state = self._state
-        if not (state.writer is None or type(state.writer) is Callback):  # adaptors need no call
+        if not (
+            state.write_waiter is None or type(state.write_waiter) is Callback
+        ):  # adaptors need no call
             check_idle_sender(state)
         check_sendable(state)
         whole = data if type(data) is bytes else view_of(data)
@@ -234,7 +236,7 @@ class Stream(ByteStream):
             self._driver.connection.write(state, bytes(whole[:taken]))
             self._driver.wrote()
         if taken < len(whole):
-            state.writer_waits = True
+            state.wants_writable = True
         return taken
 
     @property
@@ -263,7 +265,7 @@ class Stream(ByteStream):
 
     def send_eof_nowait(self) -> None:
         """Like ``send_eof``, without a checkpoint."""
-        if self._state.writer is not None:
+        if self._state.write_waiter is not None:
             check_idle_sender(self._state)
         if self._state.finishing and not self._state.released:
             return
@@ -284,7 +286,7 @@ class Stream(ByteStream):
 
         Cancellation: safe.
         """
-        if self._state.reader is not None:
+        if self._state.read_waiter is not None:
             raise BusyResourceError("receiving from")
         if self.can_half_close:
             await until_peer_closed(self._driver, self._state)
@@ -325,7 +327,7 @@ class Stream(ByteStream):
         if state.owner is not _RELEASED:
             driver.connection.close(state)
             driver.changed()
-            if state.reader is not None or state.writer is not None:
+            if state.read_waiter is not None or state.write_waiter is not None:
                 wake_all(state)
 
     def reset(self, code: int = ErrorCode.STREAM_CANCELLED) -> None:

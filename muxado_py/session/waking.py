@@ -55,26 +55,26 @@ _GIVING_WAY = _GivingWay()
 
 async def giving_way(driver: Driver, state: StreamState) -> None:
     """A checkpoint, during which nobody else may receive."""
-    state.reader = _GIVING_WAY
+    state.read_waiter = _GIVING_WAY
     try:
         await driver.give_way()
     finally:
-        state.reader = None
+        state.read_waiter = None
 
 
 async def giving_way_to_send(driver: Driver, state: StreamState) -> None:
     """A checkpoint, during which nobody else may send."""
-    callback = state.writer
-    state.writer = _GIVING_WAY if callback is None else _GivingWay(callback)
+    callback = state.write_waiter
+    state.write_waiter = _GIVING_WAY if callback is None else _GivingWay(callback)
     try:
         await driver.give_way()
     finally:
-        state.writer = callback
+        state.write_waiter = callback
 
 
 def check_idle_sender(state: StreamState) -> None:
     """:raises ~anyio.BusyResourceError: if a task is sending: it waits, or gives way."""
-    writer = state.writer
+    writer = state.write_waiter
     if writer is not None and type(writer) is not Callback:
         raise BusyResourceError("sending to")
 
@@ -83,13 +83,13 @@ async def until_room(driver: Driver, state: StreamState, written: int) -> None:
     """Wait until half of the buffer is free; what was ``written`` and no frame has is taken back else."""
     try:
         while state.unsent > driver.outgoing.low_water:
-            state.writer_waits = True
+            state.wants_writable = True
             waiter = driver.new_waiter()
-            callback, state.writer = state.writer, waiter
+            callback, state.write_waiter = state.write_waiter, waiter
             try:
                 await waiter
             finally:
-                state.writer = callback
+                state.write_waiter = callback
             if state.failure is not None:
                 raise state.error()
     except BaseException:
@@ -103,10 +103,10 @@ async def until_peer_closed(driver: Driver, state: StreamState) -> None:
     try:
         while state.failure is None:
             driver.connection.watch(state)
-            state.reader = waiter = driver.new_waiter()
+            state.read_waiter = waiter = driver.new_waiter()
             await waiter
     finally:
-        state.reader = None
+        state.read_waiter = None
         driver.connection.unwatch(state)
 
 
@@ -120,10 +120,10 @@ def call_back(
         if callback is not None:
             check_function(name, callback)
     check_idle_sender(state)
-    if state.reader is not None and type(state.reader) is not Callback:
+    if state.read_waiter is not None and type(state.read_waiter) is not Callback:
         raise BusyResourceError("receiving from")
-    state.reader = None if on_readable is None else Callback(on_readable)
-    state.writer = None if on_writable is None else Callback(on_writable)
+    state.read_waiter = None if on_readable is None else Callback(on_readable)
+    state.write_waiter = None if on_writable is None else Callback(on_writable)
 
 
 def wake_all(state: StreamState) -> None:
@@ -131,7 +131,7 @@ def wake_all(state: StreamState) -> None:
 
     The core has nothing more to tell; letting go of it here spares the garbage collector.
     """
-    for waiter in (state.reader, state.writer):
+    for waiter in (state.read_waiter, state.write_waiter):
         if waiter is not None and not isinstance(waiter, Callback):
             wake(waiter)
-    state.reader = state.writer = None
+    state.read_waiter = state.write_waiter = None

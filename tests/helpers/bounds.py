@@ -40,21 +40,21 @@ def check_queues(connection: Connection, config: Config, *, opened: int, largest
     assert 0 <= connection.backlog <= min(config.accept_backlog, config.max_streams)
     assert connection.live_streams >= 0
     assert streams.astray == 0
-    assert streams.live + streams.waiting <= 2 * most
-    assert streams.draining <= max(1, config.max_streams)
+    assert streams.live + streams.unopened <= 2 * most
+    assert streams.discarding <= max(1, config.max_streams)
     assert streams.unacknowledged <= (connection.traits.max_unacknowledged or 0)
     assert streams.id_gaps <= 1024
     assert streams.backlog + streams.withdrawn <= 2 * config.accept_backlog + 17
     assert control.replies <= config.max_control_frames + 2 * most + 16
-    assert control.credits + control.held_credits <= streams.live
+    assert control.credits + control.delayed_credits <= streams.live
     assert control.priorities <= streams.live
     assert receiving.undecoded <= largest + 1032
     assert timers <= A_FEW, "streams do not have timers of their own"
     if not unlimited:
         for stream in known:
-            assert stream.unread <= stream.window
-            assert stream.window <= max(config.stream_window, config.max_stream_window)
-            assert stream.allowed >= 0
+            assert stream.unread <= stream.max_recv_window
+            assert stream.max_recv_window <= max(config.stream_window, config.max_stream_window)
+            assert stream.recv_window >= 0
         assert receiving.grown == receiving.grown_of_streams
         assert receiving.grown <= config.session_window // 2
 
@@ -72,7 +72,7 @@ def check_memory(
     streams = {*inspection.known} | accepted
     buffered = sum(stream.unsent and stream.unsent + chunk for stream in streams)
     counted = 3 * connection.unread + buffered + A_STREAM * len(streams)
-    counted += A_REPLY * (inspection.control.replies + inspection.control.held) + 2 * largest
+    counted += A_REPLY * (inspection.control.replies + inspection.control.delayed) + 2 * largest
     assert held(connection) <= FIXED + counted, "memory grows"
 
 
@@ -83,13 +83,25 @@ def check_nothing_is_left(connection: Connection) -> None:
     assert connection.backlog == streams.local_open == receiving.grown == 0
     assert not known, "something is left"
     for size in (
-        *(streams.live, streams.waiting, streams.left_behind, streams.draining, streams.stalled),
+        *(
+            streams.live,
+            streams.unopened,
+            streams.ended_unread,
+            streams.discarding,
+            streams.stalled,
+        ),
         *(streams.unacknowledged, streams.unaccepted, streams.lingering, streams.heartbeats),
-        *(sending.blocked, sending.starving, sending.unopened, sending.ready, sending.unsent),
-        *(control.replies, control.credits, control.held_credits, control.held),
+        *(
+            sending.blocked,
+            sending.below_floor,
+            sending.awaiting_ack,
+            sending.ready,
+            sending.unsent,
+        ),
+        *(control.replies, control.credits, control.delayed_credits, control.delayed),
     ):
         assert not size, "something is left"
     assert sending.written == sending.sent
     assert not connection.has_output()
-    assert not connection.unsent
+    assert not connection.has_unsent
     assert held(connection) < FIXED + A_RECORD * streams.cut_off, "memory grew"

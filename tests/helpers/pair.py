@@ -161,11 +161,11 @@ class Script:
 
     @property
     def ended(self) -> bool:
-        return self.connection.events.ended is not None
+        return self.connection.events.failure is not None
 
     @property
     def ended_code(self) -> int | None:
-        ended = self.connection.events.ended
+        ended = self.connection.events.failure
         return None if ended is None else ended.code
 
 

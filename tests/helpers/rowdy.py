@@ -143,7 +143,7 @@ class Rowdy:
         if habit in ("source", "fickle"):
             data = bytes(source.choice((1, 100, 9_000)))
         if data and habit not in ("sink", "half") and stream.unsent < self.config.send_buffer:
-            stream.writer_waits = source.random() < 0.3
+            stream.wants_writable = source.random() < 0.3
             connection.write(stream, data)
         if habit == "half" or source.random() < 0.05:
             connection.finish(stream)
@@ -166,7 +166,7 @@ class Rowdy:
         """What an application does now and then with the session."""
         connection, source = self.connection, self._source
         whim = source.randrange(40)
-        if whim < 8 and connection.answers_pings and connection.events.ended is None:
+        if whim < 8 and connection.answers_pings and connection.events.failure is None:
             payload = source.randbytes(8)
             connection.ping(payload)
             if whim < 4:
@@ -192,7 +192,7 @@ class Rowdy:
         timeouts, source = self.connection.timeouts, self._source
         self._now += source.choice((0.0, 0.001, 0.001, self._longest))
         if source.random() < 0.5:
-            timeouts.let_go()
+            timeouts.age_delays()
         if source.random() < 0.2:
             happens = source.choice((self.connection.timers.expire, timeouts.look))
             happens(self._now + source.choice((0.0, 3.0, 70.0, 1e6)))
@@ -202,13 +202,13 @@ class Rowdy:
     def receive(self, data: bytes) -> bool:
         """Receive ``data`` if input is welcome, or can be made so; whether it was."""
         for _ in range(100):
-            if self.connection.may_read() or self.connection.events.ended is not None:
+            if self.connection.may_read() or self.connection.events.failure is not None:
                 break
             self.flush(2**20)
             for stream in list(self._habits):
                 self.connection.read(stream, 65_536)
-            self.connection.timeouts.let_go()
-            self.connection.timeouts.let_go()
+            self.connection.timeouts.age_delays()
+            self.connection.timeouts.age_delays()
             while (waiting := self.connection.accept()) is not None:
                 self._take(waiting)
         else:
@@ -229,12 +229,12 @@ class Rowdy:
         assert len(events.readable) == len(set(events.readable))
         assert len(events.writable) == len(set(events.writable))
         for stream in (*events.readable, *events.writable):
-            stream.wake_read = stream.wake_write = False
+            stream.in_readable = stream.in_writable = False
         events.readable.clear()
         events.writable.clear()
         events.pongs.clear()
         events.pings_sent.clear()
-        events.noted = events.offered = False
+        events.pending = events.offered = False
 
     # What must hold.
 
@@ -247,7 +247,7 @@ class Rowdy:
 
     def _accept_the_rest(self) -> None:
         """What came before an end of the peer's making can still be accepted; behind an end of ours, nothing."""
-        ended = self.connection.events.ended
+        ended = self.connection.events.failure
         assert ended is not None
         while (stream := self.connection.accept()) is not None:
             assert ended.remote, "handed off after an end of ours"
@@ -266,7 +266,7 @@ class Rowdy:
                 self.flush(2**20)
             else:
                 connection.terminate(CLOSED_HERE)
-        assert connection.events.ended is not None
+        assert connection.events.failure is not None
         self._accept_the_rest()
         for stream in connection.events.heartbeats:
             self._take(stream)
@@ -274,8 +274,8 @@ class Rowdy:
             while connection.read(stream, 65_536):
                 pass
             self._leave(stream)
-        connection.timeouts.let_go()
-        connection.timeouts.let_go()
+        connection.timeouts.age_delays()
+        connection.timeouts.age_delays()
         for _ in range(3):
             self.flush(2**20)
         self.take_events()

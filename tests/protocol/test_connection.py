@@ -40,7 +40,7 @@ def is_idle(connection: Connection) -> bool:
         or connection.backlog
         or connection.unread
         or connection.has_output()
-        or connection.unsent
+        or connection.has_unsent
     )
 
 
@@ -103,8 +103,8 @@ def test_a_transfer_larger_than_every_window(foreign: bool, window: int) -> None
     data = bytes(i % 251 for i in range(2000 if window == 1 else 300_000))
     assert transfer(pair, pair.client, near, far, data) == data
     assert transfer(pair, pair.server, far, near, data) == data
-    assert near.credit == far.allowed
-    assert near.allowed == far.credit
+    assert near.send_window == far.recv_window
+    assert near.recv_window == far.send_window
 
 
 def test_an_end_that_follows_data_is_seen_after_it() -> None:
@@ -137,7 +137,7 @@ def test_bytes_left_behind_are_let_go_with_their_stream(how: str) -> None:
     pair.server.finish(far)
     pair.run_until_idle()
     assert pair.server.inspect().known == (far,)
-    assert pair.server.inspect().streams.left_behind == 1
+    assert pair.server.inspect().streams.ended_unread == 1
     getattr(pair.server, how)(far, *([6] if how == "reset" else []))
     assert pair.server.unread == 0
     assert not pair.server.inspect().known
@@ -414,14 +414,14 @@ def test_a_waiting_writer_is_woken_at_half_its_buffer() -> None:
     pair = Pair(Config(send_buffer=1000, initial_window=600, stream_window=600))
     near, far = pair.open()
     pair.client.write(near, bytes(1200))
-    near.writer_waits = True
+    near.wants_writable = True
     pair.run_until_idle()
     assert near.unsent == 600
     assert pair.client.events.writable == []
     pair.server.read(far, 600)
     pair.run_until_idle()
     assert pair.client.events.writable == [near]
-    assert not near.writer_waits
+    assert not near.wants_writable
 
 
 def test_a_reader_is_noted_once_until_somebody_looks() -> None:
@@ -476,17 +476,17 @@ def test_a_stream_opened_before_the_hello_arrives_gets_the_larger_window() -> No
     accepted = pair.server.accept()
     assert accepted is not None
     late, far = pair.open()
-    assert early.credit == late.credit == 2**20
-    assert early.allowed == late.allowed == 2**20
+    assert early.send_window == late.send_window == 2**20
+    assert early.recv_window == late.recv_window == 2**20
     for stream in (accepted, far):
-        assert stream.credit == stream.allowed == 2**20
+        assert stream.send_window == stream.recv_window == 2**20
 
 
 def test_windows_that_differ_between_the_sides() -> None:
     pair = Pair(Config(stream_window=300_000), Config(stream_window=900_000))
     near, far = pair.open()
-    assert near.credit == far.allowed == 900_000
-    assert far.credit == near.allowed == 300_000
+    assert near.send_window == far.recv_window == 900_000
+    assert far.send_window == near.recv_window == 300_000
     data = bytes(i % 251 for i in range(2_000_000))
     assert transfer(pair, pair.client, near, far, data) == data
     assert transfer(pair, pair.server, far, near, data) == data
@@ -505,7 +505,7 @@ def test_raised_windows_with_a_foreign_peer_keep_the_sums_right() -> None:
     pair.open()
     near, far = pair.open()
     pair.run_until_idle()
-    assert near.credit == far.allowed == 900_000
+    assert near.send_window == far.recv_window == 900_000
     data = bytes(i % 251 for i in range(2_000_000))
     assert transfer(pair, pair.client, near, far, data) == data
 
@@ -547,9 +547,9 @@ def test_settings_are_taken_once() -> None:
     peer = Script(extended=True)
     stream = peer.connection.open(None, None)
     peer.feed("00000c 60 00000000 000100050000 000200000001")
-    assert stream.credit == 0x50000
+    assert stream.send_window == 0x50000
     peer.feed("00000c 60 00000000 000100060000 000200000002")
-    assert stream.credit == 0x50000
+    assert stream.send_window == 0x50000
     with pytest.raises(StreamLimitError, match="limit of open streams, 1,"):
         peer.connection.open(None, None)
 
@@ -632,12 +632,12 @@ def test_a_ping_comes_back_once() -> None:
     pair.run_until_idle()
     events = pair.client.events
     pair.client.ping(b"abcdefgh")
-    events.noted = False
+    events.pending = False
     pair.pump(pair.client)
-    assert (events.pings_sent, events.noted) == ([b"abcdefgh"], True)
-    events.noted = False
+    assert (events.pings_sent, events.pending) == ([b"abcdefgh"], True)
+    events.pending = False
     pair.run_until_idle()
-    assert (events.pongs, events.noted) == ([b"abcdefgh"], True)
+    assert (events.pongs, events.pending) == ([b"abcdefgh"], True)
 
 
 @pytest.mark.parametrize("asked", ["never", "and answered", "and forgotten"])
@@ -683,7 +683,7 @@ def test_a_session_full_of_unread_bytes_takes_no_more_and_resumes() -> None:
         pair.run_until_idle()
         assert pair.server.unread <= 100_000
     assert got == 240_000
-    assert not pair.server.events.ended
+    assert not pair.server.events.failure
 
 
 def discard_by_close(pair: Pair, far: StreamState) -> None:
@@ -738,7 +738,7 @@ def test_session_credit_does_not_leak_where_nobody_reads() -> None:
         assert pair.server.accept() is None
         assert pair.server.unread == 0
         assert session_room(pair, pair.server) > 75_000 - 1
-    assert not pair.server.events.ended
+    assert not pair.server.events.failure
 
 
 def test_opens_and_ends_do_not_wait_for_session_credit() -> None:
@@ -795,7 +795,7 @@ def test_session_credit_that_shrinks_is_ignored() -> None:
     peer.connection.write(stream, b"abcdefgh")
     assert peer.sent() == ["000005 12 00000002 6162636465"]
     assert not peer.connection.has_output()
-    assert peer.connection.unsent
+    assert peer.connection.has_unsent
     peer.feed("000008 70 00000000 0000000000000006")
     assert peer.connection.has_output()
     assert peer.sent() == ["000001 10 00000002 66"]
@@ -871,7 +871,7 @@ def test_streams_that_were_accepted_go_on_to_their_end() -> None:
     pair.run_until_idle()
     assert pair.client.read(near, 9) == b"answer"
     assert near.fin_received
-    ended = pair.client.events.ended
+    ended = pair.client.events.failure
     assert ended is not None
     assert ended.message == "the peer closed the session"
 
@@ -919,9 +919,9 @@ def test_an_idle_peer_answers_a_goodbye_with_one() -> None:
     pair.run_until_idle()
     pair.server.announce_go_away()
     pair.run_until_idle()
-    assert pair.client.events.ended is not None
+    assert pair.client.events.failure is not None
     pair.server.receive_eof()
-    ended = pair.server.events.ended
+    ended = pair.server.events.failure
     assert ended is not None
     assert ended.kind is SessionClosedError
     assert ended.message == "the peer closed the session"
@@ -941,7 +941,7 @@ def test_a_goodbye_goes_behind_the_streams_opened_before_it(foreign: bool) -> No
     far = pair.server.accept()
     assert far is not None
     assert pair.server.read(far, 99) == b"last words"
-    assert pair.server.events.ended is None
+    assert pair.server.events.failure is None
 
 
 def test_the_last_id_never_rises() -> None:
@@ -994,7 +994,7 @@ def test_an_end_of_our_own_ends_every_stream() -> None:
         pair.client.open(None, None)
     assert caught.value.retry is Retry.NEVER_SENT
     pair.client.terminate(CLOSED_HERE._replace(message="later"))
-    assert pair.client.events.ended == CLOSED_HERE
+    assert pair.client.events.failure == CLOSED_HERE
 
 
 def test_what_arrives_after_the_end_is_thrown_away() -> None:
@@ -1052,7 +1052,7 @@ def test_a_heartbeat_stream_whose_syn_waits_ends_no_session_with_an_open_stream(
     near.announce_go_away()
     far.receive_data(b"".join(near.data_to_send(1 << 20)))
     assert far.events.go_away is not None
-    assert far.events.ended is None
+    assert far.events.failure is None
 
 
 def test_a_stream_that_can_still_be_accepted_behind_an_end_is_not_told_to_be_refused() -> None:

@@ -103,7 +103,7 @@ class Applications(RuleBasedStateMachine):
     @rule(target=ends, by=st.integers(0, 1), priority=st.none() | priorities)
     def open(self, by: int, priority: Priority | None) -> MultipleResults[End] | End:
         side = self.sides[by]
-        if side.events.ended or side.events.go_away or side in self.leaving:
+        if side.events.failure or side.events.go_away or side in self.leaving:
             with pytest.raises(SessionError):
                 side.open(priority, None)
             return multiple()
@@ -181,7 +181,7 @@ class Applications(RuleBasedStateMachine):
         self.leaving.append(side)
         if announce:
             side.announce_go_away()
-        elif not side.events.ended:
+        elif not side.events.failure:
             self.went_away.append(side)
             side.go_away(ErrorCode.NO_ERROR, b"")
 
@@ -214,19 +214,19 @@ class Applications(RuleBasedStateMachine):
             peer, state = end.peer, end.state
             if peer is None or state.failure or peer.state.failure or state.fin_received:
                 continue
-            assert peer.state.credit == state.allowed
-            assert state.allowed + state.owed + state.unread == state.window
+            assert peer.state.send_window == state.recv_window
+            assert state.recv_window + state.owed_credit + state.unread == state.max_recv_window
 
     @rule(by=st.integers(0, 1))
     def let_go(self, by: int) -> None:
-        self.sides[by].timeouts.let_go()
+        self.sides[by].timeouts.age_delays()
 
     def run_until_idle(self) -> None:
         """Until nothing is on its way, and nothing is held back for a moment."""
         self.pair.run_until_idle()
-        while any(side.timeouts.holds for side in self.sides):
+        while any(side.timeouts.has_delayed for side in self.sides):
             for side in self.sides:
-                side.timeouts.let_go()
+                side.timeouts.age_delays()
             self.pair.run_until_idle()
 
     # What must hold.
@@ -240,8 +240,8 @@ class Applications(RuleBasedStateMachine):
     @invariant()
     def windows_are_not_negative(self) -> None:
         for end in self.all:
-            assert end.state.credit >= 0
-            assert end.state.allowed >= 0
+            assert end.state.send_window >= 0
+            assert end.state.recv_window >= 0
             assert end.state.unsent >= 0
         for side in getattr(self, "sides", ()):
             assert side.unread >= 0
@@ -262,7 +262,7 @@ class Applications(RuleBasedStateMachine):
     @invariant()
     def nobody_broke_the_protocol(self) -> None:
         for side in getattr(self, "sides", ()):
-            ended = side.events.ended
+            ended = side.events.failure
             assert ended is None or ended is CLOSED_BY_PEER, ended
 
     def __init__(self) -> None:
@@ -301,9 +301,9 @@ class Applications(RuleBasedStateMachine):
             assert not side.backlog
             assert not side.unread
             assert not side.has_output()
-            assert not side.unsent
+            assert not side.has_unsent
             inspection = side.inspect()
-            assert not inspection.streams.left_behind
+            assert not inspection.streams.ended_unread
             assert inspection.streams.local_open == 0
             assert not inspection.sending.blocked
 

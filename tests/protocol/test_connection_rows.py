@@ -60,7 +60,7 @@ def test_a_peer_may_credit_every_single_read() -> None:
         peer.connection.write(stream, b"x")
         peer.sent()
         peer.feed("000004 20 00000003 00000001")
-    assert stream.credit == 262144
+    assert stream.send_window == 262144
     assert not peer.ended
 
 
@@ -135,7 +135,7 @@ def test_our_streams_get_the_larger_window_once_the_peer_spoke() -> None:
     assert peer.sent() == ["000000 12 00000003"]
     peer.feed("000000 11 00000005")
     assert peer.sent() == ["000004 20 00000003 000c0000"]
-    assert stream.allowed == 2**20
+    assert stream.recv_window == 2**20
 
 
 # Violations.
@@ -144,7 +144,7 @@ def test_our_streams_get_the_larger_window_once_the_peer_spoke() -> None:
 def test_two_clients_are_told_that_they_are() -> None:
     peer = client()
     peer.feed("000000 12 00000003")
-    ended = peer.connection.events.ended
+    ended = peer.connection.events.failure
     assert ended is not None
     assert "are both ends clients?" in ended.message
 
@@ -337,7 +337,7 @@ def test_heartbeats_go_on_while_a_session_drains() -> None:
         "000008 30 00000000 0000000300000000",
         GOAWAY_PAD,
     ]
-    assert peer.connection.events.ended is None
+    assert peer.connection.events.failure is None
 
 
 # How we send.

@@ -9,7 +9,7 @@ from ..helpers.streams import stream
 
 def test_a_new_list_of_notes_is_empty() -> None:
     events = Events()
-    assert not events.noted
+    assert not events.pending
     assert (events.readable, events.writable, events.offered) == ([], [], False)
 
 
@@ -17,9 +17,9 @@ def test_each_stream_stands_in_a_list_once() -> None:
     events = Events()
     one, other = stream(), stream()
     for _ in range(3):
-        events.readers(one)
-        events.both(other)
-    assert events.noted
+        events.note_readable(one)
+        events.note_failed(other)
+    assert events.pending
     assert events.readable == [one, other]
     assert events.writable == [other]
 
@@ -27,8 +27,8 @@ def test_each_stream_stands_in_a_list_once() -> None:
 def test_after_a_look_it_is_noted_again() -> None:
     events = Events()
     one = stream()
-    events.both(one)
+    events.note_failed(one)
     events.readable.clear()
-    one.wake_read = False
-    events.both(one)
+    one.in_readable = False
+    events.note_failed(one)
     assert (events.readable, events.writable) == ([one], [one])

@@ -58,7 +58,7 @@ def test_a_violation_says_what_was_wrong_to_both_sides() -> None:
     peer.feed("000003 00 00000003 000000")
     goaway, _pad = peer.sent()
     assert bytes.fromhex(goaway.split()[3])[8:] == b"RST of 3 bytes, expected 4"
-    ended = peer.connection.events.ended
+    ended = peer.connection.events.failure
     assert ended is not None
     assert ended.message == "the peer broke the protocol: RST of 3 bytes, expected 4"
     assert not ended.remote
@@ -105,12 +105,12 @@ def test_a_goodbye_without_a_text() -> None:
 def test_who_waits_to_accept_or_to_know_the_peer_is_told() -> None:
     peer = Script()
     events = peer.connection.events
-    events.noted = False  # the hello, which waits to be sent
+    events.pending = False  # the hello, which waits to be sent
     peer.feed("000004 20 00000003 00000001")
-    assert (events.noted, events.offered) == (True, False)
-    events.noted = False
+    assert (events.pending, events.offered) == (True, False)
+    events.pending = False
     peer.feed("000000 12 00000003")
-    assert (events.noted, events.offered) == (True, True)
+    assert (events.pending, events.offered) == (True, True)
 
 
 def test_who_waits_for_a_type_is_not_told_before_it_is_here() -> None:
@@ -132,7 +132,7 @@ def test_a_read_of_nothing_gives_no_credit_that_settings_give_again() -> None:
     pair.run_until_idle()
     far = pair.server.accept()
     assert far is not None
-    assert (far.credit, near.allowed) == (30, 30)
+    assert (far.send_window, near.recv_window) == (30, 30)
 
 
 def test_the_window_is_exact() -> None:
@@ -140,7 +140,7 @@ def test_the_window_is_exact() -> None:
     peer.feed("000009 12 00000003 000000000000000000")
     stream = peer.accept()
     peer.feed("000001 10 00000003 00")
-    assert (stream.failure, stream.allowed) == (None, 0)
+    assert (stream.failure, stream.recv_window) == (None, 0)
     peer.feed("000001 10 00000003 00")
     assert peer.sent() == ["000004 00 00000003 00000003"]
     assert stream.failure is not None
@@ -153,7 +153,7 @@ def test_an_announced_frame_is_judged_whole_and_not_counted() -> None:
     peer.feed("00000a 10 00000003 00")
     assert peer.sent() == ["000004 00 00000003 00000003"]
     # The byte that came whole before is still to be read.
-    assert (stream.allowed, stream.unread) == (9, 1)
+    assert (stream.recv_window, stream.unread) == (9, 1)
 
 
 @pytest.mark.parametrize("window", [256 * 1024, 2**20])
@@ -175,10 +175,10 @@ def test_the_bytes_of_a_type_are_credited_with_what_is_read_later(wire: str) -> 
     window = 256 * 1024
     pair = Pair(Config(wire=wire, typed_streams=True))
     near, far = pair.open(b"x" * (window - 4), stream_type=7)
-    assert near.credit == 0
+    assert near.send_window == 0
     assert read_all(pair.server, far) == b"x" * (window - 4)
     pair.run_until_idle()
     for side in (pair.client, pair.server):
-        side.timeouts.let_go()
+        side.timeouts.age_delays()
     pair.run_until_idle()
-    assert near.credit == window
+    assert near.send_window == window

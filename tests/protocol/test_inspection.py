@@ -46,7 +46,7 @@ def test_a_stream_goes_from_place_to_place() -> None:
     pair.client.write(near, b"hello")
     waiting = pair.client.inspect()
     assert differences(fresh, waiting) == {
-        "streams.waiting": 1,
+        "streams.unopened": 1,
         "streams.local_open": 1,
         "sending.ready": 1,
         "sending.written": 5,
@@ -57,7 +57,7 @@ def test_a_stream_goes_from_place_to_place() -> None:
     pair.pump(pair.client)
     assert differences(waiting, pair.client.inspect()) == {
         "streams.live": 1,
-        "streams.waiting": -1,
+        "streams.unopened": -1,
         "sending.ready": -1,
         "sending.sent": 5,
         "sending.unsent": -5,
@@ -82,7 +82,7 @@ def test_a_stream_goes_from_place_to_place() -> None:
     pair.run_until_idle()
     assert differences(arrived, pair.server.inspect()) == {
         "streams.live": -1,
-        "streams.left_behind": 1,
+        "streams.ended_unread": 1,
         "streams.backlog": -1,
         "streams.peer_live": -1,
     }
@@ -114,11 +114,11 @@ def test_control_frames_are_counted_by_kind() -> None:
         "control.resets": 1,
         "control.pings": 1,
         "control.priorities": 1,
-        "control.finishes": 1,
+        "control.fins": 1,
         "control.goodbyes": 1,
     }
     peer.sent()
-    assert peer.connection.inspect().control == before.control._replace(asked=1)
+    assert peer.connection.inspect().control == before.control._replace(awaited_pings=1)
 
 
 def test_a_part_of_a_frame_is_undecoded_and_what_a_peer_may_do_is_used_up() -> None:

@@ -27,7 +27,7 @@ def taken(state: StreamState, nbytes: int) -> bytes:
 
 
 def test_bytes_come_out_in_the_order_they_went_in() -> None:
-    state = stream(credit=100)
+    state = stream(send_window=100)
     send_half.write(state, b"abc")
     send_half.write(state, b"defg")
     assert state.unsent == 7
@@ -38,7 +38,7 @@ def test_bytes_come_out_in_the_order_they_went_in() -> None:
 
 
 def test_whole_writes_are_handed_on_without_a_copy() -> None:
-    state = stream(credit=100)
+    state = stream(send_window=100)
     data = bytes(50)
     send_half.write(state, data)
     out: list[bytes | memoryview] = []
@@ -47,7 +47,7 @@ def test_whole_writes_are_handed_on_without_a_copy() -> None:
 
 
 def test_sendable_is_what_is_here_and_what_the_peer_has_room_for() -> None:
-    state = stream(credit=3)
+    state = stream(send_window=3)
     assert state.sendable == 0
     send_half.write(state, b"abcde")
     assert state.sendable == 3
@@ -58,19 +58,19 @@ def test_sendable_is_what_is_here_and_what_the_peer_has_room_for() -> None:
 
 
 def test_the_fin_is_due_behind_the_last_byte_and_once() -> None:
-    state = stream(credit=10)
+    state = stream(send_window=10)
     send_half.write(state, b"a")
-    assert not state.due_fin
+    assert not state.fin_is_next
     state.send_state = SendState.FIN_QUEUED
-    assert not state.due_fin
+    assert not state.fin_is_next
     taken(state, 1)
-    assert state.due_fin
+    assert state.fin_is_next
     state.send_state = SendState.FIN_SENT
-    assert not state.due_fin
+    assert not state.fin_is_next
 
 
 def test_unwrite_takes_back_from_the_end() -> None:
-    state = stream(credit=10)
+    state = stream(send_window=10)
     send_half.write(state, b"abc")
     send_half.write(state, b"def")
     assert send_half.unwrite(state, 1) == 1
@@ -81,7 +81,7 @@ def test_unwrite_takes_back_from_the_end() -> None:
 
 
 def test_unwrite_cannot_take_back_what_was_taken() -> None:
-    state = stream(credit=10)
+    state = stream(send_window=10)
     send_half.write(state, b"abcdef")
     assert taken(state, 4) == b"abcd"
     assert send_half.unwrite(state, 6) == 2
@@ -90,9 +90,9 @@ def test_unwrite_cannot_take_back_what_was_taken() -> None:
 
 
 def test_drop_forgets_what_was_not_sent() -> None:
-    state = stream(credit=10)
+    state = stream(send_window=10)
     send_half.write(state, b"abc")
-    send_half.drop_unsent(state)
+    send_half.discard_unsent(state)
     assert (state.unsent, state.sendable) == (0, 0)
     send_half.write(state, b"d")
     assert taken(state, 1) == b"d"
@@ -109,7 +109,7 @@ def test_drop_forgets_what_was_not_sent() -> None:
     )
 )
 def test_what_was_taken_is_a_prefix_of_what_was_written(steps: list[tuple[str, int]]) -> None:
-    state = stream(credit=0)
+    state = stream(send_window=0)
     model = bytearray()
     sent = bytearray()
     counter = 0
@@ -137,15 +137,15 @@ def test_what_was_taken_is_a_prefix_of_what_was_written(steps: list[tuple[str, i
 
 
 def test_a_sender_may_use_what_it_was_given() -> None:
-    state = stream(credit=10)
+    state = stream(send_window=10)
     send_half.write(state, bytes(12))
     assert taken(state, 10) == bytes(10)
-    assert (state.credit, state.sendable) == (0, 0)
+    assert (state.send_window, state.sendable) == (0, 0)
     assert send_half.add_credit(state, 3)
-    assert (state.credit, state.sendable) == (3, 2)
+    assert (state.send_window, state.sendable) == (3, 2)
 
 
 def test_a_sum_of_credits_may_reach_but_not_pass_the_largest_window() -> None:
-    state = stream(credit=1)
+    state = stream(send_window=1)
     assert send_half.add_credit(state, MAX_WINDOW - 1)
     assert not send_half.add_credit(state, 1)

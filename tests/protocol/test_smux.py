@@ -62,7 +62,7 @@ def test_the_first_update_can_only_shrink_what_go_began_with() -> None:
     """262144 bytes may go before any; then a Go reader says its own MaxStreamBuffer, 65536."""
     peer, stream = opened(WINDOW + 100_000)
     peer.feed(update(10, 65536))
-    assert (payload(peer), stream.credit) == (0, 65536 - (WINDOW - 10))
+    assert (payload(peer), stream.send_window) == (0, 65536 - (WINDOW - 10))
     peer.feed(update(WINDOW - 65536, 65536))
     assert payload(peer) == 0
     peer.feed(update(WINDOW - 65536 + 1, 65536))
@@ -81,7 +81,7 @@ def test_an_update_before_any_read_sets_the_window() -> None:
 def test_totals_wrap_at_4_gib() -> None:
     peer, stream = opened(WINDOW)
     # As if 4 GiB less 100 bytes had gone before what is on its way, all of them read.
-    stream.granted = 2**32 - 100 + WINDOW + stream.credit
+    stream.total_credit = 2**32 - 100 + WINDOW + stream.send_window
     peer.connection.write(stream, bytes(WINDOW))
     peer.feed(update(2**32 - 100 + 50, WINDOW))
     assert payload(peer) == 50
@@ -121,8 +121,8 @@ def test_a_sender_that_uses_all_it_is_told_is_never_reset(step: int) -> None:
     while read < 8 * WINDOW:
         for _ in range(3):
             read += len(receiver.read(far, step))
-        receiver.timeouts.let_go()
-        receiver.timeouts.let_go()
+        receiver.timeouts.age_delays()
+        receiver.timeouts.age_delays()
         pair.run_until_idle()
         assert far.failure is None
         assert receiver.unread <= WINDOW
@@ -295,7 +295,7 @@ def test_a_stream_that_was_half_closed_and_reset_does_not_stay_open(wire: str) -
     stream = peer.accept()
     peer.connection.finish(stream)
     for _ in range(2):
-        peer.connection.timeouts.let_go()
+        peer.connection.timeouts.age_delays()
     assert peer.sent() == [f"0{wire[-1]} 01 0000 03000000"]
     peer.connection.reset(stream, ErrorCode.STREAM_CANCELLED)
     assert peer.sent() == []

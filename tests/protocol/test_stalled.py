@@ -47,7 +47,7 @@ def rounds(pair: Pair, sender: Connection, ends: tuple[StreamState, StreamState]
     got = done = 0
     while got < size:
         for _ in range(2):
-            sender.timeouts.let_go()
+            sender.timeouts.age_delays()
         pair.pump(sender)
         pair.deliver(sender)
         while chunk := reader.read(into, 64 * KIB):
@@ -173,8 +173,8 @@ def check_bounds(pair: Pair) -> None:
         assert sending.session_room >= 0
         assert sending.written - sending.sent == sending.unsent
         for stream in known:
-            assert stream.credit <= stream.peer_window
-        assert sending.starving <= sending.blocked
+            assert stream.send_window <= stream.peer_max_window
+        assert sending.below_floor <= sending.blocked
         assert streams.astray == 0, "who starves is blocked"
 
 
@@ -222,7 +222,7 @@ def test_what_waits_to_be_sent_is_bounded_and_who_comes_late_can_send(wire: str)
         side.reset(stream, 7)
     side.write(side.open(None, None), b"x")
     side.data_to_send(2**20)
-    assert side.outgoing.share == config.send_buffer
+    assert side.outgoing.max_unsent == config.send_buffer
 
 
 def test_without_windows_the_others_wait_once_for_those_that_are_not_read() -> None:

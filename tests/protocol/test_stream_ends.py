@@ -123,7 +123,7 @@ class Scene:
     def is_known(self) -> bool:
         """Whether the wire may still mention the stream."""
         sizes = self.connection.inspect().streams
-        return sizes.live + sizes.waiting > self.others
+        return sizes.live + sizes.unopened > self.others
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -204,7 +204,7 @@ class Scene:
         if self.cell.peers is RecvState.FIN_RECEIVED:
             self.feed(self._data(b"x"))
         elif self.cell.wire == "yamux":  # more than its window, said in the header
-            self.feed(self.peer.data_header(self.id, self.stream.allowed + 1, False))
+            self.feed(self.peer.data_header(self.id, self.stream.recv_window + 1, False))
         else:  # credit of no bytes, or for bytes that were never sent
             self.feed(self.peer.credit(self.id, 0, 10**6, WINDOW))
 
@@ -304,13 +304,13 @@ def test_each_cell(cell: Cell) -> None:
     scene.flush()
     assert frames_of(scene) == expected_frames(scene)
     known = scene.is_known
-    if cell.end.stays is Stays.DRAINS:
+    if cell.end.stays is Stays.DISCARDS:
         assert known
     elif cell.end.stays is Stays.AS_IT_IS:
         over = cell.peers is RecvState.FIN_RECEIVED or cell.event is Event.PEER_FIN
         assert known == (not (stream.fin_sent and over))
     elif cell.end.stays is Stays.LINGERS:
-        drains = WIRES[cell.wire].traits.drains_closed and cell.peers is RecvState.OPEN
+        drains = WIRES[cell.wire].traits.discards_closed and cell.peers is RecvState.OPEN
         assert known == drains
     else:
         assert not known

@@ -22,7 +22,7 @@ def test_every_verdict(
     local: bool, has_id: bool, answered: bool, heard: bool, refused: bool
 ) -> None:
     state = stream(3 if has_id or not local else None, local=local)
-    state.answered, state.heard = answered, heard
+    state.peer_sent_data, state.peer_spoke = answered, heard
     verdict = state.verdict(refused=refused)
     if verdict is Retry.NEVER_SENT:
         assert local

@@ -123,7 +123,7 @@ def test_streams_are_handed_off_in_the_order_they_came() -> None:
     table = make_table(99)
     streams = [peer_stream(table, i) for i in (4, 2, 6)]
     for one in streams:
-        table.offer(one)
+        table.queue_for_accept(one)
     assert table.backlog_size == 3
     assert [table.hand_off() for _ in range(4)] == [*streams, None]
     assert table.backlog_size == 0
@@ -134,7 +134,7 @@ def test_streams_are_handed_off_in_the_order_they_came() -> None:
 def test_the_last_id_is_the_highest_handed_off() -> None:
     table = make_table(99)
     for stream_id in (8, 2):
-        table.offer(peer_stream(table, stream_id))
+        table.queue_for_accept(peer_stream(table, stream_id))
     table.hand_off()
     table.hand_off()
     assert table.handed_off_id == 8
@@ -143,8 +143,8 @@ def test_the_last_id_is_the_highest_handed_off() -> None:
 def test_a_stream_that_ended_is_not_handed_off() -> None:
     table = make_table(99)
     first, second = peer_stream(table, 2), peer_stream(table, 4)
-    table.offer(first)
-    table.offer(second)
+    table.queue_for_accept(first)
+    table.queue_for_accept(second)
     table.forget(first)
     table.withdraw(first)
     assert (table.backlog_size, table.peer_open) == (1, 1)
@@ -164,10 +164,10 @@ def test_withdrawn_streams_do_not_pile_up() -> None:
     table = make_table(10**9)
     before = held(table)
     kept = peer_stream(table, 2)
-    table.offer(kept)
+    table.queue_for_accept(kept)
     for stream_id in range(4, 4004, 2):
         stream = peer_stream(table, stream_id)
-        table.offer(stream)
+        table.queue_for_accept(stream)
         table.forget(stream)
         table.withdraw(stream)
     assert held(table) - before < 20_000
@@ -179,8 +179,8 @@ def test_streams_count_until_the_application_is_done() -> None:
     stream = peer_stream(table, 2)
     table.forget(stream)
     assert (table.peer_open, table.live) == (1, {})
-    table.release(stream)
-    table.release(stream)
+    table.application_done(stream)
+    table.application_done(stream)
     assert table.peer_open == 0
 
 
@@ -190,8 +190,8 @@ def test_ours_count_until_the_wire_is_through() -> None:
     table.give_id(sent)
     for one in (sent, sent, waiting, waiting):
         table.forget(one)
-    table.release(sent)
-    assert (table.local_open, table.live, table.waiting) == (0, {}, {})
+    table.application_done(sent)
+    assert (table.local_open, table.live, table.unopened) == (0, {}, {})
 
 
 def test_unread_bytes_are_left_behind() -> None:
@@ -199,4 +199,4 @@ def test_unread_bytes_are_left_behind() -> None:
     stream = peer_stream(table, 2)
     recv_half.append(stream, b"abc")
     table.forget(stream)
-    assert list(table.left_behind) == [stream]
+    assert list(table.ended_unread) == [stream]

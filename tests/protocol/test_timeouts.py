@@ -18,9 +18,9 @@ DRAINING = ("yamux", "smux2")
 def settle(pair: Pair) -> None:
     """Move what there is to move, and let streams go that the wire holds for a moment."""
     pair.run_until_idle()
-    while any(side.timeouts.holds for side in (pair.client, pair.server)):
+    while any(side.timeouts.has_delayed for side in (pair.client, pair.server)):
         for side in (pair.client, pair.server):
-            side.timeouts.let_go()
+            side.timeouts.age_delays()
         pair.run_until_idle()
 
 
@@ -122,7 +122,7 @@ def test_questions_about_stalled_streams_are_no_flood(interval: float) -> None:
         for side in sides:
             side.timeouts.ask_stalled()
         pair.run_until_idle()
-    assert [side.events.ended for side in sides] == [None, None]
+    assert [side.events.failure for side in sides] == [None, None]
     frames = split_frames(bytes(pair.sent[pair.server]), "muxado")
     asked = [int.from_bytes(frame[4:8], "big") for frame in frames if frame[:4] == EMPTY_DATA]
     assert asked[: len(stalled)] == stalled, "each in its turn"

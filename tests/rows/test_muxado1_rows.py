@@ -189,7 +189,7 @@ def test_m_08_an_id_of_our_parity_ends_the_session() -> None:
     peer = client()
     peer.feed("0008 06 01 00000002 7fffffff fffffeff 0000 00 01 00000005")
     assert peer.sent() == ["0008 00 06 00000000 0000000200000001"]
-    ended = peer.connection.events.ended
+    ended = peer.connection.events.failure
     assert ended is not None
     assert "are both ends clients?" in ended.message
 
@@ -475,7 +475,7 @@ def test_m_31_the_close_of_a_session_ends_every_stream() -> None:
     peer.sent()
     peer.feed("001f 00 06 00000000 00000003 00000000")
     peer.connection.receive_eof()
-    ended = peer.connection.events.ended
+    ended = peer.connection.events.failure
     assert ended is not None
     assert ended.kind is muxado.SessionClosedError
     assert (seen.retry, unseen.retry) == (Retry.UNKNOWN, Retry.UNKNOWN)
@@ -563,6 +563,6 @@ def test_m_38_another_wire_is_named(head: str, words: str) -> None:
     """There is no greeting to know a peer by, but no other wire begins as Go does."""
     peer = server()
     peer.feed(head)
-    ended = peer.connection.events.ended
+    ended = peer.connection.events.failure
     assert ended is not None
     assert words in ended.message

@@ -183,7 +183,7 @@ def test_x_10_credit_above_the_largest_window_resets_the_stream() -> None:
     peer.feed("000000 12 00000003")
     stream = peer.accept()
     peer.feed(f"000004 20 00000003 {2**31 - 1 - 262144:08x}")
-    assert stream.credit == 2**31 - 1
+    assert stream.send_window == 2**31 - 1
     assert peer.sent() == []
     peer.feed("000004 20 00000003 00000001")
     assert peer.sent() == ["000004 00 00000003 00000003"]
@@ -515,7 +515,7 @@ def test_x_30_the_goodbye_of_go_is_its_last_frame() -> None:
     with pytest.raises(muxado.GoneAwayError):
         peer.connection.open(None, None)
     peer.connection.receive_eof()
-    ended = peer.connection.events.ended
+    ended = peer.connection.events.failure
     assert ended is not None
     assert ended.kind is muxado.SessionClosedError
     assert ended.message == "the peer closed the session"

@@ -54,7 +54,7 @@ class Peer(Script):
     def frames(self) -> list[str]:
         """What we have to send now; streams that are held are let go first."""
         for _ in range(2):
-            self.connection.timeouts.let_go()
+            self.connection.timeouts.age_delays()
         return [f"V{frame[2:]}" for frame in self.sent()]
 
     @property
@@ -180,7 +180,7 @@ def test_s_06_a_syn_of_stream_0_or_of_our_parity_ends_the_session(
         peer.say("V 00 0000 00000000")
     else:
         peer.say("V 00 0000 05000000" if client else "V 00 0000 04000000")
-    ended = peer.connection.events.ended
+    ended = peer.connection.events.failure
     assert ended is not None
     assert (ended.code, peer.frames()) == (ErrorCode.PROTOCOL_ERROR, [])
     assert ("are both ends" in ended.message) is own
@@ -617,7 +617,7 @@ def test_s_17_a_nop_may_have_any_id(wire: str) -> None:
     """As Go takes it; ours has none."""
     peer, stream = accepted(wire)
     peer.say("V 03 0000 03000000", "V 03 0000 ffffffff")
-    assert (stream.heard, peer.frames()) == (False, [])
+    assert (stream.peer_spoke, peer.frames()) == (False, [])
     peer.connection.keep_alive()
     assert peer.frames() == ["V 03 0000 00000000"]
     assert peer.lives

@@ -89,7 +89,7 @@ class LoggedPair(Pair):
             sent = said(self.logs[side], "sent")
             received = said(self.logs[self.other(side)], "received")
             assert received
-            if self.other(side).events.ended is None:
+            if self.other(side).events.failure is None:
                 assert received == sent
             else:
                 assert received == sent[: len(received)]
@@ -108,7 +108,7 @@ def test_what_one_sent_the_other_received(wire: str, chunk: int) -> None:
         pair.run_until_idle()
         pair.now += 1.0
         for side in (pair.client, pair.server):
-            side.timeouts.let_go()
+            side.timeouts.age_delays()
         read_all(pair.server, far)
     pair.client.set_priority(near, Priority(1, 1))
     pair.run_until_idle()
@@ -120,7 +120,7 @@ def test_what_one_sent_the_other_received(wire: str, chunk: int) -> None:
     pair.run_until_idle()
     pair.server.close(back)
     for _ in range(3):
-        pair.server.timeouts.let_go()
+        pair.server.timeouts.age_delays()
         pair.run_until_idle()
     pair.check()
     sent = said(pair.logs[pair.client], "sent")
@@ -140,7 +140,7 @@ def test_a_goodbye_is_the_last_that_both_say(wire: str) -> None:
     pair.client.close(near)
     for _ in range(3):
         for side in (pair.client, pair.server):
-            side.timeouts.let_go()
+            side.timeouts.age_delays()
         pair.run_until_idle()
     pair.check()
     goodbyes = [one for one in said(pair.logs[pair.client], "sent") if one["frame"] == "goaway"]
@@ -198,7 +198,7 @@ def test_words_that_only_some_wires_have() -> None:
         pair = LoggedPair(Config(wire=wire))
         typed = 9 if wire == "muxado1" else None
         _, far = pair.open(bytes(200_000), stream_type=typed)
-        pair.server.timeouts.let_go()
+        pair.server.timeouts.age_delays()
         read_all(pair.server, far)
         pair.client.keep_alive()
         pair.run_until_idle()
@@ -245,7 +245,7 @@ def test_a_refusal_is_seen_as_far_as_the_wire_says_it(wire: str) -> None:
     near = pair.client.open(None, None)
     for _ in range(3):
         pair.run_until_idle()
-        pair.server.timeouts.let_go()
+        pair.server.timeouts.age_delays()
     pair.check()
     refusals = [one for one in said(pair.logs[pair.client], "received") if "code" in one]
     assert refusals == [{"frame": "reset", "stream": near.id, "code": "STREAM_REFUSED(5)"}]

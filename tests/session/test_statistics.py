@@ -327,14 +327,14 @@ async def test_who_gives_way_to_send_keeps_others_out_and_no_call_from_an_adapto
     async def give_way() -> None:
         with pytest.raises(anyio.BusyResourceError):
             check_idle_sender(state)
-        state.writer.set_result(None)
+        state.write_waiter.set_result(None)
         called.append("gave way")
 
     driver: Any = SimpleNamespace(give_way=give_way)
     await giving_way_to_send(driver, state)
     call_back(state, None, lambda: called.append("writable"))
     await giving_way_to_send(driver, state)
-    state.writer.set_result(None)
+    state.write_waiter.set_result(None)
     assert called == ["gave way", "writable", "gave way", "writable"]
     check_idle_sender(state)
 

@@ -116,7 +116,7 @@ def _drops_what_was_whole(
     if event is Event.FAULT:
         if failure.code == ErrorCode.STREAM_CLOSED:  # it went on after its end
             stream.recv_state = RecvState.FIN_RECEIVED
-        recv_half.drop_unread(stream)
+        recv_half.discard_unread(stream)
 
 
 _open_heartbeats = Heartbeats.open
@@ -134,8 +134,8 @@ def _counts_heartbeats(table: StreamTable) -> bool:
 
 
 def _takes_the_place(state: StreamState, readable: Any, writable: Any) -> None:
-    state.reader = None if readable is None else Callback(readable)
-    state.writer = None if writable is None else Callback(writable)
+    state.read_waiter = None if readable is None else Callback(readable)
+    state.write_waiter = None if writable is None else Callback(writable)
 
 
 FAULTS = (

@@ -135,7 +135,7 @@ class _Main:
 
         def watch() -> None:
             take_events()
-            ended = driver.connection.events.ended
+            ended = driver.connection.events.failure
             if ended is not None and self._record.verdict is None:
                 self._note_verdict(ended)
 
