@@ -5,9 +5,9 @@ peer or an application can make grow is held to one of these fields.
 
 The rule.  A new queue or buffer that they can fill needs a field here with one line of reasoning.  A bound that
 is small, and that nobody has a reason to change, is a constant beside what it bounds instead.  These are:
-``recv_buffers.MAX_LENT`` (4 MiB of buffers that a connection lends to its readers), ``handlers.MOST_IDLE`` (tasks that wait
-for the next stream), ``table.MAX_GAPS`` (ranges of ids that a peer skipped), ``heartbeats.MOST_HEARTBEATS``,
-``timeouts.PROBES`` (a rate, a quarter of ``control_rate``) and ``fast_path.MAX_LANE_KEYS`` (streams in the scheduler's
+``recv_buffers.MAX_LENT`` (4 MiB of buffers that a connection lends to its readers), ``handlers.MAX_IDLE_TASKS`` (tasks that wait
+for the next stream), ``stream_table.MAX_ID_GAPS`` (ranges of ids that a peer skipped), ``heartbeats.MAX_HEARTBEAT_STREAMS``,
+``timeouts.PROBES_PER_SECOND`` (a rate, a quarter of ``control_rate``) and ``fast_path.MAX_LANE_KEYS`` (streams in the scheduler's
 fast path).
 
 The trap.  The muxado wire does not negotiate ``initial_window`` with a foreign peer: a Go or Rust

@@ -21,7 +21,7 @@ ELSEWHERE = {
 
 
 def modules() -> list[str]:
-    """What the package consists of: ``protocol/ending.py``."""
+    """What the package consists of: ``protocol/end_table.py``."""
     paths = (path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
     return sorted(str(path) for path in paths if not path.name.startswith("__"))
 
@@ -33,7 +33,7 @@ def namesake(module: str) -> Path:
 
 def test_each_module_has_a_file_of_its_name_or_a_line_in_the_table() -> None:
     found = modules()
-    assert "protocol/ending.py" in found
+    assert "protocol/end_table.py" in found
     missing = [
         one
         for one in found

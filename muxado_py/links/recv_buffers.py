@@ -6,7 +6,7 @@ again when there is no view of it any more.  With a copy for each frame, made wh
 reader in thousands of objects, and where the allocator returns their pages, the kernel's zeroing of the next ones
 took much of the reader's time.
 
-The rules.  A stream keeps a view only of what is long (:data:`~muxado_py.protocol.recv_half.LONG`): a view of one byte
+The rules.  A stream keeps a view only of what is long (:data:`~muxado_py.protocol.recv_half.VIEW_FROM`): a view of one byte
 would keep a whole buffer.  And at most :data:`MAX_LENT` buffers are lent; then what comes is copied, as it is when
 little comes at a time.
 

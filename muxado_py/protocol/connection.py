@@ -37,7 +37,6 @@ from ..errors import (
 from ..frames import HEAD, WIRES, mistaken
 from ..frames.reporting import Reporting, SentFrames
 from ..scheduler import DEFAULT_PRIORITY, check_priority
-from .ending import Ending
 from .events import Events
 from .flow_control import FlowControl
 from .gates import Gates
@@ -49,8 +48,9 @@ from .inspection import inspect
 from .intake import Intake
 from .outbound import Outbound
 from .session_ends import SessionEnds
+from .stream_ends import StreamEnds
 from .stream_limits import StreamLimits
-from .table import StreamTable
+from .stream_table import StreamTable
 from .timeouts import Timeouts
 from .timers import Timers
 
@@ -104,21 +104,23 @@ class Connection:
         gates = self._gates = Gates(wire, table, events, config)
         flow = self._flow = FlowControl(wire, table, gates, config, clock)
         intake = self._intake = Intake(gates.control, config, clock)
-        ending = self._ending = Ending(wire, table, gates, flow, intake, events, config)
+        stream_ends = self._stream_ends = StreamEnds(
+            wire, table, gates, flow, intake, events, config
+        )
         ends = self._session_ends = SessionEnds(
-            wire, table, gates, flow, intake, ending, events, config
+            wire, table, gates, flow, intake, stream_ends, events, config
         )
         self._limits = StreamLimits(wire, table, flow, ends, events, config)
-        self.heartbeats = Heartbeats(wire, table, gates, flow, ending, events)
+        self.heartbeats = Heartbeats(wire, table, gates, flow, stream_ends, events)
         incoming = self._incoming = Incoming(
-            wire, table, gates, flow, intake, ending, ends, self.heartbeats, events, config
+            wire, table, gates, flow, intake, stream_ends, ends, self.heartbeats, events, config
         )
-        control = InboundControl(wire, table, gates, flow, intake, ending, events)
+        control = InboundControl(wire, table, gates, flow, intake, stream_ends, events)
         self._in = Inbound(
-            wire, table, gates, flow, intake, ending, ends, incoming, control, events, config
+            wire, table, gates, flow, intake, stream_ends, ends, incoming, control, events, config
         )
-        self._out = Outbound(wire, table, gates, flow, ending, events, config)
-        self.timeouts = Timeouts(wire, table, gates, ending, config)
+        self._out = Outbound(wire, table, gates, flow, stream_ends, events, config)
+        self.timeouts = Timeouts(wire, table, gates, stream_ends, config)
         self._cut = self._out.data_to_send
         # The peer's first bytes, until they tell its wire; empty, too, where they told that it is another.
         self._head: bytes | None = b""
@@ -131,8 +133,8 @@ class Connection:
         self.write = gates.write
         self.unwrite = gates.unwrite
         self.read = self._in.read
-        self.close = ending.close
-        ending.settle = self._settle
+        self.close = stream_ends.close
+        stream_ends.settle = self._settle
 
     def log_frames(self, report: Report) -> None:
         """Call ``report`` with what each frame says, sent and received; before the first byte."""
@@ -308,15 +310,15 @@ class Connection:
 
     def finish(self, stream: StreamState) -> None:
         """A FIN follows what was written."""
-        self._ending.finish(stream)
+        self._stream_ends.finish(stream)
 
     def reset(self, stream: StreamState, code: int) -> None:
         """Abort both directions; a stream whose SYN has not gone leaves no trace on the wire."""
-        self._ending.reset(stream, code)
+        self._stream_ends.reset(stream, code)
 
     def drop(self, stream: StreamState) -> None:
-        """Nobody has ``stream`` any more, and nobody ended it; see :meth:`.Ending.drop`."""
-        self._ending.drop(stream)
+        """Nobody has ``stream`` any more, and nobody ended it; see :meth:`.StreamEnds.drop`."""
+        self._stream_ends.drop(stream)
 
     def set_priority(self, stream: StreamState, priority: Priority) -> None:
         """From the next frame on; a muxado_py peer is told, for what it sends."""

@@ -27,7 +27,7 @@ from ..frames import UNLIMITED, Setting
 from ..scheduler import DEFAULT_PRIORITY
 from . import recv_half, send_half
 from .send_half import MAX_WINDOW
-from .shares import ASSUMED_STREAMS, LEAST, Shares
+from .shares import ASSUMED_STREAMS, LEAST_FLOOR, Shares
 from .stream_state import Owner, StreamState
 from .tuning import Tuner
 
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from ..frames import Wire
     from ..scheduler import Priority
     from .gates import Gates
-    from .table import StreamTable
+    from .stream_table import StreamTable
 
 __all__ = ("FlowControl",)
 
-PORTION = 16
+CREDIT_FRACTION = 16
 """The session's credit is announced by this part of it, while there is enough."""
 
 
@@ -197,7 +197,7 @@ class FlowControl:
             self.due = UNLIMITED
             self.mark = self.received - self.unread + self._pressed_at
         else:
-            self.due = limit - window + max(1, window // PORTION)
+            self.due = limit - window + max(1, window // CREDIT_FRACTION)
             self.mark = limit - window + self._pressed_at
         if pressed != self.pressed:
             self.pressed = pressed
@@ -210,7 +210,9 @@ class FlowControl:
         window = self._session_window
         more = self.received - self.unread + window - limit
         left = max(0, limit - self.received)
-        if more >= max(1, min(window // PORTION, LEAST if self.pressed else window, left // 4)):
+        if more >= max(
+            1, min(window // CREDIT_FRACTION, LEAST_FLOOR if self.pressed else window, left // 4)
+        ):
             limit = self._limit = limit + more
             self._gates.control.session_credit(limit)
         return limit
@@ -230,7 +232,7 @@ class FlowControl:
         if self._limit is None:
             free = self._session_window - self.unread
             window = self._shares.window(window, free, len(self._table.live))
-        credit = recv_half.credit_partly(stream, nbytes, window, min(window, LEAST) // 2)
+        credit = recv_half.credit_partly(stream, nbytes, window, min(window, LEAST_FLOOR) // 2)
         if credit and self._limit is not None:
             credit = self.tuner.credit(stream, credit)
         if credit:

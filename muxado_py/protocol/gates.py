@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING
 from ..frames import UNLIMITED
 from ..scheduler import make_scheduler
 from . import send_half
-from .control import ControlQueue
+from .control_queue import ControlQueue
 from .send_half import write
-from .shares import ASSUMED_STREAMS, LEAST, Shares
+from .shares import ASSUMED_STREAMS, LEAST_FLOOR, Shares
 from .stream_state import SendState
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ..frames import Wire
     from .events import Events
     from .stream_state import StreamState
-    from .table import StreamTable
+    from .stream_table import StreamTable
 
 __all__ = ("Gates",)
 
@@ -106,7 +106,7 @@ class Gates:
         """Payload bytes that streams were given to send, less those that were taken back."""
         self._most_unsent = self.max_unsent = config.send_buffer
         """How much of that may wait on one stream, as of the last look."""
-        self.min_unsent = min(LEAST, self._most_unsent)
+        self.min_unsent = min(LEAST_FLOOR, self._most_unsent)
         """How much may in any case: until there, nobody need look."""
         self.low_water = self.max_unsent // 2
         """And how much when there is room again."""

@@ -20,19 +20,19 @@ from .stream_state import Owner
 
 if TYPE_CHECKING:
     from ..frames import Wire
-    from .ending import Ending
     from .events import Events
     from .flow_control import FlowControl
     from .gates import Gates
+    from .stream_ends import StreamEnds
     from .stream_state import StreamState
-    from .table import StreamTable
+    from .stream_table import StreamTable
 
 __all__ = ("HEARTBEAT_TYPE", "Heartbeats")
 
 HEARTBEAT_TYPE = 0xFFFF_FFFF
 """The type of such streams."""
 
-MOST_HEARTBEATS = 4
+MAX_HEARTBEAT_STREAMS = 4
 """Streams of heartbeats in all: one of either side, and some that ended and of which the other does not know.
 They count in no other limit, so they need one."""
 
@@ -40,7 +40,7 @@ They count in no other limit, so they need one."""
 class Heartbeats:
     """The heartbeat streams of one connection."""
 
-    __slots__ = ("_ending", "_events", "_flow", "_gates", "_table", "_types_in_syn")
+    __slots__ = ("_events", "_flow", "_gates", "_stream_ends", "_table", "_types_in_syn")
 
     def __init__(
         self,
@@ -48,14 +48,14 @@ class Heartbeats:
         table: StreamTable,
         gates: Gates,
         flow: FlowControl,
-        ending: Ending,
+        stream_ends: StreamEnds,
         events: Events,
     ) -> None:
         self._types_in_syn = wire.traits.types_in_syn
         self._table = table
         self._gates = gates
         self._flow = flow
-        self._ending = ending
+        self._stream_ends = stream_ends
         self._events = events
 
     def open(self) -> StreamState:
@@ -86,14 +86,14 @@ class Heartbeats:
         """Close a stream of either side, or reset it with ``code``."""
         self._table.remove_heartbeat(stream)
         if code is None:
-            self._ending.close(stream)
+            self._stream_ends.close(stream)
         else:
-            self._ending.reset(stream, code)
+            self._stream_ends.reset(stream, code)
 
     @property
     def are_too_many(self) -> bool:
         """Whether one more of the peer's is refused."""
-        return len(self._table.heartbeats) >= MOST_HEARTBEATS
+        return len(self._table.heartbeats) >= MAX_HEARTBEAT_STREAMS
 
     def take(self, stream: StreamState) -> None:
         """Take the peer's for good, as an application does: a GOAWAY with a lower last id would end it."""

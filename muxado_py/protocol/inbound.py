@@ -20,17 +20,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import ErrorCode, Failure, StreamRefusedError, StreamResetError, code_name
 from ..frames import UNLIMITED
+from .end_table import Event
 from .intake import Violation
 from .overflow import Overflow
 from .recv_half import append, consume, read, read_without_credit
-from .stream_ends import Event
 from .stream_state import Owner, RecvState, SendState
 from .timers import NEVER, Interval
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..frames import Receiver, Wire
-    from .ending import Ending
     from .events import Events
     from .flow_control import FlowControl
     from .gates import Gates
@@ -38,12 +37,13 @@ if TYPE_CHECKING:
     from .incoming import Incoming
     from .intake import Intake
     from .session_ends import SessionEnds
+    from .stream_ends import StreamEnds
     from .stream_state import StreamState
-    from .table import StreamTable
+    from .stream_table import StreamTable
 
 __all__ = ("Inbound",)
 
-TINY = 16
+TINY_PAYLOAD = 16
 """Payloads shorter than this cost more than they carry."""
 
 _RECEIVING, _FIN_RECEIVED = RecvState.OPEN, RecvState.FIN_RECEIVED
@@ -59,7 +59,6 @@ class Inbound:
         "_control",
         "_decoder",
         "_delays",
-        "_ending",
         "_events",
         "_flow",
         "_fullness",
@@ -73,6 +72,7 @@ class Inbound:
         "_overflowing",
         "_session_ends",
         "_session_window",
+        "_stream_ends",
         "_table",
         "_traits",
         "_types",
@@ -100,7 +100,7 @@ class Inbound:
         gates: Gates,
         flow: FlowControl,
         intake: Intake,
-        ending: Ending,
+        stream_ends: StreamEnds,
         session_ends: SessionEnds,
         incoming: Incoming,
         control: InboundControl,
@@ -114,7 +114,7 @@ class Inbound:
         self._gates = gates
         self._control = gates.control
         self._flow = flow
-        self._ending = ending
+        self._stream_ends = stream_ends
         self._session_ends = session_ends
         self._incoming = incoming
         self._events = events
@@ -211,7 +211,7 @@ class Inbound:
         # A call of its own would cost as much as all of this.
         allowed = stream.recv_window - size
         if allowed < pending:
-            return self._ending.fault(
+            return self._stream_ends.fault(
                 stream, ErrorCode.FLOW_CONTROL_ERROR, "more data than its window allowed"
             )
         stream.recv_window = allowed
@@ -221,16 +221,16 @@ class Inbound:
             return None if pending else self._intake.noise()
         stream.peer_sent_data = True
         if stream.owner is _RELEASED:
-            return self._ending.discard(stream, size)
-        if size < TINY and not pending:
+            return self._stream_ends.discard(stream, size)
+        if size < TINY_PAYLOAD and not pending:
             stream.tiny_frames += 1
             # They count for a stream until it is read, so the bound follows its window.
             most = self._max_tiny + stream.grown // 4
             if stream.tiny_frames > most:
-                return self._ending.fault(
+                return self._stream_ends.fault(
                     stream,
                     ErrorCode.ENHANCE_YOUR_CALM,
-                    f"more than {most} frames of under {TINY} bytes unread",
+                    f"more than {most} frames of under {TINY_PAYLOAD} bytes unread",
                 )
         append(stream, chunk)
         flow.unread += size
@@ -250,7 +250,7 @@ class Inbound:
     def _late_data(self, stream: StreamState, size: int, pending: int) -> None:
         """Data behind the FIN; a FIN of Go's smux has overtaken data of its own stream (v1.5.24 to 28)."""
         if self._traits.has_reset or stream.owner is not _RELEASED:
-            return self._ending.fault(stream, ErrorCode.STREAM_CLOSED, "data after its FIN")
+            return self._stream_ends.fault(stream, ErrorCode.STREAM_CLOSED, "data after its FIN")
         # Nobody reads it, and the peer may still read what is flushed.
         assert stream.id is not None
         return self._stray_data(stream.id, size, pending)
@@ -258,7 +258,7 @@ class Inbound:
     def _stray_data(self, stream_id: int, size: int, pending: int) -> None:
         """Data for a stream that is over here, or never was."""
         if self._traits.resets_unknown and not pending:
-            self._ending.reply_reset(stream_id, ErrorCode.STREAM_CLOSED)
+            self._stream_ends.reply_reset(stream_id, ErrorCode.STREAM_CLOSED)
         elif not (size or pending):
             self._intake.noise()
         self._flow.look()
@@ -302,7 +302,7 @@ class Inbound:
             "unread bytes; read it, or raise session_window"
         )
         code = ErrorCode.ENHANCE_YOUR_CALM
-        self._ending.end(
+        self._stream_ends.end(
             stream, Event.OVERFLOW, Failure(StreamResetError, text, code, False), code=code
         )
 
@@ -338,7 +338,9 @@ class Inbound:
         if self._delays:
             self._gates.peer_spoke_on(stream_id)
         if self._types and stream.stream_type is None and not stream.local:
-            self._ending.fault(stream, ErrorCode.PROTOCOL_ERROR, "a typed stream without a type")
+            self._stream_ends.fault(
+                stream, ErrorCode.PROTOCOL_ERROR, "a typed stream without a type"
+            )
             return
         # Event.PEER_FIN, without the call.
         stream.recv_state = _FIN_RECEIVED
@@ -369,10 +371,10 @@ class Inbound:
             message += f": {code_name(code)}"
         early = stream.owner < Owner.APPLICATION
         failure = Failure(kind, message, code, True)
-        self._ending.end(stream, Event.PEER_RESET, failure, refused=refused)
+        self._stream_ends.end(stream, Event.PEER_RESET, failure, refused=refused)
         if refused and code == ErrorCode.ACCEPT_QUEUE_FULL and not self._flow.is_muxado_py:
             # Go keeps a stream that it refused in its table until somebody resets it.
-            self._ending.reply_reset(stream_id, ErrorCode.STREAM_CANCELLED)
+            self._stream_ends.reply_reset(stream_id, ErrorCode.STREAM_CANCELLED)
         if early:
             text = "too many streams reset before they were accepted"
             self._intake.spend(self._intake.early_resets, text)

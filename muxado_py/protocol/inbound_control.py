@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..frames import Wire
-    from .ending import Ending
     from .events import Events
     from .flow_control import FlowControl
     from .gates import Gates
     from .intake import Intake
+    from .stream_ends import StreamEnds
     from .stream_state import StreamState
-    from .table import StreamTable
+    from .stream_table import StreamTable
 
 __all__ = ("InboundControl",)
 
@@ -38,12 +38,12 @@ class InboundControl:
     """The frames of one connection's peer that carry no data and end nothing."""
 
     __slots__ = (
-        "_ending",
         "_events",
         "_flow",
         "_gates",
         "_intake",
         "_live",
+        "_stream_ends",
         "_table",
         "_wire",
     )
@@ -55,7 +55,7 @@ class InboundControl:
         gates: Gates,
         flow: FlowControl,
         intake: Intake,
-        ending: Ending,
+        stream_ends: StreamEnds,
         events: Events,
     ) -> None:
         self._wire = wire
@@ -64,7 +64,7 @@ class InboundControl:
         self._gates = gates
         self._flow = flow
         self._intake = intake
-        self._ending = ending
+        self._stream_ends = stream_ends
         self._events = events
 
     # Of a stream.
@@ -83,10 +83,10 @@ class InboundControl:
         if not stream.peer_spoke:
             self._gates.hear(stream)
         if not nbytes:
-            return self._ending.fault(stream, ErrorCode.PROTOCOL_ERROR, "credit of 0 bytes")
+            return self._stream_ends.fault(stream, ErrorCode.PROTOCOL_ERROR, "credit of 0 bytes")
         starved = stream.send_window <= 0
         if not send_half.add_credit(stream, nbytes):
-            return self._ending.fault(
+            return self._stream_ends.fault(
                 stream, ErrorCode.FLOW_CONTROL_ERROR, "its credit passed 2^31-1 bytes"
             )
         if starved or (self._gates.blocked and self._gates.unblock(stream)):
@@ -101,7 +101,7 @@ class InboundControl:
             self._gates.hear(stream)
         starved = stream.send_window <= 0
         if not send_half.update_window(stream, total, window):
-            return self._ending.fault(
+            return self._stream_ends.fault(
                 stream,
                 ErrorCode.FLOW_CONTROL_ERROR,
                 f"an update for {total} bytes read, that were not sent, or a window of {window}",

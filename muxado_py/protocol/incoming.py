@@ -19,20 +19,20 @@ from ..errors import ErrorCode
 from ..scheduler import DEFAULT_PRIORITY
 from .heartbeats import HEARTBEAT_TYPE
 from .intake import Violation
-from .table import IdUse
+from .stream_table import IdUse
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..frames import Wire
-    from .ending import Ending
     from .events import Events
     from .flow_control import FlowControl
     from .gates import Gates
     from .heartbeats import Heartbeats
     from .intake import Intake
     from .session_ends import SessionEnds
+    from .stream_ends import StreamEnds
     from .stream_state import StreamState
-    from .table import StreamTable
+    from .stream_table import StreamTable
 
 __all__ = ("Incoming",)
 
@@ -44,7 +44,6 @@ class Incoming:
         "_accept_backlog",
         "_acknowledges",
         "_delays",
-        "_ending",
         "_events",
         "_fins",
         "_flow",
@@ -54,6 +53,7 @@ class Incoming:
         "_live",
         "_max_streams",
         "_session_ends",
+        "_stream_ends",
         "_table",
         "_traits",
         "_typed",
@@ -68,7 +68,7 @@ class Incoming:
         gates: Gates,
         flow: FlowControl,
         intake: Intake,
-        ending: Ending,
+        stream_ends: StreamEnds,
         session_ends: SessionEnds,
         heartbeats: Heartbeats,
         events: Events,
@@ -80,7 +80,7 @@ class Incoming:
         self._gates = gates
         self._flow = flow
         self._intake = intake
-        self._ending = ending
+        self._stream_ends = stream_ends
         self._session_ends = session_ends
         self._heartbeats = heartbeats
         self._events = events
@@ -107,17 +107,17 @@ class Incoming:
             # Heartbeats wait for no application, and some peers end a session that refuses theirs.
             beats = stream_type == HEARTBEAT_TYPE
             if beats and self._heartbeats.are_too_many:
-                return self._ending.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
+                return self._stream_ends.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
             # One more where it may yet turn out to carry heartbeats.
             most += beats or (self.awaits_types and not table.heartbeats)
         if (table.peer_open >= most or not self._session_ends.accepting) and not beats:
-            return self._ending.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
+            return self._stream_ends.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
         # As many again may be closed here and wait for a peer that does not read to be told.
         untold = table.peer_live + len(self._fins)
         if untold >= 2 * most and untold - len(table.discarding) >= 2 * most:
-            return self._ending.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
+            return self._stream_ends.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
         if table.backlog_size >= self._accept_backlog and not beats:
-            return self._ending.reply_reset(stream_id, ErrorCode.ACCEPT_QUEUE_FULL)
+            return self._stream_ends.reply_reset(stream_id, ErrorCode.ACCEPT_QUEUE_FULL)
         stream = self._flow.new_stream(stream_id, DEFAULT_PRIORITY)
         stream.stream_type = stream_type
         table.open_peer(stream_id, stream)
@@ -146,7 +146,7 @@ class Incoming:
         if use is IdUse.FORGOTTEN:
             if self._delays:
                 self._gates.control.delay(stream_id)
-            self._ending.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
+            self._stream_ends.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
         return use is IdUse.NEW
 
     def _offer(self, stream: StreamState) -> None:
@@ -172,8 +172,8 @@ class Incoming:
             self._heartbeats.take(stream)
             self._events.note_readable(stream)
         elif beats or self._table.peer_open > self._max_streams:
-            self._ending.refuse(stream, ErrorCode.STREAM_REFUSED)
+            self._stream_ends.refuse(stream, ErrorCode.STREAM_REFUSED)
         elif self._table.backlog_size >= self._accept_backlog:
-            self._ending.refuse(stream, ErrorCode.ACCEPT_QUEUE_FULL)
+            self._stream_ends.refuse(stream, ErrorCode.ACCEPT_QUEUE_FULL)
         else:
             self._offer(stream)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .losses import Losses
     from .session_ends import SessionEnds
     from .stream_state import StreamState
-    from .table import StreamTable
+    from .stream_table import StreamTable
     from .timeouts import Timeouts
 
 __all__ = (

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..config import Config
-    from .control import ControlQueue
+    from .control_queue import ControlQueue
 
 __all__ = ("Intake", "Violation")
 

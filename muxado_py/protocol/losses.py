@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ("Losses",)
 
 
-MOST_UNWANTED = 256
+MAX_UNWANTED_STREAMS = 256
 """Resets of the peer that are remembered: those that came while the last flush was under way matter."""
 
 
@@ -40,7 +40,7 @@ class Losses:
         self._unsent: dict[StreamState, int] = {}
         self._heartbeats: set[int | None] = set()
         self._ended: dict[int | None, StreamState] = {}
-        self.unwanted: deque[int] = deque(maxlen=MOST_UNWANTED)
+        self.unwanted: deque[int] = deque(maxlen=MAX_UNWANTED_STREAMS)
         """Ids of streams that the peer reset: it wants nothing that was on its way."""
 
     def note(self, stream: StreamState, *, beats: bool) -> None:

@@ -29,22 +29,22 @@ from .stream_state import DROPPED, SendState
 if TYPE_CHECKING:
     from ..config import Config
     from ..frames import Wire
-    from .ending import Ending
     from .events import Events
     from .flow_control import FlowControl
     from .gates import Gates
+    from .stream_ends import StreamEnds
     from .stream_state import StreamState
-    from .table import StreamTable
+    from .stream_table import StreamTable
 
 __all__ = ("Outbound",)
 
-SHARED_FRAME = 16 * 1024
+MAX_SHARED_FRAME = 16 * 1024
 """The longest DATA frame while another stream waits, where the transport is ready for as much."""
 
-LEAST_FRAME = 4 * 1024
+MIN_SHARED_FRAME = 4 * 1024
 """The same where it is ready for less: 0.7 ms at 50 Mbit/s."""
 
-SHARES = 4
+FRAMES_PER_FLUSH = 4
 """Where the transport is ready for more at once than this many such frames, they are longer: what waits
 behind a flush waits for the whole of it, and both sides pay for each frame."""
 
@@ -60,7 +60,6 @@ class Outbound:
         "_control",
         "_data_header",
         "_delays",
-        "_ending",
         "_events",
         "_flow",
         "_gates",
@@ -72,6 +71,7 @@ class Outbound:
         "_scheduler",
         "_send_buffer",
         "_shared",
+        "_stream_ends",
         "_table",
         "_traits",
         "_wire",
@@ -83,7 +83,7 @@ class Outbound:
         table: StreamTable,
         gates: Gates,
         flow: FlowControl,
-        ending: Ending,
+        stream_ends: StreamEnds,
         events: Events,
         config: Config,
     ) -> None:
@@ -95,18 +95,20 @@ class Outbound:
         self._scheduler = gates.scheduler
         self._goodbyes = gates.goodbyes
         self._flow = flow
-        self._ending = ending
+        self._stream_ends = stream_ends
         self._events = events
         self._delays = wire.traits.syn_delay > 0 or wire.traits.fin_delay > 0
         self._max_frame = min(config.max_frame, wire.max_payload)
         # The longest piece that goes as it is, without a thought of what else waits.
-        self._plain = self._most_plain = 0 if self._delays else min(SHARED_FRAME, self._max_frame)
+        self._plain = self._most_plain = (
+            0 if self._delays else min(MAX_SHARED_FRAME, self._max_frame)
+        )
         self._data_header = wire.data_header
         self._acknowledges = wire.traits.max_unacknowledged is not None
         self._send_buffer = config.send_buffer
         self._pieces: list[bytes | memoryview] = []  # of the flush that is being cut
         self._budget = -1  # of the last flush; how long its frames may be follows from it
-        self._shared = SHARED_FRAME  # the longest frame of a flush beside other streams
+        self._shared = MAX_SHARED_FRAME  # the longest frame of a flush beside other streams
 
     @property
     def _may_say_goodbye(self) -> bool:
@@ -130,7 +132,9 @@ class Outbound:
             self._control.take(out)
         if budget != self._budget:
             self._budget = budget
-            self._shared = max(budget // SHARES, min(SHARED_FRAME, budget), LEAST_FRAME)
+            self._shared = max(
+                budget // FRAMES_PER_FLUSH, min(MAX_SHARED_FRAME, budget), MIN_SHARED_FRAME
+            )
             self._plain = min(self._most_plain, self._shared)
         self._scheduler.serve(self._cut, budget)
         if self._gates.max_unsent < self._send_buffer:
@@ -210,7 +214,7 @@ class Outbound:
             stream.delay_over = stream.delay_over and not nbytes
             more = more and stream.id not in self._control.delayed
         if fin:
-            self._ending.fin_was_cut(stream)
+            self._stream_ends.fin_was_cut(stream)
         if stream.wants_writable and stream.unsent <= gates.low_water:
             stream.wants_writable = False
             self._events.note_writable(stream)

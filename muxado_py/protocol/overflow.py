@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .stream_state import StreamState
-    from .table import StreamTable
+    from .stream_table import StreamTable
 
 __all__ = ("Overflow",)
 

@@ -38,10 +38,10 @@ __all__ = (
     "read_without_credit",
 )
 
-SHORT = 4 * 1024
+GATHER_BELOW = 4 * 1024
 """Pieces of fewer bytes are gathered: the object of a longer one is at most a fortieth of it."""
 
-LONG = 16 * 1024
+VIEW_FROM = 16 * 1024
 """Views of fewer bytes are copied."""
 
 
@@ -53,11 +53,11 @@ def append(stream: StreamState, chunk: bytes | memoryview) -> None:
 
     :param chunk: a view is kept only if it is long, so that it does not keep much more than itself.
     """
-    if type(chunk) is not bytes and len(chunk) < LONG:
+    if type(chunk) is not bytes and len(chunk) < VIEW_FROM:
         chunk = bytes(chunk)
     if not stream.unread:
         stream.recv_first = chunk
-    elif len(chunk) < SHORT:
+    elif len(chunk) < GATHER_BELOW:
         _gather(stream, bytes(chunk))
     elif stream.recv_rest is None:
         stream.recv_rest = deque((chunk,))

@@ -8,7 +8,7 @@ How a session ends::
 While it goes away streams that are open go on, and no new ones come.  The first reason of the end stands.
 
 Where data comes from and goes to.  The inbound side says what the peer's GOAWAY said, the connection when the
-transport or this side ends.  Streams end by :mod:`~muxado_py.protocol.ending`, a goodbye waits in the gates, and
+transport or this side ends.  Streams end by :mod:`~muxado_py.protocol.stream_ends`, a goodbye waits in the gates, and
 ``Events.failure`` tells the session.
 
 The rule.  A fault of one stream ends that stream; only what makes the rest of the bytes meaningless, or
@@ -33,21 +33,21 @@ from ..errors import (
     code_name,
     escaped,
 )
+from .end_table import Event
 from .events import GoAway
 from .losses import Losses
-from .stream_ends import Event
 from .stream_state import Owner
 from .timers import Interval
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..frames import Wire
-    from .ending import Ending
     from .events import Events
     from .flow_control import FlowControl
     from .gates import Gates
     from .intake import Intake
-    from .table import StreamTable
+    from .stream_ends import StreamEnds
+    from .stream_table import StreamTable
 
 __all__ = ("CLOSED_BY_PEER", "SessionEnds")
 
@@ -56,13 +56,13 @@ class SessionEnds:
     """The end of one connection."""
 
     __slots__ = (
-        "_ending",
         "_events",
         "_flow",
         "_gates",
         "_goaway_answer",
         "_intake",
         "_opened_by_then",
+        "_stream_ends",
         "_table",
         "_traits",
         "_was_idle",
@@ -80,7 +80,7 @@ class SessionEnds:
         gates: Gates,
         flow: FlowControl,
         intake: Intake,
-        ending: Ending,
+        stream_ends: StreamEnds,
         events: Events,
         config: Config,
     ) -> None:
@@ -90,7 +90,7 @@ class SessionEnds:
         self._gates = gates
         self._flow = flow
         self._intake = intake
-        self._ending = ending
+        self._stream_ends = stream_ends
         self._events = events
         self.leaving = False
         """Whether this side said that it is going away: it opens and takes no more streams."""
@@ -113,7 +113,7 @@ class SessionEnds:
         self.accepting = False
         for stream in self._table:
             if stream.owner < Owner.APPLICATION and stream.id is not None:
-                self._ending.refuse(stream, ErrorCode.STREAM_REFUSED)
+                self._stream_ends.refuse(stream, ErrorCode.STREAM_REFUSED)
         for stream in self._table.waiting_for_accept():  # what a goodbye left
             self._table.withdraw(stream)
             self._flow.discard_unread(stream)
@@ -158,7 +158,7 @@ class SessionEnds:
             if stream in self._table.heartbeats:
                 pass
             elif stream.local and stream.id is None:
-                self._ending.end(stream, Event.GONE_AWAY, failure)
+                self._stream_ends.end(stream, Event.GONE_AWAY, failure)
             elif stream.local and self._flow.is_muxado_py and (stream.id or 0) > last_id:
                 refused = Failure(
                     StreamRefusedError,
@@ -168,7 +168,7 @@ class SessionEnds:
                 )
                 # What a muxado_py peer says of its last id holds whatever it sent before.
                 stream.peer_spoke = False
-                self._ending.end(stream, Event.GONE_AWAY, refused, refused=True)
+                self._stream_ends.end(stream, Event.GONE_AWAY, refused, refused=True)
         if code != ErrorCode.NO_ERROR:
             message = f"the peer ended the session, {code_name(code)}: {text}"
             self.end(Failure(ProtocolError, message, code, True))
@@ -247,7 +247,7 @@ class SessionEnds:
                 # that nobody will ever see it.
                 kept = failure.remote and stream.owner is Owner.OFFERED
                 code = ErrorCode.SESSION_CLOSED
-                self._ending.end(stream, Event.SESSION_END, failure, code=code, kept=kept)
+                self._stream_ends.end(stream, Event.SESSION_END, failure, code=code, kept=kept)
 
 
 CLOSED_BY_PEER = Failure(

@@ -15,17 +15,17 @@ Where it is from.  Switches with one memory for all ports have had such *dynamic
 one port take all of it.
 
 The trap.  The floor follows from how many streams there can be.  It is not made smaller than
-:data:`LEAST`, so with very many streams in a small room it is a promise only to as many as fit.
+:data:`LEAST_FLOOR`, so with very many streams in a small room it is a promise only to as many as fit.
 """
 
 from __future__ import annotations
 
-__all__ = ("ASSUMED_STREAMS", "LEAST", "STREAM_COST", "Shares")
+__all__ = ("ASSUMED_STREAMS", "LEAST_FLOOR", "STREAM_COST", "Shares")
 
 ASSUMED_STREAMS = 1_024
 """How many streams of ours a peer is thought to take, that has not said it: our own default."""
 
-LEAST = 4 * 1024
+LEAST_FLOOR = 4 * 1024
 """Bytes: the least floor.  A stream that got less for each round trip would hardly move."""
 
 STREAM_COST = 32 * 1024
@@ -46,7 +46,7 @@ class Shares:
         self.room = room
         self.reserve = room // 2
         """What only floors may use."""
-        self.floor = max(LEAST, self.reserve // max(1, streams))
+        self.floor = max(LEAST_FLOOR, self.reserve // max(1, streams))
         """What each stream may hold in any case."""
         self._shrinks = max(1, (room - self.reserve) // 2)
 

@@ -1,213 +1,319 @@
-"""Stream ends: in which state what ends a stream, and what becomes of it.  The code acts from this table.
+"""Stream ends: what is done when a stream ends, by the table of :mod:`~muxado_py.protocol.end_table`.
 
-A stream's life, as the wire knows it.  The two directions are independent: each has its states
-(:class:`~muxado_py.protocol.stream_state.SendState`, :class:`~muxado_py.protocol.stream_state.RecvState`)::
+Where data comes from and goes to.  The connection ends streams on the application's behalf, the inbound side
+because of a frame, time and the session for their own reasons.  A stream that ends is released or woken, what
+lies in it is kept or thrown away, and the gates queue what the peer must be told.
 
-    ours:    SYN queued -- SYN cut --> OPEN -- finish, close --> FIN_QUEUED -- FIN cut --> FIN_SENT
-    peer's:                            OPEN -- FIN arrived --> FIN_RECEIVED
-                                       OPEN, FIN_RECEIVED -- bytes thrown away --> TORN
+The rule.  What was written before a close still goes out, and what comes in after it is never kept.
 
-and a third tells who has it (:class:`~muxado_py.protocol.stream_state.Owner`)::
-
-    NOBODY -- its type arrived --> OFFERED -- accept --> APPLICATION -- close, reset --> RELEASED
-
-The wire is through with a stream in ``FIN_SENT`` with ``FIN_RECEIVED``, and when something makes it *forgotten*.
-What its application is told then stands in ``StreamState.failure``, once.
-
-How to read a row.  Something happens to a stream whose two directions are in these states, on a wire with these
-:class:`~muxado_py.frames.Traits`.  Then this side says something, the stream stays known for some time or not at
-all, and the application reads something and then is told how the stream ended.  The verdict of an error is
-:meth:`.StreamState.verdict`'s: what the peer said is the evidence, in every row.
-
-The rule.  A clean end means that all came: no row that throws bytes away ends in ``REST_THEN_END``.
-
-The trap.  A stream whose SYN has not gone has no id: its peer knows nothing of it, so whatever a row has to say
-of it is not said.
+The traps.  A refusal is sent only for streams that no application saw: callers of :mod:`~muxado_py.errors` send
+again on the strength of it.  And a stream that is closed here may stay known, because its bytes have to be
+flushed or because its peer has to finish; only so many *drain* at a time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import Enum, IntEnum
-from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from .stream_state import RecvState, SendState
+from ..errors import (
+    ErrorCode,
+    Failure,
+    Retry,
+    StreamClosedError,
+    StreamResetError,
+    code_name,
+)
+from .end_table import Event, Reads, Says, Stays, ends_on
+from .stream_state import DROPPED, Owner, RecvState, SendState
 
 if TYPE_CHECKING:
-    from ..frames import Traits
+    from collections.abc import Callable
 
-__all__ = ("NEVER", "ROWS", "End", "Event", "Reads", "Row", "Says", "Stays", "ends_on")
+    from ..config import Config
+    from ..frames import Wire
+    from .end_table import End
+    from .events import Events
+    from .flow_control import FlowControl
+    from .gates import Gates
+    from .intake import Intake
+    from .stream_state import StreamState
+    from .stream_table import StreamTable
 
-
-class Event(IntEnum):
-    """What happens to a stream."""
-
-    FINISH = 0
-    """The application half closes."""
-    CLOSE = 1
-    """The application closes, both ways; or our FIN is cut of a stream that it has closed."""
-    RESET = 2
-    """The application resets, or what it closed could not be sent within ``Config.linger_timeout``."""
-    PEER_FIN = 3
-    PEER_RESET = 4
-    FAULT = 5
-    """The peer broke a rule of this one stream."""
-    OVERFLOW = 6
-    """The stream pays for a session that holds too much unread."""
-    REFUSED = 7
-    """No application here took it."""
-    GIVEN_UP = 8
-    """It was closed here, and the peer did not finish in time, or sent too much."""
-    STALLED = 9
-    """The peer finished, and takes nothing."""
-    GONE_AWAY = 10
-    """The peer's GOAWAY says that it never took it."""
-    SESSION_END = 11
+__all__ = ("StreamEnds",)
 
 
-class Says(Enum):
-    """What the peer is told."""
+class StreamEnds:
+    """The ends of one connection's streams."""
 
-    NOTHING = "nothing"
-    FIN = "FIN"
-    """As soon as what was written before is sent."""
-    RST = "RST"
-    """At once; what was written and not sent is dropped."""
-    RST_IF_LOST = "RST if bytes of the peer were thrown away"
-
-
-class Stays(Enum):
-    """For how long the wire may still mention the stream."""
-
-    AS_IT_IS = "as it is"
-    LINGERS = "until the FIN is sent"
-    DISCARDS = "until the peer has finished"
-    FORGOTTEN = "not at all"
-
-
-class Reads(Enum):
-    """What the application reads from then on."""
-
-    AS_BEFORE = "what comes"
-    REST_THEN_END = "what is here, and the end"
-    REST_THEN_ERROR = "what is here, and an error"
-    ERROR = "an error; what was here is thrown away"
-    NOTHING = "nothing: it has closed the stream, or never had it"
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """What becomes of a stream."""
-
-    says: Says
-    stays: Stays
-    reads: Reads
-
-
-class Row(NamedTuple):
-    """Some cells of the table that are alike; a trait that is None may be either."""
-
-    event: Event
-    ours: tuple[SendState, ...]
-    peers: tuple[RecvState, ...]
-    end: End
-    has_reset: bool | None = None
-    discards_closed: bool | None = None
-    resets_unknown: bool | None = None
-    silent_end: bool | None = None
-
-    def holds_on(self, traits: Traits) -> bool:
-        """Whether the row speaks of wires with such traits."""
-        names = ("has_reset", "discards_closed", "resets_unknown", "silent_end")
-        return all(getattr(self, name) in (None, getattr(traits, name)) for name in names)
-
-
-SENDING = (SendState.OPEN,)
-NOT_SENT = (SendState.OPEN, SendState.FIN_QUEUED)
-SENT = (SendState.FIN_SENT,)
-ANY = tuple(SendState)
-OPEN = (RecvState.OPEN,)
-ENDED = (RecvState.FIN_RECEIVED,)
-EITHER = OPEN + ENDED
-TORN = (RecvState.TORN,)
-
-_CLOSED = End(Says.FIN, Stays.LINGERS, Reads.NOTHING)
-_DRAINS = End(Says.NOTHING, Stays.DISCARDS, Reads.NOTHING)
-_LATE = End(Says.RST_IF_LOST, Stays.FORGOTTEN, Reads.NOTHING)
-_GONE = End(Says.NOTHING, Stays.FORGOTTEN, Reads.NOTHING)
-_ABORTED = End(Says.RST, Stays.FORGOTTEN, Reads.NOTHING)
-_ERROR = End(Says.NOTHING, Stays.FORGOTTEN, Reads.REST_THEN_ERROR)
-_WHOLE = End(Says.NOTHING, Stays.FORGOTTEN, Reads.REST_THEN_END)
-_HALF = End(Says.NOTHING, Stays.AS_IT_IS, Reads.REST_THEN_END)
-_CUT_OFF = End(Says.RST, Stays.FORGOTTEN, Reads.REST_THEN_ERROR)
-_STOPPED = End(Says.RST, Stays.FORGOTTEN, Reads.REST_THEN_END)
-
-NEVER = End(Says.NOTHING, Stays.AS_IT_IS, Reads.AS_BEFORE)
-"""What stands where no row speaks: it does not come about, or changes nothing."""
-
-ROWS = (
-    # The application ends it.
-    Row(Event.FINISH, SENDING, OPEN, End(Says.FIN, Stays.AS_IT_IS, Reads.AS_BEFORE)),
-    Row(Event.FINISH, SENDING, ENDED, End(Says.FIN, Stays.LINGERS, Reads.AS_BEFORE)),
-    Row(Event.CLOSE, NOT_SENT, EITHER, _CLOSED),
-    # Late data for an id that is forgotten is answered with a RST of its own ...
-    Row(Event.CLOSE, SENT, OPEN, _LATE, has_reset=True, discards_closed=False),
-    # ... which would destroy what some peers have not read, or cannot be said.
-    Row(Event.CLOSE, SENT, OPEN, _DRAINS, discards_closed=True),
-    Row(Event.CLOSE, SENT, OPEN, _GONE, has_reset=False, discards_closed=False),
-    Row(Event.CLOSE, SENT, ENDED, End(Says.NOTHING, Stays.AS_IT_IS, Reads.NOTHING)),
-    Row(Event.RESET, NOT_SENT, EITHER, _ABORTED, has_reset=True),
-    Row(Event.RESET, SENT, OPEN, _ABORTED, has_reset=True),
-    Row(Event.RESET, NOT_SENT, EITHER, _CLOSED, has_reset=False),
-    Row(Event.RESET, SENT, OPEN, _GONE, has_reset=False, discards_closed=False),
-    Row(Event.RESET, SENT, OPEN, _DRAINS, has_reset=False, discards_closed=True),
-    # The peer does.
-    Row(Event.PEER_FIN, NOT_SENT, EITHER, _HALF),  # a second one, which real peers send, too
-    Row(Event.PEER_FIN, SENT, OPEN, _WHOLE),
-    Row(Event.PEER_RESET, ANY, OPEN, _ERROR),
-    Row(Event.PEER_RESET, NOT_SENT, ENDED, _WHOLE),
-    # A FIN that came first says nothing of a stream whose peer went on, or whose bytes are thrown away.
-    Row(Event.FAULT, ANY, OPEN, _CUT_OFF),
-    Row(Event.FAULT, NOT_SENT, ENDED, _CUT_OFF),
-    Row(Event.OVERFLOW, ANY, OPEN, replace(_CUT_OFF, reads=Reads.ERROR)),
-    Row(Event.OVERFLOW, NOT_SENT, ENDED, replace(_CUT_OFF, reads=Reads.ERROR)),
-    # The wire is through with these, and the application has not read them.
-    Row(Event.OVERFLOW, SENT, ENDED, replace(_ERROR, reads=Reads.ERROR)),
-    Row(Event.OVERFLOW, ANY, TORN, replace(_ERROR, reads=Reads.ERROR)),
-    # Nobody does: it was waited for in vain.
-    Row(Event.REFUSED, SENDING, EITHER, _ABORTED),
-    Row(Event.GIVEN_UP, SENT, OPEN, _ABORTED, discards_closed=True, has_reset=True),
-    Row(Event.GIVEN_UP, SENT, OPEN, _GONE, discards_closed=True, has_reset=False),
-    Row(Event.STALLED, NOT_SENT, ENDED, _STOPPED, resets_unknown=False),  # else it is asked
-    # The session does.
-    Row(Event.GONE_AWAY, ANY, OPEN, _ERROR),
-    Row(Event.GONE_AWAY, NOT_SENT, ENDED, _WHOLE),
-    Row(Event.SESSION_END, SENT, OPEN, _ERROR),
-    Row(Event.SESSION_END, NOT_SENT, OPEN, _ERROR, silent_end=False),
-    Row(Event.SESSION_END, NOT_SENT, ENDED, _WHOLE, silent_end=False),
-    # To peers that end a session without a goodbye the end of the transport ends every stream well.  So one
-    # that is cut off says so; not one that is finished, whose peer may still be reading.
-    Row(Event.SESSION_END, NOT_SENT, OPEN, _CUT_OFF, silent_end=True, has_reset=True),
-    Row(Event.SESSION_END, NOT_SENT, ENDED, _STOPPED, silent_end=True, has_reset=True),
-    Row(Event.SESSION_END, NOT_SENT, OPEN, _ERROR, silent_end=True, has_reset=False),
-    Row(Event.SESSION_END, NOT_SENT, ENDED, _WHOLE, silent_end=True, has_reset=False),
-)
-"""The table.  No two rows speak of one cell."""
-
-
-def ends_on(traits: Traits) -> tuple[tuple[tuple[End, ...], ...], ...]:
-    """The table of one wire, to be asked for ``[event][send_state][recv_state]``."""
-    cells: dict[tuple[Event, SendState, RecvState], End] = {}
-    for row in ROWS:
-        if row.holds_on(traits):
-            for cell in product((row.event,), row.ours, row.peers):
-                assert cell not in cells, f"two rows speak of {cell}"
-                cells[cell] = row.end
-    return tuple(
-        tuple(
-            tuple(cells.get((event, ours, peers), NEVER) for peers in RecvState)
-            for ours in SendState
-        )
-        for event in Event
+    __slots__ = (
+        "_control",
+        "_delays",
+        "_discard_limit",
+        "_discards",
+        "_ends",
+        "_events",
+        "_fin",
+        "_flow",
+        "_gates",
+        "_has_reset",
+        "_intake",
+        "_max_discarding",
+        "_on_close",
+        "_table",
+        "settle",
     )
+
+    def __init__(
+        self,
+        wire: Wire,
+        table: StreamTable,
+        gates: Gates,
+        flow: FlowControl,
+        intake: Intake,
+        events: Events,
+        config: Config,
+    ) -> None:
+        traits = wire.traits
+        self._fin = wire.fin
+        self._has_reset = traits.has_reset
+        self._delays = traits.syn_delay > 0 or traits.fin_delay > 0
+        self._table = table
+        self._gates = gates
+        self._control = gates.control
+        self._flow = flow
+        self._intake = intake
+        self._events = events
+        self._discard_limit = config.discard_limit
+        self._max_discarding = max(1, config.max_streams)
+        self._ends = ends_on(traits)
+        self._on_close = self._ends[Event.CLOSE]
+        self._discards = self._on_close[_FIN_SENT][_RECEIVING].stays is Stays.DISCARDS
+        self.settle: Callable[[], None] = _nothing_to_settle
+        """Called when the application has ended a stream: it may be what the session waits for, or what kept
+        it from reading.  The connection sets it."""
+
+    # The application.
+
+    def finish(self, stream: StreamState) -> None:
+        """Half close: a FIN follows what was written; a second call does nothing."""
+        if self._ends[Event.FINISH][stream.send_state][stream.recv_state].says is _FIN:
+            self._queue_fin(stream)
+
+    def _queue_fin(self, stream: StreamState) -> None:
+        """Behind what was written; at once, if nothing of that is left."""
+        if not (stream.unsent or self._delays or stream.id is None):
+            control = self._control
+            control.fins.append(self._fin(stream.id))
+            control.has_frames = True
+            self.fin_was_cut(stream)
+            return
+        stream.send_state = _FIN_QUEUED
+        if self._delays:
+            self._gates.wake(stream, 0)
+        if stream.owner is _RELEASED:
+            self._table.lingering.add(stream)
+
+    def fin_was_cut(self, stream: StreamState) -> None:
+        """Our FIN is in a frame."""
+        gates = self._gates
+        gates.fins_sent += 1
+        stream.send_state = _FIN_SENT
+        if stream.recv_state is _FIN_RECEIVED:
+            gates.retire(stream)
+        elif stream.owner is not _RELEASED:
+            gates.scheduler.remove(stream)
+        elif self._discards:
+            self._discard_rest(stream)
+        else:
+            gates.retire(stream)
+            if stream.discarded_unread:
+                self._report_loss(stream, self._on_close[_FIN_SENT][_RECEIVING])
+
+    def close(self, stream: StreamState) -> None:
+        """Full close: what was written still goes out, and what comes in is thrown away."""
+        if stream.owner is not _RELEASED:
+            stream.owner = _RELEASED
+            if not stream.local:
+                self._table.peer_open -= 1
+        if stream.failure is not None:
+            if stream.unread:
+                self._flow.discard_unread(stream)
+                self.settle()
+            return
+        if stream.unread or self._discards:
+            self._discard_unread(stream)
+        stream.failure = _CLOSED_HERE
+        if stream.local and stream.id is not None:
+            # Without an id it is still to be sent, so "never sent" would be a lie.
+            stream.retry = _PROCESSED if stream.peer_sent_data else stream.verdict()
+        # The table says so too; each stream comes here, and to look there would cost each of them.
+        if stream.send_state is not _FIN_SENT:
+            self._queue_fin(stream)
+        else:
+            self._leave(stream, self._on_close[_FIN_SENT][stream.recv_state])
+        if self._events.unsettled:
+            self.settle()
+
+    def reset(self, stream: StreamState, code: int) -> None:
+        """Abort both directions; a stream whose SYN has not gone leaves no trace on the wire."""
+        alive = stream.id in self._table.live
+        end = self._ends[Event.RESET][stream.send_state][stream.recv_state]
+        self._table.application_done(stream)
+        self._gates.discard_unsent(stream)
+        stream.fail(_RESET_HERE)
+        if not alive or end.says is Says.RST:
+            self._gates.retire(stream)
+            self._flow.discard_unread(stream)
+            if alive and stream.id is not None:
+                self._control.reset(stream.id, code)
+        else:
+            self._discard_unread(stream)
+            if end.says is _FIN:
+                self._queue_fin(stream)
+            else:
+                self._leave(stream, end)
+        self._events.note_failed(stream)
+        self.settle()
+
+    def drop(self, stream: StreamState) -> None:
+        """Nobody has ``stream`` any more, and nobody ended it: what was written still goes out, and then a
+        reset, for nobody said that it is the whole.  Where there is no reset it is closed.
+
+        A reset withdraws what the peer has not accepted.  So one that was opened here, and on which nothing has
+        come, stays for ``Config.linger_timeout``.
+        """
+        if stream.failure is not None or stream.finishing or not self._has_reset:
+            self.close(stream)
+            return
+        unanswered = stream.local and not stream.peer_sent_data
+        if not (stream.unsent or unanswered):
+            self.reset(stream, ErrorCode.STREAM_CANCELLED)
+            return
+        self._table.application_done(stream)
+        self._flow.discard_unread(stream)
+        stream.failure = DROPPED
+        if not unanswered:
+            stream.send_state = _FIN_QUEUED  # in the place of the FIN goes the reset
+        self._table.lingering.add(stream)
+        self.settle()
+
+    def _leave(self, stream: StreamState, end: End) -> None:
+        """Our FIN was sent before, and now the application has no part in ``stream`` any more."""
+        if end.stays is Stays.DISCARDS:
+            self._discard_rest(stream)
+        elif end.stays is Stays.FORGOTTEN:
+            self._gates.retire(stream)
+            self._report_loss(stream, end)
+
+    def _report_loss(self, stream: StreamState, end: End) -> None:
+        """Say that bytes of the peer were thrown away, if they were."""
+        if stream.discarded_unread and end.says is Says.RST_IF_LOST and stream.id is not None:
+            self._control.reset(stream.id, ErrorCode.STREAM_CANCELLED)
+
+    # What still comes on a stream that is closed here.
+
+    def _discard_unread(self, stream: StreamState) -> None:
+        """What was not read; where the peer may go on until it has finished, it has room to."""
+        dropped = self._flow.discard_unread(stream)
+        if stream.recv_state is not _RECEIVING or not self._discards:
+            stream.discarded_unread = stream.discarded_unread or dropped > 0
+        elif stream.id is not None:
+            stream.discarded += dropped
+            self._flow.credit_discarded(stream, dropped)
+
+    def discard(self, stream: StreamState, size: int) -> None:
+        """Data of ``size`` came, which nobody will read."""
+        stream.discarded_unread = True
+        self._flow.look()
+        if self._discards:
+            stream.discarded += size
+            if stream.discarded <= self._discard_limit + stream.grown:
+                self._flow.credit_discarded(stream, size)
+            elif stream.send_state is _FIN_SENT:
+                self.reset_abandoned(stream)
+            # Else what was written before the close still goes out; the peer gets no more credit.
+
+    def _discard_rest(self, stream: StreamState) -> None:
+        self._gates.scheduler.remove(stream)
+        draining = self._table.discarding
+        draining.add(stream)
+        self._table.lingering.discard(stream)
+        if len(draining) > self._max_discarding:
+            self.reset_abandoned(draining.oldest() or stream)
+
+    def reset_abandoned(self, stream: StreamState) -> None:
+        """The peer has not finished a closed stream in time, or sends too much on it."""
+        end = self._ends[Event.GIVEN_UP][stream.send_state][stream.recv_state]
+        self._gates.retire(stream)
+        if end.says is Says.RST and stream.id is not None:
+            self._control.reset(stream.id, ErrorCode.STREAM_CANCELLED)
+
+    # The peer, time and the session.
+
+    def end(
+        self,
+        stream: StreamState,
+        event: Event,
+        failure: Failure,
+        *,
+        code: int = ErrorCode.STREAM_CANCELLED,
+        refused: bool = False,
+        kept: bool = False,
+    ) -> None:
+        """``stream`` is over for the wire.
+
+        :param failure: what the application is told.
+        :param code: what the peer is told.
+        :param refused: whether the peer said, credibly, that its application never saw it.
+        :param kept: whether it may still be accepted: nobody else is told of its end.
+        """
+        end = self._ends[event][stream.send_state][stream.recv_state]
+        if end.says is Says.RST and not kept and stream.id in self._table.live:
+            assert stream.id is not None
+            self.reply_reset(stream.id, code)
+        if end.reads is Reads.ERROR or end.reads is Reads.REST_THEN_ERROR:
+            stream.recv_state = RecvState.TORN
+        self._gates.discard_unsent(stream)
+        stream.fail(failure, refused=refused)
+        self._gates.retire(stream)
+        if stream.owner < _APPLICATION and not kept:
+            self._table.withdraw(stream)
+        if stream.owner is _RELEASED or end.reads is Reads.ERROR:
+            self._flow.discard_unread(stream)
+        if stream.owner is not _RELEASED:
+            self._events.note_failed(stream)
+
+    def fault(self, stream: StreamState, code: ErrorCode, why: str) -> None:
+        """The peer broke a rule of one stream: reset it, and count.
+
+        :raises Violation: if it was once too often.
+        """
+        message = f"stream {stream.id} was reset, {code_name(code)}: {why}"
+        failure = Failure(StreamResetError, message, code, False)
+        self.end(stream, Event.FAULT, failure, code=code)
+        self._intake.spend(self._intake.faults, f"too many faulty streams, the last: {why}")
+
+    def refuse(self, stream: StreamState, code: ErrorCode) -> None:
+        """No application has accepted ``stream``, and none will."""
+        self.end(stream, Event.REFUSED, _REFUSED_HERE, code=code)
+
+    def reply_reset(self, stream_id: int, code: int) -> None:
+        """Tell the peer that a stream is over, because of what it did."""
+        self._control.reset(stream_id, code)
+        self._intake.check_replies()
+
+
+def _nothing_to_settle() -> None:
+    pass
+
+
+_RECEIVING, _FIN_RECEIVED = RecvState.OPEN, RecvState.FIN_RECEIVED
+_FIN_QUEUED, _FIN_SENT = SendState.FIN_QUEUED, SendState.FIN_SENT
+_APPLICATION, _RELEASED = Owner.APPLICATION, Owner.RELEASED
+_FIN = Says.FIN
+_PROCESSED = Retry.PROCESSED
+_CLOSED_HERE = Failure(StreamClosedError, "you closed this stream", ErrorCode.STREAM_CLOSED, False)
+_RESET_HERE = Failure(StreamClosedError, "you reset this stream", ErrorCode.STREAM_RESET, False)
+_REFUSED_HERE = Failure(
+    StreamClosedError, "this stream was refused", ErrorCode.STREAM_REFUSED, False
+)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .events import Events
     from .flow_control import FlowControl
     from .session_ends import SessionEnds
-    from .table import StreamTable
+    from .stream_table import StreamTable
 
 __all__ = ("StreamLimits",)
 

@@ -3,12 +3,12 @@
 What it is.  The slots of a stream and what they start with, what follows from them, who has the stream, and the
 error that its application is told.  What is done with its two directions are functions over this record, in
 :mod:`~muxado_py.protocol.send_half` and :mod:`~muxado_py.protocol.recv_half`; what leads from one state to another is in
-:mod:`~muxado_py.protocol.stream_ends`.
+:mod:`~muxado_py.protocol.end_table`.
 
 Why one object.  A short stream costs what its objects cost: one is made in less time than one for each
 direction and one for each window.
 
-Where it is kept.  In the :class:`~muxado_py.protocol.table.StreamTable` while the wire may mention it; the
+Where it is kept.  In the :class:`~muxado_py.protocol.stream_table.StreamTable` while the wire may mention it; the
 application's ``Stream`` holds it as long as it likes.
 
 The rules.  Whoever adds a field gives its value here, says what it means, and says who may change it if that is

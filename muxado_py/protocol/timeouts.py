@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING
 
 from ..errors import ErrorCode, Failure, StreamResetError
 from ..frames import UNLIMITED
-from .stream_ends import Event
+from .end_table import Event
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..frames import Wire
-    from .ending import Ending
     from .gates import Gates
+    from .stream_ends import StreamEnds
     from .stream_state import StreamState
-    from .table import StreamTable
+    from .stream_table import StreamTable
 
 __all__ = ("Timeouts",)
 
-PROBES = 64
+PROBES_PER_SECOND = 64
 """How many stalled streams are asked about in a second: a quarter of the empty frames that
 ``Config.control_rate`` takes, for a probe is one to the peer."""
 
@@ -43,13 +43,13 @@ class Timeouts:
         wire: Wire,
         table: StreamTable,
         gates: Gates,
-        ending: Ending,
+        stream_ends: StreamEnds,
         config: Config,
     ) -> None:
         self._wire = wire
         self._table = table
         self._gates = gates
-        self._ending = ending
+        self._stream_ends = stream_ends
         self._asked = 0  # the id of the stream that was asked about last
         traits = wire.traits
         # Whether a FIN ends both directions, and no window stops who does not know it.
@@ -58,10 +58,10 @@ class Timeouts:
         )
         # What was sent after the peer's FIN, when this was looked at, and how often it had become more.
         self._sending_on: dict[StreamState, tuple[int, int]] = {}
-        self._most_asked = max(1, int(config.probe_interval * PROBES))
+        self._most_asked = max(1, int(config.probe_interval * PROBES_PER_SECOND))
         table.looks.act = self.look
         table.lingering.expired = self._reset_lingering
-        table.discarding.expired = ending.reset_abandoned
+        table.discarding.expired = stream_ends.reset_abandoned
         table.unacknowledged.expired = gates.expire_unacknowledged
         table.stalled.expired = self._give_up_stalled
         table.unaccepted.expired = self._refuse_unaccepted
@@ -77,12 +77,12 @@ class Timeouts:
 
     def _refuse_unaccepted(self, stream: StreamState) -> None:
         """Nobody accepted it in ``Config.accept_timeout``."""
-        self._ending.refuse(stream, ErrorCode.STREAM_REFUSED)
+        self._stream_ends.refuse(stream, ErrorCode.STREAM_REFUSED)
 
     def _reset_lingering(self, stream: StreamState) -> None:
         """It is closed, and was not flushed in ``Config.linger_timeout``."""
         if not stream.fin_sent:
-            self._ending.reset(stream, ErrorCode.STREAM_CANCELLED)
+            self._stream_ends.reset(stream, ErrorCode.STREAM_CANCELLED)
 
     def _give_up_stalled(self, stream: StreamState) -> None:
         """It was stalled for ``Config.stall_timeout``, unless what waited was taken back since the last look."""
@@ -92,7 +92,7 @@ class Timeouts:
     def _end_stalled(self, stream: StreamState) -> None:
         message = f"the peer of stream {stream.id} has finished, and reads nothing any more"
         failure = Failure(StreamResetError, message, ErrorCode.STREAM_CLOSED, True)
-        self._ending.end(stream, Event.STALLED, failure)
+        self._stream_ends.end(stream, Event.STALLED, failure)
 
     def look(self, _now: float) -> bool:
         """``Config.probe_interval`` has passed: look at streams that the peer has finished, and this side has not.

@@ -18,7 +18,7 @@ connection is given; where it stands still, as in a test, nothing is ever due bu
 in a turn of the loop, in whole milliseconds.  The two never meet.
 
 The trap.  An event loop's timer may fire a hair too early, and its clock need not have moved when it
-does: what is due within ``TICK`` counts as due, or one would look again and again at the same moment.
+does: what is due within ``CLOCK_TOLERANCE`` counts as due, or one would look again and again at the same moment.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = (
     "AT_ONCE",
+    "CLOCK_TOLERANCE",
     "COARSE",
+    "MAX_STALE_TIMERS",
     "NEVER",
-    "SPARE",
-    "TICK",
     "Deadlines",
     "Generations",
     "Interval",
@@ -49,13 +49,13 @@ NEVER = float("inf")
 
 AT_ONCE = -NEVER
 
-TICK = 1e-6
+CLOCK_TOLERANCE = 1e-6
 """Seconds."""
 
 COARSE = 0.001
 """Seconds by which a span may be shorter than a clock says that counts whole milliseconds, as uvloop's does."""
 
-SPARE = 16
+MAX_STALE_TIMERS = 16
 """Entries of the heap that may be out of date, however few there are."""
 
 
@@ -151,12 +151,12 @@ class Timers:
     def expire(self, now: float) -> None:
         """Let all act that is due; what that arms waits for the next call, even if it is due."""
         due = []
-        while (first := self._first()) is not None and first[0] <= now + TICK:
+        while (first := self._first()) is not None and first[0] <= now + CLOCK_TOLERANCE:
             heappop(self._heap)
             first[2].entry = None
             due.append(first[2])
         for timer in due:
-            if timer.deadline <= now + TICK:  # or another that was due has moved it
+            if timer.deadline <= now + CLOCK_TOLERANCE:  # or another that was due has moved it
                 timer.was_due = timer.deadline
                 self.disarm(timer)
                 timer.fire(now)
@@ -184,7 +184,7 @@ class Timers:
     def _bound(self) -> None:
         """Throw away what is out of date, if it is more than a half."""
         heap = self._heap
-        if 2 * self._stale <= len(heap) + SPARE:
+        if 2 * self._stale <= len(heap) + MAX_STALE_TIMERS:
             return
         kept = []
         for entry in heap:
@@ -261,7 +261,7 @@ class Deadlines(dict[Item, float]):
     def _expire(self, now: float) -> None:
         gone = []
         for item, due in self.items():
-            if due > now + TICK:
+            if due > now + CLOCK_TOLERANCE:
                 self._timer.arm(due)
                 break
             gone.append(item)

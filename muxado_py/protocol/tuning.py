@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 
     from ..config import Config
     from .stream_state import StreamState
-    from .table import StreamTable
+    from .stream_table import StreamTable
 
 __all__ = ("Tuner",)
 
-WINDOWS = 2
-ROUND_TRIPS = 3.4
+GROW_WINDOWS = 2
+GROW_ROUND_TRIPS = 3.4
 
-LEAST_ROUND_TRIP = 0.002
+MIN_ROUND_TRIP = 0.002
 """Seconds: a round trip that is shorter counts as this.  On loopback a window of 256 KiB is read in less than
 a millisecond, and then both processes stop for each other whenever one of them has its turn; a window of a few
 milliseconds is faster.  And uvloop's clock, which moves in whole milliseconds, measures no round trip there."""
@@ -93,8 +93,8 @@ class Tuner:
         pace = stream.pace
         if pace is None:
             stream.pace = pace = Pace(now, stream.consumed)
-        elif stream.consumed - pace.consumed >= WINDOWS * stream.max_recv_window:
-            if 0 < now - pace.since < ROUND_TRIPS * max(self.round_trip, LEAST_ROUND_TRIP):
+        elif stream.consumed - pace.consumed >= GROW_WINDOWS * stream.max_recv_window:
+            if 0 < now - pace.since < GROW_ROUND_TRIPS * max(self.round_trip, MIN_ROUND_TRIP):
                 nbytes += self._grow(stream)
             pace.since = now
             pace.consumed = stream.consumed

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from ..protocol.stream_state import StreamState
     from ..runtime.checkpoints import Backend, Waiter
 
-__all__ = ("AT_ONCE", "AcceptQueue")
+__all__ = ("WAKES_PER_FLUSH", "AcceptQueue")
 
-AT_ONCE = 36
+WAKES_PER_FLUSH = 36
 """Tasks that are woken until what they send is flushed: the peer works while the others have their turn."""
 
 
@@ -142,7 +142,7 @@ class AcceptQueue:
                 connection.reset(state, ErrorCode.INTERNAL_ERROR)
             else:
                 dealt += 1
-                if dealt % AT_ONCE == 0:
+                if dealt % WAKES_PER_FLUSH == 0:
                     self._expect_output()
         if self._waiting:
             self._wake_for_streams()
@@ -156,7 +156,7 @@ class AcceptQueue:
                 continue  # it was cancelled, and has not run yet
             claims.add(waiter)
             wake(waiter)
-            if len(claims) % AT_ONCE == 0:
+            if len(claims) % WAKES_PER_FLUSH == 0:
                 self._expect_output()
 
     def _check_open(self) -> None:

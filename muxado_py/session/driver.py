@@ -30,7 +30,7 @@ from ..links.parting import GOODBYE_WAIT
 from ..protocol.connection import CLOSED_HERE, Connection
 from ..protocol.stream_state import RecvState
 from ..runtime.checkpoints import current_backend
-from .accept_queue import AT_ONCE, AcceptQueue
+from .accept_queue import WAKES_PER_FLUSH, AcceptQueue
 from .delivery import undelivered
 from .frame_log import frame_log
 from .pings import Pings
@@ -226,7 +226,7 @@ class Driver:
                     anybody = True
                     if state.recv_state is _OPEN:
                         woken += 1
-                        if woken == AT_ONCE:
+                        if woken == WAKES_PER_FLUSH:
                             woken = 0
                             self.link.expect_output()
             if events.writable:

@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from ..runtime.checkpoints import Waiter
     from .driver import Driver
 
-__all__ = ("MOST_IDLE", "Handlers", "contain")
+__all__ = ("MAX_IDLE_TASKS", "Handlers", "contain")
 
 Subject = TypeVar("Subject")
 
 logger = logging.getLogger("muxado.handler")
 
-MOST_IDLE = 256
+MAX_IDLE_TASKS = 256
 """Tasks that wait for a stream; 20,000 streams at once must not leave as many behind."""
 
 

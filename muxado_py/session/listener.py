@@ -19,7 +19,7 @@ from anyio.abc import Listener
 
 from ..arguments import check_function
 from ..errors import SessionClosedError, SessionError, StreamClosedError
-from .handlers import MOST_IDLE, Handlers
+from .handlers import MAX_IDLE_TASKS, Handlers
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class NetListener(Listener[Stream]):
         failure: SessionError | None = None
         async with create_task_group() as tasks:  # of our own, so that its tasks may go on
             try:
-                await self._serve(Handlers(self._driver, handler, tasks, MOST_IDLE))
+                await self._serve(Handlers(self._driver, handler, tasks, MAX_IDLE_TASKS))
             except SessionError as exc:
                 failure = exc  # raised below, or it would be a group of one
                 tasks.cancel_scope.cancel()

@@ -25,7 +25,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from ..errors import ErrorCode, Failure, PeerTimeoutError
-from ..protocol.timers import NEVER, TICK, Interval, Timer
+from ..protocol.timers import CLOCK_TOLERANCE, NEVER, Interval, Timer
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -96,8 +96,8 @@ class Watch(ABC):
 
     def _wait(self, now: float, left: float) -> None:
         """Look again; ``left`` seconds remain in which it may happen."""
-        self.doubts = left <= TICK
-        self._timer.arm(now + min(max(left, TICK), self._timeout / LOOKS_PER_TIMEOUT))
+        self.doubts = left <= CLOCK_TOLERANCE
+        self._timer.arm(now + min(max(left, CLOCK_TOLERANCE), self._timeout / LOOKS_PER_TIMEOUT))
 
     def _end(self, message: str, code: ErrorCode) -> None:
         """The session is over; there is nothing to look at any more."""
@@ -170,7 +170,7 @@ class Heartbeat(Watch):
         """Peers of this wire answer, if they are asked."""
         if self._asked is None:
             left = self._interval - self._silence.seconds(now)
-            if left > TICK:
+            if left > CLOCK_TOLERANCE:
                 self._timer.arm(now + left)
                 return
             if not self._pings.beat():

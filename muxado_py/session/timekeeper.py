@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Timekeeper",)
 
-TURNS = 8
+LOOP_TURNS = 8
 """Turns of the loop in which a reader gives the core what its socket holds, and a writer takes what is due: one to be
 told, some for the layers of a TLS stream."""
 
@@ -83,7 +83,7 @@ class Timekeeper:
             self._earlier = Event()
             left = until - self._now()
             if left <= 0:  # what has just begun to linger may leave with the flush that is due
-                return await _turns(1 if until == AT_ONCE else TURNS)
+                return await _turns(1 if until == AT_ONCE else LOOP_TURNS)
             with move_on_after(left) as slept:
                 await self._earlier.wait()
             if slept.cancelled_caught:
@@ -92,7 +92,7 @@ class Timekeeper:
     async def _judge(self) -> None:
         doubtful = [watch for watch in self._watches if watch.doubts]
         if doubtful:
-            await _turns(TURNS)
+            await _turns(LOOP_TURNS)
             for watch in doubtful:
                 watch.judge(self._now())
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muxado_py.protocol import recv_half, send_half
-from muxado_py.protocol.recv_half import LONG
+from muxado_py.protocol.recv_half import VIEW_FROM
 
 from ..helpers.streams import stream
 
@@ -212,8 +212,11 @@ def test_a_sender_never_overruns_and_never_starves(
 # Views.
 
 
-@pytest.mark.parametrize("sizes", [[LONG], [LONG, LONG], [100, LONG, 5, 3 * LONG], [LONG, 1, 1]])
-@pytest.mark.parametrize("step", [1_000, LONG, 10**6])
+@pytest.mark.parametrize(
+    "sizes",
+    [[VIEW_FROM], [VIEW_FROM, VIEW_FROM], [100, VIEW_FROM, 5, 3 * VIEW_FROM], [VIEW_FROM, 1, 1]],
+)
+@pytest.mark.parametrize("step", [1_000, VIEW_FROM, 10**6])
 def test_views_are_read_as_what_they_show(sizes: list[int], step: int) -> None:
     state = stream()
     whole = bytes(number % 251 for number in range(sum(sizes)))
@@ -230,15 +233,15 @@ def test_views_are_read_as_what_they_show(sizes: list[int], step: int) -> None:
 
 def test_a_short_view_does_not_keep_what_it_is_of() -> None:
     state = stream()
-    buffer = bytearray(LONG - 1)
-    for size in (LONG - 1, 10, 5_000):
+    buffer = bytearray(VIEW_FROM - 1)
+    for size in (VIEW_FROM - 1, 10, 5_000):
         recv_half.append(state, memoryview(buffer)[:size])
     buffer.clear()  # raises if anybody has a view
 
 
 def test_a_long_view_is_not_copied_before_it_is_read() -> None:
     state = stream()
-    buffer = bytearray(LONG)
+    buffer = bytearray(VIEW_FROM)
     recv_half.append(state, memoryview(buffer))
     buffer[0] = 7
     assert recv_half.read(state, 1) == b"\x07"

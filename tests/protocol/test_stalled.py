@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from muxado_py import Config
 from muxado_py.frames import UNLIMITED, WIRES
-from muxado_py.protocol.shares import LEAST
+from muxado_py.protocol.shares import LEAST_FLOOR
 
 from ..helpers.pair import Pair
 
@@ -91,7 +91,7 @@ def test_who_had_read_much_before_the_others_stalled_goes_on(download: bool) -> 
         one, other = pair.open(b"x")
         sender.write(other if download else one, bytes(300 * KIB))
         pair.run_until_idle()
-    assert rounds(pair, sender, ends, 400_000) <= 2 * 400_000 // LEAST
+    assert rounds(pair, sender, ends, 400_000) <= 2 * 400_000 // LEAST_FLOOR
 
 
 def test_what_few_streams_hold_unread_leaves_the_floors_free() -> None:
@@ -193,7 +193,7 @@ def test_who_is_read_goes_on_whatever_the_others_do(
         pair.run_until_idle()
         check_bounds(pair)
         for sender, ends in ((pair.client, (near, far)), (pair.server, (far, near))):
-            assert rounds(pair, sender, ends, LIVE) <= 2 * LIVE // LEAST
+            assert rounds(pair, sender, ends, LIVE) <= 2 * LIVE // LEAST_FLOOR
     others.end()
     pair.run_until_idle()
     for side in (pair.client, pair.server):

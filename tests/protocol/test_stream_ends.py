@@ -19,7 +19,7 @@ from muxado_py.errors import ErrorCode
 from muxado_py.frames import WIRES
 from muxado_py.frames.muxado import Muxado
 from muxado_py.protocol.connection import Connection
-from muxado_py.protocol.stream_ends import NEVER, ROWS, End, Event, Reads, Says, Stays, ends_on
+from muxado_py.protocol.end_table import NEVER, ROWS, End, Event, Reads, Says, Stays, ends_on
 from muxado_py.protocol.stream_state import RecvState, SendState
 from muxado_py.session.stream_errors import why_no_bytes
 
@@ -350,7 +350,7 @@ def has_a_say(traits: Traits, event: Event, ours: SendState, peers: RecvState) -
     if event in (Event.FINISH, Event.REFUSED):
         return ours is SendState.OPEN and not torn
     if event is Event.GIVEN_UP:
-        return traits.drains_closed and sent and not (came or torn)
+        return traits.discards_closed and sent and not (came or torn)
     if event is Event.STALLED:
         return came and not (sent or traits.resets_unknown)
     return not torn and not (sent and came)  # whatever the wire still knows
@@ -364,7 +364,7 @@ def said(traits: Traits, event: Event, ours: SendState, peers: RecvState) -> Say
     if event is Event.FINISH or (event is Event.CLOSE and not sent):
         return Says.FIN
     if event is Event.CLOSE:
-        answers = traits.has_reset and not traits.drains_closed and not over
+        answers = traits.has_reset and not traits.discards_closed and not over
         return Says.RST_IF_LOST if answers else Says.NOTHING
     if event is Event.SESSION_END:
         return Says.RST if traits.silent_end and traits.has_reset and not sent else Says.NOTHING
@@ -384,7 +384,7 @@ def stayed(traits: Traits, event: Event, ours: SendState, peers: RecvState) -> S
             return Stays.LINGERS
         if came:
             return Stays.AS_IT_IS  # the wire has forgotten it
-        return Stays.DRAINS if traits.drains_closed else Stays.FORGOTTEN
+        return Stays.DISCARDS if traits.discards_closed else Stays.FORGOTTEN
     return Stays.FORGOTTEN
 
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from muxado_py.protocol.timers import (
     AT_ONCE,
+    CLOCK_TOLERANCE,
     COARSE,
+    MAX_STALE_TIMERS,
     NEVER,
-    SPARE,
-    TICK,
     Deadlines,
     Generations,
     Interval,
@@ -88,7 +88,7 @@ def test_a_timer_may_be_moved_both_ways_and_disarmed() -> None:
     later.arm(7.0)
     sooner.arm(2.0)
     not_at_all.disarm()
-    assert 2 <= len(world.timers) <= 2 * 2 + SPARE
+    assert 2 <= len(world.timers) <= 2 * 2 + MAX_STALE_TIMERS
     world.go_on(100)
     assert world.acted == [(2.0, "sooner"), (7.0, "later")]
     not_at_all.arm(world.now)
@@ -141,9 +141,9 @@ def test_what_acts_may_hold_up_another_that_is_due(move: Callable[[Timer], None]
 def test_a_clock_that_is_a_hair_behind_does_not_make_it_look_for_ever() -> None:
     world = World()
     world.timer("x").arm(1.0)
-    world.timers.expire(1.0 - 2 * TICK)
+    world.timers.expire(1.0 - 2 * CLOCK_TOLERANCE)
     assert world.acted == []
-    world.timers.expire(1.0 - TICK / 2)
+    world.timers.expire(1.0 - CLOCK_TOLERANCE / 2)
     assert len(world.acted) == 1
 
 
@@ -199,7 +199,7 @@ def test_each_acts_once_at_its_moment_whatever_was_said_before(
             assert world.timers.next_deadline() == min(armed.values(), default=NEVER)
             world.asleep_until = world.timers.expected
         assert world.asleep_until <= min(armed.values(), default=NEVER), "it would sleep too long"
-        assert len(armed) <= len(world.timers) <= 2 * len(armed) + SPARE + 2
+        assert len(armed) <= len(world.timers) <= 2 * len(armed) + MAX_STALE_TIMERS + 2
         assert all(timer.deadline == armed.get(name, NEVER) for name, timer in enumerate(timers))
 
 
@@ -226,7 +226,7 @@ def test_what_is_over_is_not_kept(armed: int, steps: list[tuple[int, float]]) ->
         one = world.timer("gone")
         one.arm(less)
         one.disarm()
-        assert len(world.timers) <= 2 * (live + 1) + SPARE + 2
+        assert len(world.timers) <= 2 * (live + 1) + MAX_STALE_TIMERS + 2
 
 
 def test_twenty_thousand_that_end_early_leave_nothing() -> None:
@@ -235,19 +235,19 @@ def test_twenty_thousand_that_end_early_leave_nothing() -> None:
         timer = world.timer(number)
         timer.arm(3600.0 + number)
         timer.disarm()
-        assert len(world.timers) < 2 * SPARE
+        assert len(world.timers) < 2 * MAX_STALE_TIMERS
     assert world.timers.next_deadline() == NEVER
     assert not len(world.timers)
 
 
 def test_what_was_disarmed_when_the_heap_was_cleared_can_be_armed_again() -> None:
     world = World()
-    timers = [world.timer(number) for number in range(3 * SPARE)]
+    timers = [world.timer(number) for number in range(3 * MAX_STALE_TIMERS)]
     for timer in timers:
         timer.arm(5.0)
     for timer in timers:
         timer.disarm()
-    assert len(world.timers) <= SPARE + 1
+    assert len(world.timers) <= MAX_STALE_TIMERS + 1
     for timer in timers:
         timer.arm(6.0)
     world.go_on(10)
@@ -257,15 +257,15 @@ def test_what_was_disarmed_when_the_heap_was_cleared_can_be_armed_again() -> Non
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_left_when_the_heap_was_cleared_keeps_its_order(seed: int) -> None:
     world = World()
-    times = [float(when) for when in range(4 * SPARE)]
+    times = [float(when) for when in range(4 * MAX_STALE_TIMERS)]
     Random(seed).shuffle(times)
     timers = {when: world.timer(when) for when in times}
     for when in times:
         timers[when].arm(when)
-    for when in times[: 3 * SPARE]:
+    for when in times[: 3 * MAX_STALE_TIMERS]:
         timers[when].disarm()
     world.go_on(100)
-    assert world.acted == [(when, when) for when in sorted(times[3 * SPARE :])]
+    assert world.acted == [(when, when) for when in sorted(times[3 * MAX_STALE_TIMERS :])]
 
 
 # Intervals.

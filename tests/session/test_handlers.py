@@ -183,7 +183,7 @@ async def test_a_stream_whose_task_is_cancelled_before_it_began_is_reset(
 async def test_few_tasks_are_kept_for_the_next_stream(
     session_pair: SessionPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("muxado_py.session.listener.MOST_IDLE", 2)
+    monkeypatch.setattr("muxado_py.session.listener.MAX_IDLE_TASKS", 2)
     gate = anyio.Event()
 
     async def handle(stream: muxado.Stream) -> None:

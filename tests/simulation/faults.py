@@ -16,11 +16,11 @@ from muxado_py.errors import ErrorCode, Failure, GoneAwayError, Retry
 from muxado_py.links import link, parting
 from muxado_py.links.parting import GOODBYE_WAIT
 from muxado_py.protocol import recv_half
-from muxado_py.protocol.ending import Ending
+from muxado_py.protocol.end_table import Event
 from muxado_py.protocol.heartbeats import Heartbeats
-from muxado_py.protocol.stream_ends import Event
+from muxado_py.protocol.stream_ends import StreamEnds
 from muxado_py.protocol.stream_state import RecvState
-from muxado_py.protocol.table import StreamTable
+from muxado_py.protocol.stream_table import StreamTable
 from muxado_py.runtime.checkpoints import Callback
 from muxado_py.session import driver, timekeeper
 from muxado_py.session import stream as stream_module
@@ -106,13 +106,13 @@ def _sees_nothing(config: Config, connection: Connection, link: Any) -> Writing:
 # What was read as an end, or waited for one.
 
 
-_end = Ending.end
+_end = StreamEnds.end
 
 
 def _drops_what_was_whole(
-    ending: Ending, stream: StreamState, event: Event, failure: Failure, **how: Any
+    stream_ends: StreamEnds, stream: StreamState, event: Event, failure: Failure, **how: Any
 ) -> None:
-    _end(ending, stream, event, failure, **how)
+    _end(stream_ends, stream, event, failure, **how)
     if event is Event.FAULT:
         if failure.code == ErrorCode.STREAM_CLOSED:  # it went on after its end
             stream.recv_state = RecvState.FIN_RECEIVED
@@ -155,7 +155,7 @@ FAULTS = (
         "links F5",
         "silence is judged before the socket is read",
         "lay unread in the socket",
-        [(timekeeper, "TURNS", 0), (Inactivity, "overslept", _tells_nothing)],
+        [(timekeeper, "LOOP_TURNS", 0), (Inactivity, "overslept", _tells_nothing)],
     ),
     Fault(
         "links F7",
@@ -167,7 +167,7 @@ FAULTS = (
         "core F1",
         "bytes are thrown away, and a clean end is read",
         "a clean end before the end",
-        [(Ending, "end", _drops_what_was_whole)],
+        [(StreamEnds, "end", _drops_what_was_whole)],
         "yamux",
     ),
     Fault(

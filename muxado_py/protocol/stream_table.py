@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ("IdLedger", "IdUse", "StreamTable")
 
-MAX_GAPS = 1024
+MAX_ID_GAPS = 1024
 """Ranges of ids that a peer skipped; more are forgotten, and a SYN in one of those is refused."""
 
 _OFFERED, _APPLICATION, _RELEASED = Owner.OFFERED, Owner.APPLICATION, Owner.RELEASED
@@ -79,7 +79,7 @@ class IdLedger:
         return IdUse.NEW
 
     def _bound(self) -> None:
-        if len(self._gaps) > MAX_GAPS:
+        if len(self._gaps) > MAX_ID_GAPS:
             self._forgotten = self._gaps.pop(0)[1]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from muxado_py import Config
 from muxado_py.protocol import recv_half
 from muxado_py.protocol.stream_state import Owner
-from muxado_py.protocol.table import MAX_GAPS, IdLedger, IdUse, StreamTable
+from muxado_py.protocol.stream_table import MAX_ID_GAPS, IdLedger, IdUse, StreamTable
 from muxado_py.protocol.timers import Timers
 
 from ..helpers.pair import held
@@ -54,7 +54,7 @@ def test_ids_out_of_order_and_with_gaps() -> None:
 
 def test_the_oldest_gaps_are_forgotten() -> None:
     ledger = IdLedger(3)
-    last = 3 + 4 * (MAX_GAPS + 1)
+    last = 3 + 4 * (MAX_ID_GAPS + 1)
     for stream_id in range(3, last + 1, 4):
         ledger.use(stream_id)
     assert ledger.use(5) is IdUse.FORGOTTEN
@@ -68,11 +68,11 @@ def test_memory_is_bounded_whatever_the_order() -> None:
     ledger.use(2**31 - 3)
     for stream_id in range(3, 40_003, 4):
         ledger.use(stream_id)
-    assert held(ledger) < 300 * MAX_GAPS
+    assert held(ledger) < 300 * MAX_ID_GAPS
     other = IdLedger(3)
     for stream_id in range(40_003, 3, -4):
         other.use(stream_id)
-    assert held(other) < 300 * MAX_GAPS
+    assert held(other) < 300 * MAX_ID_GAPS
 
 
 @settings(deadline=None)

@@ -1,4 +1,4 @@
-"""Control: the frames that go before all data, in queues with a bound.
+"""Control queue: the frames that go before all data, in queues with a bound.
 
 Where data comes from and goes to.  The rules queue replies, credit, resets, pings and priorities here;
 ``take`` hands over the frames of all that is due, when the next flush is cut.
