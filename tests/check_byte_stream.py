@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Pair = tuple[ByteStream, ByteStream]
     MakePair = Callable[[], Awaitable[Pair]]
 
-PATIENCE = 20
+PATIENCE = 120
 """Seconds after which a check counts as hung."""
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 WINDOW = 256 * 1024
+DEPTH = 100
+"""A window fits into so many sends, however short flushes become on a machine that has much else to do."""
+
 CONFIG = muxado.Config(heartbeat_interval=None)
 
 
@@ -95,7 +98,7 @@ async def test_the_transport_has_all_the_time_there_is_for_the_last_flush() -> N
 
 
 async def test_a_block_is_left_by_what_was_lost() -> None:
-    near, far = memory_transports()
+    near, far = memory_transports(DEPTH)
     with pytest.raises(muxado.UndeliveredError) as info:
         async with muxado.client(near, CONFIG) as session:
             stream = await session.open_stream()
@@ -105,7 +108,7 @@ async def test_a_block_is_left_by_what_was_lost() -> None:
 
 
 async def test_the_applications_own_exception_wins() -> None:
-    near, far = memory_transports()
+    near, far = memory_transports(DEPTH)
     with pytest.raises(KeyError) as info:
         async with muxado.client(near, CONFIG) as session:
             stream = await session.open_stream()
@@ -136,7 +139,7 @@ async def test_a_drain_tells_it_too_and_takes_what_it_says() -> None:
 
 
 async def test_an_abort_says_nothing() -> None:
-    near, far = memory_transports()
+    near, far = memory_transports(DEPTH)
     async with muxado.client(near, CONFIG) as session:
         stream = await session.open_stream()
         await stream.send(bytes(WINDOW + 1))
@@ -215,7 +218,7 @@ async def test_a_reset_of_what_the_transport_did_not_take_is_no_loss() -> None:
 
 @pytest.mark.parametrize("resets", [False, True])
 async def test_what_the_peer_has_reset_is_no_loss_when_its_connection_dies(resets: bool) -> None:
-    near, far = memory_transports()
+    near, far = memory_transports(DEPTH)
     stuck = Stuck(near)
     lost = 0
     try:
@@ -250,7 +253,7 @@ class Failing(FifoScheduler):
 
 @pytest.mark.parametrize("own", [None, KeyError("mine")], ids=repr)
 async def test_a_mistake_in_the_close_is_raised_and_keeps_nobody(own: Exception | None) -> None:
-    near, far = memory_transports()
+    near, far = memory_transports(DEPTH)
     scheduler = Failing()
     config = replace(CONFIG, scheduler=lambda: scheduler)
     with anyio.fail_after(60), pytest.raises(Exception) as info:  # noqa: PT011 - looked at below
@@ -265,7 +268,7 @@ async def test_a_mistake_in_the_close_is_raised_and_keeps_nobody(own: Exception 
 
 
 async def test_a_cancelled_block_has_its_quarter_second() -> None:
-    near, far = memory_transports()
+    near, far = memory_transports(DEPTH)
     start = current_time()
     with anyio.move_on_after(1):
         async with muxado.client(near, CONFIG) as session:
@@ -280,7 +283,7 @@ async def test_a_cancelled_block_has_its_quarter_second() -> None:
 
 
 async def test_bytes_of_a_closed_stream_that_a_lost_transport_took_along_are_told() -> None:
-    near, far = memory_transports()
+    near, far = memory_transports(DEPTH)
     with pytest.raises(muxado.UndeliveredError, match="ended without a goodbye") as info:
         async with muxado.client(near, CONFIG) as session:
             stream = await session.open_stream()
@@ -294,7 +297,7 @@ async def test_bytes_of_a_closed_stream_that_a_lost_transport_took_along_are_tol
 
 
 async def test_a_stream_that_has_said_so_is_not_told_twice() -> None:
-    near, far = memory_transports()
+    near, far = memory_transports(DEPTH)
     async with muxado.client(near, CONFIG) as session:
         stream = await session.open_stream()
         await stream.send(bytes(WINDOW + 5))
@@ -342,7 +345,7 @@ async def test_the_end_that_did_not_come_leaves_a_doubt_where_no_kernel_can_be_a
 
 
 async def test_a_foreign_peer_has_a_moment_before_the_end() -> None:
-    near, far = memory_transports()
+    near, far = memory_transports(DEPTH)
     recorder = Ending(near)
     async with muxado.client(recorder, CONFIG) as session:
         await far.send(data(2, b"x", syn=True))
@@ -372,7 +375,7 @@ class Endless(Recorder):
 
 
 async def test_a_transport_without_half_close_is_not_waited_for_long() -> None:
-    near, far = memory_transports()
+    near, far = memory_transports(DEPTH)
     start = current_time()
     async with muxado.client(Endless(near), CONFIG):
         await far.send(HELLO)
@@ -414,7 +417,7 @@ async def test_a_session_that_closes_while_it_has_paused_reads_on() -> None:
 
 async def test_what_lay_undecoded_when_the_transport_ended_is_not_lost() -> None:
     """smux1 pauses in the middle of a read; the end comes while it does."""
-    near, far = memory_transports()
+    near, far = memory_transports(DEPTH)
     config = muxado.Config(wire="smux1", session_window=65536, heartbeat_interval=None)
     async with muxado.server(Greedy(near), config) as session:
         async with muxado.client(far, muxado.Config(wire="smux1")) as dialed:
@@ -445,7 +448,7 @@ class Greedy(Around):
 
 
 async def test_a_failed_write_waits_for_all_that_still_comes() -> None:
-    near, far = memory_transports()
+    near, far = memory_transports(DEPTH)
     failing = Deaf(near)
     async with muxado.client(failing, CONFIG) as session, create_task_group() as tasks:
         stream = await session.open_stream()
@@ -533,7 +536,7 @@ async def test_a_close_of_ours_drops_what_nobody_has_accepted() -> None:
 
 
 async def test_on_smux_the_end_is_the_goodbye_of_what_came_whole() -> None:
-    near, far = memory_transports()
+    near, far = memory_transports(DEPTH)
     config = muxado.Config(wire="smux2", heartbeat_interval=None)
     async with muxado.server(far, config) as accepted:
         async with muxado.client(near, config) as dialed:
