@@ -6,6 +6,8 @@ the transport was given and did not take, the link knows, as frames.  Whoever cl
 The rule.  What the application asked for is no loss: a reset drops what it drops, in silence.  A stream that
 has raised an error since has said it; but our own close must say itself what it lost.
 
+The end of a stream counts as a byte, here as in ``Connection.said``, where nothing else of it is left.
+
 The traps.  Frames that were not taken, or only in part, have left the streams: whose they are nobody
 knows but by reading them as their peer would have.  And not all payload is the application's: heartbeats are
 not, nor is the type that a stream may begin with.
@@ -15,6 +17,8 @@ from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
+
+from .stream_state import DROPPED
 
 if TYPE_CHECKING:
     from ..frames import Receiver, Wire
@@ -51,6 +55,8 @@ class Losses:
             self._heartbeats.add(stream.id)
         elif unsent and stream.local and stream.id is None:
             unsent -= self._lead
+        if not unsent and stream.fin_is_next and stream.failure is not DROPPED:
+            unsent = 1  # its end: who got all bytes does not know that they are all
         if unsent and not beats:
             self._unsent[stream] = unsent
 

@@ -1101,3 +1101,18 @@ def test_a_peer_was_heard_whose_later_frames_are_wrong(wire: str) -> None:
     )
     assert script.ended
     assert script.connection.heard
+
+
+def test_an_end_that_is_in_no_frame_is_lost_like_a_byte() -> None:
+    peer = Script(Config(wire="smux2"), client=True)
+    stream = peer.connection.open(None, None)
+    peer.connection.write(stream, b"all")
+    peer.connection.data_to_send(2**20)
+    assert stream.id is not None
+    peer.feed(WIRES["smux2"](client=False).fin(stream.id))
+    peer.connection.write(stream, b"!")
+    peer.connection.finish(stream)
+    peer.connection.data_to_send(2**20)  # the end gives the reader of the last bytes a moment
+    assert (stream.unsent, stream.fin_sent) == (0, False)
+    peer.connection.terminate(CLOSED_HERE)
+    assert peer.connection.lost(unsaid=False) == [(stream.id, 1)]

@@ -118,6 +118,8 @@ def _is_promised(plan: Plan, ledger: Ledger, sender: Half, reader: Half) -> bool
         return False
     if there.verdict is None or there.verdict.kind is PeerTimeoutError:
         return False  # judged elsewhere
+    if there.left_by != "wait" and not there.verdict.remote:
+        return False  # it ended before it knew of the sender's end, with what lay in its kernel
     if here.verdict is None or here.verdict.kind is not SessionClosedError:
         return False
     return not _gave_up(plan, ledger, sender)
@@ -274,8 +276,9 @@ def _life(
 def _is_too_slow_to_see(plan: Plan, side: int) -> bool:
     """Whether nobody can ask the kernel, and it lets go of less in the time than a sender is told of."""
     path, config = plan.paths[side], plan.sides[side].config
-    # Nor does a peer read while its loop is busy.
-    seconds = max(0.0, config.write_timeout - _busy(plan, 1 - side))
+    # Nor does a peer read while its loop is busy; and of a window the kernel lets go all at once, in a round trip.
+    round_trip = sum(one.delay for one in plan.paths)
+    seconds = max(0.0, config.write_timeout - _busy(plan, 1 - side) - round_trip)
     too_slow = plan.rate(side) * seconds < 32_000 + path.send_buffer
     is_cut = path.cut_at is not None or path.cut_after is not None
     return path.blind and (too_slow or is_cut)
