@@ -176,6 +176,8 @@ class SideApp:
 
     async def _ping(self, session: Session, moment: float) -> None:
         await sleep(moment)
+        for _ in range(4):  # whoever writes at this very moment has done so
+            await checkpoint()
         driver = driver_of(session)
         free = driver.link.writing_since is None and not driver.connection.has_output()
         at_once = free and driver.pings.can_ask
