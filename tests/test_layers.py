@@ -273,6 +273,21 @@ def test_folders_import_only_from_those_before_them() -> None:
             assert ORDER.index(target) <= ORDER.index(source), one
 
 
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """In no folder, and for types neither; a package's own ``__init__`` hands names on, and is left out."""
+    modules = {one.source for one in imports()}
+    below = {
+        source: {one.target for one in own() if one.source == source and one.target != source}
+        & modules
+        for source in modules
+    }
+    while below:
+        ground = [name for name, others in below.items() if not others & below.keys()]
+        assert ground, f"these import each other: {sorted(below)}"
+        for name in ground:
+            del below[name]
+
+
 def test_the_protocol_is_a_house_of_few_floors() -> None:
     """How many modules of the folder one has to know, at most, to understand one: imports for types count, too."""
     below = {name: set[str]() for name in PROTOCOL}

@@ -12,15 +12,23 @@ The trap.  What no stream was given yet is not a copy but the request itself; it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from .caller import Caller
-
-__all__ = ("IN_ALL", "Kept")
+__all__ = ("IN_ALL", "Kept", "Speaker")
 
 IN_ALL = 8 * 1024 * 1024
 """Bytes that all callers of a gateway are kept with: 128 of the longest, 8 KiB for each of 1,000."""
+
+
+class Speaker(Protocol):
+    """Who is kept: a :class:`~muxado_py.cli.caller.Caller`."""
+
+    @property
+    def said(self) -> bytes | bytearray:
+        """What it said so far."""
+
+    def forget(self) -> None:
+        """Nobody will need that again."""
 
 
 class Kept:
@@ -31,7 +39,7 @@ class Kept:
 
     def __init__(self, room: int = IN_ALL) -> None:
         self._room = room
-        self._sizes: dict[Caller, int] = {}
+        self._sizes: dict[Speaker, int] = {}
         self._size = 0
 
     @property
@@ -39,7 +47,7 @@ class Kept:
         """Bytes kept now."""
         return self._size
 
-    def keep(self, caller: Caller) -> None:
+    def keep(self, caller: Speaker) -> None:
         """``caller`` has said more; whoever said most makes room, if need be."""
         size = len(caller.said)
         self._size += size - self._sizes.get(caller, 0)
@@ -47,6 +55,6 @@ class Kept:
         while self._size > self._room:
             max(self._sizes, key=self._sizes.__getitem__).forget()
 
-    def drop(self, caller: Caller) -> None:
+    def drop(self, caller: Speaker) -> None:
         """``caller`` is kept no longer, or never was."""
         self._size -= self._sizes.pop(caller, 0)

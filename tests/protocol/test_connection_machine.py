@@ -248,7 +248,7 @@ class Applications(RuleBasedStateMachine):
             streams, _, sending, *_ = side.inspect()
             assert streams.astray == 0
             assert sending.written - sending.sent == sending.unsent
-            assert 0 <= sending.low_water <= sending.share <= self.send_buffer
+            assert 0 <= sending.low_water <= sending.max_unsent <= self.send_buffer
             assert side.peer_streams >= 0
             assert side.backlog <= 3
 
