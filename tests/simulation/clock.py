@@ -42,7 +42,11 @@ class Clock:
 
     def later(self, seconds: float, act: Callable[..., object], *arguments: Any) -> None:
         """Call ``act`` when ``seconds`` have gone by."""
-        heapq.heappush(self._due, (self.now + seconds, next(self._numbers), act, arguments))
+        self.at(self.now + seconds, act, *arguments)
+
+    def at(self, when: float, act: Callable[..., object], *arguments: Any) -> None:
+        """Call ``act`` then; what is to be called at the same moment is called in the order in which it was told."""
+        heapq.heappush(self._due, (when, next(self._numbers), act, arguments))
 
     def next_due(self) -> float:
         """When something happens next."""

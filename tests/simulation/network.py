@@ -206,10 +206,9 @@ class SimSocket:
 
     def _fly(self, act: Callable[..., object], *arguments: Any) -> None:
         if not (self.dark or self.mute):
-            # Behind what is on its way already.
-            self._clock.later(
-                max(0.0, self._free_at - self._clock.now) + self.plan.delay, act, *arguments
-            )
+            # Behind what is on its way already: the same sum as its, or a rounding might put it before that.
+            leaves = max(self._clock.now, self._free_at)
+            self._clock.at(leaves + self.plan.delay, act, *arguments)
 
     def _pump(self) -> None:
         """Send what the path and the peer's window take now."""
@@ -256,11 +255,11 @@ class SimSocket:
         if cut_at is not None and self._carried + len(segment) > cut_at:
             segment = segment[: cut_at - self._carried]
         self._carried += len(segment)
-        arrives = self._free_at - self._clock.now + self.plan.delay
+        arrives = self._free_at + self.plan.delay
         if not (self.dark or self.mute) and segment:
-            self._clock.later(arrives, self.peer._arrives, segment)
+            self._clock.at(arrives, self.peer._arrives, segment)
         if not self.dark:
-            self._clock.later(arrives + self.plan.delay, self._acknowledged, len(whole))
+            self._clock.at(arrives + self.plan.delay, self._acknowledged, len(whole))
         if len(segment) < len(whole) and not (self.dark or self.mute):
             self.cut_path(arrives)
 
@@ -268,7 +267,7 @@ class SimSocket:
         """What is on its way still arrives."""
         self.log(f"the path is cut behind byte {self._carried}: {self.plan.cut_kind}")
         if self.plan.cut_kind == "reset":
-            self._clock.later(arrives, self.cut)
+            self._clock.at(arrives, self.cut)
         elif self.plan.cut_kind == "mute":
             self.mute = True
         else:
