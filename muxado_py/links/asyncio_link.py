@@ -125,8 +125,6 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         # asyncio's own writelines joins them too, or (3.12, 3.13.0) forgets to pause the writer
         # (python/cpython#127655), and TLS makes a record of each.
         self._in_pieces = not (self._secure or isinstance(loop, asyncio.BaseEventLoop))
-        # Not 0: asyncio's TLS transport would then ask for a pause at every write.
-        transport.set_write_buffer_limits(high=1)
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -138,6 +136,11 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         early.successor = self
         if early.lost is None:
             self._transport.set_protocol(self)
+            # Not 0: asyncio's TLS transport would then ask for a pause at every write.
+            self._transport.set_write_buffer_limits(high=1)
+            # A transport that has something to write still, as behind a handshake, may have said so before.
+            if self.writing_since is None and self._transport.get_write_buffer_size() > 1:
+                self.pause_writing()
         for data in early.received:
             self._take(data)
         if early.ended:

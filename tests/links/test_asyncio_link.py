@@ -222,6 +222,25 @@ async def test_little_is_handed_to_a_peer_that_takes_nothing(instead: Instead) -
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rest", [60_000, 16 * 1024 * 1024])
+async def test_what_waits_behind_the_rest_of_a_handshake_is_told_if_it_is_lost(
+    instead: Instead, rest: int
+) -> None:
+    def busy(transport: Any) -> Any:
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        transport.write(bytes(rest))  # as tickets are, on a narrow path
+        return transport
+
+    instead("transport", busy)
+    async with dialed_by_socket(muxado.Config(close_timeout=0.1)) as (session, _peer):
+        stream = await session.open_stream()
+        await stream.send(bytes(1000))
+        with pytest.raises(muxado.UndeliveredError) as caught:
+            await session.aclose()
+    assert caught.value.nbytes == 1000
+
+
 async def test_reading_stops_while_the_peer_leaves_our_answers_lying(instead: Instead) -> None:
     spy_of = instead("transport", Spy)
     config = muxado.Config(max_control_frames=16, heartbeat_interval=None, control_budget=2**30)
