@@ -280,7 +280,8 @@ def _is_too_slow_to_see(plan: Plan, side: int) -> bool:
     round_trip = sum(one.delay for one in plan.paths)
     seconds = max(0.0, config.write_timeout - _busy(plan, 1 - side) - round_trip)
     too_slow = plan.rate(side) * seconds < 32_000 + path.send_buffer
-    is_cut = path.cut_at is not None or path.cut_after is not None
+    # A path that goes dark takes the other with it.
+    is_cut = any(one.cut_at is not None or one.cut_after is not None for one in plan.paths)
     return path.blind and (too_slow or is_cut)
 
 
