@@ -1,4 +1,4 @@
-"""Where a module is tested: in a file of its name, or where CONTRIBUTING says."""
+"""What a module is and where it is tested: in a file of its name, or where CONTRIBUTING says."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import muxado_py
+
+from .module_list import module_list
 
 PACKAGE = Path(muxado_py.__file__).parent
 ROOT = PACKAGE.parent
@@ -56,3 +58,8 @@ def test_the_table_names_tests_that_exist() -> None:
         assert named, one
         for name in named:
             assert (ROOT / "tests" / name).is_file(), name
+
+
+def test_the_list_of_modules_is_what_they_say_of_themselves() -> None:
+    listed = (ROOT / "docs" / "modules.md").read_text()
+    assert listed == module_list(), "python -m tests.module_list > docs/modules.md"
