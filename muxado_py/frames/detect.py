@@ -1,4 +1,4 @@
-"""Recognition: which wire, or what else, the first bytes of a peer belong to.
+"""Detection: which wire, or what else, the first bytes of a peer belong to.
 
 Where it is used.  A session looks at the first twelve bytes it receives, so that a peer of another
 wire, or no multiplexer at all, is named at once instead of being read as nonsense; a side that listens

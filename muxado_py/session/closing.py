@@ -1,4 +1,4 @@
-"""Session ends: the ways in which this side ends a session.
+"""Closing: the ways in which this side ends a session.
 
 Where data comes from and goes to.  :class:`~muxado_py.Session` says what each promises; here it is done, with the
 driver's means: to refuse streams, to wait for what is open, to close within a time.

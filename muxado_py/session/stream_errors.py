@@ -1,4 +1,4 @@
-"""Stream ends: what a stream's calls answer when they cannot do what they are asked.
+"""Stream errors: what a stream's calls answer when they cannot do what they are asked.
 
 What it is.  Why there is nothing to receive, why nothing can be sent, which resets and refusals are none, and what
 to say of a stream that nobody ended.  :class:`~muxado_py.Stream` asks when the quick way is barred; so
