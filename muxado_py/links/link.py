@@ -324,13 +324,15 @@ class Link(TypedAttributeProvider, ABC):
 
         That is taken from the core too: its resets tell of which streams nothing is lost.
         """
-        behind = b"".join(self._connection.data_to_send(0))
-        self.unwritten = frames + behind, skip
+        frames += b"".join(self._connection.data_to_send(0))
+        if frames:
+            self.unwritten = frames, skip
 
     def _drop_output(self) -> None:
-        """Nothing is written from here on; what is queued must not be waited for."""
+        """Nothing is written from here on; what is queued must not be waited for, and may have to be told."""
         self._write_closed = True
-        self._connection.data_to_send(0)
+        frames, skip = self.unwritten or (b"", 0)
+        self._keep_unwritten(frames, skip)
         self._changed()
         self._tell_flushed()
 

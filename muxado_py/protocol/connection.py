@@ -314,6 +314,9 @@ class Connection:
 
     def reset(self, stream: StreamState, code: int) -> None:
         """Abort both directions; a stream whose SYN has not gone leaves no trace on the wire."""
+        if stream.id is not None:
+            # Where no frame says so: what is lost of it from here on is no loss.
+            self._session_ends.losses.unwanted.append(stream.id)
         self._stream_ends.reset(stream, code)
 
     def drop(self, stream: StreamState) -> None:

@@ -6,7 +6,8 @@ the transport was given and did not take, the link knows, as frames.  Whoever cl
 The rule.  What the application asked for is no loss: a reset drops what it drops, in silence.  A stream that
 has raised an error since has said it; but our own close must say itself what it lost.
 
-The end of a stream counts as a byte, here as in ``Connection.said``, where nothing else of it is left.
+The end of a stream counts as a byte where nothing else of it was lost: who got all bytes does not know that they
+are all.
 
 The traps.  Frames that were not taken, or only in part, have left the streams: whose they are nobody
 knows but by reading them as their peer would have.  And not all payload is the application's: heartbeats are
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from .stream_state import DROPPED
+from .stream_state import DROPPED, SendState
 
 if TYPE_CHECKING:
     from ..frames import Receiver, Wire
@@ -29,7 +30,7 @@ __all__ = ("Losses",)
 
 
 MAX_UNWANTED_STREAMS = 256
-"""Resets of the peer that are remembered: those that came while the last flush was under way matter."""
+"""Resets that are remembered: those that came while the last flush was under way matter."""
 
 
 class Losses:
@@ -42,10 +43,11 @@ class Losses:
         self._wire = wire
         self._lead = lead
         self._unsent: dict[StreamState, int] = {}
+        self._ends: list[StreamState] = []  # of which nothing but the FIN was left
         self._heartbeats: set[int | None] = set()
         self._ended: dict[int | None, StreamState] = {}
         self.unwanted: deque[int] = deque(maxlen=MAX_UNWANTED_STREAMS)
-        """Ids of streams that the peer reset: it wants nothing that was on its way."""
+        """Ids of streams that either side reset: nobody wants what was on its way."""
 
     def note(self, stream: StreamState, *, beats: bool) -> None:
         """``stream`` ends with the session; ``beats`` if it carries heartbeats."""
@@ -53,51 +55,59 @@ class Losses:
         self._ended[stream.id] = stream
         if beats:
             self._heartbeats.add(stream.id)
-        elif unsent and stream.local and stream.id is None:
+            return
+        if unsent and stream.local and stream.id is None:
             unsent -= self._lead
-        if not unsent and stream.fin_is_next and stream.failure is not DROPPED:
-            unsent = 1  # its end: who got all bytes does not know that they are all
-        if unsent and not beats:
+        if unsent:
             self._unsent[stream] = unsent
+        elif stream.send_state is SendState.FIN_QUEUED and stream.failure is not DROPPED:
+            self._ends.append(stream)
 
     def count(self, *, unsaid: bool) -> list[tuple[int | None, int]]:
         """The id of each stream, None if it has none yet, with how many bytes it lost.
 
-        :param unsaid: only those that have raised no error since.
+        :param unsaid: only those that have raised no error since; and an end only towards a peer that may wait for
+            it, which one that has finished too does not.
         """
-        return [
-            (stream.id, nbytes)
-            for stream, nbytes in self._unsent.items()
-            if not (unsaid and stream.failure_raised)
-        ]
+        lost = [*self._unsent.items(), *((one, 1) for one in self._ends)]
+        if unsaid:
+            lost = [
+                (stream, nbytes)
+                for stream, nbytes in lost
+                if not stream.failure_raised and (stream in self._unsent or not stream.fin_received)
+            ]
+        return [(stream.id, nbytes) for stream, nbytes in lost]
 
     def payload_of(self, frames: Input, skip: int, *, unsaid: bool) -> dict[int, int]:
         """How many bytes of which streams are in ``frames`` of ours, which begin with a whole one.
 
         :param skip: how many bytes at the beginning do not count.
-        :param unsaid: only of streams that have raised no error since.
+        :param unsaid: only of streams that have raised no error since; of ends as :meth:`count` has it.
         """
         tally = _Tally(self._lead)
         decoder = self._wire.decoder(cast("Receiver", tally))
         decoder.feed(frames[:skip])
         tally.found.clear()
+        tally.ended.clear()
         decoder.feed(frames[skip:])
         said = {one.id for one in self._ended.values() if unsaid and one.failure_raised}
         ignored = {*self._heartbeats, *self.unwanted, *said}
-        return {
-            stream_id: nbytes
-            for stream_id, nbytes in tally.found.items()
-            if nbytes and stream_id not in ignored
-        }
+        lost = {stream_id: nbytes for stream_id, nbytes in tally.found.items() if nbytes}
+        for stream_id in tally.ended - lost.keys():
+            stream = self._ended.get(stream_id)
+            if not unsaid or (stream is not None and not stream.fin_received):
+                lost[stream_id] = 1
+        return {stream_id: lost[stream_id] for stream_id in lost if stream_id not in ignored}
 
 
 class _Tally:
-    """A :class:`~muxado_py.frames.Receiver` that counts payload, and lets all else pass."""
+    """A :class:`~muxado_py.frames.Receiver` that counts payload and ends, and lets all else pass."""
 
     paused = False
 
     def __init__(self, lead: int) -> None:
         self.found: dict[int, int] = {}
+        self.ended: set[int] = set()
         self._lead = lead
         self._leads: dict[int, int] = {}  # what of it is still to come
 
@@ -109,8 +119,12 @@ class _Tally:
         self._leads[stream_id] = max(0, lead - len(chunk))
         self.found[stream_id] = self.found.get(stream_id, 0) + max(0, len(chunk) - lead)
 
+    def finished(self, stream_id: int) -> None:
+        self.ended.add(stream_id)
+
     def was_reset(self, stream_id: int, code: int) -> None:
         self.found.pop(stream_id, None)
+        self.ended.discard(stream_id)
 
     def __getattr__(self, name: str) -> Any:
         return _nothing

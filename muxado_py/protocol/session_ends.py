@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .gates import Gates
     from .intake import Intake
     from .stream_ends import StreamEnds
+    from .stream_state import StreamState
     from .stream_table import StreamTable
 
 __all__ = ("CLOSED_BY_PEER", "SessionEnds")
@@ -241,13 +242,22 @@ class SessionEnds:
         if self._events.failure is None:
             self._events.failure = failure
             self._events.note_session()
+            mistake: Exception | None = None
             for stream in self._table:
-                self.losses.note(stream, beats=stream in self._table.heartbeats)
-                # What came before the peer's end is not undone by it, accepted or not; and a reset would say
-                # that nobody will ever see it.
-                kept = failure.remote and stream.owner is Owner.OFFERED
-                code = ErrorCode.SESSION_CLOSED
-                self._stream_ends.end(stream, Event.SESSION_END, failure, code=code, kept=kept)
+                try:
+                    self._end_stream(stream, failure)
+                except Exception as exc:  # noqa: BLE001 - of an application's scheduler: the others end all the same
+                    mistake = mistake or exc
+            if mistake is not None:
+                raise mistake
+
+    def _end_stream(self, stream: StreamState, failure: Failure) -> None:
+        self.losses.note(stream, beats=stream in self._table.heartbeats)
+        # What came before the peer's end is not undone by it, accepted or not; and a reset would say that nobody
+        # will ever see it.
+        kept = failure.remote and stream.owner is Owner.OFFERED
+        code = ErrorCode.SESSION_CLOSED
+        self._stream_ends.end(stream, Event.SESSION_END, failure, code=code, kept=kept)
 
 
 CLOSED_BY_PEER = Failure(

@@ -8,7 +8,7 @@ The rule.  What was written before a close still goes out, and what comes in aft
 
 The traps.  A refusal is sent only for streams that no application saw: callers of :mod:`~muxado_py.errors` send
 again on the strength of it.  And a stream that is closed here may stay known, because its bytes have to be
-flushed or because its peer has to finish; only so many *drain* at a time.
+flushed or because its peer has to finish; only so many are *discarded* at a time.
 """
 
 from __future__ import annotations
@@ -235,11 +235,11 @@ class StreamEnds:
 
     def _discard_rest(self, stream: StreamState) -> None:
         self._gates.scheduler.remove(stream)
-        draining = self._table.discarding
-        draining.add(stream)
+        discarding = self._table.discarding
+        discarding.add(stream)
         self._table.lingering.discard(stream)
-        if len(draining) > self._max_discarding:
-            self.reset_abandoned(draining.oldest() or stream)
+        if len(discarding) > self._max_discarding:
+            self.reset_abandoned(discarding.oldest() or stream)
 
     def reset_abandoned(self, stream: StreamState) -> None:
         """The peer has not finished a closed stream in time, or sends too much on it."""
@@ -275,13 +275,14 @@ class StreamEnds:
             stream.recv_state = RecvState.TORN
         self._gates.discard_unsent(stream)
         stream.fail(failure, refused=refused)
-        self._gates.retire(stream)
         if stream.owner < _APPLICATION and not kept:
             self._table.withdraw(stream)
         if stream.owner is _RELEASED or end.reads is Reads.ERROR:
             self._flow.discard_unread(stream)
         if stream.owner is not _RELEASED:
             self._events.note_failed(stream)
+        # Last: the scheduler may be an application's, and raise.
+        self._gates.retire(stream)
 
     def fault(self, stream: StreamState, code: ErrorCode, why: str) -> None:
         """The peer broke a rule of one stream: reset it, and count.

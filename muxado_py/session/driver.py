@@ -194,11 +194,15 @@ class Driver:
 
     def end(self, failure: Failure) -> None:
         """The session is over for a reason that the core does not know."""
+        # A mistake, of ours or of an application's scheduler, is raised, but nobody waits for ever for its end.
         try:
             self.connection.terminate(failure)
-            self.changed()
         finally:
-            self.over.set()  # a mistake of ours is raised, but nobody waits for ever for its end
+            try:
+                self.changed()
+            finally:
+                self.over.set()
+                self.accept_queue.wake_all()
 
     # What drives it.
 

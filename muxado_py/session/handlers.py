@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import logging
 from contextvars import copy_context
-from operator import is_
 from typing import TYPE_CHECKING, TypeVar
 
 from anyio import BrokenResourceError, EndOfStream, get_cancelled_exc_class, get_current_task
@@ -47,6 +46,9 @@ logger = logging.getLogger("muxado.handler")
 MAX_IDLE_TASKS = 256
 """Tasks that wait for a stream; 20,000 streams at once must not leave as many behind."""
 
+_UNSET = object()
+"""What no context variable holds."""
+
 
 class Handlers:
     """Runs ``handler(stream)`` for each stream that it is given, and ends the stream as it ended.
@@ -67,7 +69,7 @@ class Handlers:
         self._tasks = tasks
         self._most_idle = most_idle
         self._context = context = callback_context()
-        self._values = tuple(context.values())
+        self._values = tuple(context.items())
         self._idle: list[_Seat] = []  # the last that came goes first
 
     def take(self, state: StreamState) -> None:
@@ -114,9 +116,11 @@ class Handlers:
             del stream  # a task that waits keeps nothing of its last one
             if len(self._idle) >= self._most_idle:
                 return
-            now = copy_context()
-            if len(now) != size or not all(map(is_, now.values(), values)):
+            if len(copy_context()) != size:
                 return
+            for variable, value in values:
+                if variable.get(_UNSET) is not value:
+                    return
             if task is not None and (task.cancelling() or task.get_name() != name):
                 return
             seat.waiter = waiter = self._driver.new_waiter()

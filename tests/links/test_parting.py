@@ -22,6 +22,8 @@ from ..scripted_peer import ScriptedPeer, scripted
 from ..transports import Around, Recorder, Stuck, memory_transports
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from anyio.abc import ByteStream
 
 pytestmark = pytest.mark.anyio
@@ -200,6 +202,21 @@ async def test_of_a_typed_stream_the_applications_bytes_are_told() -> None:
     await far.aclose()
 
 
+async def test_an_end_that_the_transport_did_not_take_is_told() -> None:
+    near, far = memory_transports(0)
+    stuck = Stuck(near)
+    async with muxado.client(stuck, CONFIG) as session:
+        assert await far.receive() == HELLO
+        stream = await session.open_stream()
+        await stream.send(b"all")
+        await far.receive()
+        stuck.hold()
+        await stream.send_eof()
+        error = await lost_by(session)
+        assert (error.nbytes, error.streams) == (1, 1)
+    await far.aclose()
+
+
 async def test_a_reset_of_what_the_transport_did_not_take_is_no_loss() -> None:
     near, far = memory_transports(0)
     stuck = Stuck(near)
@@ -265,6 +282,43 @@ async def test_a_mistake_in_the_close_is_raised_and_keeps_nobody(own: Exception 
     assert "a mistake" in "".join(traceback.format_exception(info.value))
     assert own is None or "mine" in "".join(traceback.format_exception(info.value))
     await far.aclose()
+
+
+async def test_a_mistake_in_the_end_of_a_session_keeps_nobody_who_waits() -> None:
+    near, far = memory_transports(DEPTH)
+    scheduler = Unremoving()
+    config = replace(CONFIG, scheduler=lambda: scheduler)
+    ended = []
+
+    async def wait(call: Callable[[], Awaitable[object]]) -> None:
+        with pytest.raises(muxado.SessionError):
+            await call()
+        ended.append(call)
+
+    with anyio.fail_after(60):
+        async with create_task_group() as tasks:
+            with suppress(ZeroDivisionError, ExceptionGroup):
+                async with muxado.client(near, config) as session:
+                    streams = [await session.open_stream() for _ in range(3)]
+                    tasks.start_soon(wait, session.accept_stream)
+                    for stream in streams:
+                        tasks.start_soon(wait, stream.receive)
+                    await anyio.sleep(1)
+                    scheduler.broken = True
+                    session.abort()
+    assert len(ended) == 4
+    await far.aclose()
+
+
+class Unremoving(FifoScheduler):
+    """The same, with one that shows when a stream is over."""
+
+    broken = False
+
+    def remove(self, key: Any) -> None:
+        if self.broken:
+            raise ZeroDivisionError("a mistake")
+        super().remove(key)
 
 
 async def test_a_cancelled_block_has_its_quarter_second() -> None:
@@ -471,6 +525,27 @@ async def test_a_failed_write_waits_for_all_that_still_comes() -> None:
             while True:
                 got += await stream.receive()
         assert got == 10 * b"answer"
+
+
+async def test_an_end_that_came_when_nothing_was_written_any_more_is_told() -> None:
+    near, far = memory_transports(DEPTH)
+    failing = Deaf(near)
+    config = replace(CONFIG, wire="yamux")
+    with pytest.raises(muxado.UndeliveredError, match="2 bytes of 2 streams were not taken"):
+        async with muxado.client(failing, config) as session:
+            whole, other = await session.open_stream(), await session.open_stream()
+            await whole.send(b"all")
+            await anyio.sleep(0.1)
+            failing.broken = True
+            await other.send(b"x")
+            await anyio.sleep(
+                GOODBYE_WAIT / 2
+            )  # the write has failed, and what comes is still awaited
+            await whole.aclose()
+            await other.aclose()
+            await anyio.sleep(1)
+            assert session.closed
+    await far.aclose()
 
 
 class Deaf(Around):

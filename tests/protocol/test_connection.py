@@ -1116,3 +1116,45 @@ def test_an_end_that_is_in_no_frame_is_lost_like_a_byte() -> None:
     assert (stream.unsent, stream.fin_sent) == (0, False)
     peer.connection.terminate(CLOSED_HERE)
     assert peer.connection.lost(unsaid=False) == [(stream.id, 1)]
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_an_end_in_a_frame_that_was_not_taken_is_lost_like_a_byte(wire: str) -> None:
+    peer = Script(Config(wire=wire), client=True)
+    stream = peer.connection.open(None, None)
+    peer.connection.write(stream, b"all")
+    peer.connection.data_to_send(2**20)
+    peer.connection.finish(stream)
+    frames = b"".join(peer.connection.data_to_send(2**20))
+    peer.connection.terminate(CLOSED_HERE)
+    assert peer.connection.payload_of(frames, 0, unsaid=False) == {stream.id: 1}
+    assert peer.connection.payload_of(frames, len(frames), unsaid=False) == {}
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_of_a_stream_that_was_reset_nothing_is_lost(wire: str) -> None:
+    peer = Script(Config(wire=wire), client=True)
+    stream = peer.connection.open(None, None)
+    peer.connection.write(stream, b"all")
+    frames = b"".join(peer.connection.data_to_send(2**20))
+    peer.connection.reset(stream, 1)
+    frames += b"".join(peer.connection.data_to_send(2**20))
+    peer.connection.terminate(CLOSED_HERE)
+    assert peer.connection.payload_of(frames, 0, unsaid=False) == {}
+    assert peer.connection.lost(unsaid=False) == []
+
+
+def test_who_has_finished_too_misses_no_end_when_it_ends_the_session() -> None:
+    peer = Script(Config(wire="smux2"), client=True)
+    stream = peer.connection.open(None, None)
+    peer.connection.write(stream, b"all")
+    peer.connection.data_to_send(2**20)
+    assert stream.id is not None
+    peer.feed(WIRES["smux2"](client=False).fin(stream.id))
+    peer.connection.write(stream, b"!")
+    peer.connection.close(stream)
+    peer.connection.data_to_send(2**20)
+    assert (stream.unsent, stream.fin_sent) == (0, False)
+    peer.connection.receive_eof()
+    assert peer.connection.lost(unsaid=True) == []
+    assert peer.connection.lost(unsaid=False) == [(stream.id, 1)]

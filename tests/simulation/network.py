@@ -264,7 +264,7 @@ class SimSocket:
             self.cut_path(arrives)
 
     def cut_path(self, arrives: float) -> None:
-        """What is on its way still arrives."""
+        """What arrives by then still does."""
         self.log(f"the path is cut behind byte {self._carried}: {self.plan.cut_kind}")
         if self.plan.cut_kind == "reset":
             self._clock.at(arrives, self.cut)
@@ -327,7 +327,7 @@ def connected(clock: Clock, plans: tuple[PathPlan, PathPlan]) -> tuple[SimSocket
     near.peer, far.peer = far, near
     for one in (near, far):
         if one.plan.cut_after is not None:
-            clock.later(one.plan.cut_after, one.cut_path, 0.0)
+            clock.later(one.plan.cut_after, one.cut_path, one.plan.cut_after)
     return near, far
 
 
