@@ -127,6 +127,7 @@ def test_a_decoder_says_the_same_of_a_mutation_at_any_chunking(wire: str, seed: 
         assert len(data) > 5000 or decode(made, *singly(data))[0] == calls, data.hex()
 
 
+@pytest.mark.slow
 @wires
 @seeds
 def test_no_mutation_makes_a_connection_raise_hang_or_grow(wire: str, seed: int) -> None:

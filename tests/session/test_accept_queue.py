@@ -448,6 +448,7 @@ async def play(script: list[tuple[str, int]]) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_stream_and_a_task_that_waits_for_one_are_never_both_at_rest(backend: str) -> None:
     name, options = BACKENDS[backend]

@@ -345,19 +345,25 @@ async def test_callbacks_take_nobodys_wake_up_away(session_pair: SessionPair) ->
         await stream.send(b"x")
         far = await accepted.accept_stream()
         got: list[bytes] = []
+        sent = anyio.Event()
 
         async def receive() -> None:
             got.append(await stream.receive())
 
+        async def send() -> None:
+            await stream.send(bytes(4 * WINDOW))
+            sent.set()
+
         tasks.start_soon(receive)
-        tasks.start_soon(stream.send, bytes(4 * WINDOW))
-        await settled()
+        tasks.start_soon(send)
+        await all_tasks_blocked()
         for callbacks in ((None, None), (list, None), (None, list)):
             with pytest.raises(anyio.BusyResourceError):
                 stream.set_callbacks(*callbacks)
         with fail_after(10):
             await far.send(b"answer")
             await receive_exactly(far, 1 + 4 * WINDOW)
+            await sent.wait()  # all that was sent is here before the task that sent has run again
             while not got:
                 await settled()
         assert got == [b"answer"]
