@@ -37,19 +37,19 @@ from ..errors import (
 from ..frames import HEAD, WIRES, mistaken
 from ..frames.reporting import Reporting, SentFrames
 from ..scheduler import DEFAULT_PRIORITY, check_priority
+from .admission import Admission
 from .events import Events
 from .flow_control import FlowControl
 from .gates import Gates
-from .heartbeats import Heartbeats
+from .heartbeat_streams import Heartbeats
 from .inbound import Inbound
 from .inbound_control import InboundControl
-from .incoming import Incoming
 from .inspection import inspect
 from .intake import Intake
+from .opening import Opening
 from .outbound import Outbound
 from .session_ends import SessionEnds
 from .stream_ends import StreamEnds
-from .stream_limits import StreamLimits
 from .stream_table import StreamTable
 from .timeouts import Timeouts
 from .timers import Timers
@@ -110,14 +110,14 @@ class Connection:
         ends = self._session_ends = SessionEnds(
             wire, table, gates, flow, intake, stream_ends, events, config
         )
-        self._limits = StreamLimits(wire, table, flow, ends, events, config)
+        self._opening = Opening(wire, table, flow, ends, events, config)
         self.heartbeats = Heartbeats(wire, table, gates, flow, stream_ends, events)
-        incoming = self._incoming = Incoming(
+        admission = self._admission = Admission(
             wire, table, gates, flow, intake, stream_ends, ends, self.heartbeats, events, config
         )
         control = InboundControl(wire, table, gates, flow, intake, stream_ends, events)
         self._in = Inbound(
-            wire, table, gates, flow, intake, stream_ends, ends, incoming, control, events, config
+            wire, table, gates, flow, intake, stream_ends, ends, admission, control, events, config
         )
         self._out = Outbound(wire, table, gates, flow, stream_ends, events, config)
         self.timeouts = Timeouts(wire, table, gates, stream_ends, config)
@@ -221,7 +221,7 @@ class Connection:
     @property
     def backlog(self) -> int:
         """Streams of the peer that wait for ``accept``."""
-        return self._table.backlog_size
+        return self._table.backlog.size
 
     def inspect(self) -> Inspection:
         """The sizes of all that it holds, for tests and whoever debugs it; see :mod:`~muxado_py.protocol.inspection`."""
@@ -289,7 +289,7 @@ class Connection:
         """
         if priority is not None:
             check_priority(priority)
-        failure = self._limits.why_no_stream()
+        failure = self._opening.why_no_stream()
         if failure is not None:
             raise failure.error(Retry.NEVER_SENT)
         stream = self._flow.new_stream(None, priority or DEFAULT_PRIORITY)
@@ -303,9 +303,9 @@ class Connection:
 
     def accept(self) -> StreamState | None:
         """The next stream of the peer, handed off for good; None if none waits."""
-        stream = self._table.hand_off()
+        stream = self._table.backlog.hand_off()
         if stream is not None and self._flow.speaks_at_hand_off and stream.id in self._table.live:
-            self._incoming.handed_off(stream)
+            self._admission.handed_off(stream)
         return stream
 
     def finish(self, stream: StreamState) -> None:

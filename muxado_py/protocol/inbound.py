@@ -30,11 +30,11 @@ from .timers import NEVER, Interval
 if TYPE_CHECKING:
     from ..config import Config
     from ..frames import Receiver, Wire
+    from .admission import Admission
     from .events import Events
     from .flow_control import FlowControl
     from .gates import Gates
     from .inbound_control import InboundControl
-    from .incoming import Incoming
     from .intake import Intake
     from .session_ends import SessionEnds
     from .stream_ends import StreamEnds
@@ -56,6 +56,7 @@ class Inbound:
 
     __slots__ = (
         "_acknowledges",
+        "_admission",
         "_control",
         "_decoder",
         "_delays",
@@ -63,7 +64,6 @@ class Inbound:
         "_flow",
         "_fullness",
         "_gates",
-        "_incoming",
         "_intake",
         "_live",
         "_looks",
@@ -102,7 +102,7 @@ class Inbound:
         intake: Intake,
         stream_ends: StreamEnds,
         session_ends: SessionEnds,
-        incoming: Incoming,
+        admission: Admission,
         control: InboundControl,
         events: Events,
         config: Config,
@@ -116,11 +116,11 @@ class Inbound:
         self._flow = flow
         self._stream_ends = stream_ends
         self._session_ends = session_ends
-        self._incoming = incoming
+        self._admission = admission
         self._events = events
         self._acknowledges = wire.traits.max_unacknowledged is not None
         self._delays = wire.traits.syn_delay > 0
-        self._types = incoming.awaits_types
+        self._types = admission.awaits_types
         self._session_window = config.session_window
         self._overflowing = Overflow(table, config.full_timeout)
         self._fullness = Interval(table.timers, config.probe_interval, self.look_for_stuck)
@@ -132,7 +132,7 @@ class Inbound:
         """Whether nothing more is decoded for now; for good, once the connection is over."""
         intake.pause = self._pause
         # Frames that are dealt with elsewhere, without a step between.
-        self.opened = incoming.opened
+        self.opened = admission.opened
         self.noise = intake.noise
         self.going_away = session_ends.going_away
         self.acknowledged = control.acknowledged
@@ -270,7 +270,7 @@ class Inbound:
         if stream.unread >= 4:
             # Its credit goes with that of the next read: a refusal must be the first that the peer hears.
             self._flow.unread -= 4
-            self._incoming.typed(stream, int.from_bytes(read_without_credit(stream, 4), "big"))
+            self._admission.typed(stream, int.from_bytes(read_without_credit(stream, 4), "big"))
 
     def _overflow(self) -> None:
         """The session holds too much.

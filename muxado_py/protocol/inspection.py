@@ -1,4 +1,4 @@
-"""Inspection: how much a connection holds, and where, in numbers.
+"""Inspection: the sizes of the core's own tables and queues, for tests and debuggers.
 
 What it is.  A snapshot of the sizes of everything that can grow, for tests that hold bounds and for whoever debugs
 a session that hangs or grows.  What applications are told is in ``session.statistics()``.
@@ -192,7 +192,7 @@ def inspect(
 ) -> Inspection:
     """See :meth:`.Connection.inspect`."""
     cared_for = dict.fromkeys(table)
-    known = (*dict.fromkeys((*cared_for, *table.ended_unread, *table._backlog)),)
+    known = (*dict.fromkeys((*cared_for, *table.ended_unread, *table.backlog._queue)),)
     remembered = len(inbound._overflowing._seen) + len(timeouts._sending_on)
     return Inspection(
         streams=_streams(table, session_ends.losses, remembered, _astray(cared_for, table, gates)),
@@ -213,11 +213,11 @@ def _streams(table: StreamTable, losses: Losses, remembered: int, astray: int) -
         lingering=len(table.lingering),
         stalled=len(table.stalled),
         unacknowledged=len(table.unacknowledged),
-        unaccepted=len(table.unaccepted),
+        unaccepted=len(table.backlog.unaccepted),
         awaiting_peer_close=len(table.awaiting_peer_close),
         ended_unread=len(table.ended_unread),
-        backlog=table.backlog_size,
-        withdrawn=len(table._backlog) - table.backlog_size,
+        backlog=table.backlog.size,
+        withdrawn=len(table.backlog._queue) - table.backlog.size,
         local_open=table.local_open,
         peer_live=table.peer_live,
         peer_open=table.peer_open,
@@ -237,7 +237,7 @@ def _astray(cared_for: dict[StreamState, None], table: StreamTable, gates: Gates
     )
     strangers = {stream for place in places for stream in place if stream not in cared_for}
     strangers |= {
-        stream for stream in table.unaccepted if stream.owner is not Owner.OFFERED
+        stream for stream in table.backlog.unaccepted if stream.owner is not Owner.OFFERED
     }  # beyond the peer's end
     return len(strangers | {one for one in gates._below_floor if one not in gates.blocked})
 

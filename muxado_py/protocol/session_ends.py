@@ -115,7 +115,7 @@ class SessionEnds:
         for stream in self._table:
             if stream.owner < Owner.APPLICATION and stream.id is not None:
                 self._stream_ends.refuse(stream, ErrorCode.STREAM_REFUSED)
-        for stream in self._table.waiting_for_accept():  # what a goodbye left
+        for stream in tuple(self._table.backlog):  # what a goodbye left
             self._table.withdraw(stream)
             self._flow.discard_unread(stream)
 
@@ -128,7 +128,7 @@ class SessionEnds:
     def go_away(self, code: int, debug: bytes) -> None:
         """Take no more streams; those that wait are refused, whatever their id."""
         self.leaving = True
-        self.last_id = min(self.last_id, self._table.handed_off_id)
+        self.last_id = min(self.last_id, self._table.backlog.handed_off_id)
         self.stop_accepting()
         self._say_goodbye(self.last_id, code, debug)
 
@@ -183,7 +183,7 @@ class SessionEnds:
         if self._events.go_away is None or not self._traits.early_goaway:
             return
         if self._table.is_idle and not self._events.failure:
-            self._say_goodbye(self._table.handed_off_id, ErrorCode.NO_ERROR, b"")
+            self._say_goodbye(self._table.backlog.handed_off_id, ErrorCode.NO_ERROR, b"")
             self.end(CLOSED_BY_PEER)
 
     def answer_goaway(self, _now: float) -> bool:
@@ -198,7 +198,7 @@ class SessionEnds:
         if table.live or table.ledger.highest != self._opened_by_then:
             self._was_idle = False
         elif self._was_idle:
-            self._say_goodbye(table.handed_off_id, ErrorCode.NO_ERROR, b"")
+            self._say_goodbye(table.backlog.handed_off_id, ErrorCode.NO_ERROR, b"")
             self.end(CLOSED_BY_PEER)
         else:
             self._was_idle = True
@@ -233,7 +233,7 @@ class SessionEnds:
     def break_off(self, code: int, message: str) -> None:
         """The peer broke the protocol, or an abuse has no smaller remedy: GOAWAY, and the end."""
         if self._events.failure is None:
-            self._say_goodbye(self._table.handed_off_id, code, message.encode())
+            self._say_goodbye(self._table.backlog.handed_off_id, code, message.encode())
             self.end(Failure(ProtocolError, f"the peer broke the protocol: {message}", code, False))
 
     def end(self, failure: Failure) -> None:

@@ -1,4 +1,4 @@
-"""The stream table: which streams live, which ids were used, and which wait for ``accept``.
+"""The stream table: which streams live, and which ids were used.
 
 Where data comes from and goes to.  The inbound side puts the peer's streams here and finds streams
 by id; the outbound side gives ids to ours, at the moment their SYN is cut into a frame, so that
@@ -16,10 +16,10 @@ a bounded number is kept; an id of a forgotten gap is refused, which is always s
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from .accept_backlog import AcceptBacklog
 from .stream_state import Owner
 from .timers import Deadlines, Interval
 
@@ -35,7 +35,7 @@ __all__ = ("IdLedger", "IdUse", "StreamTable")
 MAX_ID_GAPS = 1024
 """Ranges of ids that a peer skipped; more are forgotten, and a SYN in one of those is refused."""
 
-_OFFERED, _APPLICATION, _RELEASED = Owner.OFFERED, Owner.APPLICATION, Owner.RELEASED
+_APPLICATION, _RELEASED = Owner.APPLICATION, Owner.RELEASED
 
 
 class IdUse(Enum):
@@ -93,14 +93,12 @@ class StreamTable:
     """
 
     __slots__ = (
-        "_backlog",
         "_max_id",
         "awaiting_peer_close",
-        "backlog_size",
+        "backlog",
         "discarding",
         "ended_unread",
         "grown",
-        "handed_off_id",
         "heartbeats",
         "ledger",
         "lingering",
@@ -112,7 +110,6 @@ class StreamTable:
         "peer_open",
         "stalled",
         "timers",
-        "unaccepted",
         "unacknowledged",
         "unopened",
     )
@@ -143,12 +140,12 @@ class StreamTable:
         """Streams of ours that the peer was not heard on, on wires that bound their number."""
         self.stalled: Deadlines[StreamState] = Deadlines(timers, config.stall_timeout)
         """Streams that the peer finished, and takes nothing on, on wires that cannot ask why."""
-        self.unaccepted: Deadlines[StreamState] = Deadlines(timers, config.accept_timeout)
-        """Streams of the peer that no application took, on wires that bound their time."""
         self.looks = Interval(timers, config.probe_interval)
         """Looks at streams that one side has finished, for as long as there are any."""
         self.awaiting_peer_close: dict[StreamState, None] = {}
         """Streams of which the application waits for the peer's full close, after its half close."""
+        self.backlog = AcceptBacklog(timers, config.accept_timeout)
+        """Streams of the peer that wait for ``accept``."""
         self.ledger = IdLedger(first_peer)
         self.next_id = first_local
         self.local_open = 0
@@ -157,12 +154,8 @@ class StreamTable:
         """Streams of the peer in ``live``."""
         self.peer_open = 0
         """Streams of the peer that our application is not done with."""
-        self.handed_off_id = 0
-        """The highest id that ``accept`` handed to the application."""
-        self.backlog_size = 0
         self.grown = 0
         """Bytes that the windows of live streams have grown by."""
-        self._backlog: deque[StreamState] = deque()
         self._max_id = max_id
 
     def __iter__(self) -> Iterator[StreamState]:
@@ -190,37 +183,12 @@ class StreamTable:
         self.peer_live += 1
         self.peer_open += 1
 
-    def queue_for_accept(self, stream: StreamState) -> None:
-        """``stream`` waits for the application to accept it."""
-        stream.owner = Owner.OFFERED
-        self._backlog.append(stream)
-        self.backlog_size += 1
-
-    def hand_off(self) -> StreamState | None:
-        """The next stream that waits; from here on the application has it."""
-        while self._backlog:
-            stream = self._backlog.popleft()
-            if stream.owner is _OFFERED:
-                self.backlog_size -= 1
-                stream.owner = _APPLICATION
-                if self.unaccepted:
-                    self.unaccepted.discard(stream)
-                if stream.id is not None and stream.id > self.handed_off_id:
-                    self.handed_off_id = stream.id
-                return stream
-        return None
-
     def withdraw(self, stream: StreamState) -> None:
         """``stream`` ended before the application accepted it."""
-        offered = stream.owner is _OFFERED
+        offered = stream.owner is Owner.OFFERED
         self.application_done(stream)
-        if self.unaccepted:
-            self.unaccepted.discard(stream)
         if offered:
-            self.backlog_size -= 1
-            if len(self._backlog) > 2 * self.backlog_size + 16:
-                # Withdrawn streams are skipped when their turn comes; they must not pile up.
-                self._backlog = deque(one for one in self._backlog if one.owner is _OFFERED)
+            self.backlog.withdraw(stream)
 
     def application_streams(self) -> list[StreamState]:
         """Streams that the application has: open, or ended with bytes that it has not received."""
@@ -229,10 +197,6 @@ class StreamTable:
             for stream in (*self.live.values(), *self.unopened, *self.ended_unread)
             if stream.owner is _APPLICATION and stream not in self.heartbeats
         ]
-
-    def waiting_for_accept(self) -> list[StreamState]:
-        """Streams that would be handed off next."""
-        return [stream for stream in self._backlog if stream.owner is _OFFERED]
 
     @property
     def is_idle(self) -> bool:

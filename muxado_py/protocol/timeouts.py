@@ -64,7 +64,7 @@ class Timeouts:
         table.discarding.expired = stream_ends.reset_abandoned
         table.unacknowledged.expired = gates.expire_unacknowledged
         table.stalled.expired = self._give_up_stalled
-        table.unaccepted.expired = self._refuse_unaccepted
+        table.backlog.unaccepted.expired = self._refuse_unaccepted
 
     @property
     def has_delayed(self) -> bool:

@@ -30,7 +30,7 @@ from ..links.parting import GOODBYE_WAIT
 from ..protocol.connection import CLOSED_HERE, Connection
 from ..protocol.stream_state import RecvState
 from ..runtime.checkpoints import current_backend
-from .accept_queue import WAKES_PER_FLUSH, AcceptQueue
+from .acceptors import WAKES_PER_FLUSH, Acceptors
 from .delivery import undelivered
 from .frame_log import frame_log
 from .pings import Pings
@@ -80,7 +80,7 @@ class Driver:
         self.events = self.connection.events
         self.wrote = self.link.wrote
         self._rouse = self.link.wake
-        self.accept_queue = AcceptQueue(
+        self.acceptors = Acceptors(
             self.connection, backend, self.check, self.changed, self.link.expect_output
         )
         self._tells = True  # whether whoever closes the session is told what it lost
@@ -120,7 +120,7 @@ class Driver:
 
     def stop_accepting(self) -> None:
         """Refuse the streams that wait for ``accept`` and those that come."""
-        self.accept_queue.close()
+        self.acceptors.close()
         self.changed()
 
     async def wait_until(self, done: Callable[[], bool]) -> None:
@@ -202,7 +202,7 @@ class Driver:
                 self.changed()
             finally:
                 self.over.set()
-                self.accept_queue.wake_all()
+                self.acceptors.wake_all()
 
     # What drives it.
 
@@ -237,7 +237,7 @@ class Driver:
                 self._wake_writers(events)
         if events.offered:
             events.offered = False
-            self.accept_queue.distribute()
+            self.acceptors.distribute()
         if anybody:
             self.link.expect_output()
         if events.session_changed:
@@ -258,7 +258,7 @@ class Driver:
         if events.failure is not None and not self.over.is_set():
             logger.debug("%r is over: %s", self, events.failure.message)
             self.over.set()
-            self.accept_queue.wake_all()
+            self.acceptors.wake_all()
 
     async def run(self) -> None:
         """Drive the session until it is over and its transport is closed; shielded."""

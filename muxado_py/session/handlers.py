@@ -4,7 +4,7 @@ What it is.  What ``serve`` runs.  To start and to end a task of anyio's costs m
 a short stream costs its server; to wake one that waits costs little.  So a task that is done with a stream takes
 another.
 
-Where data comes from and goes to.  The accept queue calls ``take`` with each stream that the peer opened; a
+Where data comes from and goes to.  The session's acceptors call ``take`` with each stream that the peer opened; a
 handler finds it as its argument and sees nothing of the task's earlier ones.
 
 The rule.  Every handler finds the context that ``serve`` was called in: what one handler put into a

@@ -51,7 +51,7 @@ class NetListener(Listener[Stream]):
 
         Cancellation: no stream is lost.
         """
-        return Stream(self._driver, await self._driver.accept_queue.accept())
+        return Stream(self._driver, await self._driver.acceptors.accept())
 
     async def serve(
         self,
@@ -92,7 +92,7 @@ class NetListener(Listener[Stream]):
     async def _serve(self, handlers: Handlers) -> None:
         try:
             with suppress(SessionClosedError, StreamClosedError):
-                await self._driver.accept_queue.hand_off_to(handlers.take)
+                await self._driver.acceptors.hand_off_to(handlers.take)
         finally:
             handlers.close()
 

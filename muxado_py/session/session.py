@@ -168,7 +168,7 @@ class Session(TypedAttributeProvider):
 
         Cancellation: no stream is lost; the next call gets it.
         """
-        return Stream(self._driver, await self._driver.accept_queue.accept())
+        return Stream(self._driver, await self._driver.acceptors.accept())
 
     async def net_dial(
         self,

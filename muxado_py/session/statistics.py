@@ -1,4 +1,4 @@
-"""Statistics: snapshots of a session, its path and a stream, for whoever looks into one that runs.
+"""Statistics: what an application can ask to be counted of a session, of its path, and of one stream.
 
 Where data comes from and goes to.  Nothing is counted for them: they are made, when somebody asks, from what the
 core, the link and the kernel know anyway.  So they cost a stream no memory and no call until then.

@@ -2,7 +2,7 @@
 
 What it is.  It sleeps until the first of the connection's :mod:`timers <muxado_py.protocol.timers>` is due, lets all act
 that are, and tells the session.  Those of the core are in :mod:`~muxado_py.protocol.timeouts`, those of the session in
-:mod:`~muxado_py.session.liveness`.
+:mod:`~muxado_py.session.keepalive`.
 
 The rule.  It wakes for what is due and for nothing else.  An idle session wakes for its heartbeats; without them,
 never.
@@ -19,7 +19,7 @@ from anyio import Event, move_on_after
 from anyio.lowlevel import checkpoint
 
 from ..protocol.timers import AT_ONCE, NEVER
-from .liveness import Heartbeat, Watch, Writing, keep_alive
+from .keepalive import Heartbeat, Watch, Writing, keep_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable

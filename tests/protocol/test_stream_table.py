@@ -123,55 +123,55 @@ def test_streams_are_handed_off_in_the_order_they_came() -> None:
     table = make_table(99)
     streams = [peer_stream(table, i) for i in (4, 2, 6)]
     for one in streams:
-        table.queue_for_accept(one)
-    assert table.backlog_size == 3
-    assert [table.hand_off() for _ in range(4)] == [*streams, None]
-    assert table.backlog_size == 0
-    assert table.handed_off_id == 6
+        table.backlog.add(one)
+    assert table.backlog.size == 3
+    assert [table.backlog.hand_off() for _ in range(4)] == [*streams, None]
+    assert table.backlog.size == 0
+    assert table.backlog.handed_off_id == 6
     assert all(stream.owner is Owner.APPLICATION for stream in streams)
 
 
 def test_the_last_id_is_the_highest_handed_off() -> None:
     table = make_table(99)
     for stream_id in (8, 2):
-        table.queue_for_accept(peer_stream(table, stream_id))
-    table.hand_off()
-    table.hand_off()
-    assert table.handed_off_id == 8
+        table.backlog.add(peer_stream(table, stream_id))
+    table.backlog.hand_off()
+    table.backlog.hand_off()
+    assert table.backlog.handed_off_id == 8
 
 
 def test_a_stream_that_ended_is_not_handed_off() -> None:
     table = make_table(99)
     first, second = peer_stream(table, 2), peer_stream(table, 4)
-    table.queue_for_accept(first)
-    table.queue_for_accept(second)
+    table.backlog.add(first)
+    table.backlog.add(second)
     table.forget(first)
     table.withdraw(first)
-    assert (table.backlog_size, table.peer_open) == (1, 1)
-    assert table.hand_off() is second
-    assert table.handed_off_id == 4
-    assert table.hand_off() is None
+    assert (table.backlog.size, table.peer_open) == (1, 1)
+    assert table.backlog.hand_off() is second
+    assert table.backlog.handed_off_id == 4
+    assert table.backlog.hand_off() is None
 
 
 def test_a_stream_that_was_never_offered_can_be_withdrawn() -> None:
     table = make_table(99)
     stream = peer_stream(table, 2)
     table.withdraw(stream)
-    assert (table.backlog_size, table.peer_open) == (0, 0)
+    assert (table.backlog.size, table.peer_open) == (0, 0)
 
 
 def test_withdrawn_streams_do_not_pile_up() -> None:
     table = make_table(10**9)
     before = held(table)
     kept = peer_stream(table, 2)
-    table.queue_for_accept(kept)
+    table.backlog.add(kept)
     for stream_id in range(4, 4004, 2):
         stream = peer_stream(table, stream_id)
-        table.queue_for_accept(stream)
+        table.backlog.add(stream)
         table.forget(stream)
         table.withdraw(stream)
     assert held(table) - before < 20_000
-    assert table.hand_off() is kept
+    assert table.backlog.hand_off() is kept
 
 
 def test_streams_count_until_the_application_is_done() -> None:

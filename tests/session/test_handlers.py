@@ -441,7 +441,7 @@ async def test_who_gave_up_accepting_is_forgotten(session_pair: SessionPair) -> 
                     tasks.start_soon(accepted.accept_stream)
                     await anyio.wait_all_tasks_blocked()
                     scope.cancel()
-        assert len(driver_of(accepted).accept_queue) == 0
+        assert len(driver_of(accepted).acceptors) == 0
 
 
 @pytest.mark.slow

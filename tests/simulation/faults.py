@@ -17,14 +17,14 @@ from muxado_py.links import link, parting
 from muxado_py.links.parting import GOODBYE_WAIT
 from muxado_py.protocol import recv_half
 from muxado_py.protocol.end_table import Event
-from muxado_py.protocol.heartbeats import Heartbeats
+from muxado_py.protocol.heartbeat_streams import Heartbeats
 from muxado_py.protocol.stream_ends import StreamEnds
 from muxado_py.protocol.stream_state import RecvState
 from muxado_py.protocol.stream_table import StreamTable
 from muxado_py.runtime.checkpoints import Callback
 from muxado_py.session import driver, timekeeper
 from muxado_py.session import stream as stream_module
-from muxado_py.session.liveness import Inactivity, Writing
+from muxado_py.session.keepalive import Inactivity, Writing
 
 from .run import run_seed
 

@@ -1,8 +1,8 @@
-"""The accept queue: who is given the streams that the peer opens.
+"""Acceptors: the tasks and handlers that wait for the peer's streams, and which of them is given one.
 
 Where data comes from and goes to.  Streams wait in the core's backlog until somebody takes them: a task in
-:meth:`~AcceptQueue.accept`, or a *taker*, the function by which ``serve`` is given every stream as soon as it comes.
-The driver calls :meth:`~AcceptQueue.distribute` when the core says that one came.
+:meth:`~Acceptors.accept`, or a *taker*, the function by which ``serve`` is given every stream as soon as it comes.
+The driver calls :meth:`~Acceptors.distribute` when the core says that one came.
 
 The rules.  One stream wakes one task, the one that waits longest.  Whoever is woken has a claim to a stream, and who
 comes later does not take it; the stream itself stays in the backlog until the task runs, since what the core has handed
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from ..protocol.stream_state import StreamState
     from ..runtime.checkpoints import Backend, Waiter
 
-__all__ = ("WAKES_PER_FLUSH", "AcceptQueue")
+__all__ = ("WAKES_PER_FLUSH", "Acceptors")
 
 WAKES_PER_FLUSH = 36
 """Tasks that are woken until what they send is flushed: the peer works while the others have their turn."""
 
 
-class AcceptQueue:
+class Acceptors:
     """Who waits for the peer's streams in one session.
 
     :param check: raises if the session is over.

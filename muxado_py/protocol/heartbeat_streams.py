@@ -1,4 +1,4 @@
-"""Heartbeats: streams of either side that carry Go's heartbeats, and no application's bytes.
+"""Heartbeat streams: streams of either side that carry Go's heartbeats, and no application's bytes.
 
 What it is.  Where peers answer no pings, four bytes go on a stream of a type of its own and come back
 (ngrok/muxado-go, ``heartbeat.go``).  Such a stream is one for the wire and none for anybody else: it counts in no
@@ -100,6 +100,7 @@ class Heartbeats:
         assert stream.id is not None
         self._table.add_heartbeat(stream)
         stream.owner = Owner.APPLICATION
-        self._table.handed_off_id = max(self._table.handed_off_id, stream.id)
+        backlog = self._table.backlog
+        backlog.handed_off_id = max(backlog.handed_off_id, stream.id)
         self._events.heartbeats.append(stream)
         self._events.note_session()

@@ -1,4 +1,4 @@
-"""Liveness: is the peer there, and does the transport take what it is given?
+"""Keepalive: when this side says that it lives, and when the peer, or the transport, is given up.
 
 What it is.  The two ways in which a session finds out that it is dead while its connection is not closed: a
 :class:`Watch` each, with a timer for its looks; and the keep-alive of this side.  The

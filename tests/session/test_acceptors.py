@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import muxado_py as muxado
 from muxado_py.runtime.checkpoints import current_backend, current_task, wake
-from muxado_py.session.accept_queue import AcceptQueue
+from muxado_py.session.acceptors import Acceptors
 
 from ..helpers.inside import driver_of
 from ..helpers.pair import Pair
@@ -48,7 +48,7 @@ def wake_ups() -> Iterator[list[object]]:
         wake(waiter)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("muxado_py.session.accept_queue.wake", count)
+        patch.setattr("muxado_py.session.acceptors.wake", count)
         yield woken
 
 
@@ -58,7 +58,7 @@ class Acceptor:
     :ivar waits: whether it is still at it.
     """
 
-    def __init__(self, queue: AcceptQueue, got: list[tuple[Acceptor, StreamState]]) -> None:
+    def __init__(self, queue: Acceptors, got: list[tuple[Acceptor, StreamState]]) -> None:
         self._queue = queue
         self._got = got
         self._scope = CancelScope()
@@ -91,7 +91,7 @@ class Rig:
 
     def __init__(self, tasks: TaskGroup) -> None:
         self.pair = Pair()
-        self.queue = AcceptQueue(
+        self.queue = Acceptors(
             self.pair.server,
             current_backend(),
             check=lambda: None,
@@ -167,7 +167,7 @@ async def test_one_stream_wakes_one_of_a_thousand(session_pair: SessionPair) -> 
             await dialed.ping()
             await wait_all_tasks_blocked()
             assert (len(woken), len(kept)) == (100, 100)
-        assert len(driver_of(accepted).accept_queue) == 900
+        assert len(driver_of(accepted).acceptors) == 900
         assert [stream.id for stream in kept] == [stream.id for stream in opened]
         tasks.cancel_scope.cancel()
 

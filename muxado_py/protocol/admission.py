@@ -1,7 +1,7 @@
-"""Incoming: which streams of the peer are taken, and what they wait for until the application has them.
+"""Admission: which of the streams that the peer opens are taken, and which are refused.
 
 Where data comes from and goes to.  The inbound side calls ``opened`` for each SYN.  A stream that is taken goes
-into the table's backlog, and the session is told; ``handed_off`` is called when the application took it.
+into the backlog, and the session is told; ``handed_off`` is called when the application took it.
 
 The rule.  What is refused is refused here, before anything is made or kept, by a reset that says so: no
 application saw the stream, so its opener may try again.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ErrorCode
 from ..scheduler import DEFAULT_PRIORITY
-from .heartbeats import HEARTBEAT_TYPE
+from .heartbeat_streams import HEARTBEAT_TYPE
 from .intake import Violation
 from .stream_table import IdUse
 
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
     from .events import Events
     from .flow_control import FlowControl
     from .gates import Gates
-    from .heartbeats import Heartbeats
+    from .heartbeat_streams import Heartbeats
     from .intake import Intake
     from .session_ends import SessionEnds
     from .stream_ends import StreamEnds
     from .stream_state import StreamState
     from .stream_table import StreamTable
 
-__all__ = ("Incoming",)
+__all__ = ("Admission",)
 
 
-class Incoming:
+class Admission:
     """How one connection takes the peer's streams."""
 
     __slots__ = (
-        "_accept_backlog",
         "_acknowledges",
+        "_backlog",
         "_delays",
         "_events",
         "_fins",
@@ -51,6 +51,7 @@ class Incoming:
         "_heartbeats",
         "_intake",
         "_live",
+        "_max_backlog",
         "_max_streams",
         "_session_ends",
         "_stream_ends",
@@ -88,11 +89,12 @@ class Incoming:
         """Whether a stream's type comes as its first four bytes."""
         self._typed = self.awaits_types or wire.traits.types_in_syn
         self._live = table.live
+        self._backlog = table.backlog
         self._fins = gates.control.fins
         self._delays = wire.traits.syn_delay > 0
         self._acknowledges = wire.traits.max_unacknowledged is not None
         self._max_streams = config.max_streams
-        self._accept_backlog = config.accept_backlog
+        self._max_backlog = config.accept_backlog
 
     def opened(self, stream_id: int, stream_type: int | None = None) -> None:
         table = self._table
@@ -116,7 +118,7 @@ class Incoming:
         untold = table.peer_live + len(self._fins)
         if untold >= 2 * most and untold - len(table.discarding) >= 2 * most:
             return self._stream_ends.reply_reset(stream_id, ErrorCode.STREAM_REFUSED)
-        if table.backlog_size >= self._accept_backlog and not beats:
+        if self._backlog.size >= self._max_backlog and not beats:
             return self._stream_ends.reply_reset(stream_id, ErrorCode.ACCEPT_QUEUE_FULL)
         stream = self._flow.new_stream(stream_id, DEFAULT_PRIORITY)
         stream.stream_type = stream_type
@@ -150,10 +152,10 @@ class Incoming:
         return use is IdUse.NEW
 
     def _offer(self, stream: StreamState) -> None:
-        self._table.queue_for_accept(stream)
+        self._backlog.add(stream)
         self._events.offered = self._events.pending = True
         if self._acknowledges:
-            self._table.unaccepted.add(stream)
+            self._backlog.unaccepted.add(stream)
 
     def handed_off(self, stream: StreamState) -> None:
         """The application has just taken ``stream``, and the wire still mentions it."""
@@ -173,7 +175,7 @@ class Incoming:
             self._events.note_readable(stream)
         elif beats or self._table.peer_open > self._max_streams:
             self._stream_ends.refuse(stream, ErrorCode.STREAM_REFUSED)
-        elif self._table.backlog_size >= self._accept_backlog:
+        elif self._backlog.size >= self._max_backlog:
             self._stream_ends.refuse(stream, ErrorCode.ACCEPT_QUEUE_FULL)
         else:
             self._offer(stream)

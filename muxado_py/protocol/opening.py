@@ -1,4 +1,4 @@
-"""Stream limits: whether this side may open one more stream, and why not.
+"""Opening: whether this side may open one more stream, and which limit is in the way.
 
 Where data comes from and goes to.  The connection asks before it opens a stream; what the peer has told of its
 limit stands in :mod:`~muxado_py.protocol.flow_control`.
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from .session_ends import SessionEnds
     from .stream_table import StreamTable
 
-__all__ = ("StreamLimits",)
+__all__ = ("Opening",)
 
 
-class StreamLimits:
-    """How many streams one side may open."""
+class Opening:
+    """How one side opens streams: as many as it may."""
 
     __slots__ = ("_config", "_events", "_flow", "_session_ends", "_table", "_traits")
 
