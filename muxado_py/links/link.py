@@ -245,15 +245,15 @@ class Link(TypedAttributeProvider, ABC):
             self.undelivered = None
         self._counted = True
 
-    async def run(self, over: Event, close_timeout: float) -> None:
-        """Carry bytes until ``over`` is set; then say what is left to say and close the transport.
+    async def run(self, ended: Event, close_timeout: float) -> None:
+        """Carry bytes until ``ended`` is set; then say what is left to say and close the transport.
 
-        The caller shields it from cancellation; it is bounded in time after ``over``.
+        The caller shields it from cancellation; it is bounded in time after ``ended``.
         """
         try:
             async with create_task_group() as tasks:
                 self._start(tasks)
-                await over.wait()
+                await ended.wait()
                 self._tell_flushed()
                 deadline = current_time() + close_timeout
                 self.parting.deadline = min(self.parting.deadline, deadline)

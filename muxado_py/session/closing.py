@@ -29,7 +29,7 @@ __all__ = ("abort_session", "close_session", "drain_session", "go_away")
 
 def go_away(driver: Driver, code: int = ErrorCode.NO_ERROR, debug: bytes = b"") -> None:
     """See :meth:`.Session.go_away`."""
-    if driver.over.is_set():
+    if driver.ended.is_set():
         return
     driver.check_here()
     driver.connection.go_away(code, debug)
@@ -37,7 +37,7 @@ def go_away(driver: Driver, code: int = ErrorCode.NO_ERROR, debug: bytes = b"") 
         message = f"you ended the session, {code_name(code)}"
         driver.give_up(GOODBYE_WAIT)
         driver.end(Failure(SessionClosedError, message, code, False))
-    driver.changed()
+    driver.process_events()
 
 
 async def drain_session(driver: Driver, timeout: float) -> None:
@@ -47,9 +47,9 @@ async def drain_session(driver: Driver, timeout: float) -> None:
     cut_off_at = close_by - min(driver.config.close_timeout, timeout / 4)
     try:
         with CancelScope(deadline=cut_off_at):
-            if not driver.over.is_set():
+            if not driver.ended.is_set():
                 driver.connection.announce_go_away()
-                driver.changed()
+                driver.process_events()
                 await _wait_round_trip(driver)
                 go_away(driver)
             await driver.wait_until(driver.is_idle)
@@ -66,7 +66,7 @@ async def _wait_round_trip(driver: Driver) -> None:
             return
     # Nobody answers pings here; what is on its way arrives while we wait this long.
     with move_on_after(GOODBYE_WAIT):
-        await driver.over.wait()
+        await driver.ended.wait()
 
 
 async def close_session(driver: Driver) -> None:
@@ -86,7 +86,7 @@ async def _close_by(driver: Driver, time: float) -> None:
 
 def _take_no_more(driver: Driver) -> None:
     go_away(driver)
-    if driver.over.is_set():
+    if driver.ended.is_set():
         driver.connection.stop_accepting()  # nor what had come whole before its end
 
 

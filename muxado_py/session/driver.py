@@ -1,11 +1,11 @@
 """Driver: a connection with its link and its clock, and the wake-ups between them.
 
 Where data comes from and goes to.  The link carries bytes between the transport and the core;
-sessions and streams act on the core directly.  After each act of either kind ``changed`` takes the
+sessions and streams act on the core directly.  After each act of either kind ``process_events`` takes the
 core's events: whoever waits is woken, and the link if there is something for it.
 
-How it ends.  Whatever the reason, the core's ``failure`` is set once, and ``over`` with it.  The link
-then says what is left to say within a deadline and closes the transport; ``closed`` is set last.  What that has
+How it ends.  Whatever the reason, the core's ``failure`` is set once, and ``ended`` with it.  The link
+then says what is left to say within a deadline and closes the transport; ``transport_closed`` is set last.  What that has
 to keep is in :mod:`~muxado_py.links.parting`.
 
 The rule.  Its tasks raise nothing into the application's task group: a session that fails shows it
@@ -60,30 +60,37 @@ class Driver:
     def __init__(self, make_link: LinkFactory, config: Config, *, is_client: bool) -> None:
         self.config = config
         backend = current_backend()
-        self.due, self.give_way, self.new_waiter, now, self.check_here, self._soon = backend
+        (
+            self.checkpoint_due,
+            self.backend_checkpoint,
+            self.new_waiter,
+            now,
+            self.check_here,
+            self._soon,
+        ) = backend
         self.connection = Connection(config, client=is_client, clock=now)
         self.outgoing = self.connection.outgoing
-        self.link = make_link(self.connection, config, self.changed)
-        self.pings = Pings(config, self.connection, self.changed)
+        self.link = make_link(self.connection, config, self.process_events)
+        self.pings = Pings(config, self.connection, self.process_events)
         self._timekeeper = Timekeeper(
-            config, self.connection, self.link, self.pings, self.changed, now
+            config, self.connection, self.link, self.pings, self.process_events, now
         )
         self.stream_attributes = _addresses(self.link)
         """What a stream knows of the transport: its addresses."""
         self._frame_log = frame_log(
             self.connection, config, self.stream_attributes, is_client=is_client
         )
-        self.over = Event()
+        self.ended = Event()
         """Set when the session is over."""
-        self.closed = Event()
+        self.transport_closed = Event()
         """Set when the transport is closed, too."""
         self.events = self.connection.events
         self.wrote = self.link.wrote
-        self._rouse = self.link.wake
+        self._wake_link = self.link.wake
         self.acceptors = Acceptors(
-            self.connection, backend, self.check, self.changed, self.link.expect_output
+            self.connection, backend, self.check, self.process_events, self.link.expect_output
         )
-        self._tells = True  # whether whoever closes the session is told what it lost
+        self._reports_loss = True  # whether whoever closes the session is told what it lost
         self._awaited: list[tuple[Callable[[], bool], Event]] = []  # see wait_until
         self._running = Event()
         self._tasks: TaskGroup | None = None
@@ -101,31 +108,31 @@ class Driver:
 
     async def checkpoint(self) -> None:
         """Every call that need not wait is one; see :mod:`~muxado_py.runtime.checkpoints`."""
-        if self.due():
-            await self.give_way()
+        if self.checkpoint_due():
+            await self.backend_checkpoint()
 
-    def dropped(self, state: StreamState) -> None:
+    def stream_dropped(self, state: StreamState) -> None:
         """Nobody has this stream any more, which was not closed.
 
         The garbage collector says so, in whatever thread and in the middle of whatever: it is ended later.
         """
         with suppress(RuntimeError):  # there is no later in a loop that has ended
-            self._soon(partial(self._end_dropped, state))
+            self._soon(partial(self._drop_stream, state))
 
-    def _end_dropped(self, state: StreamState) -> None:
-        if not (state.released or self.over.is_set()):
+    def _drop_stream(self, state: StreamState) -> None:
+        if not (state.released or self.ended.is_set()):
             state.read_waiter = state.write_waiter = None  # nobody can look at what they would tell
             self.connection.drop(state)
-            self.changed()
+            self.process_events()
 
     def stop_accepting(self) -> None:
         """Refuse the streams that wait for ``accept`` and those that come."""
         self.acceptors.close()
-        self.changed()
+        self.process_events()
 
     async def wait_until(self, done: Callable[[], bool]) -> None:
         """Wait until ``done()``, which is asked whenever something changed, or until the end."""
-        while not (self.over.is_set() or done()):
+        while not (self.ended.is_set() or done()):
             one = done, Event()
             self._awaited.append(one)
             try:
@@ -149,7 +156,7 @@ class Driver:
 
     def check_unless_over(self) -> None:
         """Refuse a close from another loop, before it does anything; what is over may be closed from anywhere."""
-        if not self.over.is_set():
+        if not self.ended.is_set():
             self.check_here()
 
     async def close(self, flush_by: float, close_by: float) -> None:
@@ -163,7 +170,7 @@ class Driver:
         """
         parting = self.link.parting
         parting.deadline = min(parting.deadline, close_by)
-        if not self.over.is_set():
+        if not self.ended.is_set():
             try:
                 self.link.begin_parting()
                 with CancelScope(deadline=flush_by):
@@ -174,21 +181,21 @@ class Driver:
             finally:
                 self.end(CLOSED_HERE)
         try:
-            await self.closed.wait()
+            await self.transport_closed.wait()
         except BaseException:
             self.give_up(0.0)
             raise
-        self._tell()
+        self._report_loss()
 
     def give_up(self, seconds: float) -> None:
         """Whoever closes the session does not care for what it held; ``seconds`` for the goodbye."""
         parting = self.link.parting
         parting.deadline = min(parting.deadline, current_time() + seconds)
-        self._tells = False
+        self._reports_loss = False
 
-    def _tell(self) -> None:
-        tells, self._tells = self._tells, False
-        error = undelivered(self.connection, self.link, self.pings.arrived) if tells else None
+    def _report_loss(self) -> None:
+        reports, self._reports_loss = self._reports_loss, False
+        error = undelivered(self.connection, self.link, self.pings.arrived) if reports else None
         if error is not None:
             raise error
 
@@ -199,25 +206,25 @@ class Driver:
             self.connection.terminate(failure)
         finally:
             try:
-                self.changed()
+                self.process_events()
             finally:
-                self.over.set()
+                self.ended.set()
                 self.acceptors.wake_all()
 
     # What drives it.
 
-    def changed(self) -> None:
+    def process_events(self) -> None:
         """Take the core's events: wake whoever waits, and the link if there is something for it."""
         events = self.events
         if events.pending:
             events.pending = False
-            self._take(events)
+            self._wake_waiters(events)
         for done, event in self._awaited:
-            if self.over.is_set() or done():
+            if self.ended.is_set() or done():
                 event.set()
-        self._rouse()
+        self._wake_link()
 
-    def _take(self, events: Events) -> None:
+    def _wake_waiters(self, events: Events) -> None:
         woken = 0
         anybody = events.offered
         while events.readable or events.writable:
@@ -242,7 +249,7 @@ class Driver:
             self.link.expect_output()
         if events.session_changed:
             events.session_changed = False
-            self._take_of_session(events)
+            self._process_session_events(events)
 
     def _wake_writers(self, events: Events) -> None:
         writable, events.writable = events.writable, []
@@ -252,12 +259,12 @@ class Driver:
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
 
-    def _take_of_session(self, events: Events) -> None:
+    def _process_session_events(self, events: Events) -> None:
         self._timekeeper.wake()
         self.pings.take_events()
-        if events.failure is not None and not self.over.is_set():
+        if events.failure is not None and not self.ended.is_set():
             logger.debug("%r is over: %s", self, events.failure.message)
-            self.over.set()
+            self.ended.set()
             self.acceptors.wake_all()
 
     async def run(self) -> None:
@@ -268,13 +275,13 @@ class Driver:
                     self._tasks = tasks
                     self._running.set()
                     tasks.start_soon(self._timekeeper.run)
-                    await self.link.run(self.over, self.config.close_timeout)
+                    await self.link.run(self.ended, self.config.close_timeout)
                     tasks.cancel_scope.cancel()
             finally:
                 try:
                     self.end(CLOSED_HERE)
                 finally:
-                    self.closed.set()
+                    self.transport_closed.set()
 
 
 def _addresses(link: Link) -> Mapping[Any, Callable[[], Any]]:

@@ -76,7 +76,7 @@ class Session(TypedAttributeProvider):
         Its transport may not be closed yet, see :meth:`wait`; and streams that had come before the
         peer ended it can still be accepted.
         """
-        return self._driver.over.is_set()
+        return self._driver.ended.is_set()
 
     @property
     def is_muxado_py(self) -> bool | None:
@@ -139,8 +139,8 @@ class Session(TypedAttributeProvider):
         Cancellation: no stream is opened.
         """
         driver = self._driver
-        if driver.due():
-            await driver.give_way()
+        if driver.checkpoint_due():
+            await driver.backend_checkpoint()
         if stream_type is not None or self._config.typed_streams:
             self._check_type(stream_type)
         state = driver.connection.open(priority, stream_type)
@@ -327,6 +327,6 @@ class Session(TypedAttributeProvider):
         Cancellation: safe.
         """
         self._driver.check_here()
-        await self._driver.closed.wait()
+        await self._driver.transport_closed.wait()
         with suppress(SessionClosedError):
             self._driver.check()

@@ -115,7 +115,7 @@ class Stream(ByteStream):
     @priority.setter
     def priority(self, priority: Priority) -> None:
         self._driver.connection.set_priority(self._state, priority)
-        self._driver.changed()
+        self._driver.process_events()
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -153,7 +153,7 @@ class Stream(ByteStream):
         if state.read_waiter is not None:
             raise BusyResourceError("receiving from")
         if state.unread or state.recv_state is not _OPEN or state.failure is not None:
-            if driver.due():
+            if driver.checkpoint_due():
                 await giving_way(driver, state)
         else:
             try:
@@ -169,7 +169,7 @@ class Stream(ByteStream):
             raise why_no_bytes(state)
         data = driver.connection.read(state, max_bytes)
         if driver.events.pending:
-            driver.changed()
+            driver.process_events()
         return data
 
     def receive_nowait(self, max_bytes: int = 65536) -> bytes:
@@ -184,7 +184,7 @@ class Stream(ByteStream):
             driver = self._driver
             data = driver.connection.read(state, max_bytes)
             if driver.events.pending:
-                driver.changed()
+                driver.process_events()
             return data
         raise why_no_bytes(state)
 
@@ -207,7 +207,7 @@ class Stream(ByteStream):
         if state.write_waiter is not None:
             check_idle_sender(state)
         data = item if type(item) is bytes else octets(item)
-        if driver.due():
+        if driver.checkpoint_due():
             await giving_way_to_send(driver, state)
         if state.failure is not None or state.send_state is not _SENDING:
             check_sendable(state)
@@ -258,10 +258,10 @@ class Stream(ByteStream):
 
         Cancellation: the end is sent all the same.
         """
-        due = self._driver.due()  # first, for it raises in another loop
+        due = self._driver.checkpoint_due()  # first, for it raises in another loop
         self.send_eof_nowait()
         if due:
-            await self._driver.give_way()
+            await self._driver.backend_checkpoint()
 
     def send_eof_nowait(self) -> None:
         """Like ``send_eof``, without a checkpoint."""
@@ -271,7 +271,7 @@ class Stream(ByteStream):
             return
         check_finishable(self._driver, self._state)
         self._driver.connection.finish(self._state)
-        self._driver.changed()
+        self._driver.process_events()
 
     # Ending.
 
@@ -316,17 +316,17 @@ class Stream(ByteStream):
 
         Cancellation: the stream is closed all the same.
         """
-        due = self._driver.due()  # first, for it raises in another loop
+        due = self._driver.checkpoint_due()  # first, for it raises in another loop
         self.close()
         if due:
-            await self._driver.give_way()
+            await self._driver.backend_checkpoint()
 
     def close(self) -> None:
         """Like ``aclose``, without a checkpoint."""
         state, driver = self._state, self._driver
         if state.owner is not _RELEASED:
             driver.connection.close(state)
-            driver.changed()
+            driver.process_events()
             if state.read_waiter is not None or state.write_waiter is not None:
                 wake_all(state)
 

@@ -94,7 +94,7 @@ def check_refusable(connection: Connection, state: StreamState) -> None:
 def abort_stream(driver: Driver, state: StreamState, code: int) -> None:
     """End both directions at once, and tell the peer ``code``."""
     driver.connection.reset(state, code)
-    driver.changed()
+    driver.process_events()
     wake_all(state)
 
 
@@ -103,10 +103,10 @@ def dropped(stream: object, driver: Driver, state: StreamState) -> None:
 
     Of one that is open nobody knows whether what was sent is the whole: a FIN could be a lie.
     """
-    if driver.over.is_set():
+    if driver.ended.is_set():
         return
     is_open = state.failure is None and not (state.fin_sent and state.fin_received)
-    driver.dropped(state)  # first, for a warning may be an error
+    driver.stream_dropped(state)  # first, for a warning may be an error
     if is_open:
         text = (
             f"{stream!r} was dropped unclosed: close or reset it, or use it in an async with block"

@@ -57,7 +57,7 @@ async def giving_way(driver: Driver, state: StreamState) -> None:
     """A checkpoint, during which nobody else may receive."""
     state.read_waiter = _GIVING_WAY
     try:
-        await driver.give_way()
+        await driver.backend_checkpoint()
     finally:
         state.read_waiter = None
 
@@ -67,7 +67,7 @@ async def giving_way_to_send(driver: Driver, state: StreamState) -> None:
     callback = state.write_waiter
     state.write_waiter = _GIVING_WAY if callback is None else _GivingWay(callback)
     try:
-        await driver.give_way()
+        await driver.backend_checkpoint()
     finally:
         state.write_waiter = callback
 
@@ -94,7 +94,7 @@ async def until_room(driver: Driver, state: StreamState, written: int) -> None:
                 raise state.error()
     except BaseException:
         if driver.connection.unwrite(state, written):
-            driver.changed()  # a FIN may have waited behind it
+            driver.process_events()  # a FIN may have waited behind it
         raise
 
 
