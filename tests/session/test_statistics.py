@@ -330,7 +330,7 @@ async def test_who_gives_way_to_send_keeps_others_out_and_no_call_from_an_adapto
         state.write_waiter.set_result(None)
         called.append("gave way")
 
-    driver: Any = SimpleNamespace(give_way=give_way)
+    driver: Any = SimpleNamespace(backend_checkpoint=give_way)
     await giving_way_to_send(driver, state)
     call_back(state, None, lambda: called.append("writable"))
     await giving_way_to_send(driver, state)
