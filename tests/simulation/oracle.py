@@ -182,7 +182,7 @@ def _of_side(
     record = ledger.sides[side]
     yield from _waits(plan, ledger, side)
     yield from _life(plan, record, side, sockets)
-    yield from _pings(plan, record, side)
+    yield from _pings(plan, ledger, side)
     for live, peer in record.statistics:
         if live or peer:
             yield f"slots: {'ab'[side]} counts {live} streams, {peer} of the peer, and all have ended"
@@ -276,9 +276,12 @@ def _life(
 def _is_too_slow_to_see(plan: Plan, side: int) -> bool:
     """Whether nobody can ask the kernel, and it lets go of less in the time than a sender is told of."""
     path, config = plan.paths[side], plan.sides[side].config
-    # Nor does a peer read while its loop is busy; and of a window the kernel lets go all at once, in a round trip.
+    # Nor does a peer read while its loop is busy, or a path carry while it stalls; and of a window the kernel lets go
+    # all at once, in a round trip.
     round_trip = sum(one.delay for one in plan.paths)
-    seconds = max(0.0, config.write_timeout - _busy(plan, 1 - side) - round_trip)
+    stalled = sum(length for one in plan.paths for _, length in one.stalls)
+    idle = _busy(plan, 1 - side) + stalled + round_trip
+    seconds = max(0.0, config.write_timeout - idle)
     too_slow = plan.rate(side) * seconds < 32_000 + path.send_buffer
     # A path that goes dark takes the other with it.
     is_cut = any(one.cut_at is not None or one.cut_after is not None for one in plan.paths)
@@ -289,13 +292,20 @@ def _busy(plan: Plan, side: int) -> float:
     return sum(spell[2] for spell in plan.sides[side].spells)
 
 
-def _pings(plan: Plan, record: Side, side: int) -> Iterator[str]:
+def _pings(plan: Plan, ledger: Ledger, side: int) -> Iterator[str]:
     """What a ping says is its own time."""
+    record = ledger.sides[side]
     spells = sum(spell[2] for one in plan.sides for spell in one.spells)
     for asked, answered, given, at_once in record.pings:
         took = answered - asked
         least = plan.paths[0].delay + plan.paths[1].delay
         if given > took + 1e-3 or given < least - 1e-3:
             yield f"ping: {'ab'[side]} was told {given:.3f} s after {took:.3f} s; the path takes {least:.3f} s"
-        elif at_once and took - given > 0.05 + spells:
+        elif at_once and took - given > 0.05 + spells and not _acts_at(ledger, side, asked):
             yield f"ping: {'ab'[side]} was told {given:.3f} s, and had waited {took:.3f} s"
+
+
+def _acts_at(ledger: Ledger, side: int, moment: float) -> bool:
+    """Whether a stream of that side was used in the same turn, perhaps before a ping that was asked for first."""
+    names = {half.name for half in ledger.sides[side].halves}
+    return any(who in names and abs(when - moment) < 1e-3 for when, who, _ in ledger.trace)
