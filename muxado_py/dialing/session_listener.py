@@ -133,11 +133,19 @@ class SessionListener:
         try:
             pending.set_socket_options(self._config)
             if self._ssl_context is not None:
-                with fail_after(self._config.connect_timeout):
-                    await pending.secure(self._ssl_context, server_side=True)
+                await self._handshake(pending, self._ssl_context)
         except BaseException:
             await pending.abort()
             raise
+
+    async def _handshake(self, pending: PendingConnection, context: ssl.SSLContext) -> None:
+        try:
+            with fail_after(self._config.connect_timeout):
+                await pending.secure(context, server_side=True)
+        except TimeoutError:
+            raise TimeoutError("no TLS handshake in time") from None
+        except ConnectionError as exc:
+            raise ConnectionResetError("it ended during the TLS handshake") from exc
 
     async def aclose(self) -> None:
         """Take no more connections; sessions that run go on, and ``serve`` waits for its own.
@@ -157,8 +165,4 @@ def _reason(exc: Exception) -> str:
         return (exc.reason or "TLS error").replace("_", " ").lower()
     if isinstance(exc, SessionError):
         return str(exc)
-    if isinstance(exc, TimeoutError):
-        return "no TLS handshake in time"
-    if isinstance(exc, ConnectionError):
-        return "it ended during the TLS handshake"
     return escaped(str(exc)) or type(exc).__name__

@@ -15,9 +15,9 @@ from anyio.lowlevel import checkpoint
 
 from .attributes import remembered
 from .flush_size import FlushSize
+from .kernel_queue import AddingStream
 from .link import Link, describe
 from .parting import GOODBYE_WAIT
-from .tls_stream import TLSByteStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -194,9 +194,8 @@ class AnyioLink(Link):
             self._flush_size.taken(len(data), started, perf_counter())
 
     def _given(self) -> int:
-        return (
-            self._transport.given if isinstance(self._transport, TLSByteStream) else self.bytes_sent
-        )
+        transport = self._transport
+        return transport.given if isinstance(transport, AddingStream) else self.bytes_sent
 
     def _buffered(self) -> int:
         return 0

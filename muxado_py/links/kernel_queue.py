@@ -14,12 +14,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from anyio.abc import ByteStream
+
 from .tcp_info import TcpInfo, is_unix
 
 if TYPE_CHECKING:
     import socket
 
-__all__ = ("KernelQueue",)
+__all__ = ("AddingStream", "KernelQueue")
+
+
+class AddingStream(ByteStream):
+    """A stream that gives the one below more bytes than it was given: the frames of a protocol between.
+
+    :ivar given: how many the stream below took.
+    """
+
+    given: int = 0
 
 
 class KernelQueue:

@@ -12,14 +12,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from anyio import BrokenResourceError, EndOfStream, Lock, move_on_after
-from anyio.abc import ByteStream
 
 from .attributes import tls_attributes
+from .kernel_queue import AddingStream
 from .tls import ALERT_WAIT, TLSCodec
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
+
+    from anyio.abc import ByteStream
 
 __all__ = ("TLSByteStream",)
 
@@ -30,7 +32,7 @@ MAX_REPLIES = 64 * 1024
 """Bytes that TLS may have to say by itself before ``receive`` hands them over."""
 
 
-class TLSByteStream(ByteStream):
+class TLSByteStream(AddingStream):
     """TLS over ``below``, whose :meth:`handshake` comes first; the parameters are the codec's."""
 
     def __init__(
@@ -42,8 +44,6 @@ class TLSByteStream(ByteStream):
         self._buffer = memoryview(bytearray(RECEIVE_SIZE))
         self._handing_over = Lock()
         self._end_sent = False
-        self.given = 0
-        """Bytes that the stream below took."""
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:

@@ -52,6 +52,10 @@ class AcceptBacklog:
         """The streams that wait, in the order in which they will be handed off."""
         return (stream for stream in self._queue if stream.owner is _OFFERED)
 
+    def held(self) -> tuple[StreamState, ...]:
+        """Every stream that lies here, withdrawn ones too."""
+        return (*self._queue,)
+
     def add(self, stream: StreamState) -> None:
         """``stream`` waits for the application to accept it."""
         stream.owner = _OFFERED

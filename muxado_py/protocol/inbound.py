@@ -19,7 +19,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import ErrorCode, Failure, StreamRefusedError, StreamResetError, code_name
-from ..frames import UNLIMITED
 from .end_table import Event
 from .intake import Violation
 from .overflow import Overflow
@@ -69,7 +68,7 @@ class Inbound:
         "_looks",
         "_max_tiny",
         "_may_be_full",
-        "_overflowing",
+        "_overflow",
         "_session_ends",
         "_session_window",
         "_stream_ends",
@@ -122,9 +121,9 @@ class Inbound:
         self._delays = wire.traits.syn_delay > 0
         self._types = admission.awaits_types
         self._session_window = config.session_window
-        self._overflowing = Overflow(table, config.full_timeout)
+        self._overflow = Overflow(wire, table, flow, intake, stream_ends, config)
         self._fullness = Interval(table.timers, config.probe_interval, self.look_for_stuck)
-        self._may_be_full = self._traits.initial_window == UNLIMITED
+        self._may_be_full = self._overflow.may_be_full
         self._looks = table.looks
         self._max_tiny = max(1024, config.stream_window // 4)
         self._intake = intake
@@ -170,15 +169,10 @@ class Inbound:
         """Whether what was received so far ends inside a frame."""
         return self._decoder.midway
 
-    @property
-    def _is_full(self) -> bool:
-        """Whether a session without windows holds all it may: not to be read is the one way to stop its peer."""
-        return self._may_be_full and self._flow.unread >= self._session_window
-
     def go_on(self) -> None:
         """Decode what came during a pause, if its reasons are gone."""
         ended = self._events.failure is not None
-        if self.paused and not (ended or self._intake.replies_pile_up or self._is_full):
+        if self.paused and not (ended or self._intake.replies_pile_up or self._overflow.is_full):
             self.paused = False
             self._events.unsettled = self._events.go_away is not None
             self._events.pending = True  # whoever reads the transport may go on
@@ -244,7 +238,7 @@ class Inbound:
         if flow.received > flow.mark:
             flow.look()
             if flow.unread > self._session_window:
-                self._overflow()
+                self._overflow.relieve()
         return None
 
     def _late_data(self, stream: StreamState, size: int, pending: int) -> None:
@@ -272,39 +266,11 @@ class Inbound:
             self._flow.unread -= 4
             self._admission.typed(stream, int.from_bytes(read_without_credit(stream, 4), "big"))
 
-    def _overflow(self) -> None:
-        """The session holds too much.
-
-        Without windows the peer is stopped by not being read; else the stream that holds most pays.
-        """
-        if self._traits.initial_window != UNLIMITED:
-            self._end_unread(self._overflowing.most())
-            return
-        while self._flow.unread > self._session_window:
-            stuck = self._overflowing.most_stuck()
-            if stuck is None:
-                self._pause()
-                break
-            self._end_unread(stuck)
-
     def look_for_stuck(self, now: float) -> bool:
         """``Config.probe_interval`` has passed, on a wire without windows."""
-        self._overflowing.look(now)
-        while self._is_full and (stuck := self._overflowing.most_stuck()) is not None:
-            self._end_unread(stuck)
+        self._overflow.look(now)
         self.go_on()
         return self._flow.unread > 0
-
-    def _end_unread(self, stream: StreamState) -> None:
-        """``stream`` pays for all; that its application does not read is no fault of the peer."""
-        text = (
-            f"stream {stream.id} was reset: it held most of the session's {self._session_window} "
-            "unread bytes; read it, or raise session_window"
-        )
-        code = ErrorCode.ENHANCE_YOUR_CALM
-        self._stream_ends.end(
-            stream, Event.OVERFLOW, Failure(StreamResetError, text, code, False), code=code
-        )
 
     def read(self, stream: StreamState, nbytes: int) -> bytes:
         """Up to ``nbytes`` that arrived, ``b""`` if there are none, and the credit that reading frees."""

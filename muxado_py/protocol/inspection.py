@@ -192,8 +192,8 @@ def inspect(
 ) -> Inspection:
     """See :meth:`.Connection.inspect`."""
     cared_for = dict.fromkeys(table)
-    known = (*dict.fromkeys((*cared_for, *table.ended_unread, *table.backlog._queue)),)
-    remembered = len(inbound._overflowing._seen) + len(timeouts._sending_on)
+    known = (*dict.fromkeys((*cared_for, *table.ended_unread, *table.backlog.held())),)
+    remembered = len(inbound._overflow._seen) + len(timeouts._sending_on)
     return Inspection(
         streams=_streams(table, session_ends.losses, remembered, _astray(cared_for, table, gates)),
         control=_control(gates),
@@ -217,7 +217,7 @@ def _streams(table: StreamTable, losses: Losses, remembered: int, astray: int) -
         awaiting_peer_close=len(table.awaiting_peer_close),
         ended_unread=len(table.ended_unread),
         backlog=table.backlog.size,
-        withdrawn=len(table.backlog._queue) - table.backlog.size,
+        withdrawn=len(table.backlog.held()) - table.backlog.size,
         local_open=table.local_open,
         peer_live=table.peer_live,
         peer_open=table.peer_open,

@@ -17,9 +17,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..errors import ErrorCode, Failure, StreamResetError
+from ..frames import UNLIMITED
+from .end_table import Event
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..config import Config
+    from ..frames import Wire
+    from .flow_control import FlowControl
+    from .intake import Intake
+    from .stream_ends import StreamEnds
     from .stream_state import StreamState
     from .stream_table import StreamTable
 
@@ -27,21 +36,77 @@ __all__ = ("Overflow",)
 
 
 class Overflow:
-    """Which stream of one session is to pay.
+    """What one session does when it holds too much."""
 
-    :param full_timeout: see ``Config.full_timeout``.
-    """
+    __slots__ = (
+        "_flow",
+        "_intake",
+        "_seen",
+        "_session_window",
+        "_stream_ends",
+        "_stuck",
+        "_table",
+        "_timeout",
+        "may_be_full",
+    )
 
-    __slots__ = ("_seen", "_stuck", "_table", "_timeout")
-
-    def __init__(self, table: StreamTable, full_timeout: float) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        table: StreamTable,
+        flow: FlowControl,
+        intake: Intake,
+        stream_ends: StreamEnds,
+        config: Config,
+    ) -> None:
         self._table = table
-        self._timeout = full_timeout
+        self._flow = flow
+        self._intake = intake
+        self._stream_ends = stream_ends
+        self._session_window = config.session_window
+        self._timeout = config.full_timeout
+        self.may_be_full = wire.traits.initial_window == UNLIMITED
+        """Whether no window stops the peer, so that not to be read is the one way to."""
         self._seen: dict[StreamState, tuple[int, float]] = {}  # how much was read, and since when
         self._stuck: dict[StreamState, int] = {}
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a session without windows holds all it may."""
+        return self.may_be_full and self._flow.unread >= self._session_window
+
+    def relieve(self) -> None:
+        """The session holds too much: end the stream that holds most; where no window stops the peer, one that is
+        stuck, or read no more."""
+        if not self.may_be_full:
+            self._end(max(self._holders(), key=_unread))
+            return
+        while self._flow.unread > self._session_window:
+            stuck = self._most_stuck()
+            if stuck is None:
+                self._intake.pause()
+                break
+            self._end(stuck)
+
     def look(self, now: float) -> None:
-        """Note which streams hold bytes, and for how long none of them was read."""
+        """End what is stuck, if the session is full."""
+        self._note_holders(now)
+        while self.is_full and (stuck := self._most_stuck()) is not None:
+            self._end(stuck)
+
+    def _end(self, stream: StreamState) -> None:
+        """``stream`` pays for all; that its application does not read is no fault of the peer."""
+        text = (
+            f"stream {stream.id} was reset: it held most of the session's {self._session_window} "
+            "unread bytes; read it, or raise session_window"
+        )
+        code = ErrorCode.ENHANCE_YOUR_CALM
+        self._stream_ends.end(
+            stream, Event.OVERFLOW, Failure(StreamResetError, text, code, False), code=code
+        )
+
+    def _note_holders(self, now: float) -> None:
+        """Which streams hold bytes, and for how long none of them was read."""
         seen = {}
         self._stuck = {}
         for stream in self._holders():
@@ -53,12 +118,8 @@ class Overflow:
                 self._stuck[stream] = stream.consumed
         self._seen = seen
 
-    def most(self) -> StreamState:
-        """The stream that holds most."""
-        return max(self._holders(), key=_unread)
-
-    def most_stuck(self) -> StreamState | None:
-        """The same of those that are stuck, if any is; one that is alone makes nobody wait."""
+    def _most_stuck(self) -> StreamState | None:
+        """The stream that holds most of those that are stuck, if any is; one that is alone makes nobody wait."""
         if len(self._table.live) < 2:
             return None
         stuck = [one for one, consumed in self._stuck.items() if one.consumed == consumed]

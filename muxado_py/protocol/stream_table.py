@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .accept_backlog import AcceptBacklog
 from .stream_state import Owner
@@ -36,6 +36,14 @@ MAX_ID_GAPS = 1024
 """Ranges of ids that a peer skipped; more are forgotten, and a SYN in one of those is refused."""
 
 _APPLICATION, _RELEASED = Owner.APPLICATION, Owner.RELEASED
+
+
+class Timed(Protocol):
+    """What has deadlines of streams."""
+
+    def __len__(self) -> int: ...
+
+    def discard(self, item: StreamState, /) -> object: ...
 
 
 class IdUse(Enum):
@@ -109,6 +117,7 @@ class StreamTable:
         "peer_live",
         "peer_open",
         "stalled",
+        "timed",
         "timers",
         "unacknowledged",
         "unopened",
@@ -140,6 +149,8 @@ class StreamTable:
         """Streams of ours that the peer was not heard on, on wires that bound their number."""
         self.stalled: Deadlines[StreamState] = Deadlines(timers, config.stall_timeout)
         """Streams that the peer finished, and takes nothing on, on wires that cannot ask why."""
+        self.timed: list[Timed] = [self.stalled]
+        """What else has deadlines of streams, until they are forgotten: their timers would hold them."""
         self.looks = Interval(timers, config.probe_interval)
         """Looks at streams that one side has finished, for as long as there are any."""
         self.awaiting_peer_close: dict[StreamState, None] = {}
@@ -238,8 +249,9 @@ class StreamTable:
             self.lingering.pop(stream, 0)
         if self.discarding:
             self.discarding.pop(stream, 0)
-        if self.stalled:
-            self.stalled.discard(stream)
+        for waiting in self.timed:
+            if waiting:
+                waiting.discard(stream)
         if stream.grown:
             self.give_back(stream)
         if stream.unread:

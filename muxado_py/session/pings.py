@@ -1,4 +1,4 @@
-"""Pings: the round trip, the heartbeats, and the answers to the peer's.
+"""Pings: asking the peer and measuring the round trip, and the answers to the peer's; when is keepalive's.
 
 What it is.  Between muxado_py peers a ping is a frame.  A Go or Rust peer answers none, but echoes
 four bytes on a typed stream of its own (ngrok/muxado-go, ``heartbeat.go``), if both sides use typed
