@@ -1,14 +1,25 @@
-"""Waiting until every other task waits, for tests on a real clock."""
+"""Waiting until every other task waits, or until what no event tells: for tests on a real clock."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import anyio
 import sniffio
 from anyio.lowlevel import checkpoint
 
-__all__ = ("all_tasks_blocked",)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("all_tasks_blocked", "until")
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Until what was sent has had its effect: a socket brings it in as many turns of the loop as the kernel likes."""
+    with anyio.fail_after(30):
+        while not condition():
+            await checkpoint()
 
 
 async def all_tasks_blocked() -> None:

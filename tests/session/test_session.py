@@ -22,6 +22,7 @@ from muxado_py.scheduler import FifoScheduler
 from ..check_byte_stream import receive_all, receive_exactly
 from ..conftest import LINKS
 from ..frames_seen import FIN, HELLO, PAD, SYN, Frame, data, frame, goaway, rst, whole
+from ..helpers.blocked import until
 from ..scripted_peer import scripted
 from ..transports import Around, Stuck, memory_transports, open_transports
 
@@ -375,16 +376,17 @@ class _unwrapped:
 async def test_handlers_run_where_they_are_told(session_pair: SessionPair) -> None:
     async with session_pair() as (dialed, accepted), create_task_group() as handlers:
         answered = []
+        began = anyio.Event()
 
         async def handle(stream: muxado.Stream) -> None:
+            began.set()
             await dialed.wait()
             answered.append(stream.id)
 
         stream = await dialed.open_stream()
         async with create_task_group() as serving:
             serving.start_soon(accepted.net_listener().serve, handle, handlers)
-            await dialed.ping()
-            await settled()
+            await began.wait()
             serving.cancel_scope.cancel()
         assert not answered  # serving is over, and the handler is not
         await dialed.aclose()
@@ -631,9 +633,9 @@ async def test_a_session_that_went_away_ends_after_the_last_stream(
         with pytest.raises(muxado.GoneAwayError, match="this side"):
             await dialed.open_stream()
         ends = (near, far) if last == "theirs" else (far, near)
-        for stream in ends:
+        for stream, other in (ends, ends[::-1]):
             await stream.send_eof()
-            await settled()
+            assert await receive_all(other) == b""
         with fail_after(5):
             await dialed.wait()
             await accepted.wait()
@@ -733,6 +735,7 @@ async def test_a_drain_is_in_two_steps_with_a_round_trip_between() -> None:
 async def test_a_drain_of_two_sessions_loses_nothing(session_pair: SessionPair) -> None:
     async with session_pair() as (dialed, accepted), create_task_group() as tasks:
         answers = []
+        handled = 0
 
         async def call() -> None:
             stream = await dialed.open_stream()
@@ -742,12 +745,14 @@ async def test_a_drain_of_two_sessions_loses_nothing(session_pair: SessionPair) 
             await stream.aclose()
 
         async def handle(stream: muxado.Stream) -> None:
+            nonlocal handled
+            handled += 1
             await stream.send(await receive_all(stream) + b" answered")
 
         tasks.start_soon(accepted.net_listener().serve, handle)
         for _ in range(20):
             tasks.start_soon(call)
-        await settled()
+        await until(lambda: handled == 20)
         with fail_after(5):
             await accepted.drain()
             await dialed.wait()

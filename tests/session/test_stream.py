@@ -14,7 +14,7 @@ from muxado_py import ErrorCode, Retry
 from ..check_byte_stream import receive_all, receive_exactly
 from ..conftest import LINKS
 from ..frames_seen import FIN, HELLO, SYN, data, frame, of, payload, rst, wndinc
-from ..helpers.blocked import all_tasks_blocked
+from ..helpers.blocked import all_tasks_blocked, until
 from ..scripted_peer import scripted
 from ..transports import memory_transports
 from .test_session import settled
@@ -120,9 +120,9 @@ async def test_a_reset_ends_both_directions_for_the_peer(session_pair: SessionPa
         await stream.send(b"before")
         far = await accepted.accept_stream()
         await far.send(b"an answer that the reset makes worthless")
-        await settled()
+        await until(lambda: stream.is_readable)
         far.reset(ErrorCode.INTERNAL_ERROR)
-        await settled()
+        await until(lambda: not dialed.statistics().live_streams)
         # What came before the reset may be read; then it is an error, for good, and never the end.
         assert await stream.receive() == b"an answer that the reset makes worthless"
         for _ in range(2):
@@ -413,7 +413,7 @@ async def test_receive_nowait(session_pair: SessionPair) -> None:
         assert not far.is_readable
         await stream.send(b"abc")
         await stream.send_eof()
-        await settled()
+        await until(lambda: far.statistics().end_received)
         assert far.is_readable
         with pytest.raises(ValueError, match="at least 1"):
             far.receive_nowait(0)
@@ -436,7 +436,7 @@ async def test_a_failure_calls_both_callbacks(session_pair: SessionPair, how: st
             far.reset()
         else:
             await accepted.aclose()
-        await settled()
+        await until(lambda: len(set(called)) == 2)
         assert sorted(set(called)) == ["readable", "writable"]
         assert stream.is_readable
         with pytest.raises(anyio.BrokenResourceError):
