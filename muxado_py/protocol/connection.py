@@ -349,7 +349,7 @@ class Connection:
 
     def forget_ping(self, payload: bytes) -> None:
         """Nobody waits for the answer to this ping any more."""
-        self._gates.control.awaited_pings.discard(payload)
+        self._gates.control.forget_ping(payload)
 
     def keep_alive(self) -> None:
         """Say nothing but that this side lives."""

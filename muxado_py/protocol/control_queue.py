@@ -4,7 +4,8 @@ Where data comes from and goes to.  The rules queue replies, credit, resets, pin
 ``take`` hands over the frames of all that is due, when the next flush is cut.
 
 The rules.  Credit and resets for one stream coalesce.  What a peer can provoke without end counts in
-``queued``, and its reading stops at a bound; the rest is bounded by the number of streams.
+``queued``, and its reading stops at a bound; the rest is bounded by the number of streams, and pings by the number
+of those who wait for an answer.
 
 The trap.  On some wires a stream is *delayed*: nothing may be sent on it for a moment, because its
 opener does not know it itself (xtaci/smux stores a stream only after it has written the SYN), or
@@ -88,6 +89,12 @@ class ControlQueue:
     def ping(self, payload: bytes) -> None:
         self._pings.append(payload)
         self.has_frames = self._events.pending = True
+
+    def forget_ping(self, payload: bytes) -> None:
+        """Nobody waits for its answer any more; if it has not gone, it never will."""
+        self.awaited_pings.discard(payload)
+        if payload in self._pings:
+            self._pings.remove(payload)
 
     def credit(self, stream: StreamState, nbytes: int) -> None:
         """Queue credit for a stream that has an id."""

@@ -18,8 +18,8 @@ from muxado_py.session import pings
 from .. import virtual_time
 from ..check_byte_stream import receive_all
 from ..frames_seen import HELLO, frame
-from ..scripted_peer import keeping, scripted
-from ..transports import Around, memory_transports
+from ..scripted_peer import ScriptedPeer, keeping, scripted
+from ..transports import Around, Stuck, memory_transports
 from .test_session import settled
 
 if TYPE_CHECKING:
@@ -192,6 +192,29 @@ async def test_a_peer_that_takes_little_is_not_dead() -> None:
 
 
 # Pings.
+
+
+async def test_a_ping_that_was_given_up_before_it_left_never_leaves() -> None:
+    """Else all of them would go at once when the transport moves again, and be too many for the peer."""
+    near, far = memory_transports(0)
+    stuck = Stuck(near)
+    async with muxado.client(stuck, Config(heartbeat_interval=None)) as session:
+        peer = ScriptedPeer(far)
+        await peer.say(HELLO)
+        async with keeping(peer):
+            await settled()
+            stuck.hold()
+            for _ in range(3):
+                with pytest.raises(muxado.PeerTimeoutError):
+                    await session.ping(0.1)
+            stuck.release()
+            with pytest.raises(muxado.PeerTimeoutError):
+                await session.ping(0.1)
+            await settled()
+            pings = [one.body for one in peer.seen if one.kind == "PING"]
+            assert [int.from_bytes(body, "big") for body in pings] == [1, 4]
+        session.abort()
+        await anyio.aclose_forcefully(far)
 
 
 async def test_each_ping_has_its_own_time() -> None:
