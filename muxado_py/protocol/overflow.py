@@ -119,12 +119,13 @@ class Overflow:
         self._seen = seen
 
     def _most_stuck(self) -> StreamState | None:
-        """The stream that holds most of those that are stuck, if any is; one that is alone makes nobody wait."""
-        if len(self._table.live) < 2:
-            return None
+        """The stream that holds most of those that are stuck, if any is; where no other is live, it makes nobody wait."""
         stuck = [one for one, consumed in self._stuck.items() if one.consumed == consumed]
         most = max(stuck, key=_unread, default=None)
-        return None if most is None or not most.unread else most
+        if most is None or not most.unread:
+            return None
+        live = self._table.live  # in which it is not, if the wire is through with it
+        return most if len(live) > (most.id in live) else None
 
     def _holders(self) -> Iterable[StreamState]:
         table = self._table

@@ -264,6 +264,37 @@ def test_without_windows_the_others_wait_once_for_those_that_are_not_read() -> N
     assert "it held most of the session's" in str(ended[0].error())
 
 
+def test_without_windows_a_stream_that_has_ended_unread_keeps_no_other_waiting() -> None:
+    config = Config(wire="smux1", session_window=MIB, half_close=True)
+    pair = Pair(config)
+    (near, far), (unread, ended) = pair.open(b"x"), pair.open(b"x")
+    for stream in (far, ended):
+        assert pair.server.read(stream, 9) == b"x"
+    pair.client.write(unread, bytes(MIB))
+    pair.client.finish(unread)
+    pair.server.finish(ended)
+
+    def pass_time(seconds: float) -> None:
+        for _ in range(20):
+            pair.now += seconds / 20
+            for side in (pair.client, pair.server):
+                side.timers.expire(pair.now)
+            pair.run_until_idle()
+
+    pass_time(1)
+    assert ended.fin_sent
+    assert ended.fin_received
+    pair.client.write(near, b"call")
+    pass_time(1)
+    assert pair.server.read(far, 9) == b"call"
+    pair.client.write(near, b"again")
+    pair.run_until_idle()
+    assert not pair.server.may_read()
+    pass_time(config.full_timeout + 2 * config.probe_interval)
+    assert pair.server.read(far, 9) == b"again"
+    assert "it held most of the session's" in str(ended.error())
+
+
 def test_what_is_read_slowly_shrinks_and_is_not_reset() -> None:
     """A peer that knows no bound for the session: who reads at all comes to hold little."""
     config = Config(wire="yamux", session_window=8 * MIB, max_streams=60)
