@@ -120,6 +120,8 @@ class StreamEnds:
         stream.send_state = _FIN_SENT
         if stream.recv_state is _FIN_RECEIVED:
             gates.retire(stream)
+            if stream in self._table.awaiting_peer_close:
+                self._events.note_readable(stream)  # there is nothing to wait for any more
         elif stream.owner is not _RELEASED:
             gates.scheduler.remove(stream)
         elif self._discards:

@@ -101,7 +101,7 @@ async def until_room(driver: Driver, state: StreamState, written: int) -> None:
 async def until_peer_closed(driver: Driver, state: StreamState) -> None:
     """Wait until the stream is over for the peer, which is asked meanwhile where that is possible."""
     try:
-        while state.failure is None:
+        while state.failure is None and not (state.fin_sent and state.fin_received):
             driver.connection.watch(state)
             state.read_waiter = waiter = driver.new_waiter()
             await waiter

@@ -317,6 +317,31 @@ async def test_send_nowait_takes_what_there_is_room_for() -> None:
             stream.send_nowait(b"y")
 
 
+@pytest.mark.parametrize("wire", ["muxado", "smux2"])
+@pytest.mark.parametrize("first", ["wait", "end"])
+async def test_who_waits_for_the_peers_close_is_done_when_both_have_ended(
+    session_pair: SessionPair, wire: str, first: str
+) -> None:
+    config = muxado.Config(wire=wire, half_close=True)
+    async with session_pair(config, config) as (dialed, accepted):
+        stream = await dialed.open_stream()
+        await stream.send(b"x")
+        far = await accepted.accept_stream()
+        await far.send_eof()
+        assert await receive_all(stream) == b""
+        with fail_after(20):
+            async with create_task_group() as tasks:
+                if first == "wait":
+                    tasks.start_soon(stream.wait_peer_closed)
+                    await all_tasks_blocked()
+                await stream.send(b"y")
+                await stream.send_eof()
+                if first == "end":
+                    await stream.wait_peer_closed()
+        assert await receive_all(far) == b"xy"
+        await stream.aclose()
+
+
 async def test_a_callback_is_not_called_when_everything_was_taken() -> None:
     async with scripted() as (session, _):
         stream = await session.open_stream()
