@@ -216,24 +216,30 @@ class Driver:
     def process_events(self) -> None:
         """Take the core's events: wake whoever waits, and the link if there is something for it."""
         events = self.events
-        if events.pending:
-            events.pending = False
-            self._wake_waiters(events)
-        for done, event in self._awaited:
-            if self.ended.is_set() or done():
-                event.set()
-        self._wake_link()
+        try:
+            if events.pending:
+                events.pending = False
+                self._wake_waiters(events)
+        finally:
+            for done, event in self._awaited:
+                if self.ended.is_set() or done():
+                    event.set()
+            self._wake_link()
 
     def _wake_waiters(self, events: Events) -> None:
         woken = 0
         anybody = events.offered
+        mistake: Exception | None = None
         while events.readable or events.writable:
             readable, events.readable = events.readable, []
             for state in readable:
                 state.in_readable = False
                 waiter = state.read_waiter
                 if waiter is not None and not waiter.done():
-                    waiter.set_result(None)
+                    try:
+                        waiter.set_result(None)
+                    except Exception as exc:  # noqa: BLE001 - of an adaptor: the others are woken all the same
+                        mistake = mistake or exc
                     anybody = True
                     if state.recv_state is _OPEN:
                         woken += 1
@@ -241,7 +247,7 @@ class Driver:
                             woken = 0
                             self.link.expect_output()
             if events.writable:
-                self._wake_writers(events)
+                mistake = self._wake_writers(events) or mistake
         if events.offered:
             events.offered = False
             self.acceptors.distribute()
@@ -250,14 +256,21 @@ class Driver:
         if events.session_changed:
             events.session_changed = False
             self._process_session_events(events)
+        if mistake is not None:
+            raise mistake
 
-    def _wake_writers(self, events: Events) -> None:
+    def _wake_writers(self, events: Events) -> Exception | None:
+        mistake: Exception | None = None
         writable, events.writable = events.writable, []
         for state in writable:
             state.in_writable = False
             waiter = state.write_waiter
             if waiter is not None and not waiter.done():
-                waiter.set_result(None)
+                try:
+                    waiter.set_result(None)
+                except Exception as exc:  # noqa: BLE001 - as above
+                    mistake = mistake or exc
+        return mistake
 
     def _process_session_events(self, events: Events) -> None:
         self._timekeeper.wake()

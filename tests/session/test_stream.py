@@ -470,6 +470,45 @@ async def test_a_failure_calls_both_callbacks(session_pair: SessionPair, how: st
             stream.send_nowait(b"x")
 
 
+async def test_a_mistake_of_a_callback_keeps_nobody_else_waiting(session_pair: SessionPair) -> None:
+    """It ends the session; who waits beside it is woken by what came, and by the end."""
+
+    def mistake() -> None:
+        raise LookupError
+
+    received: list[bytes] = []
+    ended: list[Exception] = []
+
+    async def wait(stream: muxado.Stream) -> None:
+        try:
+            while True:
+                with fail_after(20):
+                    received.append(await stream.receive())
+        except OSError as exc:
+            ended.append(exc)
+
+    async with create_task_group() as tasks:  # not the session's, whose end cancels nobody here
+        with pytest.raises(BaseExceptionGroup) as info:
+            async with session_pair() as (dialed, accepted):
+                pairs = []
+                for _ in range(3):
+                    near = await dialed.open_stream()
+                    await near.send(b"x")
+                    far = await accepted.accept_stream()
+                    assert await far.receive() == b"x"
+                    pairs.append((near, far))
+                for near, _ in pairs[:2]:
+                    near.set_callbacks(mistake, mistake)
+                tasks.start_soon(wait, pairs[2][0])
+                await all_tasks_blocked()
+                for _, far in pairs:
+                    far.send_nowait(b"y")
+                await anyio.sleep(20)
+        assert info.value.subgroup(LookupError) is not None
+    assert received == [b"y"]
+    assert len(ended) == 1
+
+
 async def test_an_echo_of_callbacks_alone(session_pair: SessionPair) -> None:
     """An adaptor that drives a stream without any task, both directions, with back-pressure."""
     config = muxado.Config(initial_window=1000, stream_window=1000, send_buffer=300)
