@@ -34,7 +34,6 @@ logger = logging.getLogger("muxado.link")
 RECEIVE_SIZE = 256 * 1024
 """Bytes asked for at once, as much as a flush brings: fewer calls for the same bytes."""
 
-
 MAX_BLIND_FLUSH = 16 * 1024
 """Bytes that a transport is given at once, at most, where only the return of ``send`` shows that it takes
 something.  In each ``Config.write_timeout`` it must take so many."""

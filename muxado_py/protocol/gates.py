@@ -54,7 +54,6 @@ class Gates:
         "_below_floor",
         "_buffer",
         "_delays",
-        "_events",
         "_look_at",
         "_mark_ready",
         "_max_unacknowledged",
@@ -77,7 +76,6 @@ class Gates:
 
     def __init__(self, wire: Wire, table: StreamTable, events: Events, config: Config) -> None:
         self._table = table
-        self._events = events
         self._delays = wire.traits.syn_delay > 0 or wire.traits.fin_delay > 0
         limit = wire.traits.max_unacknowledged
         self._acknowledges = limit is not None

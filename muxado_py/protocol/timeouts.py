@@ -2,7 +2,7 @@
 
 Where it is called from.  Each method here, and a few of others, is what a
 :class:`timer <muxado_py.protocol.timers.Timers>` does when it is due; this module says which.  Whoever begins to wait
-arms it, in the place where the waiting begins.
+arms it, in the place where the waiting begins.  With ``age_delays`` a test takes a step by itself, without a clock.
 
 The rule.  A time-out takes what it says: each waiting stream has its own deadline, and nothing is looked at
 that nobody waits for.  Looks are for what no single frame shows, and go on while there is anything to look at.

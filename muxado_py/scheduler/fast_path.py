@@ -81,6 +81,9 @@ class Lane:
         if key.place is _HERE:
             if key in self._keys:
                 self._keys.remove(key)
+                if not self._keys:  # nor have those that come any part in what it had
+                    self._bytes = 0
+                    self._mixed = False
             else:
                 self._left -= 1
         elif key.place is not None and not isinstance(key.place, str):

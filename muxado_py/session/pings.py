@@ -9,7 +9,8 @@ the time between is the round trip.  Heartbeat streams, ours and the peer's, are
 reach the application.
 
 The rule.  The clock of a ping starts when it leaves the queue, not when it is asked for: a round trip
-that grows with our own backlog measures the wrong thing.
+that grows with our own backlog measures the wrong thing.  Go's heartbeat is bytes on a stream, of which nobody
+says when they leave: there it starts when they are written.
 
 The trap.  A Go peer that nobody has asked for anything sends nothing to be known by: where every peer
 echoes heartbeats, a ping must not wait to learn who it is.
@@ -164,7 +165,7 @@ class Pings:
 
     @property
     def has_left(self) -> bool:
-        """Whether the latest heartbeat is with the transport."""
+        """Whether the latest heartbeat is with the transport; Go's counts as soon as it is written."""
         return _HEARTBEAT in self._sent_at
 
     def beat(self) -> bool:

@@ -280,7 +280,7 @@ class Stream(ByteStream):
 
         A half close of the peer may be the first part of its full close.  A muxado peer is asked, every
         ``Config.probe_interval``; on yamux it may say it after minutes; an end without half close is both.
-        Returns too when the stream was reset or closed, or the session is over.
+        Returns too when the stream was reset or closed, when this side's end was sent as well, or the session is over.
 
         :raises ~anyio.BusyResourceError: if another task is receiving.
 

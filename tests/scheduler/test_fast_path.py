@@ -154,6 +154,18 @@ def test_the_lane_is_never_long(count: int) -> None:
     assert len(feed.scheduler) == 0
 
 
+def test_what_a_key_had_is_forgotten_with_it() -> None:
+    behind = UrgencyScheduler()
+    feed = Feed(Lane(behind))
+    feed.open("gone", "next")
+    feed.write("gone", 2 * AMPLE)
+    feed.move("gone", Priority(0))
+    feed.remove("gone")
+    feed.write("next", 100)
+    assert flush(feed) == "next"
+    assert feed.keys["next"].place is None  # the scheduler behind has never heard of it
+
+
 @pytest.mark.slow
 @settings(deadline=None)
 @given(
