@@ -14,6 +14,7 @@ from anyio import EndOfStream, create_task_group, fail_after
 
 import muxado_py as muxado
 
+from .helpers.blocked import until
 from .transports import open_transports
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ async def test_many_streams_stay_inside_the_session_window(tmp_path: Path) -> No
             for stream in streams:
                 tasks.start_soon(stream.send, item)
             far_streams = [await accepted.accept_stream() for _ in streams]
+            await until(lambda: accepted.statistics().unread > MIB // 2)
             await anyio.wait_all_tasks_blocked()
             assert MIB // 2 < accepted.statistics().unread <= MIB
             # None of them was lost to the bound: the peer waits until it is told to go on.
