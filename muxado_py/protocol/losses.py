@@ -50,7 +50,7 @@ class Losses:
         """Ids of streams that either side reset: nobody wants what was on its way."""
 
     def note(self, stream: StreamState, *, beats: bool) -> None:
-        """``stream`` ends with the session; ``beats`` if it carries heartbeats."""
+        """``stream`` ends, and with the session unless nobody else could be told; ``beats`` if it carries heartbeats."""
         unsent = stream.unsent
         self._ended[stream.id] = stream
         if beats:
@@ -60,7 +60,11 @@ class Losses:
             unsent -= self._lead
         if unsent:
             self._unsent[stream] = unsent
-        elif stream.send_state is SendState.FIN_QUEUED and stream.failure is not DROPPED:
+        elif (
+            stream.send_state is SendState.FIN_QUEUED
+            and stream.failure is not DROPPED
+            and stream.id not in self.unwanted  # where a reset has no frame, an end stands for it
+        ):
             self._ends.append(stream)
 
     def count(self, *, unsaid: bool) -> list[tuple[int | None, int]]:

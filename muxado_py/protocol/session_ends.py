@@ -159,6 +159,10 @@ class SessionEnds:
             if stream in self._table.heartbeats:
                 pass
             elif stream.local and stream.id is None:
+                if (
+                    stream.released
+                ):  # no call on it will ever say so; whoever closes the session is told
+                    self.losses.note(stream, beats=False)
                 self._stream_ends.end(stream, Event.GONE_AWAY, failure)
             elif stream.local and self._flow.is_muxado_py and (stream.id or 0) > last_id:
                 refused = Failure(

@@ -202,6 +202,49 @@ async def test_of_a_typed_stream_the_applications_bytes_are_told() -> None:
     await far.aclose()
 
 
+@pytest.mark.parametrize("wire", ["smux1", "smux2"])
+async def test_a_reset_that_the_wire_cannot_say_is_no_loss_either(wire: str) -> None:
+    """An end stands for it, and waits here when the session is closed."""
+    near, far = memory_transports(DEPTH)
+    stuck = Stuck(near)
+    config = replace(CONFIG, wire=wire, close_timeout=1)
+    async with muxado.client(stuck, config) as session:
+        known = await session.open_stream()
+        await known.send(b"known")
+        await anyio.sleep(1)
+        stuck.hold()
+        new = await session.open_stream()
+        await new.send(b"new")
+        await anyio.sleep(1)
+        for stream in (known, new):
+            stream.reset()
+        await session.aclose()
+    await far.aclose()
+
+
+async def test_a_closed_stream_that_never_went_because_the_peer_goes_away_is_told() -> None:
+    near, far = memory_transports(DEPTH)
+    stuck = Stuck(near)
+    async with muxado.client(stuck, CONFIG) as session:
+        kept = await session.open_stream()
+        await kept.send(b"kept")
+        await anyio.sleep(1)
+        stuck.hold()
+        await kept.send(b"more")
+        await anyio.sleep(1)
+        late = await session.open_stream()
+        await late.send(b"late")
+        await late.aclose()
+        await far.send(goaway(3))
+        await anyio.sleep(1)
+        stuck.release()
+        await anyio.sleep(1)
+        await kept.aclose()
+        error = await lost_by(session)
+        assert (error.nbytes, error.streams) == (4, 1)
+    await far.aclose()
+
+
 async def test_an_end_that_the_transport_did_not_take_is_told() -> None:
     near, far = memory_transports(0)
     stuck = Stuck(near)
