@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import trustme
+from hypothesis import settings
 
 import muxado_py as muxado
 
@@ -19,6 +20,11 @@ from .transports import memory_transports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+
+# An example may take as long as a machine with much to do takes for it.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_collection_finish() -> None:

@@ -148,7 +148,7 @@ def run(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wire", FRAMES)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     drawn=st.data(),
     cuts=st.lists(st.integers(0, 3000), max_size=20),
@@ -243,7 +243,7 @@ def mutate(data: bytes, steps: list[tuple[str, float, float, int]]) -> bytes:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     exchange=st.sampled_from(sorted(EXCHANGES)),
     steps=mutations,
@@ -313,7 +313,7 @@ def test_every_cut_of_an_honest_exchange_ends_in_an_error_and_nothing_else() -> 
         assert isinstance(error, MuxadoError)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32), st.booleans())
 def test_a_long_stream_of_garbage_holds_nothing(seed: int, hello: bool) -> None:
     source = random.Random(seed)

@@ -296,7 +296,7 @@ def run(peer: Peer, steps: Interleaving, *, typed: bool = False) -> set[Retry]:
 
 @pytest.mark.slow
 @peers
-@settings(max_examples=800, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=800, suppress_health_check=list(HealthCheck))
 @given(INTERLEAVINGS, st.booleans())
 def test_safe_implies_that_the_application_never_saw_it(
     peer: Peer, steps: Interleaving, typed: bool
@@ -318,9 +318,7 @@ def test_the_interleavings_reach_every_verdict(peer: Peer, verdict: Retry) -> No
     find(
         INTERLEAVINGS,
         lambda steps: verdict in run(peer, steps),
-        settings=settings(
-            max_examples=5_000, deadline=None, database=None, phases=[Phase.generate]
-        ),
+        settings=settings(max_examples=5_000, database=None, phases=[Phase.generate]),
     )
 
 

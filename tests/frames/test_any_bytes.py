@@ -7,7 +7,7 @@ from struct import pack
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from muxado_py.frames import WIRES
@@ -106,7 +106,6 @@ def check_pieces(wire: str, data: bytes, pieces: Iterator[bytes | memoryview], p
 
 @pytest.mark.slow
 @wires
-@settings(deadline=None)
 @given(st.data(), st.lists(st.integers(0, 4000), max_size=30), st.integers(0, 3))
 def test_any_bytes_at_any_chunking_say_the_same(
     wire: str, drawn: st.DataObject, cuts: list[int], pause: int
@@ -118,7 +117,6 @@ def test_any_bytes_at_any_chunking_say_the_same(
 
 @pytest.mark.slow
 @wires
-@settings(deadline=None)
 @given(st.data(), st.integers(1, 100), st.integers(0, 3))
 def test_a_decoder_keeps_nothing_of_a_buffer_that_is_used_again(
     wire: str, drawn: st.DataObject, size: int, pause: int
@@ -138,7 +136,6 @@ def test_a_decoder_keeps_nothing_of_a_buffer_that_is_used_again(
 
 @pytest.mark.slow
 @wires
-@settings(deadline=None)
 @given(st.data())
 def test_any_bytes_byte_by_byte_say_the_same(wire: str, drawn: st.DataObject) -> None:
     data = drawn.draw(streams(wire))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from muxado_py.links.recv_buffers import (
@@ -108,7 +108,6 @@ def test_buffers_that_are_lent_are_forgotten_when_little_comes(many: int) -> Non
     assert len(kept) == many
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -326,7 +326,7 @@ class Muxado1(Applications):
 
 MACHINES = (Applications, Yamux, Smux1, Smux2, Muxado1)
 for machine in MACHINES:
-    machine.TestCase.settings = settings(deadline=None, max_examples=50, stateful_step_count=60)
+    machine.TestCase.settings = settings(max_examples=50, stateful_step_count=60)
 
 TestApplications = pytest.mark.slow(Applications.TestCase)
 TestYamux = pytest.mark.slow(Yamux.TestCase)

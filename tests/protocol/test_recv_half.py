@@ -6,7 +6,7 @@ import tracemalloc
 from itertools import cycle, islice
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from muxado_py.protocol import recv_half, send_half
@@ -26,7 +26,6 @@ def test_one_chunk_is_handed_on_as_it_came() -> None:
     assert recv_half.read(state, 50) == b""
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(
@@ -179,7 +178,6 @@ def test_a_window_that_grew_gives_credit_by_the_quarter() -> None:
     assert recv_half.consume(state, 20) == 50
 
 
-@settings(deadline=None)
 @given(
     initial=st.integers(1, 100),
     more=st.integers(0, 300),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from muxado_py.protocol import send_half
@@ -98,7 +98,6 @@ def test_drop_forgets_what_was_not_sent() -> None:
     assert taken(state, 1) == b"d"
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(

@@ -179,7 +179,7 @@ def check_bounds(pair: Pair) -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(steps=steps)
 def test_who_is_read_goes_on_whatever_the_others_do(
     steps: list[tuple[str, int, bool, int]],

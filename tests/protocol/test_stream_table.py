@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from muxado_py import Config
@@ -75,7 +75,6 @@ def test_memory_is_bounded_whatever_the_order() -> None:
     assert held(other) < 300 * MAX_ID_GAPS
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 60), max_size=80))
 def test_no_id_is_new_twice(order: list[int]) -> None:
     ledger = IdLedger(3)

@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from muxado_py.protocol.timers import (
@@ -162,7 +162,6 @@ moves = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(moves=moves)
 def test_each_acts_once_at_its_moment_whatever_was_said_before(
     moves: list[tuple[str, int, int]],
@@ -203,7 +202,6 @@ def test_each_acts_once_at_its_moment_whatever_was_said_before(
         assert all(timer.deadline == armed.get(name, NEVER) for name, timer in enumerate(timers))
 
 
-@settings(deadline=None)
 @given(
     armed=st.integers(0, 50),
     steps=st.lists(st.tuples(st.integers(0, 1), st.floats(1, 1e6)), max_size=100),
@@ -337,7 +335,6 @@ def test_thousands_that_come_and_go_cost_a_turn_for_all_and_no_place_in_the_heap
     assert world.go_on(1000) == 0, "nothing is left to look at"
 
 
-@settings(deadline=None)
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(["add", "discard", "pass"]), st.integers(0, 7)), max_size=100
@@ -402,7 +399,6 @@ def test_what_is_no_longer_held_costs_no_turn_any_more() -> None:
     assert world.go_on(100) == 0
 
 
-@settings(deadline=None)
 @given(gaps=st.lists(st.sampled_from([0.0, 0.1, 0.7, 3.0]), max_size=100))
 def test_each_stays_for_one_step_to_two(gaps: list[float]) -> None:
     world = World()

@@ -250,7 +250,7 @@ steps = st.lists(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(steps=steps)
 def test_no_pattern_passes_the_bounds(steps: list[tuple[str, int, int, float, int, int]]) -> None:
     """The sender takes all that it may; time, the reader and the ends of streams are anything."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from muxado_py.scheduler import Lane, Priority, UrgencyScheduler
@@ -167,7 +167,6 @@ def test_what_a_key_had_is_forgotten_with_it() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(
     st.lists(
         st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 4 * FRAME)), max_size=8),

@@ -123,4 +123,4 @@ class Calls(RuleBasedStateMachine):
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_what_is_ready_is_what_is_served(name: str) -> None:
     machine = type("Calls", (Calls,), {"name": name})
-    run_machine(machine, settings=settings(max_examples=100, stateful_step_count=50, deadline=None))
+    run_machine(machine, settings=settings(max_examples=100, stateful_step_count=50))

@@ -453,7 +453,7 @@ async def play(script: list[tuple[str, int]]) -> None:
 def test_a_stream_and_a_task_that_waits_for_one_are_never_both_at_rest(backend: str) -> None:
     name, options = BACKENDS[backend]
 
-    @settings(deadline=None, max_examples=100)
+    @settings(max_examples=100)
     @given(steps)
     def at_random(script: list[tuple[str, int]]) -> None:
         anyio.run(play, script, backend=name, backend_options=options)
