@@ -3,7 +3,9 @@
 Where data comes from and goes to.  :mod:`~muxado_py.protocol.admission` puts a stream here when it is taken; the
 application takes the next one by ``Connection.accept``; a stream that ends before that is withdrawn.
 
-The rule.  First come, first served: the order of the SYNs, which is what every other multiplexer does.
+The rule.  First come, first served: the order of the SYNs, which is what every other multiplexer does.  A stream's
+priority comes behind its SYN and may change while it waits; an order by it would have to be told so, by
+:mod:`~muxado_py.protocol.inbound_control`.
 
 The trap.  What is handed off can be refused no more, and the highest id of it is what a GOAWAY says: so nothing
 is handed off before a task is there that takes it, and what ended is skipped only when its turn comes.

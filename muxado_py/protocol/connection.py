@@ -316,7 +316,7 @@ class Connection:
         """Abort both directions; a stream whose SYN has not gone leaves no trace on the wire."""
         if stream.id is not None:
             # Where no frame says so: what is lost of it from here on is no loss.
-            self._session_ends.losses.unwanted.append(stream.id)
+            self._gates.control.unwanted.append(stream.id)
         self._stream_ends.reset(stream, code)
 
     def drop(self, stream: StreamState) -> None:

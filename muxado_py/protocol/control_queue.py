@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ("ControlQueue",)
 
+MAX_UNWANTED_STREAMS = 256
+"""Resets that are remembered: those that came while the last flush was under way matter."""
+
 
 class ControlQueue:
     """The control frames of one connection that have not gone yet."""
@@ -49,6 +52,7 @@ class ControlQueue:
         "fins",
         "has_extensions",
         "has_frames",
+        "unwanted",
     )
 
     def __init__(self, wire: Wire, events: Events, timers: Timers) -> None:
@@ -66,6 +70,9 @@ class ControlQueue:
         """Payloads of pings that left, and whose answer somebody waits for."""
         self.delayed: Generations[int] = Generations(timers, delay)
         """Ids of streams that nothing may be sent on yet."""
+        self.unwanted: deque[int] = deque(maxlen=MAX_UNWANTED_STREAMS)
+        """Ids of streams that either side reset: nobody wants what was on its way, be it the end that stands for
+        a reset where the wire has none."""
         self._frames: deque[bytes] = deque()
         self._pings: deque[bytes] = deque()
         self._priorities: dict[int, Priority] = {}
@@ -113,6 +120,8 @@ class ControlQueue:
         """Queue a RST; the first code given for a stream stands."""
         resets = self._delayed_resets if stream_id in self.delayed else self._resets
         resets.setdefault(stream_id, code)
+        if not self._wire.traits.has_reset:
+            self.unwanted.append(stream_id)
         self.has_frames = self._events.pending = True
 
     def priority(self, stream: StreamState) -> None:

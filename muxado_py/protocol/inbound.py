@@ -326,7 +326,7 @@ class Inbound:
     def was_reset(self, stream_id: int, code: int) -> None:
         """The peer ended a stream."""
         ends = self._session_ends
-        ends.losses.unwanted.append(stream_id)
+        self._control.unwanted.append(stream_id)
         stream = self._live.get(stream_id)
         if stream is None:
             return

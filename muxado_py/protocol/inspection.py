@@ -163,7 +163,7 @@ class ReceiveSizes(NamedTuple):
     leaving: bool
     """Whether this side said that it is going away."""
     remembered_resets: int
-    """Ids of streams that the peer reset lately."""
+    """Ids of streams that either side reset lately."""
     budgets: BudgetSizes
 
 
@@ -198,7 +198,7 @@ def inspect(
         streams=_streams(table, session_ends.losses, remembered, _astray(cared_for, table, gates)),
         control=_control(gates),
         sending=_sending(gates, cared_for),
-        receiving=_receiving(table, flow, intake, session_ends, inbound),
+        receiving=_receiving(table, gates, flow, intake, session_ends, inbound),
         timers=len(table.timers),
         known=known,
     )
@@ -277,6 +277,7 @@ def _sending(gates: Gates, cared_for: Iterable[StreamState]) -> SendSizes:
 
 def _receiving(
     table: StreamTable,
+    gates: Gates,
     flow: FlowControl,
     intake: Intake,
     session_ends: SessionEnds,
@@ -291,7 +292,7 @@ def _receiving(
         pressed=flow.pressed,
         paused=inbound.paused,
         leaving=session_ends.leaving,
-        remembered_resets=len(session_ends.losses.unwanted),
+        remembered_resets=len(gates.control.unwanted),
         budgets=BudgetSizes(
             pings=intake.pings._left,
             noises=intake.noises._left,

@@ -16,12 +16,13 @@ not, nor is the type that a stream may begin with.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from .stream_state import DROPPED, SendState
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ..frames import Receiver, Wire
     from ..frames.wire import Input
     from .stream_state import StreamState
@@ -29,25 +30,21 @@ if TYPE_CHECKING:
 __all__ = ("Losses",)
 
 
-MAX_UNWANTED_STREAMS = 256
-"""Resets that are remembered: those that came while the last flush was under way matter."""
-
-
 class Losses:
     """What was written to the streams of one session and has not left.
 
+    :param unwanted: see :attr:`.ControlQueue.unwanted`.
     :param lead: with how many bytes of payload that are its type each stream of ours begins.
     """
 
-    def __init__(self, wire: Wire, lead: int) -> None:
+    def __init__(self, wire: Wire, unwanted: Collection[int], lead: int) -> None:
         self._wire = wire
         self._lead = lead
         self._unsent: dict[StreamState, int] = {}
         self._ends: list[StreamState] = []  # of which nothing but the FIN was left
         self._heartbeats: set[int | None] = set()
         self._ended: dict[int | None, StreamState] = {}
-        self.unwanted: deque[int] = deque(maxlen=MAX_UNWANTED_STREAMS)
-        """Ids of streams that either side reset: nobody wants what was on its way."""
+        self._unwanted = unwanted
 
     def note(self, stream: StreamState, *, beats: bool) -> None:
         """``stream`` ends, and with the session unless nobody else could be told; ``beats`` if it carries heartbeats."""
@@ -63,7 +60,7 @@ class Losses:
         elif (
             stream.send_state is SendState.FIN_QUEUED
             and stream.failure is not DROPPED
-            and stream.id not in self.unwanted  # where a reset has no frame, an end stands for it
+            and stream.id not in self._unwanted  # where a reset has no frame, an end stands for it
         ):
             self._ends.append(stream)
 
@@ -95,7 +92,7 @@ class Losses:
         tally.ended.clear()
         decoder.feed(frames[skip:])
         said = {one.id for one in self._ended.values() if unsaid and one.failure_raised}
-        ignored = {*self._heartbeats, *self.unwanted, *said}
+        ignored = {*self._heartbeats, *self._unwanted, *said}
         lost = {stream_id: nbytes for stream_id, nbytes in tally.found.items() if nbytes}
         for stream_id in tally.ended - lost.keys():
             stream = self._ended.get(stream_id)

@@ -100,7 +100,7 @@ class SessionEnds:
         self.last_id = wire.max_id
         """The last id of our latest GOAWAY."""
         lead = 4 if config.typed_streams and not wire.traits.types_in_syn else 0
-        self.losses = Losses(wire, lead)
+        self.losses = Losses(wire, gates.control.unwanted, lead)
         """What was written and in no frame when the session ended."""
         self._opened_by_then = -1  # the highest id of the peer's when it said GOAWAY
         self._was_idle = False  # whether no stream was left at the last look
@@ -159,9 +159,8 @@ class SessionEnds:
             if stream in self._table.heartbeats:
                 pass
             elif stream.local and stream.id is None:
-                if (
-                    stream.released
-                ):  # no call on it will ever say so; whoever closes the session is told
+                if stream.released:
+                    # No call on it will ever say so; whoever closes the session is told.
                     self.losses.note(stream, beats=False)
                 self._stream_ends.end(stream, Event.GONE_AWAY, failure)
             elif stream.local and self._flow.is_muxado_py and (stream.id or 0) > last_id:

@@ -150,7 +150,9 @@ class StreamTable:
         self.stalled: Deadlines[StreamState] = Deadlines(timers, config.stall_timeout)
         """Streams that the peer finished, and takes nothing on, on wires that cannot ask why."""
         self.timed: list[Timed] = [self.stalled]
-        """What else has deadlines of streams, until they are forgotten: their timers would hold them."""
+        """What else has deadlines of streams, until they are forgotten: their timers would hold them.  Those that wait
+        in ``lingering`` or ``discarding`` are many, and are discarded without a step between; ``unacknowledged`` and
+        the backlog's end before."""
         self.looks = Interval(timers, config.probe_interval)
         """Looks at streams that one side has finished, for as long as there are any."""
         self.awaiting_peer_close: dict[StreamState, None] = {}

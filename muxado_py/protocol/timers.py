@@ -8,7 +8,7 @@ Where data comes from and goes to.  The core and the session arm timers.  The se
 them: it sleeps until ``next_deadline`` and calls ``expire``, and each timer that is due calls what it is for.
 ``earlier`` is called when one is armed that is due before what that task knows of.
 
-The rule.  Nothing that happens for each stream or frame touches the heap.  Streams that may stay equally long are
+The rule.  Nothing that happens for every stream or frame touches the heap.  Streams that may stay equally long are
 due in the order in which they came: they wait in :class:`Deadlines`, and only the first of them has a timer; or in
 :class:`Generations`, where a moment is enough.
 

@@ -13,6 +13,7 @@ import pytest
 from anyio import create_task_group, current_time
 
 import muxado_py as muxado
+from muxado_py.frames import WIRES
 from muxado_py.links.parting import GOODBYE_WAIT
 from muxado_py.scheduler import FifoScheduler
 
@@ -218,6 +219,21 @@ async def test_a_reset_that_the_wire_cannot_say_is_no_loss_either(wire: str) -> 
         await anyio.sleep(1)
         for stream in (known, new):
             stream.reset()
+        await session.aclose()
+    await far.aclose()
+
+
+@pytest.mark.parametrize("wire", ["smux1", "smux2"])
+async def test_a_refusal_that_the_wire_cannot_say_is_no_loss_either(wire: str) -> None:
+    near, far = memory_transports(DEPTH)
+    stuck = Stuck(near)
+    config = replace(CONFIG, wire=wire, close_timeout=1, accept_backlog=1)
+    peer = WIRES[wire](client=True)
+    async with muxado.server(stuck, config) as session:
+        stuck.hold()
+        for stream_id in (3, 5):
+            await far.send(peer.syn(stream_id, 0, None, None))
+        await anyio.sleep(1)
         await session.aclose()
     await far.aclose()
 
