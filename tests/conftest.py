@@ -68,6 +68,19 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return backend
 
 
+@pytest.fixture(params=["callbacks", "tasks"])
+def way(
+    request: pytest.FixtureRequest, anyio_backend: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """How bytes get from a socket to a stream and back, for tests that hold for both ways."""
+    way: str = request.param
+    if way == "tasks":
+        monkeypatch.setattr("muxado_py.session.relay.event_loop", lambda: None)
+    elif anyio_backend[0] == "trio":
+        pytest.skip("trio does not call back for sockets")
+    return way
+
+
 LINKS = ("memory", "sockets")
 """What ``carried_by`` may be: the generic link, and that which ``connect`` and ``listen`` choose."""
 

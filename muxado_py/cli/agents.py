@@ -116,17 +116,15 @@ class Agents:
             for agent in self._agents:
                 tasks.start_soon(end, agent)
 
-    async def dial(self, tried: Collection[Agent] = ()) -> tuple[muxado.Stream, Agent]:
+    def dial(self, tried: Collection[Agent] = ()) -> tuple[muxado.Stream, Agent]:
         """A stream to the newest agent that opens one, and is not among ``tried``.
 
         :raises ConnectionRefusedError: if none does.
-
-        Cancellation: no stream is opened.
         """
         newest_first = [agent for agent in reversed(self._agents) if agent not in tried]
         for agent in sorted(newest_first, key=lambda agent: not agent.session.heard):
             try:
-                return await agent.session.net_dial(), agent
+                return agent.session.open_stream_nowait(), agent
             except Exception as exc:  # noqa: BLE001 - it is that agent's trouble, not the caller's
                 logger.debug("agent %s opens no stream: %r", agent.name, exc)
         if self._agents:

@@ -1,6 +1,7 @@
 """Caller: one connection to a published address, and what it said until it was answered.
 
-What it is.  The caller's side of what the gateway copies.  It remembers the first bytes, because an agent that
+What it is.  The caller's side of what the gateway copies, as a stream or as the tap of a
+:class:`~muxado_py.session.relay.Relay`.  It remembers the first bytes, because an agent that
 did not take them may be replaced by another (:mod:`.kept`), and because an answer of the gateway's own depends
 on them.
 
@@ -24,6 +25,7 @@ from .heads import MOST_KEPT, Head, head_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ..runtime.plain_sockets import PlainSocket
     from .kept import Kept
 
 __all__ = ("Caller", "UnansweredError")
@@ -43,11 +45,27 @@ class UnansweredError(Exception):
 class Caller(ByteStream):
     """A caller's connection, remembered.
 
-    :param settled: called once it is settled, and when it is answered.
+    :param settled: called with it once it is settled, and when it is answered.
     :param kept: where it is counted, with others, while a stream has what it said.
     """
 
-    def __init__(self, connection: ByteStream, settled: Callable[[], None], kept: Kept) -> None:
+    __slots__ = (
+        "_again",
+        "_has_stream",
+        "_kept",
+        "_settled",
+        "connection",
+        "has_ended",
+        "head",
+        "is_answered",
+        "is_answered_in_http",
+        "is_kept",
+        "said",
+    )
+
+    def __init__(
+        self, connection: PlainSocket, settled: Callable[[Caller], None], kept: Kept
+    ) -> None:
         self.connection = connection
         self.said = bytearray()
         """The first bytes it said, until it is answered or forgotten."""
@@ -76,6 +94,11 @@ class Caller(ByteStream):
         self._kept.drop(self)
         del self.said[VERB:]
 
+    def take_again(self) -> bytes:
+        """What is to be received once more; the next ``receive`` gives what the caller says next."""
+        again, self._again = self._again, b""
+        return again
+
     async def receive(self, max_bytes: int = 65536) -> bytes:
         if self._again:
             await checkpoint()
@@ -90,18 +113,24 @@ class Caller(ByteStream):
         try:
             data = await self.connection.receive(max_bytes)
         except EndOfStream:
-            self.has_ended = True
+            self.heard(b"")
             raise
-        if self.is_kept and not self.is_answered:
-            self._remember(data)
+        self.heard(data)
         return data
+
+    def heard(self, data: bytes) -> None:
+        """It said ``data``; nothing: it half closed."""
+        if not data:
+            self.has_ended = True
+        elif self.is_kept and not self.is_answered:
+            self._remember(data)
 
     def _remember(self, data: bytes) -> None:
         self.said += data
         if not self.head.is_settled:
             self.head = head_of(self.said)
             if self.head.is_settled:
-                self._settled()
+                self._settled(self)
         if self._has_stream and self.head.is_settled:
             self._keep()
 
@@ -111,18 +140,29 @@ class Caller(ByteStream):
         elif self.is_kept:
             self._kept.keep(self)
 
-    async def send(self, item: bytes) -> None:
+    def answering(self, data: bytes) -> None:
+        """It is answered, and ``data`` is the beginning."""
         if not self.is_answered:
             self.is_answered = True
-            self.is_answered_in_http = item.startswith(b"HTTP/1.")
+            self.is_answered_in_http = data.startswith(b"HTTP/1.")
             self._kept.drop(self)
             self.said.clear()
-            self._settled()
+            self._settled(self)
+
+    def ending(self) -> None:
+        """The agent ends.
+
+        :raises UnansweredError: where an answer is due.
+        """
+        if self.head.is_http and not self.is_answered:
+            raise UnansweredError("the agent ended without an answer")
+
+    async def send(self, item: bytes) -> None:
+        self.answering(item)
         await self.connection.send(item)
 
     async def send_eof(self) -> None:
-        if self.head.is_http and not self.is_answered:
-            raise UnansweredError("the agent ended without an answer")
+        self.ending()
         await self.connection.send_eof()
 
     async def aclose(self) -> None:

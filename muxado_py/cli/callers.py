@@ -1,7 +1,7 @@
 """Callers: the connections to the published addresses, all of them, and how many there may be.
 
-What it is.  The door of the gateway.  Each connection is one visit in a task of its own; whatever comes of it
-is that caller's alone.
+What it is.  The door of the gateway.  Each connection is one visit, in a task of its own or, as long as it goes as
+usual, by callbacks (:mod:`.newcomers`); whatever comes of it is that caller's alone.
 
 The rules.  A caller that waits (see :mod:`.caller`) does so for a bounded time; when there is no
 room, the one that has waited longest makes some.  Those that find none are told so, and of these there are few:
@@ -14,20 +14,27 @@ Those make no room.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from ..runtime.checkpoints import callback_context, event_loop
+from ..runtime.plain_sockets import plain_socket
 from ..session.bridge import abort, close
 from .answers import answer
 from .caller import Caller
 from .heads import Head
 from .kept import Kept
-from .visits import QUIET, refuse, visit
+from .newcomers import Newcomer
+from .visits import QUIET, Copied, refuse, visit
 
 if TYPE_CHECKING:
-    from anyio.abc import ByteStream
+    import socket
 
+    from anyio.abc import TaskGroup
+
+    from ..runtime.plain_sockets import PlainSocket
     from .agents import Agents
 
 __all__ = ("Callers",)
@@ -40,63 +47,118 @@ class Callers:
 
     :param limit: how many may be served or wait at once; an eighth of it more may be being turned away.
     :param patience: seconds in which one must be settled.
+    :param tasks: where those run that need a task and have none.
     """
 
-    def __init__(self, agents: Agents, limit: int, patience: float) -> None:
-        self._agents = agents
+    def __init__(self, agents: Agents, limit: int, patience: float, tasks: TaskGroup) -> None:
+        self.agents = agents
         self._limit = limit
         self._patience = patience
+        self._tasks = tasks
+        self._context = callback_context()
+        self._loop = event_loop()
+        self._now = anyio.current_time if self._loop is None else self._loop.time
         self._most_refused = max(8, limit // 8)
         self._refused = 0
         self._kept = Kept()
         self._served = 0
-        self._waiting: dict[ByteStream, _Waiting] = {}  # the longest first
-        self._idle = anyio.Event()
+        self._waiting: dict[Caller, _Waiting] = {}  # the longest first
+        self._newcomers: dict[Caller, Newcomer] = {}
+        self._idle: anyio.Event | None = None
 
-    async def handle(self, connection: ByteStream) -> None:
+    def came(self, accepted: socket.socket) -> None:
+        """Serve one caller without a task for as long as that is possible, or turn it away; for callbacks."""
+        try:
+            connection = plain_socket(accepted)
+        except OSError as exc:  # it is gone already
+            logger.debug("a caller is gone: %r", exc)
+            accepted.close()
+            return
+        if not self._has_room():
+            if self._may_refuse():
+                self._start(self._turn_away, connection)
+            else:
+                connection.abort()
+            return
+        caller = self._admit(connection)
+        assert self._loop is not None
+        newcomer = self._newcomers[caller] = Newcomer(self, self._loop, caller)
+        newcomer.begin(self._patience)
+
+    async def handle(self, connection: PlainSocket) -> None:
         """Serve one caller, or turn it away.
 
         Cancellation: its connection is aborted.
         """
+        if self._has_room():
+            caller = self._admit(connection)
+            await self._attend(caller, self._waiting[caller], None)
+        elif self._may_refuse():
+            await self._turn_away(connection)
+        else:
+            await abort(connection)
+
+    def hand_over(self, newcomer: Newcomer, copied: Copied | None) -> None:
+        """Go on with it in a task."""
+        del self._newcomers[newcomer.caller]
+        caller = newcomer.caller
+        self._start(self._attend, caller, self._waiting.get(caller), copied)
+
+    def left(self, caller: Caller) -> None:
+        """It is served no longer, and its connection is closed."""
+        caller.forget()
+        self._newcomers.pop(caller, None)
+        self._waiting.pop(caller, None)
+        self._served -= 1
+        if not self._served and self._idle is not None:
+            self._idle.set()
+
+    def _start(self, function: Any, *args: Any) -> None:
+        self._context.run(self._tasks.start_soon, function, *args)
+
+    def _has_room(self) -> bool:
+        return self._served < self._limit or self._make_room()
+
+    def _admit(self, connection: PlainSocket) -> Caller:
+        caller = Caller(connection, self._settled, self._kept)
+        self._waiting[caller] = _Waiting(self._now(), self._patience)
+        self._served += 1
+        return caller
+
+    async def _attend(
+        self, caller: Caller, waiting: _Waiting | None, copied: Copied | None
+    ) -> None:
+        """Serve ``caller`` until it has left.
+
+        :param waiting: its time, if it is not settled.
+        """
         try:
-            if self._served < self._limit or self._make_room():
-                await self._serve(connection)
-            elif self._refused < self._most_refused:
-                await self._refuse(connection)
+            if waiting is None:
+                await visit(caller, self.agents, copied)
             else:
-                await abort(connection)
+                with waiting.scope() as scope:
+                    await visit(caller, self.agents, copied)
+                if scope.cancelled_caught:
+                    await self._dismiss(caller, waiting)
         except Exception as exc:
             # Whatever it is, it is this caller's trouble and must not end the gateway.
             if not isinstance(exc, (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)):
                 logger.exception("serving a caller failed")
-            await abort(connection)
+            await abort(caller.connection)
         except BaseException:
-            await abort(connection)
+            await abort(caller.connection)
             raise
-
-    async def _serve(self, connection: ByteStream) -> None:
-        waiting = self._waiting[connection] = _Waiting(self._patience)
-        caller = Caller(connection, lambda: self._settled(caller), self._kept)
-        self._served += 1
-        try:
-            with waiting.scope:
-                await visit(caller, self._agents)
-            if waiting.scope.cancelled_caught:
-                await self._dismiss(caller, waiting)
         finally:
-            caller.forget()
-            self._waiting.pop(connection, None)
-            self._served -= 1
-            if not self._served:
-                self._idle.set()
-                self._idle = anyio.Event()
+            self.left(caller)
 
     def _settled(self, caller: Caller) -> None:
         if caller.is_answered:
-            self._agents.speak_http = caller.is_answered_in_http
-        waiting = self._waiting.pop(caller.connection, None)
+            self.agents.speak_http = caller.is_answered_in_http
+        waiting = self._waiting.pop(caller, None)
         if waiting is not None:
-            waiting.scope.deadline = float("inf")
+            waiting.settle()
+            if (newcomer := self._newcomers.get(caller)) is not None:
+                newcomer.settle()
 
     async def _dismiss(self, caller: Caller, waiting: _Waiting) -> None:
         """End a caller that never got as far as a request."""
@@ -107,29 +169,51 @@ class Callers:
         else:
             await close(caller.connection)
 
-    async def _refuse(self, connection: ByteStream) -> None:
+    def _may_refuse(self) -> bool:
+        """Whether one more may be told that there is no room; it is counted now, for many may come in one turn."""
+        if self._refused >= self._most_refused:
+            return False
         self._refused += 1
+        return True
+
+    async def _turn_away(self, connection: PlainSocket) -> None:
         try:
-            caller = Caller(connection, lambda: None, self._kept)
+            caller = Caller(connection, lambda _: None, self._kept)
             await refuse(caller, "This gateway has no room for more connections.")
+        except Exception as exc:  # noqa: BLE001 - it is gone, in whatever way
+            logger.debug("a caller is gone: %r", exc)
+            await abort(connection)
+        except BaseException:
+            await abort(connection)
+            raise
         finally:
             self._refused -= 1
 
     def _make_room(self) -> bool:
         """Let the caller go that has waited longest, unless that is a moment only."""
-        for connection, waiting in self._waiting.items():
-            if anyio.current_time() - waiting.since > 2 * QUIET:
-                del self._waiting[connection]
-                waiting.end("and its place was needed")
+        for caller, waiting in self._waiting.items():
+            if self._now() - waiting.since > 2 * QUIET:
+                self._let_go(caller, "and its place was needed")
                 return True
             break
         return False
 
+    def _let_go(self, caller: Caller, why: str) -> None:
+        self._waiting[caller].end(why)
+        newcomer = self._newcomers.get(caller)
+        if newcomer is not None:
+            newcomer.hand_over()
+        self._waiting.pop(caller, None)
+
     def stop(self) -> None:
         """Let go of those that wait, who have asked for nothing; for a door that is closed."""
-        for waiting in self._waiting.values():
-            waiting.end("and the gateway stops")
-        self._waiting.clear()
+        for caller in list(self._waiting):
+            self._let_go(caller, "and the gateway stops")
+
+    def abort(self) -> None:
+        """Cut off those that have no task."""
+        for newcomer in list(self._newcomers.values()):
+            newcomer.abort()
 
     async def finished(self) -> None:
         """Wait until no caller is served.
@@ -137,17 +221,37 @@ class Callers:
         Cancellation: safe.
         """
         while self._served:
+            self._idle = anyio.Event()
             await self._idle.wait()
 
 
 class _Waiting:
     """The time of one caller that is not settled."""
 
-    def __init__(self, patience: float) -> None:
-        self.since = anyio.current_time()
-        self.scope = anyio.CancelScope(deadline=self.since + patience)
+    __slots__ = ("_deadline", "_is_over", "_scope", "since", "why")
+
+    def __init__(self, since: float, patience: float) -> None:
+        self.since = since
         self.why = f"did not come in {patience:g} s"
+        self._deadline = since + patience
+        self._is_over = False
+        self._scope: anyio.CancelScope | None = None
+
+    def scope(self) -> anyio.CancelScope:
+        """For the task that serves it."""
+        self._scope = anyio.CancelScope(deadline=self._deadline)
+        if self._is_over:
+            self._scope.cancel()
+        return self._scope
+
+    def settle(self) -> None:
+        """It is in time."""
+        if self._scope is not None:
+            self._scope.deadline = math.inf
 
     def end(self, why: str) -> None:
+        """Its time is up before."""
         self.why = why
-        self.scope.cancel()
+        self._is_over = True
+        if self._scope is not None:
+            self._scope.cancel()

@@ -101,8 +101,8 @@ def muxado() -> None:
 @click.option(
     "--limit-concurrency",
     type=click.IntRange(1),
-    help="Answer 503 from this many connections or requests on. ASGI: not with --loop trio. "
-    "[default: no limit]",
+    help="Answer 503 from this many connections or requests on, and take as many streams of a session; 1,024 of "
+    "them in any case. ASGI: not with --loop trio. [default: no limit]",
 )
 @click.option(
     "--timeout-keep-alive",
@@ -208,7 +208,8 @@ def serve(
     "--limit-concurrency",
     type=click.IntRange(1),
     default=500,
-    help="Callers served at once; more are told to come back.",
+    help="Callers served at once; more are told to come back. An agent takes 1,024, or what its own "
+    "--limit-concurrency says.",
 )
 @click.option(
     "--timeout-graceful-shutdown",

@@ -2,8 +2,8 @@
 
 What it is.  Two kinds of peers meet here.  *Agents* dial in, open a session and serve an app on it
 (:mod:`.agents`).  *Callers* connect to a published address (:mod:`.callers`); what they send and get is copied,
-byte for byte, to a stream of an agent's session (:mod:`.visits`).  So whatever runs over TCP passes: HTTP,
-websockets, gRPC.
+byte for byte, to a stream of an agent's session (:mod:`.visits`), by callbacks where the loop has them
+(:mod:`.newcomers`).  So whatever runs over TCP passes: HTTP, websockets, gRPC.
 
 The rules.  A slow side holds no memory but the stream's window and one read of 64 KiB, and at most as much of
 what a caller began with: the copying reads from a side only what the other has taken, and nothing reads ahead.
@@ -23,8 +23,11 @@ import anyio
 
 import muxado_py as muxado
 
+from ..runtime.accept_callbacks import AcceptCallbacks
 from ..runtime.accept_loop import AcceptingListener
+from ..runtime.checkpoints import event_loop
 from ..runtime.plain_sockets import PlainSocket, accept_plain
+from ..session.relay import may_relay
 from .agents import Agents
 from .callers import Callers
 from .running import NotStarted, reason
@@ -33,7 +36,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
-    from anyio.abc import TaskStatus
+    from anyio.abc import SocketStream, TaskStatus
+    from anyio.streams.stapled import MultiListener
 
     from .options import Address
 
@@ -67,7 +71,6 @@ async def gateway(
     Cancellation: everything is cut off.
     """
     agents = Agents()
-    callers = Callers(agents, limit, head_timeout)
     async with AsyncExitStack() as stack:
         try:
             listener = await stack.enter_async_context(
@@ -75,7 +78,7 @@ async def gateway(
             )
         except OSError as exc:
             raise NotStarted(f"cannot listen on {url}: {reason(exc)}") from exc
-        doors: list[AcceptingListener[PlainSocket]] = []
+        bounds: list[MultiListener[SocketStream]] = []
         for address in published:
             try:
                 bound = await anyio.create_tcp_listener(
@@ -83,15 +86,24 @@ async def gateway(
                 )
             except OSError as exc:
                 raise NotStarted(f"cannot publish on {address}: {reason(exc)}") from exc
-            doors.append(await stack.enter_async_context(AcceptingListener(bound, accept_plain)))
+            bounds.append(await stack.enter_async_context(bound))
         tasks = await stack.enter_async_context(anyio.create_task_group())
+        callers = Callers(agents, limit, head_timeout, tasks)
+        stack.callback(callers.abort)
+        doors: list[AcceptCallbacks | AcceptingListener[PlainSocket]] = []
+        for bound in bounds:
+            doors.append(door := _door(bound, callers))
+            stack.push_async_callback(door.aclose)
         tasks.start_soon(listener.serve, agents.serve)
-        ports = [door.extra(anyio.abc.SocketAttribute.local_port) for door in doors]
+        ports = [bound.extra(anyio.abc.SocketAttribute.local_port) for bound in bounds]
         logger.info("agents connect to %s", listener.url)
         for address, port in zip(published, ports, strict=True):
             logger.info("callers connect to %s", address._replace(port=port))
         for door in doors:
-            tasks.start_soon(door.serve, callers.handle, tasks)
+            if isinstance(door, AcceptCallbacks):
+                door.start()
+            else:
+                tasks.start_soon(door.serve, callers.handle, tasks)
         task_status.started((listener.url, ports))
         await stop.wait()
         for door in doors:
@@ -102,3 +114,13 @@ async def gateway(
         if not in_time.cancelled_caught:
             await agents.drain(max(0.0, in_time.deadline - anyio.current_time()))
         tasks.cancel_scope.cancel()
+
+
+def _door(
+    bound: MultiListener[SocketStream], callers: Callers
+) -> AcceptCallbacks | AcceptingListener[PlainSocket]:
+    """What accepts the callers of one address, by callbacks where the loop has them."""
+    loop = event_loop()
+    if loop is None or not may_relay():
+        return AcceptingListener(bound, accept_plain)
+    return AcceptCallbacks(bound, loop, callers.came)

@@ -19,6 +19,7 @@ import inspect
 import logging
 import sys
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -207,12 +208,19 @@ def _anycorn_config(http: dict[str, Any]) -> Any:
     return config
 
 
+def _session_config(options: ServeOptions) -> muxado.Config:
+    """Room for as many streams as are served at once, and for those that are told that there are too many."""
+    config = muxado.Config(wire=options.wire)
+    limit = options.http["limit_concurrency"] or 0
+    return replace(config, max_streams=max(config.max_streams, limit + limit // 8))
+
+
 async def _dial(listener: SessionsListener, options: ServeOptions, stop: anyio.Event) -> None:
     await keep_connected(
         options.url,
         listener.attach,
         stop=stop,
-        config=muxado.Config(wire=options.wire),
+        config=_session_config(options),
         ssl_context=options.ssl_context,
         backoff=Backoff(),
         max_retries=options.max_retries,
@@ -237,7 +245,7 @@ async def _listen(
             accepting = await stack.enter_async_context(
                 muxado.listen(
                     options.url,
-                    config=muxado.Config(wire=options.wire),
+                    config=_session_config(options),
                     ssl_context=options.ssl_context,
                 )
             )

@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 import math
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from anyio import EndOfStream, create_task_group, move_on_after
 
@@ -28,6 +28,7 @@ import muxado_py as muxado
 
 from ..session.bridge import abort, close
 from ..session.copying import Copying
+from ..session.relay import Relay, may_relay
 from .answers import MAY_BE_EXECUTED, NOT_EXECUTED, answer
 from .caller import UnansweredError
 from .heads import Head
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from .agents import Agent, Agents
     from .caller import Caller
 
-__all__ = ("QUIET", "listen_to", "refuse", "visit")
+__all__ = ("QUIET", "Copied", "copy_between", "listen_to", "refuse", "visit")
 
 logger = logging.getLogger("muxado.cli")
 
@@ -48,12 +49,39 @@ PATIENCE = 2.0
 """Seconds in which a caller that gets no stream may show that it speaks HTTP, and hear why."""
 
 
-async def visit(caller: Caller, agents: Agents) -> None:
+class Copied(NamedTuple):
+    """A copying that has ended."""
+
+    stream: muxado.Stream
+    agent: Agent
+    copying: Copying | Relay
+
+
+def copy_between(stream: muxado.Stream, caller: Caller) -> Copying | Relay:
+    """What copies between the two, by callbacks where the loop has them; ``caller`` was rewound."""
+    if not may_relay():
+        return Copying(stream, caller, ends_with_a=caller.head.is_http)
+    return Relay(
+        caller.connection,
+        stream,
+        tap=None if caller.is_answered else caller,
+        first=caller.take_again(),
+        has_ended=caller.has_ended,
+        ends_with=stream if caller.head.is_http else None,
+    )
+
+
+async def visit(caller: Caller, agents: Agents, copied: Copied | None = None) -> None:
     """Lead ``caller`` to an agent, and end its connection afterwards.
+
+    :param copied: how that went so far, if it began without this task.
 
     Cancellation: what it was given is cut off; its connection is left to whoever cancelled.
     """
     try:
+        if copied is not None:
+            await _deliver(caller, agents, None, b"", copied)
+            return
         await listen_to(caller, math.inf if agents.speak_http else QUIET)
         stream, greeting = None, b""
         if caller.head is Head.NOTHING and caller.has_ended and agents.speak_http:
@@ -97,7 +125,7 @@ async def _wait_beside(caller: Caller, agents: Agents) -> tuple[muxado.Stream | 
 
     :raises ConnectionRefusedError: if no agent takes a stream.
     """
-    stream, _ = await agents.dial()
+    stream, _ = agents.dial()
     greeting, ended = b"", False
 
     async def hear_agent() -> None:
@@ -129,7 +157,11 @@ async def _wait_beside(caller: Caller, agents: Agents) -> tuple[muxado.Stream | 
 
 
 async def _deliver(
-    caller: Caller, agents: Agents, stream: muxado.Stream | None, greeting: bytes
+    caller: Caller,
+    agents: Agents,
+    stream: muxado.Stream | None,
+    greeting: bytes,
+    copied: Copied | None = None,
 ) -> None:
     """Copy between ``caller`` and a stream, and another if that was not taken.
 
@@ -137,24 +169,35 @@ async def _deliver(
     """
     tried: list[Agent] = []
     while True:
-        if stream is None:
-            stream, agent = await agents.dial(tried)
+        if copied is not None:
+            stream, agent, copying = copied
             tried.append(agent)
-        copying = Copying(stream, caller, ends_with_a=caller.head.is_http)
-        try:
-            # With the SYN, if it can be: an agent that ends knows then what it was asked.
-            caller.rewind(stream.send_nowait(bytes(caller.said)))
-            if greeting:
-                await caller.send(greeting)
-            await copying.run()
-        except BaseException:
-            stream.reset()
-            raise
+            copied = None
+        else:
+            if stream is None:
+                stream, agent = agents.dial(tried)
+                tried.append(agent)
+            copying = await _copy(caller, stream, greeting)
         if copying.failed is not stream or not _may_try_again(caller, copying.failure):
             await _end(caller, stream, copying)
             return
         logger.info("an agent took no request, asking another: %r", copying.failure)
+        stream.reset()
         stream = None
+
+
+async def _copy(caller: Caller, stream: muxado.Stream, greeting: bytes) -> Copying | Relay:
+    try:
+        # With the SYN, if it can be: an agent that ends knows then what it was asked.
+        caller.rewind(stream.send_nowait(bytes(caller.said)))
+        if greeting:
+            await caller.send(greeting)
+        copying = copy_between(stream, caller)
+        await copying.run()
+    except BaseException:
+        stream.reset()
+        raise
+    return copying
 
 
 def _is_safe(exc: Exception | None) -> bool:
@@ -165,7 +208,7 @@ def _may_try_again(caller: Caller, exc: Exception | None) -> bool:
     return _is_safe(exc) and caller.is_kept and not caller.is_answered
 
 
-async def _end(caller: Caller, stream: muxado.Stream, copying: Copying) -> None:
+async def _end(caller: Caller, stream: muxado.Stream, copying: Copying | Relay) -> None:
     """End the connection of ``caller`` as the copying ended."""
     connection, exc = caller.connection, copying.failure
     if exc is None:
@@ -173,7 +216,7 @@ async def _end(caller: Caller, stream: muxado.Stream, copying: Copying) -> None:
         await close(connection)
         return
     stream.reset()
-    if copying.failed is caller and not isinstance(exc, UnansweredError):
+    if copying.failed is not stream and not isinstance(exc, UnansweredError):
         logger.debug("a caller is gone: %r", exc)
         await abort(connection)
     elif caller.head.is_http and not caller.is_answered:

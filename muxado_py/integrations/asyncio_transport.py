@@ -290,8 +290,8 @@ class MuxTransport(transports._FlowControlMixin):
         self._force_close(None)
 
     def _flushed(self) -> None:
+        self._lose(None)  # first, or the stream would call back once more
         self._stream.close()
-        self._lose(None)
 
     def _force_close(self, error: Exception | None) -> None:
         if self._lost_scheduled:
@@ -299,8 +299,8 @@ class MuxTransport(transports._FlowControlMixin):
         self._closing = True
         self._unsent.clear()
         self._unsent_size = 0
-        self._stream.reset(ErrorCode.STREAM_CANCELLED)
         self._lose(error)
+        self._stream.reset(ErrorCode.STREAM_CANCELLED)
 
     def _lose(self, error: Exception | None) -> None:
         self._lost_scheduled = True

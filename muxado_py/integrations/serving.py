@@ -176,7 +176,8 @@ class Connections:
             with anyio.move_on_after(self._first_byte_timeout) as scope:
                 self._silent[stream] = scope
                 await readable.wait()
-                return True
+                if not scope.cancel_called:  # it may have been refused, which calls back too
+                    return True
         finally:
             del self._silent[stream]
             stream.set_callbacks(None, None)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import SocketStream, TaskGroup
 
-__all__ = ("AcceptingListener", "serve_listener")
+__all__ = ("ACCEPT_DELAY", "AcceptingListener", "log_failure", "serve_listener")
 
 Accepted = TypeVar("Accepted")
 
@@ -163,12 +163,18 @@ async def _start_handler(
 
 async def _log_and_wait(exc: Exception) -> None:
     """Say that no connection was accepted, and wait if it is more than that one's trouble."""
+    if log_failure(exc):
+        await sleep(ACCEPT_DELAY)
+
+
+def log_failure(exc: Exception) -> bool:
+    """Say that no connection was accepted; whether it is more than that one's trouble, and the next try is to wait."""
     cause = exc.__cause__ or exc  # on trio, anyio says nothing itself and means its cause
     if getattr(cause, "errno", None) in _CONNECTION_ERRNOS:
         logger.debug("a connection was gone before it was accepted: %s", cause)
-    else:
-        logger.warning("cannot accept a connection: %s", cause)
-        await sleep(ACCEPT_DELAY)
+        return False
+    logger.warning("cannot accept a connection: %s", cause)
+    return True
 
 
 async def _serve_again(

@@ -14,7 +14,10 @@ gives it a turn.
 
 from __future__ import annotations
 
+import os
 import socket
+import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from anyio import (
@@ -31,25 +34,41 @@ from anyio.abc import SocketAttribute, SocketStream
 from anyio.lowlevel import checkpoint
 
 if TYPE_CHECKING:
-    from anyio.abc import Listener
+    from anyio.abc import AsyncResource, Listener
 
-__all__ = ("PlainSocket", "accept_plain")
+__all__ = ("PlainSocket", "accept_plain", "plain_socket", "reset_when_closed", "taken_over")
+
+_LINGER_ZERO = struct.pack("ii" if os.name == "posix" else "hh", 1, 0)
 
 
 class PlainSocket(SocketStream):
-    """A connected socket as an anyio stream that reads nothing ahead."""
+    """A connected socket as an anyio stream that reads nothing ahead.
 
-    def __init__(self, sock: socket.socket) -> None:
+    :param unread: what somebody else had read of it.
+    """
+
+    def __init__(self, sock: socket.socket, unread: bytes = b"") -> None:
         sock.setblocking(False)
         self._socket = sock
+        self._unread = unread
         self._closed = False
         self._finished = False
         self._receiving = ResourceGuard("reading from")
         self._sending = ResourceGuard("writing to")
 
     @property
+    def raw_socket(self) -> socket.socket:
+        """The socket itself, for who waits for it in another way, while no call here does."""
+        return self._socket
+
+    @property
     def _raw_socket(self) -> socket.socket:
         return self._socket
+
+    def take_unread(self) -> bytes:
+        """What is to be received before anything of the socket; for who reads that itself."""
+        unread, self._unread = self._unread, b""
+        return unread
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         if max_bytes < 1:
@@ -57,6 +76,9 @@ class PlainSocket(SocketStream):
         with self._receiving:
             await checkpoint()
             while not self._closed:
+                if self._unread:
+                    data, self._unread = self._unread[:max_bytes], self._unread[max_bytes:]
+                    return data
                 try:
                     data = self._socket.recv(max_bytes)
                 except BlockingIOError:
@@ -100,6 +122,17 @@ class PlainSocket(SocketStream):
     def _broken(self, exc: OSError) -> Exception:
         return ClosedResourceError() if self._closed else BrokenResourceError(str(exc))
 
+    def close(self) -> None:
+        """Like ``aclose``, for who has no task: no call may be waiting, and the loop may not watch the socket."""
+        self._closed = True
+        self._socket.close()
+
+    def abort(self) -> None:
+        """The same, and the peer is told that this did not end: it broke off."""
+        with suppress(OSError):  # it is gone
+            reset_when_closed(self._socket)
+        self.close()
+
     async def aclose(self) -> None:
         if not self._closed:
             self._closed = True
@@ -108,6 +141,42 @@ class PlainSocket(SocketStream):
                 await checkpoint()
             self._socket.close()
         await checkpoint()
+
+
+def reset_when_closed(raw: socket.socket) -> None:
+    """On TCP a close without this sends FIN; a Unix socket knows no other end."""
+    if raw.family in (socket.AF_INET, socket.AF_INET6):
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+
+
+def plain_socket(accepted: socket.socket) -> PlainSocket:
+    """The stream over a connection that was just accepted."""
+    if accepted.family in (socket.AF_INET, socket.AF_INET6):
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return PlainSocket(accepted)
+
+
+def taken_over(stream: AsyncResource) -> PlainSocket | None:
+    """The connection of one of anyio's socket streams on asyncio, which is over for that stream.
+
+    What anyio had read ahead is received first.  None if it is no such stream, if it has ended, or if no descriptor is
+    left for it: a transport gives its own not away.
+    """
+    transport, protocol = (getattr(stream, name, None) for name in ("_transport", "_protocol"))
+    ahead = getattr(protocol, "read_queue", None)
+    if not isinstance(stream, SocketStream) or ahead is None or transport is None:
+        return None
+    if transport.is_closing():
+        return None
+    transport.pause_reading()
+    raw = stream.extra(SocketAttribute.raw_socket)
+    try:
+        own = socket.socket(raw.family, raw.type, raw.proto, os.dup(raw.fileno()))
+    except OSError:
+        return None
+    unread = b"".join(ahead)
+    transport.abort()
+    return PlainSocket(own, unread)
 
 
 async def accept_plain(listener: Listener[SocketStream]) -> PlainSocket:
@@ -125,5 +194,4 @@ async def accept_plain(listener: Listener[SocketStream]) -> PlainSocket:
             accepted, _ = raw.accept()
         except BlockingIOError:  # another process took it
             continue
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return PlainSocket(accepted)
+        return plain_socket(accepted)

@@ -4,8 +4,8 @@ What it is.  :func:`bridge` copies both ways between any two anyio byte streams.
 ``Session.dial_socket`` gives synchronous code a kernel socket that ends in a new stream, and
 :func:`forward` turns each connection of a listener into a stream.
 
-Where data comes from and goes to.  :mod:`~muxado_py.session.copying` moves the bytes; here both sides are told how
-it ended.
+Where data comes from and goes to.  :mod:`~muxado_py.session.relay` moves the bytes where one side is a plain socket and
+the loop calls back for it, :mod:`~muxado_py.session.copying` all others; here both sides are told how it ended.
 
 The rules.  What happened on one side happens on the other.  End of file becomes a half close; an error, or
 the cancellation of the bridge, becomes a reset.  A stream cut short must never look like one that ended: on
@@ -21,9 +21,7 @@ after an error too.
 from __future__ import annotations
 
 import logging
-import os
 import socket
-import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,9 +31,10 @@ from anyio.streams.tls import TLSStream
 
 from ..links.layers import layers_of, stop_reading_ahead
 from ..runtime.accept_loop import serve_listener
-from ..runtime.plain_sockets import PlainSocket
+from ..runtime.plain_sockets import PlainSocket, reset_when_closed, taken_over
 from ..scheduler import check_priority
 from .copying import LINGER_TIME, Copying
+from .relay import may_relay, relay_between
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -49,8 +48,6 @@ logger = logging.getLogger("muxado.bridge")
 
 IO_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 """How the streams of anyio, and ours, say that a stream is over (end of file is none of these)."""
-
-_LINGER_ZERO = struct.pack("ii" if os.name == "posix" else "hh", 1, 0)
 
 
 async def bridge(a: ByteStream, b: ByteStream, *, ends_with_a: bool = False) -> None:
@@ -68,7 +65,7 @@ async def bridge(a: ByteStream, b: ByteStream, *, ends_with_a: bool = False) -> 
 
     Cancellation: both streams are aborted, because bytes may have been lost between them.
     """
-    copying = Copying(a, b, ends_with_a=ends_with_a)
+    copying = relay_between(a, b, ends_with_a=ends_with_a) or Copying(a, b, ends_with_a=ends_with_a)
     finished = False
     try:
         await copying.run()
@@ -111,9 +108,7 @@ async def abort(stream: AnyByteStream) -> None:
             below = layer.transport_stream
     # A socket that is disconnected already has no attributes, and says so in several ways.
     with suppress(Exception):
-        raw = below.extra(SocketAttribute.raw_socket)
-        if raw.family in (socket.AF_INET, socket.AF_INET6):
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        reset_when_closed(below.extra(SocketAttribute.raw_socket))
     with anyio.CancelScope(shield=True), suppress(Exception):
         await anyio.aclose_forcefully(below)
 
@@ -157,6 +152,8 @@ async def forward(
         check_priority(priority)
 
     async def connect(connection: ByteStream) -> None:
+        if may_relay():
+            connection = taken_over(connection) or connection
         stop_reading_ahead(connection)
         try:
             stream = await session.net_dial(priority=priority, stream_type=stream_type)

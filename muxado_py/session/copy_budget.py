@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ("COPY_BUDGET", "MAX_PIECE", "MIN_PIECE", "copying_both_ways", "piece_size")
+__all__ = (
+    "COPY_BUDGET",
+    "MAX_PIECE",
+    "MIN_PIECE",
+    "copying_both_ways",
+    "count_both_ways",
+    "piece_size",
+)
 
 MAX_PIECE = 64 * 1024
 MIN_PIECE = 4 * 1024
@@ -29,12 +36,17 @@ _directions = 0
 @contextmanager
 def copying_both_ways() -> Iterator[None]:
     """Two directions more, until the block ends."""
-    global _directions  # one process, one memory
-    _directions += 2
+    count_both_ways(1)
     try:
         yield
     finally:
-        _directions -= 2
+        count_both_ways(-1)
+
+
+def count_both_ways(copies: int) -> None:
+    """So many copies more that run in both directions; for those that no block stands for."""
+    global _directions  # one process, one memory
+    _directions += 2 * copies
 
 
 def piece_size() -> int:

@@ -141,6 +141,17 @@ class Session(TypedAttributeProvider):
         driver = self._driver
         if driver.checkpoint_due():
             await driver.backend_checkpoint()
+        return self._open(priority, stream_type)
+
+    def open_stream_nowait(
+        self, *, priority: Priority | None = None, stream_type: int | None = None
+    ) -> Stream:
+        """Like ``open_stream``, without a checkpoint."""
+        self._driver.check_here()
+        return self._open(priority, stream_type)
+
+    def _open(self, priority: Priority | None, stream_type: int | None) -> Stream:
+        driver = self._driver
         if stream_type is not None or self._config.typed_streams:
             self._check_type(stream_type)
         state = driver.connection.open(priority, stream_type)

@@ -239,6 +239,25 @@ class Stream(ByteStream):
             state.wants_writable = True
         return taken
 
+    def send_whole_nowait(self, data: bytes) -> bool:
+        """Send all of it, as ``send`` does, and do not wait for room afterwards.
+
+        :returns: whether there is room for more; if not, ``on_writable`` is called when there is.
+        :raises: what ``send`` raises.
+        """
+        state, driver = self._state, self._driver
+        if state.write_waiter is not None:
+            check_idle_sender(state)
+        if state.failure is not None or state.send_state is not _SENDING:
+            check_sendable(state)
+        if data:
+            driver.connection.write(state, data)
+            driver.wrote()
+        if state.unsent > driver.outgoing.min_unsent and driver.outgoing.room(state) < 0:
+            state.wants_writable = True
+            return False
+        return True
+
     @property
     def can_half_close(self) -> bool:
         """Whether ``send_eof`` is possible: not on smux, unless ``Config(half_close=True)``."""
@@ -290,6 +309,22 @@ class Stream(ByteStream):
             raise BusyResourceError("receiving from")
         if self.can_half_close:
             await until_peer_closed(self._driver, self._state)
+
+    def watch_peer(self) -> bool:
+        """For adaptors, like ``wait_peer_closed``: whether the peer takes nothing on this stream any more.
+
+        If it may, ``on_readable`` is called when it does not; ask again then.  Until :meth:`unwatch_peer`.
+        """
+        state = self._state
+        ended = state.fin_sent and state.fin_received
+        if not self.can_half_close or ended or state.failure is not None:
+            return True
+        self._driver.connection.watch(state)
+        return False
+
+    def unwatch_peer(self) -> None:
+        """The answer to ``watch_peer`` does not matter any more."""
+        self._driver.connection.unwatch(self._state)
 
     async def __aexit__(
         self,

@@ -132,6 +132,6 @@ def wake_all(state: StreamState) -> None:
     The core has nothing more to tell; letting go of it here spares the garbage collector.
     """
     for waiter in (state.read_waiter, state.write_waiter):
-        if waiter is not None and not isinstance(waiter, Callback):
+        if waiter is not None:
             wake(waiter)
     state.read_waiter = state.write_waiter = None

@@ -38,7 +38,7 @@ class Dying:
     async def wait_for_peer(self, timeout: float) -> None:
         pass
 
-    async def net_dial(self) -> muxado.Stream:
+    def open_stream_nowait(self) -> muxado.Stream:
         raise AttributeError("'NoneType' object has no attribute 'getsockname'")
 
 
@@ -53,14 +53,14 @@ async def test_whatever_is_wrong_with_one_agent_the_next_is_asked(
         await all_tasks_blocked()
         tasks.start_soon(agents.serve, newest)
         await all_tasks_blocked()
-        stream, agent = await agents.dial()
+        stream, agent = agents.dial()
         assert agent.session is session
         with pytest.raises(ConnectionRefusedError, match="takes more connections"):
-            await agents.dial([agent])
+            agents.dial([agent])
         stream.reset()
         tasks.cancel_scope.cancel()
     with pytest.raises(ConnectionRefusedError, match="No agent"):
-        await agents.dial()
+        agents.dial()
 
 
 @pytest.mark.slow
@@ -98,7 +98,7 @@ async def test_a_connection_that_never_said_a_frame_comes_last(
         await all_tasks_blocked()
         tasks.start_soon(agents.serve, scan)
         await all_tasks_blocked()
-        stream, agent = await agents.dial()
+        stream, agent = agents.dial()
         assert agent.session is session
         stream.reset()
         scan.abort()

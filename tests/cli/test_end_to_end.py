@@ -6,8 +6,9 @@ import hashlib
 import http.client
 import os
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
@@ -241,3 +242,22 @@ def test_a_second_signal_does_not_wait() -> None:
         open_tunnel.agent.wait_for("SIGINT: (stopping)")
         assert open_tunnel.agent.end(signal.SIGINT) == 128 + signal.SIGINT
         connection.close()
+
+
+def test_more_callers_than_a_session_takes_by_default_are_served() -> None:
+    """Both sides were told so; each holds its connection until all of them have been answered."""
+    many = 1_100
+    limit = ("--limit-concurrency", str(many + 10))
+    with (
+        gateway(*GATEWAY, *limit) as (process, url, port),
+        running(
+            *("serve", "tests.cli.apps:starlette_app", "--connect", url, *limit),
+            *("--timeout-keep-alive", "120s"),
+        ),
+        ExitStack() as callers,
+    ):
+        process.wait_for(r"agent \S+ connected")
+        for _ in range(many):
+            caller = callers.enter_context(socket.create_connection(("127.0.0.1", port), 30))
+            caller.sendall(b"GET / HTTP/1.1\r\nHost: app\r\n\r\n")
+            assert caller.recv(15) == b"HTTP/1.1 200 OK"

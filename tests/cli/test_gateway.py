@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("way")]
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n"
 
@@ -578,6 +578,66 @@ async def test_no_agent_closes_another_protocol_at_once_and_tells_http_late() ->
             await anyio.sleep(0.5)
             await late.send(b"VERSION-CONTROL / HTTP/1.1\r\n\r\n")
             assert (await everything(late)).startswith(b"HTTP/1.1 503 ")
+
+
+@pytest.mark.slow
+async def test_a_crowd_that_comes_at_once_is_served_and_leaves_nothing() -> None:
+    async def call() -> None:
+        assert await ask(gate.port) == OK
+
+    async with running(limit=300) as gate, agent(gate.url, serve_once) as session:
+        for _ in range(3):
+            async with anyio.create_task_group() as callers:
+                for _ in range(150):
+                    callers.start_soon(call)
+        while session.statistics().live_streams:  # noqa: ASYNC110 - nothing tells of it
+            await anyio.sleep(0.01)
+
+
+async def test_a_caller_that_breaks_off_resets_its_stream() -> None:
+    async def handle(stream: muxado.Stream) -> None:
+        await stream.receive()
+        begun.set()
+        try:
+            await stream.receive()
+        except muxado.StreamResetError:
+            reset.set()
+
+    begun, reset = anyio.Event(), anyio.Event()
+    async with running() as gate, agent(gate.url, handle):
+        caller = await anyio.connect_tcp("127.0.0.1", gate.port)
+        await caller.send(REQUEST)
+        await begun.wait()
+        raw = caller.extra(anyio.abc.SocketAttribute.raw_socket)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        await anyio.aclose_forcefully(caller)
+        await reset.wait()
+
+
+async def test_cancelling_the_gateway_cuts_its_callers() -> None:
+    stop = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        url, ports = await tasks.start(
+            partial(
+                gateway,
+                "tcp://127.0.0.1:0",
+                [Address("127.0.0.1", 0)],
+                stop,
+                ssl_context=None,
+                limit=10,
+                graceful_timeout=5,
+            )
+        )
+        async with agent(url, saying(b"hi!")):
+            caller = await anyio.connect_tcp("127.0.0.1", ports[0])
+            await caller.send(REQUEST)
+            assert await caller.receive(3) == b"hi!"
+            tasks.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True), pytest.raises(anyio.BrokenResourceError):
+                while True:
+                    await caller.receive()
+            with anyio.CancelScope(shield=True):
+                await caller.aclose()
 
 
 async def test_an_address_in_use_does_not_start() -> None:

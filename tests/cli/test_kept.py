@@ -29,7 +29,7 @@ class Upload:
 
     def __init__(self, kept: Kept) -> None:
         ours, self._its = socket.socketpair()
-        self.caller = Caller(PlainSocket(ours), lambda: None, kept)
+        self.caller = Caller(PlainSocket(ours), lambda _: None, kept)
 
     async def begin(self) -> None:
         self._its.sendall(HEAD)

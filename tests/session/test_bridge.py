@@ -19,6 +19,8 @@ from anyio.streams.tls import TLSListener, TLSStream
 
 import muxado_py as muxado
 from muxado_py import bridge, forward, serve_asgi
+from muxado_py.runtime.accept_loop import AcceptingListener
+from muxado_py.runtime.plain_sockets import accept_plain
 
 from ..integrations.apps import AsgiApp, serving
 from ..transports import ODD, Raising, Wrapped, memory_transports
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..conftest import SessionPair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("way")]
 
 
 async def read_to_the_end(stream: ByteStream) -> bytes:
@@ -44,8 +46,8 @@ async def echo_after_the_end(stream: ByteStream) -> None:
 
 
 @pytest.fixture
-async def tcp() -> AsyncIterator[tuple[SocketStream, SocketStream]]:
-    """Two ends of a TCP connection."""
+async def tcp(way: str) -> AsyncIterator[tuple[SocketStream, SocketStream]]:
+    """Two ends of a TCP connection; by callbacks goes what is a plain socket."""
     accepted: list[SocketStream] = []
     is_accepted = anyio.Event()
 
@@ -57,7 +59,8 @@ async def tcp() -> AsyncIterator[tuple[SocketStream, SocketStream]]:
         await anyio.create_tcp_listener(local_host="127.0.0.1") as listening,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(listening.serve, accept)
+        door = listening if way == "tasks" else AcceptingListener(listening, accept_plain)
+        tasks.start_soon(door.serve, accept, tasks)
         port = listening.extra(anyio.abc.SocketAttribute.local_port)
         near = await anyio.connect_tcp("127.0.0.1", port)
         await is_accepted.wait()
@@ -409,6 +412,146 @@ async def test_no_more_is_read_of_a_listener_of_tls_than_a_window_and_one_read(
         tasks.start_soon(peer.net_listener().serve, never_reads)
         assert await to_thread.run_sync(flood, port, tls[1]) < MOST_TAKEN
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+async def test_no_more_is_read_of_what_is_forwarded_than_a_window_and_one_read(
+    session_pair: SessionPair,
+) -> None:
+    listening, port = small_listener()
+    async with (
+        session_pair() as (session, peer),
+        await anyio.abc.SocketListener.from_socket(listening) as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(partial(forward, session, listener))
+        tasks.start_soon(peer.net_listener().serve, never_reads)
+        assert await to_thread.run_sync(flood, port) < MOST_TAKEN
+        assert peer.statistics().unread <= peer.config.stream_window
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+async def test_no_more_is_received_of_a_stream_than_its_socket_takes(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    """And when the user reads at last, all of it comes."""
+    user, inner = tcp
+    user.extra(anyio.abc.SocketAttribute.raw_socket).setsockopt(
+        socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024
+    )
+    sent, config = 0, muxado.Config(max_stream_window=256 * 1024)
+    async with session_pair(config) as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        await user.send(b"question")
+        stream = await peer.accept_stream()
+        with anyio.move_on_after(0.5):
+            while sent < 64 * 2**20:
+                await stream.send(bytes(65536))
+                sent += 65536
+        assert sent < 32 * 2**20
+        assert session.statistics().unread <= session.config.stream_window
+        await stream.send_eof()
+        await user.send_eof()
+        got = len(await read_to_the_end(user))
+        assert sent <= got <= sent + 65536  # some of the piece that was interrupted
+
+
+@pytest.mark.parametrize("end", [muxado.Stream.reset, muxado.Stream.close])
+async def test_who_ends_the_stream_meanwhile_ends_the_bridge(
+    session_pair: SessionPair,
+    tcp: tuple[SocketStream, SocketStream],
+    end: Callable[[muxado.Stream], None],
+) -> None:
+    user, inner = tcp
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        dialed = await session.net_dial()
+        tasks.start_soon(bridge, inner, dialed)
+        await user.send(b"some")
+        stream = await peer.accept_stream()
+        assert await stream.receive() == b"some"
+        end(dialed)
+        with pytest.raises(anyio.BrokenResourceError):
+            await user.receive()
+
+
+async def test_the_end_of_the_session_ends_the_bridge(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    user, inner = tcp
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        await user.send(b"some")
+        assert await (await peer.accept_stream()).receive() == b"some"
+        session.abort()
+        with pytest.raises(anyio.BrokenResourceError):
+            await user.receive()
+
+
+async def test_a_stream_that_somebody_else_receives_from_ends_the_bridge(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    user, inner = tcp
+    async with session_pair() as (session, _), anyio.create_task_group() as tasks:
+        dialed = await session.net_dial()
+        await dialed.send(b"x")
+
+        async def receive() -> None:
+            with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+                await dialed.receive()
+
+        tasks.start_soon(receive)
+        await anyio.wait_all_tasks_blocked()
+        await bridge(inner, dialed)
+        with pytest.raises(anyio.BrokenResourceError):
+            await user.receive()
+
+
+@pytest.mark.slow
+async def test_a_reset_behind_bytes_is_noticed_though_nobody_answers(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    """libuv tells of both at once, and no more."""
+    user, inner = tcp
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        dialed = await session.net_dial()
+        await user.send(b"some")
+        raw = user.extra(anyio.abc.SocketAttribute.raw_socket)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        await anyio.aclose_forcefully(user)
+        tasks.start_soon(bridge, inner, dialed)
+        stream = await peer.accept_stream()
+        assert await stream.receive() == b"some"
+        with anyio.fail_after(10), pytest.raises(muxado.StreamResetError):
+            await stream.receive()
+
+
+async def test_many_sizes_pass_whole_in_both_directions_at_once(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    user, inner = tcp
+    sizes = (1, 17, 4096, 65_535, 65_536, 65_537, 300_000, 3)
+    there = b"".join(bytes([number]) * size for number, size in enumerate(sizes))
+    back = there[::-1]
+
+    async def say(stream: ByteStream, data: bytes) -> None:
+        for at in range(0, len(data), 50_000):
+            await stream.send(data[at : at + 50_000])
+        await stream.send_eof()
+
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        tasks.start_soon(say, user, there)
+        stream = await peer.accept_stream()
+        tasks.start_soon(say, stream, back)
+        heard: list[bytes] = []
+
+        async def hear() -> None:
+            heard.append(await read_to_the_end(user))
+
+        tasks.start_soon(hear)
+        assert await read_to_the_end(stream) == there
+    assert heard == [back]
 
 
 async def no_stream_is_left(session: muxado.Session) -> None:

@@ -1,0 +1,161 @@
+"""Newcomers: callers that are served by callbacks alone, for as long as all goes as usual.
+
+What it is.  The usual caller sends its whole request at once, an agent takes it, and both ends come in order.  On
+asyncio and uvloop that takes no task: the loop says that the caller can be read, its head is judged, a stream is
+opened, and a :class:`~muxado_py.session.relay.Relay` does the rest.  A caller that has its answer and says nothing more
+costs a few small objects.
+
+The rule.  There is one place for the rules of a visit, :mod:`.visits`.  Whatever is not usual (a head in pieces,
+silence, no agent, a stream that ended without an answer) is handed over to a task that goes on there; the socket
+is a plain one, so nothing is lost on the way.
+
+The trap.  Nothing is cancelled here: who stops the gateway asks for :meth:`Newcomer.abort`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from ..session.relay import Relay
+from .caller import HEARD_AT_ONCE, UnansweredError
+from .visits import QUIET, Copied, copy_between
+
+if TYPE_CHECKING:
+    import asyncio
+
+    import muxado_py as muxado
+
+    from .agents import Agent, Agents
+    from .caller import Caller
+
+__all__ = ("Host", "Newcomer")
+
+logger = logging.getLogger("muxado.cli")
+
+
+class Host(Protocol):
+    """Whom newcomers are guests of."""
+
+    agents: Agents
+
+    def hand_over(self, newcomer: Newcomer, copied: Copied | None) -> None:
+        """Go on with it in a task.
+
+        :param copied: how the copying ended, if it had begun.
+        """
+
+    def left(self, caller: Caller) -> None:
+        """It is served no longer, and its connection is closed."""
+
+
+class Newcomer:
+    """One caller that has no task; see :class:`.callers.Callers`."""
+
+    __slots__ = ("_agent", "_host", "_loop", "_reading", "_relay", "_stream", "_timer", "caller")
+
+    def __init__(self, host: Host, loop: asyncio.AbstractEventLoop, caller: Caller) -> None:
+        self.caller = caller
+        self._host = host
+        self._loop = loop
+        self._reading = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._stream: muxado.Stream | None = None
+        self._agent: Agent | None = None
+        self._relay: Relay | None = None
+
+    def begin(self, patience: float) -> None:
+        """Hear what it has said already, or wait.
+
+        :param patience: seconds that it may be silent about what it wants.
+        """
+        self._hear()
+        if self._reading:
+            seconds = patience if self._host.agents.speak_http else min(QUIET, patience)
+            self._timer = self._loop.call_later(seconds, self.hand_over)
+
+    def settle(self) -> None:
+        """It has said enough; its time does not matter any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def hand_over(self) -> None:
+        """A task is to go on, if it is still waited for."""
+        self._unwatch()
+        self._host.hand_over(self, None)
+
+    def abort(self) -> None:
+        """Cut it off, and its stream."""
+        self._unwatch()
+        if self._relay is not None:
+            self._relay.stop()
+        if self._stream is not None:
+            self._stream.reset()
+        self.caller.connection.abort()
+        self._host.left(self.caller)
+
+    def _unwatch(self) -> None:
+        self.settle()
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self.caller.connection.raw_socket)
+
+    def _hear(self) -> None:
+        raw = self.caller.connection.raw_socket
+        try:
+            data = raw.recv(HEARD_AT_ONCE)
+        except (BlockingIOError, InterruptedError):
+            if not self._reading:
+                self._reading = True
+                self._loop.add_reader(raw, self._hear)
+            return
+        except OSError as exc:
+            logger.debug("a caller is gone: %r", exc)
+            self.abort()
+            return
+        try:
+            self.caller.heard(data)
+            if data and self.caller.head.is_settled:
+                self._lead()
+            else:
+                self.hand_over()
+        except Exception:
+            logger.exception("serving a caller failed")
+            self.abort()
+
+    def _lead(self) -> None:
+        """Give it a stream, with the SYN what it said: an agent that ends knows then what it was asked."""
+        self._unwatch()
+        try:
+            self._stream, self._agent = self._host.agents.dial()
+            self.caller.rewind(self._stream.send_nowait(bytes(self.caller.said)))
+        except Exception as exc:  # noqa: BLE001 - a task finds out in its turn, and says so
+            logger.debug("no stream for a caller yet: %r", exc)
+            if self._stream is not None:
+                self._stream.reset()
+                self._stream = None
+            self._host.hand_over(self, None)
+            return
+        relay = copy_between(self._stream, self.caller)
+        assert isinstance(relay, Relay)
+        self._relay = relay
+        relay.start(self._relayed)
+
+    def _relayed(self) -> None:
+        relay, stream, agent = self._relay, self._stream, self._agent
+        assert relay is not None
+        assert stream is not None
+        assert agent is not None
+        self._relay = self._stream = None
+        if relay.failed is None:
+            stream.close()
+            self.caller.connection.close()
+            self._host.left(self.caller)
+        elif relay.failed is stream or isinstance(relay.failure, UnansweredError):
+            self._host.hand_over(self, Copied(stream, agent, relay))
+        else:
+            logger.debug("a caller is gone: %r", relay.failure)
+            stream.reset()
+            self.caller.connection.abort()
+            self._host.left(self.caller)
