@@ -95,6 +95,11 @@ class Newcomer:
         self.caller.connection.abort()
         self._host.left(self.caller)
 
+    def _watch(self) -> None:
+        if not self._reading:
+            self._loop.add_reader(self.caller.connection.raw_socket, self._hear)
+            self._reading = True
+
     def _unwatch(self) -> None:
         self.settle()
         if self._reading:
@@ -106,15 +111,15 @@ class Newcomer:
         try:
             data = raw.recv(HEARD_AT_ONCE)
         except (BlockingIOError, InterruptedError):
-            if not self._reading:
-                self._reading = True
-                self._loop.add_reader(raw, self._hear)
-            return
+            data = None
         except OSError as exc:
             logger.debug("a caller is gone: %r", exc)
             self.abort()
             return
         try:
+            if data is None:
+                self._watch()
+                return
             self.caller.heard(data)
             if data and self.caller.head.is_settled:
                 self._lead()

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,7 +52,7 @@ class Tap(Protocol):
     """Who listens in, until the stream has said something.  What it raises is the failure of the socket's side."""
 
     def heard(self, data: bytes) -> None:
-        """The socket said ``data``, which goes to the stream; nothing: it ended."""
+        """The socket said ``data``, which goes to the stream if that takes it; nothing: it ended."""
 
     def answering(self, data: bytes) -> None:
         """The stream says its first bytes; the tap is not called again."""
@@ -142,8 +143,6 @@ class Relay(SocketEnd):
         count_both_ways(1)
         self._done = done
         self._schedule()  # for what is there; and what a wake-up had to tell before is not told again
-        if not (self._first or self._has_ended):
-            self._watch_reading()
 
     def stop(self) -> None:
         """Copy no more, and call nobody; what is in hands is lost.  Does nothing once all is over."""
@@ -152,7 +151,8 @@ class Relay(SocketEnd):
         self._over = True
         count_both_ways(-1)
         self._unwatch()
-        self._stream.set_callbacks(None, None)
+        with suppress(BusyResourceError):  # somebody else is sending, which is to end nothing here
+            self._stream.set_callbacks(None, None)
         if self._watching:
             self._stream.unwatch_peer()
         self._first = b""
@@ -192,7 +192,9 @@ class Relay(SocketEnd):
         try:
             if self._tap is not None:
                 self._tap.heard(data)
-            if data:
+            if self._discards:
+                self._discard(data)
+            elif data:
                 self._send_up(data)
             else:
                 self._end_up()

@@ -60,7 +60,7 @@ class SocketEnd:
     # For who copies to define.
 
     def _heard(self, data: bytes) -> None:
-        """It said ``data``; nothing: it ended."""
+        """It said ``data``; nothing: it ended.  What is thrown away goes to :meth:`_discard`."""
         raise NotImplementedError
 
     def _took_rest(self) -> None:
@@ -94,9 +94,6 @@ class SocketEnd:
             return
         except OSError as exc:
             self._failed(exc)
-            return
-        if self._discards:
-            self._discard(data)
             return
         self._heard(data)
         if self._timer is None and self._reading:

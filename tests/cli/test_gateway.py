@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import logging
 import socket
 from contextlib import asynccontextmanager, suppress
@@ -612,6 +614,24 @@ async def test_a_caller_that_breaks_off_resets_its_stream() -> None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         await anyio.aclose_forcefully(caller)
         await reset.wait()
+
+
+@pytest.mark.parametrize("way", ["callbacks"], indirect=True)
+async def test_a_caller_that_cannot_be_watched_is_cut_and_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel has bounds of its own for what is watched."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with running() as gate:
+        with socket.create_connection(("127.0.0.1", gate.port)) as caller:
+            caller.settimeout(10)
+            monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", refuse)
+            with pytest.raises(ConnectionResetError):
+                await to_thread.run_sync(caller.recv, 1)
+            monkeypatch.undo()
 
 
 async def test_cancelling_the_gateway_cuts_its_callers() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import http.client
 import select
 import socket
@@ -21,6 +23,8 @@ import muxado_py as muxado
 from muxado_py import bridge, forward, serve_asgi
 from muxado_py.runtime.accept_loop import AcceptingListener
 from muxado_py.runtime.plain_sockets import accept_plain
+from muxado_py.session.bridge import socket_pair
+from muxado_py.session.relay import Relay
 
 from ..integrations.apps import AsgiApp, serving
 from ..transports import ODD, Raising, Wrapped, memory_transports
@@ -505,6 +509,91 @@ async def test_a_stream_that_somebody_else_receives_from_ends_the_bridge(
         await bridge(inner, dialed)
         with pytest.raises(anyio.BrokenResourceError):
             await user.receive()
+
+
+async def test_a_stream_that_somebody_else_sends_on_ends_the_bridge(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    """It waits in its place at the stream when all is over."""
+    user, inner = tcp
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        dialed = await session.net_dial()
+        tasks.start_soon(bridge, inner, dialed)
+        await user.send(b"some")
+        stream = await peer.accept_stream()
+        assert await stream.receive() == b"some"
+
+        async def send() -> None:
+            with pytest.raises(muxado.StreamResetError):
+                await dialed.send(bytes(4 * 2**20))
+
+        tasks.start_soon(send)
+        await anyio.wait_all_tasks_blocked()
+        stream.reset()
+        with anyio.fail_after(10), pytest.raises(anyio.BrokenResourceError):
+            await user.receive()
+
+
+@pytest.mark.parametrize("way", ["callbacks"], indirect=True)
+async def test_a_socket_that_cannot_be_watched_ends_its_bridge_and_no_other(
+    session_pair: SessionPair,
+    tcp: tuple[SocketStream, SocketStream],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel has bounds of its own for what is watched."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    user, inner = tcp
+    async with session_pair() as (session, peer):
+        dialed = await session.net_dial()
+        await dialed.send(b"some")
+        stream = await peer.accept_stream()
+        assert await stream.receive() == b"some"
+        monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", refuse)
+        await bridge(inner, dialed)
+        monkeypatch.undo()
+        with pytest.raises(anyio.BrokenResourceError):
+            await user.receive()
+        with pytest.raises(muxado.StreamResetError):
+            await stream.receive()
+
+
+@pytest.mark.parametrize("way", ["callbacks"], indirect=True)
+async def test_a_tap_hears_what_the_stream_took_no_more(
+    session_pair: SessionPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or another stream would be given the words of a caller with a gap."""
+    heard = 0
+
+    class Listening:
+        def heard(self, data: bytes) -> None:
+            nonlocal heard
+            if (
+                not heard
+            ):  # the next piece, and one that is looked for, come to a stream that is over
+                asyncio.get_running_loop().call_soon(dialed.reset)
+            heard += len(data)
+
+        def answering(self, data: bytes) -> None:
+            raise AssertionError
+
+        def ending(self) -> None:
+            raise AssertionError
+
+    monkeypatch.setattr("muxado_py.session.socket_end.LOOK_AGAIN", 0)
+    inner, user = socket_pair()
+    async with session_pair() as (session, _):
+        dialed = await session.net_dial()
+        with user:
+            sent = user.send(bytes(150_000), socket.MSG_DONTWAIT)
+            await Relay(inner, dialed, tap=Listening()).run()
+            left = b""
+            with suppress(BlockingIOError):
+                left = inner.raw_socket.recv(sent)
+            assert heard + len(left) == sent
+            await inner.aclose()
 
 
 @pytest.mark.slow
