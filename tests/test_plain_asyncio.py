@@ -6,12 +6,16 @@ anyio knows there which library it runs in by the current task, and the callback
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 import uvloop
 
 import muxado_py as muxado
+from muxado_py.cli.gateway import gateway
+from muxado_py.cli.options import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,3 +50,30 @@ def test_a_listener_serves_streams(
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main())
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_a_gateway_serves_its_callers(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def answer(stream: muxado.Stream) -> None:
+        assert await stream.receive()
+        await stream.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await stream.aclose()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            url, ports = await tasks.start(
+                partial(gateway, ssl_context=None, limit=8, graceful_timeout=1),
+                "tcp://127.0.0.1:0",
+                [Address("127.0.0.1", 0)],
+                anyio.Event(),
+            )
+            async with muxado.connect(url) as session:
+                tasks.start_soon(session.net_listener().serve, answer)
+                reader, writer = await asyncio.open_connection("127.0.0.1", ports[0])
+                writer.write(b"GET / HTTP/1.1\r\n\r\n")
+                assert await reader.read() == b"HTTP/1.1 204 No Content\r\n\r\n"
+                writer.close()
+                tasks.cancel_scope.cancel()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(asyncio.wait_for(main(), 30))

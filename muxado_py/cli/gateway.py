@@ -25,7 +25,7 @@ import muxado_py as muxado
 
 from ..runtime.accept_callbacks import AcceptCallbacks
 from ..runtime.accept_loop import AcceptingListener
-from ..runtime.checkpoints import event_loop
+from ..runtime.checkpoints import callback_context, event_loop
 from ..runtime.plain_sockets import PlainSocket, accept_plain
 from ..session.relay import may_relay
 from .agents import Agents
@@ -101,7 +101,7 @@ async def gateway(
             logger.info("callers connect to %s", address._replace(port=port))
         for door in doors:
             if isinstance(door, AcceptCallbacks):
-                door.start()
+                callback_context().run(door.start)
             else:
                 tasks.start_soon(door.serve, callers.handle, tasks)
         task_status.started((listener.url, ports))

@@ -400,7 +400,7 @@ class Stream(ByteStream):
     ) -> None:
         """For adaptors that drive the stream by its nowait calls, without a task.
 
-        :param on_readable: called when bytes, the end or a failure arrived.
+        :param on_readable: called when bytes, the end or a failure arrived, and when this side closed the stream.
         :param on_writable: called when there is room after ``send_nowait`` took less than it was
             given, or when the stream failed.
 
