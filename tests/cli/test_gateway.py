@@ -339,6 +339,7 @@ async def never_read(stream: muxado.Stream) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [b"POST / HTTP/1.1\r\n\r\n", b"\0"])
 async def test_an_upload_that_is_not_read_is_not_kept_in_memory(first: bytes) -> None:
     def upload(port: int) -> int:

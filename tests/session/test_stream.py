@@ -317,6 +317,7 @@ async def test_send_nowait_takes_what_there_is_room_for() -> None:
             stream.send_nowait(b"y")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", ["muxado", "smux2"])
 @pytest.mark.parametrize("first", ["wait", "end"])
 async def test_who_waits_for_the_peers_close_is_done_when_both_have_ended(
