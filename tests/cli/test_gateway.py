@@ -339,7 +339,6 @@ async def never_read(stream: muxado.Stream) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize("first", [b"POST / HTTP/1.1\r\n\r\n", b"\0"])
 async def test_an_upload_that_is_not_read_is_not_kept_in_memory(first: bytes) -> None:
     def upload(port: int) -> int:
@@ -361,6 +360,7 @@ async def test_an_upload_that_is_not_read_is_not_kept_in_memory(first: bytes) ->
         assert await to_thread.run_sync(upload, gate.port) < 32 << 20
 
 
+@pytest.mark.slow
 async def test_a_caller_whose_server_has_closed_gives_its_place_back() -> None:
     async with running(limit=3) as gate, agent(gate.url, serve_once):
         forgotten = [await anyio.connect_tcp("127.0.0.1", gate.port) for _ in range(3)]
