@@ -85,6 +85,7 @@ async def test_a_stream_that_the_server_closed_while_idle_is_replaced(
         assert len(listener.accepted) == 2
 
 
+@pytest.mark.slow
 async def test_concurrent_requests_get_streams_of_the_priority(
     session_pair: SessionPair, library: Any
 ) -> None:

@@ -241,6 +241,7 @@ async def test_what_waits_behind_the_rest_of_a_handshake_is_told_if_it_is_lost(
     assert caught.value.nbytes == 1000
 
 
+@pytest.mark.slow
 async def test_reading_stops_while_the_peer_leaves_our_answers_lying(instead: Instead) -> None:
     spy_of = instead("transport", Spy)
     config = muxado.Config(max_control_frames=16, heartbeat_interval=None, control_budget=2**30)

@@ -148,6 +148,7 @@ async def rig() -> Any:
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_one_stream_wakes_one_of_a_thousand(session_pair: SessionPair) -> None:
     kept: list[muxado.Stream] = []
 
@@ -359,6 +360,7 @@ async def test_everybody_who_waits_learns_of_the_end(session_pair: SessionPair, 
             assert len(failures) == 21
 
 
+@pytest.mark.slow
 async def test_streams_that_came_before_the_end_go_to_those_who_wait(
     session_pair: SessionPair,
 ) -> None:
@@ -374,6 +376,7 @@ async def test_streams_that_came_before_the_end_go_to_those_who_wait(
             await accepted.accept_stream()
 
 
+@pytest.mark.slow
 async def test_a_stream_that_is_accepted_is_acknowledged_at_once() -> None:
     """yamux lets 256 streams wait for that; whoever only accepts says nothing else."""
     near, far = memory_transports()
