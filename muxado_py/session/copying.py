@@ -94,19 +94,19 @@ class Copying:
             except Exception as exc:  # noqa: BLE001 - see the rules
                 return self._fail(source, exc)
             if not chunk:
-                return await self._pass_end(sink)
+                return await self._pass_end(source, sink)
             try:
                 await sink.send(chunk)
             except Exception as exc:  # noqa: BLE001 - EndOfStream too: this is no end of the source
                 return await self._refused(source, sink, exc)
 
-    async def _pass_end(self, sink: ByteStream) -> bool:
+    async def _pass_end(self, source: ByteStream, sink: ByteStream) -> bool:
         try:
             await sink.send_eof()
         except NotImplementedError:  # it has no half close, so all is over
             self._all.cancel()
         except Exception as exc:  # noqa: BLE001 - see the rules
-            return self._fail(sink, exc)
+            return await self._refused(source, sink, exc)
         return True
 
     async def _refused(self, source: ByteStream, sink: ByteStream, exc: Exception) -> bool:

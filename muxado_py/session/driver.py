@@ -70,6 +70,8 @@ class Driver:
         ) = backend
         self.connection = Connection(config, client=is_client, clock=now)
         self.outgoing = self.connection.outgoing
+        self.can_half_close = self.connection.traits.half_close or config.half_close
+        """See :attr:`.Stream.can_half_close`."""
         self.link = make_link(self.connection, config, self.process_events)
         self.pings = Pings(config, self.connection, self.process_events)
         self._timekeeper = Timekeeper(

@@ -34,6 +34,7 @@ from ..runtime.plain_sockets import PlainSocket
 from .copy_budget import count_both_ways, piece_size
 from .socket_end import SocketEnd
 from .stream import Stream
+from .waking import unwatch_peer, watch_peer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,7 +155,7 @@ class Relay(SocketEnd):
         with suppress(BusyResourceError):  # somebody else is sending, which is to end nothing here
             self._stream.set_callbacks(None, None)
         if self._watching:
-            self._stream.unwatch_peer()
+            unwatch_peer(self._stream._driver, self._stream._state)
         self._first = b""
         self._done = self._tap = None
 
@@ -175,7 +176,7 @@ class Relay(SocketEnd):
         if self._over:
             return
         try:
-            if self._watching and self._stream.watch_peer():
+            if self._watching and self._is_closed():
                 self._closed()
                 return
             if self._up_open and not (self._reading or self._blocked):
@@ -228,7 +229,7 @@ class Relay(SocketEnd):
         except NotImplementedError:  # it has no half close, so all is over
             self._finish()
         except Exception as exc:  # noqa: BLE001 - of whatever type
-            self._fail(self._stream, exc)
+            self._refused(exc)
         else:
             # The stream need not linger: what it was sent arrives although it is closed.
             if not self._down_open or self._ends_with is self._connection:
@@ -240,10 +241,12 @@ class Relay(SocketEnd):
         Who blocks in sending does not read an answer, so its bytes are taken, and thrown away.
         """
         self._note(self._stream, exc)
-        if self._has_ended:
+        if not self._has_ended:
+            self._throw_away()
+        elif self._down_open:
             self._up_open = False
         else:
-            self._throw_away()
+            self._finish()
 
     # From the stream to the socket.
 
@@ -284,12 +287,16 @@ class Relay(SocketEnd):
             return
         if not self._up_open:
             self._finish()
-        elif self._ends_with is self._stream or self._stream.watch_peer():
+        elif self._ends_with is self._stream or self._is_closed():
             self._closed()
         else:
             self._watching = True
 
     # The end.
+
+    def _is_closed(self) -> bool:
+        """Whether the stream is closed both ways; if not, it says so by ``on_readable`` when it is."""
+        return watch_peer(self._stream._driver, self._stream._state)
 
     def _closed(self) -> None:
         """The stream is closed both ways: nobody takes the bytes of the socket any more."""

@@ -224,9 +224,8 @@ class Stream(ByteStream):
         :raises: what ``send`` raises.
         """
         state = self._state
-        if not (
-            state.write_waiter is None or type(state.write_waiter) is Callback
-        ):  # adaptors need no call
+        waiter = state.write_waiter
+        if waiter is not None and type(waiter) is not Callback:  # which would cost adaptors a call
             check_idle_sender(state)
         check_sendable(state)
         whole = data if type(data) is bytes else view_of(data)
@@ -261,8 +260,7 @@ class Stream(ByteStream):
     @property
     def can_half_close(self) -> bool:
         """Whether ``send_eof`` is possible: not on smux, unless ``Config(half_close=True)``."""
-        driver = self._driver
-        return driver.connection.traits.half_close or driver.config.half_close
+        return self._driver.can_half_close
 
     async def send_eof(self) -> None:
         """Half close: the peer receives the end after the last byte; receiving goes on.
@@ -307,24 +305,7 @@ class Stream(ByteStream):
         """
         if self._state.read_waiter is not None:
             raise BusyResourceError("receiving from")
-        if self.can_half_close:
-            await until_peer_closed(self._driver, self._state)
-
-    def watch_peer(self) -> bool:
-        """For adaptors, like ``wait_peer_closed``: whether the peer takes nothing on this stream any more.
-
-        If it may, ``on_readable`` is called when it does not; ask again then.  Until :meth:`unwatch_peer`.
-        """
-        state = self._state
-        ended = state.fin_sent and state.fin_received
-        if not self.can_half_close or ended or state.failure is not None:
-            return True
-        self._driver.connection.watch(state)
-        return False
-
-    def unwatch_peer(self) -> None:
-        """The answer to ``watch_peer`` does not matter any more."""
-        self._driver.connection.unwatch(self._state)
+        await until_peer_closed(self._driver, self._state)
 
     async def __aexit__(
         self,

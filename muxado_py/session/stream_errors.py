@@ -62,7 +62,7 @@ def check_sendable(state: StreamState) -> None:
 
 def check_finishable(driver: Driver, state: StreamState) -> None:
     """Raise the error that stands, if nothing can be sent, or where an end of one direction is none."""
-    if not (driver.connection.traits.half_close or driver.config.half_close):
+    if not driver.can_half_close:
         raise NotImplementedError(
             f"send_eof is unsafe on the {driver.config.wire} wire, whose peers can lose what they have not read: "
             "close the stream, or set Config(half_close=True) if yours cannot"

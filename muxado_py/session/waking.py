@@ -33,7 +33,9 @@ __all__ = (
     "giving_way_to_send",
     "until_peer_closed",
     "until_room",
+    "unwatch_peer",
     "wake_all",
+    "watch_peer",
 )
 
 
@@ -99,15 +101,29 @@ async def until_room(driver: Driver, state: StreamState, written: int) -> None:
 
 
 async def until_peer_closed(driver: Driver, state: StreamState) -> None:
-    """Wait until the stream is over for the peer, which is asked meanwhile where that is possible."""
+    """Wait until the stream is over for the peer."""
     try:
-        while state.failure is None and not (state.fin_sent and state.fin_received):
-            driver.connection.watch(state)
+        while not watch_peer(driver, state):
             state.read_waiter = waiter = driver.new_waiter()
             await waiter
     finally:
         state.read_waiter = None
-        driver.connection.unwatch(state)
+        unwatch_peer(driver, state)
+
+
+def watch_peer(driver: Driver, state: StreamState) -> bool:
+    """Whether the stream is over for the peer.  If not, it is asked where that is possible, until
+    :func:`unwatch_peer`, and whoever receives is woken when it is."""
+    ended = state.fin_sent and state.fin_received
+    if ended or state.failure is not None or not driver.can_half_close:
+        return True
+    driver.connection.watch(state)
+    return False
+
+
+def unwatch_peer(driver: Driver, state: StreamState) -> None:
+    """Nobody wants to know any more."""
+    driver.connection.unwatch(state)
 
 
 def call_back(

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio import create_task_group, to_thread
 from anyio.abc import ByteStream, SocketStream
@@ -26,6 +27,7 @@ from muxado_py.runtime.plain_sockets import accept_plain
 from muxado_py.session.bridge import socket_pair
 from muxado_py.session.relay import Relay
 
+from ..helpers.blocked import until
 from ..integrations.apps import AsgiApp, serving
 from ..transports import ODD, Raising, Wrapped, memory_transports
 
@@ -342,6 +344,37 @@ async def test_who_sends_everything_before_it_reads_is_not_left_hanging(
 
             assert await to_thread.run_sync(upload)
         tasks.cancel_scope.cancel()
+
+
+async def test_an_answer_that_had_come_is_read_though_the_end_of_the_question_finds_a_reset(
+    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+) -> None:
+    """The caller half closes when its stream has been reset behind an answer larger than the kernels hold."""
+    answer = 1 << 20
+    config = muxado.Config(initial_window=4 * answer, stream_window=4 * answer)
+    user, inner = tcp
+    for end in (user, inner):
+        raw = end.extra(anyio.abc.SocketAttribute.raw_socket)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    async with session_pair(config) as (session, peer), anyio.create_task_group() as tasks:
+        dialed = await session.net_dial()
+        tasks.start_soon(bridge, inner, dialed)
+        await user.send(b"question")
+        stream = await peer.accept_stream()
+        await stream.receive()
+        await stream.send(bytes(answer))
+        await until(lambda: dialed.statistics().bytes_received == answer)
+        stream.reset()
+        await until(lambda: not session.statistics().live_streams)
+        await user.send_eof()
+        got = 0
+        with suppress(anyio.BrokenResourceError, anyio.EndOfStream):
+            while True:
+                got += len(await user.receive())
+                await anyio.lowlevel.checkpoint()
+        # A reset destroys what the kernels still hold of it.
+        assert got > answer // 2
 
 
 WRAPPERS: dict[str, Callable[[SocketStream], ByteStream]] = {

@@ -360,28 +360,6 @@ async def test_send_whole_nowait_takes_all_and_says_whether_there_is_room() -> N
             stream.send_whole_nowait(b"y")
 
 
-async def test_whoever_watches_the_peer_is_called_when_it_takes_nothing(
-    session_pair: SessionPair,
-) -> None:
-    config = muxado.Config(probe_interval=0.05)
-    async with session_pair(config) as (dialed, accepted):
-        stream = await dialed.open_stream()
-        await stream.send(b"x")
-        theirs = await accepted.accept_stream()
-        await theirs.send_eof()
-        assert await receive_all(stream) == b""
-        called = anyio.Event()
-        stream.set_callbacks(called.set, None)
-        assert not stream.watch_peer()
-        await theirs.aclose()
-        with fail_after(10):
-            await called.wait()
-        assert stream.watch_peer()
-        stream.unwatch_peer()
-        stream.set_callbacks(None, None)
-        stream.close()
-
-
 async def test_a_callback_is_not_called_when_everything_was_taken() -> None:
     async with scripted() as (session, _):
         stream = await session.open_stream()
