@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ("muxado",)
 
 _LEVELS = click.Choice(["critical", "error", "warning", "info", "debug"])
+_LIMIT = click.IntRange(1, 2**29)  # and room for those that are turned away in Config.max_streams
 _LOOPS = click.Choice(["auto", "asyncio", "uvloop", "trio"])
 
 _NOT_ON_TRIO = ("lifespan", "limit_concurrency", "forwarded_allow_ips")  # of an ASGI application
@@ -100,7 +101,7 @@ def muxado() -> None:
 )
 @click.option(
     "--limit-concurrency",
-    type=click.IntRange(1),
+    type=_LIMIT,
     help="Answer 503 from this many connections or requests on, and take as many streams of a session; 1,024 of "
     "them in any case. ASGI: not with --loop trio. [default: no limit]",
 )
@@ -206,7 +207,7 @@ def serve(
 )
 @click.option(
     "--limit-concurrency",
-    type=click.IntRange(1),
+    type=_LIMIT,
     default=500,
     help="Callers served at once; more are told to come back. An agent takes 1,024, or what its own "
     "--limit-concurrency says.",

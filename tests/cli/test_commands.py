@@ -86,6 +86,10 @@ def peer(handler: Callable[[muxado.Session], Awaitable[object]] | None = None) -
         ),
         (("serve", APP, "--connect", NOWHERE, "--timeout-keep-alive", "soon"), "write 250ms"),
         (
+            ("serve", APP, "--connect", NOWHERE, "--limit-concurrency", "1000000000"),
+            "not in the range 1<=x<=536870912",
+        ),
+        (
             (
                 "serve",
                 APP,
