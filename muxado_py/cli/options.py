@@ -1,8 +1,7 @@
 """What people type, turned into values, or into a sentence that says what to type instead.
 
 What it is.  click parameter types for durations (``30s``), session URLs (``tls://host:7000``),
-addresses (``127.0.0.1:8080``) and emulated links (``50mbit/40ms``), and the groups of options that
-several commands share.
+addresses (``127.0.0.1:8080``), root paths and emulated links (``50mbit/40ms``).
 
 The rule.  Whatever can be wrong on the command line is found here, before anything is started, and
 ends in exit code 2.  The message holds what came and what was expected.  The conversion is a plain
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ..config import WIRE_NAMES
 from ..dialing.addresses import parse_url
 from .demo.proxy import EmulatedLink
 
@@ -35,12 +33,9 @@ __all__ = (
     "Address",
     "check_root_path",
     "check_url",
-    "dialing_tls_options",
     "parse_address",
     "parse_duration",
     "parse_link",
-    "tls_options",
-    "wire_option",
 )
 
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
@@ -137,37 +132,3 @@ URL = _Parsed("url", check_url)
 ADDRESS = _Parsed("host:port", parse_address)
 LINK = _Parsed("rate/rtt", parse_link)
 ROOT_PATH = _Parsed("text", check_root_path)
-
-
-wire_option = click.option(
-    "--wire",
-    type=click.Choice(WIRE_NAMES),
-    default="muxado",
-    help="The byte format of the other side; auto, with --listen only: the dialer's.",
-)
-"""``--wire``, see ``Config.wire``."""
-
-
-def tls_options(command: Callable[..., None]) -> Callable[..., None]:
-    """``--ssl-*`` under uvicorn's names; see :mod:`muxado_py.cli.tls` for what each side does."""
-    return _tls_options(
-        command,
-        certfile="Certificate to show. Required to --listen on tls://.",
-        ca_certs="Authorities to trust. With --listen: peers must show a certificate of theirs.",
-    )
-
-
-def dialing_tls_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The same, for a command that never listens."""
-    return _tls_options(command, certfile="Certificate to show.", ca_certs="Authorities to trust.")
-
-
-def _tls_options(
-    command: Callable[..., None], *, certfile: str, ca_certs: str
-) -> Callable[..., None]:
-    exists = click.Path(exists=True, dir_okay=False)
-    command = click.option("--ssl-ca-certs", type=exists, help=ca_certs)(command)
-    command = click.option("--ssl-keyfile", type=exists, help="Private key of the certificate.")(
-        command
-    )
-    return click.option("--ssl-certfile", type=exists, help=certfile)(command)

@@ -1,0 +1,95 @@
+"""``muxado gateway``: what it takes.
+
+What it is.  The declaration; :mod:`muxado_py.cli.gateway` publishes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from ..options import ADDRESS, DURATION, URL
+from .shared import LIMIT, logging_options, loop_option, tls_options, wire_option
+
+if TYPE_CHECKING:
+    from ..options import Address
+
+__all__ = ("gateway",)
+
+
+@click.command()
+@click.option("--listen", type=URL, required=True, help="Where agents connect (muxado serve).")
+@click.option(
+    "--publish",
+    type=ADDRESS,
+    required=True,
+    multiple=True,
+    help="Where callers connect; may be given more than once.",
+)
+@click.option(
+    "--limit-concurrency",
+    type=LIMIT,
+    default=500,
+    help="Callers served at once; more are told to come back. An agent takes 1,024, or what its own "
+    "--limit-concurrency says.",
+)
+@click.option(
+    "--timeout-graceful-shutdown",
+    type=DURATION,
+    default="10s",
+    help="What callers get to finish, and agents to take what they left.",
+)
+@click.option(
+    "--timeout-request-head",
+    type=DURATION,
+    default="60s",
+    help="What callers get to send the head of their first request; in another protocol, until the first "
+    "byte of either side. Then they are closed.",
+)
+@loop_option
+@wire_option
+@tls_options
+@logging_options
+def gateway(
+    listen: str,
+    publish: tuple[Address, ...],
+    limit_concurrency: int,
+    timeout_graceful_shutdown: float,
+    timeout_request_head: float,
+    loop: str,
+    wire: str,
+    ssl_certfile: str | None,
+    ssl_keyfile: str | None,
+    ssl_ca_certs: str | None,
+    log_level: str,
+    use_colors: bool | None,
+) -> None:
+    """Publish the app of a connected agent: each TCP connection to --publish becomes a stream.
+
+    The agent that connected last serves. Whoever can connect to --listen becomes an agent: where
+    that is not only you, use tls:// with --ssl-ca-certs and give your agents certificates.
+
+    A caller gets its stream with the head of its HTTP request, or at once in another protocol. One
+    that says nothing gets it after 0.25 seconds, for servers that speak first; not where the last
+    answer was HTTP.
+
+    A muxado_py agent that freezes is found out after 25 seconds of silence; until then its callers
+    wait.
+    """
+    from .. import gateway as publishing
+    from .. import running, tls
+
+    running.configure_logging(log_level, use_colors)
+    command = partial(
+        publishing.gateway,
+        listen,
+        publish,
+        ssl_context=tls.listening_context(listen, ssl_certfile, ssl_keyfile, ssl_ca_certs),
+        wire=wire,
+        limit=limit_concurrency,
+        graceful_timeout=timeout_graceful_shutdown,
+        head_timeout=timeout_request_head,
+    )
+    running.run(command, loop=loop)

@@ -1,0 +1,159 @@
+"""``muxado serve``: what it takes.
+
+What it is.  The declaration; :mod:`muxado_py.cli.serving` serves.  What of its options the HTTP server gets goes on
+to it by uvicorn's names, whatever they are.
+
+The rule.  An option that would have no effect, for this kind of application or on this loop, is an error where it
+is given.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from ..options import DURATION, ROOT_PATH, URL
+from .shared import LIMIT, logging_options, loop_option, tls_options, wire_option
+
+__all__ = ("serve",)
+
+_NOT_ON_TRIO = ("lifespan", "limit_concurrency", "forwarded_allow_ips")  # of an ASGI application
+_ONLY_ASGI = ("lifespan", "timeout_keep_alive")
+
+
+@click.command()
+@click.argument("app", metavar="APP")
+@click.option("--connect", type=URL, help="Dial out, and serve APP back to the side dialed.")
+@click.option("--listen", type=URL, help="Serve APP to those who dial this URL.")
+@click.option("--factory", is_flag=True, help="APP is a function that returns the application.")
+@click.option(
+    "--app-dir", default="", show_default="the current directory", help="Where to look for APP."
+)
+@click.option(
+    "--interface",
+    type=click.Choice(["auto", "asgi", "wsgi"]),
+    default="auto",
+    help="What APP is.",
+)
+@loop_option
+@click.option(
+    "--lifespan",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    help="Whether APP has one. ASGI only, and not with --loop trio.",
+)
+@click.option(
+    "--root-path",
+    type=ROOT_PATH,
+    default="",
+    help="Path under which the application is mounted.",
+)
+@click.option(
+    "--limit-concurrency",
+    type=LIMIT,
+    help="Answer 503 from this many connections or requests on, and take as many streams of a session; 1,024 of "
+    "them in any case. ASGI: not with --loop trio. [default: no limit]",
+)
+@click.option(
+    "--timeout-keep-alive",
+    type=DURATION,
+    default="5s",
+    help="How long a connection may be idle between two requests. ASGI only.",
+)
+@click.option(
+    "--timeout-graceful-shutdown",
+    type=DURATION,
+    default="10s",
+    help="What requests in flight get to finish.",
+)
+@click.option(
+    "--forwarded-allow-ips",
+    help="Peers whose X-Forwarded-For and -Proto to believe. A gateway passes on what its callers "
+    "send, so name its address only if a proxy before it sets them. A WSGI application does not see "
+    "what others say, an ASGI application does. ASGI: not with --loop trio. [default: nobody's]",
+)
+@click.option("--access-log/--no-access-log", default=True, help="Whether to log each answer.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=8, help="Requests that run at once. WSGI only."
+)
+@click.option(
+    "--max-retries",
+    type=click.IntRange(0),
+    help="With --connect: failures in a row after which to give up. [default: never]",
+)
+@wire_option
+@tls_options
+@logging_options
+@click.pass_context
+def serve(
+    context: click.Context,
+    /,
+    app: str,
+    connect: str | None,
+    listen: str | None,
+    factory: bool,
+    app_dir: str,
+    interface: str,
+    loop: str,
+    timeout_graceful_shutdown: float,
+    max_retries: int | None,
+    wire: str,
+    ssl_certfile: str | None,
+    ssl_keyfile: str | None,
+    ssl_ca_certs: str | None,
+    log_level: str,
+    use_colors: bool | None,
+    **http: Any,
+) -> None:
+    """Serve APP, an ASGI or WSGI application named as module:attribute.
+
+    Behind a gateway the application sees the gateway's address as the client of every request.
+    """
+    from .. import running, serving, tls
+
+    running.configure_logging(log_level, use_colors)
+    if (connect is None) == (listen is None):
+        raise click.UsageError("say either --connect URL or --listen URL")
+    if connect and wire == "auto":
+        raise click.UsageError("--wire auto needs --listen: the side that dials speaks first")
+    url = connect or listen or ""
+    make_context = tls.dialing_context if connect else tls.listening_context
+    ssl_context = make_context(url, ssl_certfile, ssl_keyfile, ssl_ca_certs)
+    application = serving.load(app, app_dir, factory)
+    if interface == "auto":
+        interface = serving.detect_interface(application)
+    if interface == "wsgi":
+        _reject(
+            context, _ONLY_ASGI, "is for ASGI applications only", "are for ASGI applications only"
+        )
+    else:
+        _reject(context, ("threads",), "is for WSGI applications only", "")
+        if loop == "trio":
+            there = "with --loop asyncio or uvloop only"
+            _reject(context, _NOT_ON_TRIO, f"works {there}", f"work {there}")
+    options = serving.ServeOptions(
+        url=url,
+        dial=connect is not None,
+        interface=interface,
+        loop=loop,
+        ssl_context=ssl_context,
+        graceful_timeout=timeout_graceful_shutdown,
+        max_retries=max_retries,
+        wire=wire,
+        http=http,
+    )
+    running.run(partial(serving.serve, application, options), loop=loop)
+
+
+def _reject(context: click.Context, names: tuple[str, ...], one: str, more: str) -> None:
+    """Options that were given and would be ignored are an error, not a surprise."""
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in names
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)} {one if len(given) == 1 else more}")

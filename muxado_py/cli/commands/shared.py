@@ -1,0 +1,84 @@
+"""What several commands take: the options of TLS, of the log, of the loop and of the wire.
+
+What it is.  Decorators, each an option or a group of them; their names are the same for every command that has them.
+
+The rule.  A group of options is for one thing, and the module that takes their values is named in its docstring.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ...config import WIRE_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = (
+    "LIMIT",
+    "dialing_tls_options",
+    "logging_options",
+    "loop_option",
+    "tls_options",
+    "wire_option",
+)
+
+LEVELS = ("critical", "error", "warning", "info", "debug")
+
+LIMIT = click.IntRange(1, 2**29)
+"""Of ``--limit-concurrency``: there is room for those that are turned away in ``Config.max_streams``."""
+
+loop_option = click.option(
+    "--loop",
+    type=click.Choice(["auto", "asyncio", "uvloop", "trio"]),
+    default="auto",
+    help="auto: uvloop if installed.",
+)
+"""``--loop``, for :func:`muxado_py.cli.running.run`."""
+
+wire_option = click.option(
+    "--wire",
+    type=click.Choice(WIRE_NAMES),
+    default="muxado",
+    help="The byte format of the other side; auto, with --listen only: the dialer's.",
+)
+"""``--wire``, see ``Config.wire``."""
+
+
+def logging_options(command: Callable[..., None]) -> Callable[..., None]:
+    """``--log-level`` and ``--use-colors``, for :func:`muxado_py.cli.running.configure_logging`."""
+    command = click.option(
+        "--use-colors/--no-use-colors",
+        default=None,
+        help="Color the log. [default: on a terminal, unless NO_COLOR is set]",
+    )(command)
+    return click.option(
+        "--log-level", type=click.Choice(LEVELS), default="info", help="How much to say on stderr."
+    )(command)
+
+
+def tls_options(command: Callable[..., None]) -> Callable[..., None]:
+    """``--ssl-*`` under uvicorn's names; see :mod:`muxado_py.cli.tls` for what each side does."""
+    return _tls_options(
+        command,
+        certfile="Certificate to show. Required to --listen on tls://.",
+        ca_certs="Authorities to trust. With --listen: peers must show a certificate of theirs.",
+    )
+
+
+def dialing_tls_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The same, for a command that never listens."""
+    return _tls_options(command, certfile="Certificate to show.", ca_certs="Authorities to trust.")
+
+
+def _tls_options(
+    command: Callable[..., None], *, certfile: str, ca_certs: str
+) -> Callable[..., None]:
+    exists = click.Path(exists=True, dir_okay=False)
+    command = click.option("--ssl-ca-certs", type=exists, help=ca_certs)(command)
+    command = click.option("--ssl-keyfile", type=exists, help="Private key of the certificate.")(
+        command
+    )
+    return click.option("--ssl-certfile", type=exists, help=certfile)(command)
