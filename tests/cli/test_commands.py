@@ -247,7 +247,7 @@ def test_the_version() -> None:
     assert result.output == f"muxado, version {muxado.__version__}\n"
 
 
-@pytest.mark.parametrize("name", ["serve", "gateway", "ping", "demo"])
+@pytest.mark.parametrize("name", ["serve", "gateway", "token", "ping", "demo"])
 def test_help_shows_defaults_and_asks_for_no_secret(name: str) -> None:
     result = CliRunner().invoke(muxado_command, [name, "--help"])
     assert result.exit_code == 0

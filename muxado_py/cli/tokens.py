@@ -1,0 +1,226 @@
+"""Tokens: what an agent shows a gateway, and the file that says which names each is good for.
+
+What it is.  A *token* is a secret of 256 random bits behind a prefix that people and scanners for leaked secrets
+recognize.  The gateway's token file has a line for each, ``name:hash:patterns``, where the name is the token's in the
+log, the hash a SHA-256 of it, and the patterns are the names that its holder may serve: ``blog``, ``blog-*``, ``*``.
+A :class:`Tokens` is what a file said when it was read, and never changes; who reloads reads a new one.
+
+The rules.  The token is in no file of the gateway's, in no message and in no line of the log: of a line that is wrong,
+a message quotes nothing that could be one.  Whoever may write the file decides who serves, so a file that everybody
+may write is refused.  A token that came is compared with every line, each in constant time, and only hashes are
+compared: how long an answer took tells nothing of what is in the file.
+
+The trap.  One round of SHA-256 is right for what nobody can guess and wrong for what people think up: so a token that
+is too short for a machine's is refused where it would be hashed, and not where it is shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import re
+import secrets
+import stat
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = (
+    "TokenFileError",
+    "TokenLine",
+    "Tokens",
+    "add_line",
+    "hash_token",
+    "make_token",
+    "parse_line",
+    "parse_tokens",
+    "read_tokens",
+)
+
+logger = logging.getLogger("muxado.cli")
+
+PREFIX = "muxado_"
+SECRET_BYTES = 32
+
+MIN_TOKEN = 32
+"""Characters of a token that somebody else made; shorter ones may be words."""
+
+ALGORITHM = "sha256="
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
+_HASH = re.compile(re.escape(ALGORITHM) + "[0-9a-f]{64}")
+_PATTERN = re.compile(r"[a-z0-9*-]{1,63}(\.[a-z0-9*-]{1,63})*")
+
+
+class TokenFileError(ValueError):
+    """A token file that cannot be used; the message has a line for each fault."""
+
+
+class TokenLine(NamedTuple):
+    """One token, as the file has it."""
+
+    name: str
+    hash: str
+    patterns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.hash}:{','.join(self.patterns)}"
+
+    def allows(self, name: str) -> bool:
+        """Whether its holder may serve ``name``: a ``*`` stands for any part of one label, or for none.
+
+        An agent without a name serves the name ``""``, which ``*`` allows.
+        """
+        return any(_matches(name, pattern) for pattern in self.patterns)
+
+
+class Tokens:
+    """What a token file said when it was read."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self, lines: tuple[TokenLine, ...]) -> None:
+        self._lines = lines
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def find(self, token: str) -> TokenLine | None:
+        """The line of ``token``, or None."""
+        shown = _digest(token)
+        found = None
+        for line in self._lines:
+            if hmac.compare_digest(line.hash, shown):
+                found = line
+        return found
+
+
+def make_token() -> str:
+    """A new one."""
+    return PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+
+
+def hash_token(token: str) -> str:
+    """What the token file says instead of ``token``.
+
+    :raises ValueError: if it could be guessed, or could not be shown.
+    """
+    if len(token) < MIN_TOKEN:
+        raise ValueError(
+            f"a token of {len(token)} characters may be guessed: take one of {MIN_TOKEN} or more, "
+            "or have one made by: muxado token"
+        )
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError("a token is of ASCII letters, digits and signs, without spaces")
+    return _digest(token)
+
+
+def parse_line(name: str, hashed: str, patterns: str) -> TokenLine:
+    """A line of the file, of its three parts.
+
+    :raises ValueError: if one of them is wrong.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            "the name of a token begins with a letter or a digit and has at most 63 letters, digits, - _ . or @"
+        )
+    if not _HASH.fullmatch(hashed):
+        raise ValueError(
+            f"the second part is no hash, {ALGORITHM} and 64 hexadecimal digits: muxado token --hash makes it"
+        )
+    parts = tuple(part.strip() for part in patterns.split(","))
+    for part in parts:
+        if not _PATTERN.fullmatch(part):
+            raise ValueError(
+                f"{part!r} is no pattern of names: write blog, or blog-*, or * for any name, "
+                "in lower case and with commas between them"
+            )
+    return TokenLine(name, hashed, parts)
+
+
+def parse_tokens(text: str, source: str) -> Tokens:
+    """The tokens of a file's ``text``; lines that are blank or begin with ``#`` are passed over.
+
+    :param source: what to call the file in messages.
+    :raises TokenFileError: with each line that is wrong or says again what an earlier one said.
+    """
+    lines: list[TokenLine] = []
+    faults: list[str] = []
+    names: dict[str, int] = {}
+    hashes: dict[str, int] = {}
+    for number, written in enumerate(text.split("\n"), 1):
+        bare = written.strip()
+        if not bare or bare.startswith("#"):
+            continue
+        parts = [part.strip() for part in bare.split(":")]
+        try:
+            if len(parts) != 3:
+                raise ValueError(
+                    f"has {len(parts)} part(s) between colons and not 3: name:hash:patterns"
+                )
+            line = parse_line(*parts)
+            if line.name in names:
+                raise ValueError(f"line {names[line.name]} has the name {line.name} already")
+            if line.hash in hashes:
+                raise ValueError(f"line {hashes[line.hash]} has the same token")
+        except ValueError as exc:
+            faults.append(f"{source}, line {number}: {exc}")
+            continue
+        names[line.name] = hashes[line.hash] = number
+        lines.append(line)
+    if faults:
+        raise TokenFileError("\n".join(faults))
+    return Tokens(tuple(lines))
+
+
+def read_tokens(path: Path) -> Tokens:
+    """The tokens of the file at ``path``; a file that everybody may read is warned of.
+
+    :raises TokenFileError: if it cannot be read, if everybody may write it, or as :func:`parse_tokens`.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise TokenFileError(f"cannot read {path}: {_reason(exc)}") from exc
+    if os.name == "posix" and stat.S_ISREG(mode):
+        if mode & stat.S_IWOTH:
+            raise TokenFileError(
+                f"{path} can be written by everybody, who could then serve any name: chmod 600 {path}"
+            )
+        if mode & stat.S_IROTH:
+            logger.warning("%s can be read by everybody: chmod 600 %s", path, path)
+    return parse_tokens(text, str(path))
+
+
+def add_line(path: Path, line: TokenLine) -> None:
+    """Write ``line`` at the end of the file at ``path``, which is made for this user alone if there is none.
+
+    :raises TokenFileError: if the file cannot be used, or has that name or that token.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b") as file:
+            text = file.read().decode("utf-8-sig")
+            between = "" if not text or text.endswith("\n") else "\n"
+            parse_tokens(f"{text}{between}{line}\n", str(path))
+            file.write(f"{between}{line}\n".encode())
+    except (OSError, UnicodeDecodeError) as exc:
+        raise TokenFileError(f"cannot write {path}: {_reason(exc)}") from exc
+
+
+def _digest(token: str) -> str:
+    return ALGORITHM + hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
+
+
+def _matches(name: str, pattern: str) -> bool:
+    labels, parts = name.split("."), pattern.split(".")
+    return len(labels) == len(parts) and all(map(fnmatchcase, labels, parts))
+
+
+def _reason(exc: OSError | UnicodeDecodeError) -> str:
+    return exc.strerror or str(exc) if isinstance(exc, OSError) else "it is no text in UTF-8"
