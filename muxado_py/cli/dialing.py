@@ -6,14 +6,15 @@ The rules.  A lost session is an event in the log and not an error; only the end
 is said when the peer has shown that it speaks this wire: a balancer without a backend and a process that hangs
 take connections too.  Whoever is stopping dials no more, and reports the end that it caused itself as no loss.
 
-The trap.  A wrong authority file looks like any other failure to connect, but waiting does not mend it: before
-the first success it ends the command.
+The trap.  A certificate that either side does not trust looks like any other failure to connect, but waiting does not
+mend it: before the first success it ends the command.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import re
 import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -42,6 +43,9 @@ SILENT = "a Go or Rust peer that opens no stream may be silent, a muxado gateway
 
 UNKNOWN_ISSUER = (18, 19, 20, 21)
 """OpenSSL's codes (x509_vfy.h) for a chain that ends at no authority that is trusted here."""
+
+REFUSAL = re.compile(r"ALERT_(\w*CERTIFICATE\w*|UNKNOWN_CA)\b")
+"""What OpenSSL says where the peer's alert is about this side's certificate."""
 
 
 async def keep_connected(
@@ -73,8 +77,8 @@ async def keep_connected(
                 return
             cause = "the other side closed the session"
         except CONNECT_ERRORS as exc:
-            if isinstance(exc, ssl.SSLCertVerificationError) and not ever_answered:
-                raise NotStarted(f"{url} shows a certificate {_distrust(exc)}.") from exc
+            if not ever_answered and (distrust := _distrust(exc)):
+                raise NotStarted(f"{url} {distrust}.") from exc
             cause = reason(exc) + attempt.hint
         ever_answered = ever_answered or attempt.answered
         if stop.is_set():
@@ -167,8 +171,17 @@ class _Attempt:
             logger.info("connected to %s", self._url)
 
 
-def _distrust(exc: ssl.SSLCertVerificationError) -> str:
-    why = exc.verify_message.rstrip(".")
-    if exc.verify_code in UNKNOWN_ISSUER:
-        return f"that is not trusted: {why}. Name its authority with --ssl-ca-certs"
-    return f"that does not hold: {why}"
+def _distrust(exc: Exception) -> str | None:
+    """Which side does not trust the other's certificate, and what mends it; None if it is not that."""
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        why = exc.verify_message.rstrip(".")
+        if exc.verify_code in UNKNOWN_ISSUER:
+            return f"shows a certificate that is not trusted: {why}. Name its authority with --ssl-ca-certs"
+        return f"shows a certificate that does not hold: {why}"
+    # With TLS 1.3 the peer judges when this side is done with its handshake, and the session hears of it.
+    if isinstance(exc, ssl.SSLError | muxado.TransportError) and (
+        alert := REFUSAL.search(str(exc))
+    ):
+        why = alert[1].replace("_", " ").lower()
+        return f"does not let this side in: {why}. Show a certificate of its authority, with --ssl-certfile"
+    return None

@@ -53,7 +53,7 @@ ALGORITHM = "sha256="
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 _HASH = re.compile(re.escape(ALGORITHM) + "[0-9a-f]{64}")
-_PATTERN = re.compile(r"[a-z0-9*-]{1,63}(\.[a-z0-9*-]{1,63})*")
+_PATTERN = re.compile(r"[a-z0-9*-]{1,63}")
 
 
 class TokenFileError(ValueError):
@@ -71,11 +71,11 @@ class TokenLine(NamedTuple):
         return f"{self.name}:{self.hash}:{','.join(self.patterns)}"
 
     def allows(self, name: str) -> bool:
-        """Whether its holder may serve ``name``: a ``*`` stands for any part of one label, or for none.
+        """Whether its holder may serve ``name``: in a pattern a ``*`` stands for any part of it, or for none.
 
         An agent without a name serves the name ``""``, which ``*`` allows.
         """
-        return any(_matches(name, pattern) for pattern in self.patterns)
+        return any(fnmatchcase(name, pattern) for pattern in self.patterns)
 
 
 class Tokens:
@@ -215,11 +215,6 @@ def add_line(path: Path, line: TokenLine) -> None:
 
 def _digest(token: str) -> str:
     return ALGORITHM + hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
-
-
-def _matches(name: str, pattern: str) -> bool:
-    labels, parts = name.split("."), pattern.split(".")
-    return len(labels) == len(parts) and all(map(fnmatchcase, labels, parts))
 
 
 def _reason(exc: OSError | UnicodeDecodeError) -> str:

@@ -161,6 +161,8 @@ class SessionListener:
 
 def _reason(exc: Exception) -> str:
     """Why a connection never became a session, in words for a log."""
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return f"it shows a certificate that is not trusted here: {exc.verify_message}"
     if isinstance(exc, ssl.SSLError):
         return (exc.reason or "TLS error").replace("_", " ").lower()
     if isinstance(exc, SessionError):

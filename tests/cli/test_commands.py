@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -242,12 +243,22 @@ def test_without_click_it_says_what_to_install(tmp_path: Path) -> None:
     assert "pip install 'muxado-py[cli]'" in result.stderr
 
 
+def test_without_cryptography_certs_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    result = CliRunner().invoke(muxado_command, ["certs", str(tmp_path / "keys")])
+    assert result.exit_code == 3
+    assert "pip install 'muxado-py[certs]'" in result.stderr
+    assert not (tmp_path / "keys").exists()
+
+
 def test_the_version() -> None:
     result = CliRunner().invoke(muxado_command, ["--version"])
     assert result.output == f"muxado, version {muxado.__version__}\n"
 
 
-@pytest.mark.parametrize("name", ["serve", "gateway", "token", "ping", "demo"])
+@pytest.mark.parametrize("name", ["serve", "gateway", "token", "certs", "ping", "demo"])
 def test_help_shows_defaults_and_asks_for_no_secret(name: str) -> None:
     result = CliRunner().invoke(muxado_command, [name, "--help"])
     assert result.exit_code == 0

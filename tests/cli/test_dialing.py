@@ -82,6 +82,7 @@ def keep(
     stop: anyio.Event | None = None,
     ssl_context: ssl.SSLContext | None = None,
     recognize_timeout: float = 10.0,
+    max_retries: int | None = 0,
 ) -> partial[Coroutine[Any, Any, None]]:
     """``keep_connected`` with one try, unless it is stopped before."""
     return partial(
@@ -92,7 +93,7 @@ def keep(
         config=muxado.Config(recognize_timeout=recognize_timeout, heartbeat_interval=None),
         ssl_context=ssl_context,
         backoff=Backoff(first=0.01),
-        max_retries=0,
+        max_retries=max_retries,
     )
 
 
@@ -230,7 +231,11 @@ async def test_advice_fits_the_certificate() -> None:
     assert ".." not in str(mismatch.value) + str(unknown.value)
 
 
-async def test_an_agent_without_the_certificate_that_is_wanted_is_told() -> None:
+@pytest.mark.parametrize("shown", [False, True], ids=["none", "a stranger's"])
+async def test_an_agent_without_the_certificate_that_is_wanted_is_told(
+    shown: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At once: waiting mends nothing."""
     authority = trustme.CA()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(server)
@@ -238,12 +243,18 @@ async def test_an_agent_without_the_certificate_that_is_wanted_is_told() -> None
     server.verify_mode = ssl.CERT_REQUIRED
     client = ssl.create_default_context()
     authority.configure_trust(client)
+    if shown:
+        trustme.CA().issue_cert("agent.example").configure_cert(client)
     with anyio.fail_after(20):
         async with (
             muxado.listen("tls://127.0.0.1:0", ssl_context=server) as listener,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(listener.serve, wait)
-            with pytest.raises(NotStarted, match=r"(?i)certificate.required"):
-                await keep(listener.url, ssl_context=client)()
+            with pytest.raises(NotStarted) as told:
+                await keep(listener.url, ssl_context=client, max_retries=None)()
             tasks.cancel_scope.cancel()
+    why = "unknown ca" if shown else "certificate required"
+    assert f"does not let this side in: {why}. Show a certificate" in str(told.value)
+    heard = "certificate that is not trusted here: " if shown else "did not return a certificate"
+    assert heard in caplog.text

@@ -169,7 +169,9 @@ def test_tls_with_certificates_on_both_sides(tmp_path: Path) -> None:
     with gateway(*publish, *tls("server")) as (process, url, port):
         serve = ("serve", "tests.cli.apps:starlette_app", "--connect", url)
         with running(*serve, *tls("stranger")) as agent:
-            agent.wait_for("(cannot connect|lost the connection)")
+            assert agent.wait() == 3
+            agent.wait_for("(does not let this side in): unknown ca")
+            process.wait_for("(shows a certificate that is not trusted here): ")
             assert get(port)[0] == 503
         with running(*serve, *tls("agent")) as agent:
             process.wait_for(r"agent \S+ connected")

@@ -22,7 +22,7 @@ __all__ = ("token",)
 @click.option(
     "--names",
     default="*",
-    help="Names that its holder may serve, with commas between them; a * stands for any part of a label.",
+    help="Names that its holder may serve, with commas between them; a * stands for any part of a name.",
 )
 @click.option(
     "--add",

@@ -1,0 +1,147 @@
+"""``muxado certs``: a directory with an authority, a gateway's certificate and those of agents.
+
+What it is.  The files, and which of them a run makes: the authority where there is none; the gateway's certificate where
+there is none or hosts are said; the named agents', and one called ``agent`` beside a new authority.  What is signed, and
+how, is in :mod:`.authority`.
+
+The rules.  What is there is never written over, unless that was said, and the authority not even then: whatever it had
+signed would be worth nothing.  All of that is found out before the first file is written.  A key can be read
+by this user alone from its first byte on.
+
+The trap.  Whoever has ``ca.key`` makes agents as he likes.  No gateway and no agent needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from .authority import Authority, Signed, check_agent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ("CertificateFileError", "Made", "Wanted", "make_certificates")
+
+AUTHORITY, GATEWAY, AGENT = "ca", "gateway", "agent"
+
+HOSTS = ("localhost", "127.0.0.1", "::1")
+"""Where a gateway is dialed if nothing is said: on this machine."""
+
+
+class CertificateFileError(ValueError):
+    """A file that is in the way, or cannot be used."""
+
+
+class Wanted(NamedTuple):
+    """What a run was asked for."""
+
+    hosts: Sequence[str] = ()
+    """Names and addresses of the gateway; none for a certificate for :data:`HOSTS`, if there is no other."""
+    agents: Sequence[str] = ()
+    days: int = 397
+    authority_days: int = 3650
+    overwrite: bool = False
+
+
+class Made(NamedTuple):
+    """A certificate that was made, with its key beside it."""
+
+    path: Path
+    key: Path
+    what: str
+    until: str
+
+
+def make_certificates(directory: Path, wanted: Wanted) -> list[Made]:
+    """Make what is ``wanted`` and what is missing in ``directory``, which is made too.
+
+    :raises CertificateFileError: if something is in the way, if the authority there cannot be used, or if there is
+        nothing to do.
+    :raises ValueError: for a host or a name that cannot be one.
+    """
+    is_new = not _exists(directory, AUTHORITY)
+    hosts = wanted.hosts or (() if _exists(directory, GATEWAY) else HOSTS)
+    agents = _names(wanted.agents) or ([AGENT] if is_new else [])
+    _check_free(directory, [GATEWAY, *agents] if hosts else agents, is_new, wanted.overwrite)
+    signed: dict[str, tuple[Signed, str]] = {}
+    if is_new:
+        authority, kept = Authority.make(wanted.authority_days)
+        signed[AUTHORITY] = kept, "authority"
+    else:
+        authority = _load(directory)
+    if hosts:
+        what = f"gateway at {', '.join(hosts)}"
+        signed[GATEWAY] = authority.sign_gateway(hosts, wanted.days), what
+    for name in agents:
+        signed[name] = authority.sign_agent(name, wanted.days), "agent"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return [_keep(directory, name, *one) for name, one in signed.items()]
+    except OSError as exc:
+        raise CertificateFileError(f"cannot write into {directory}: {exc.strerror or exc}") from exc
+
+
+def _names(agents: Sequence[str]) -> list[str]:
+    for name in agents:
+        if check_agent(name).lower() in (AUTHORITY, GATEWAY):
+            raise ValueError(f"{name!r} cannot be an agent's name: {name}.pem is another's")
+    return list(dict.fromkeys(agents))
+
+
+def _check_free(directory: Path, names: list[str], is_new: bool, overwrite: bool) -> None:
+    if not names:
+        raise CertificateFileError(
+            f"{directory} has an authority and a gateway's certificate: say --agent NAME for one more agent"
+        )
+    taken = [str(directory / f"{name}.pem") for name in names if _exists(directory, name)]
+    if taken and is_new:
+        raise CertificateFileError(
+            f"{', '.join(taken)}: there already, and signed by an authority that is not in {directory}"
+        )
+    if taken and not overwrite:
+        raise CertificateFileError(
+            f"{', '.join(taken)}: there already; say --overwrite to replace what is named"
+        )
+
+
+def _exists(directory: Path, name: str) -> bool:
+    return any(os.path.lexists(directory / f"{name}.{kind}") for kind in ("pem", "key"))
+
+
+def _load(directory: Path) -> Authority:
+    try:
+        return Authority.load(
+            (directory / f"{AUTHORITY}.pem").read_bytes(),
+            (directory / f"{AUTHORITY}.key").read_bytes(),
+        )
+    except OSError as exc:
+        raise CertificateFileError(
+            f"cannot read the authority, {exc.filename}: {exc.strerror}"
+        ) from exc
+    except ValueError as exc:
+        raise CertificateFileError(
+            f"cannot use the authority {directory / AUTHORITY}.pem: {exc}"
+        ) from exc
+
+
+def _keep(directory: Path, name: str, signed: Signed, what: str) -> Made:
+    key, path = directory / f"{name}.key", directory / f"{name}.pem"
+    _write(key, signed.key, 0o600)
+    _write(path, signed.certificate, 0o644)
+    return Made(path, key, what, f"{signed.until:%Y-%m-%d}")
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """All of it or nothing, and whoever reads meanwhile has the file that was there."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,101 @@
+"""``muxado certs``: what it takes, and what it says of the files that it made.
+
+What it is.  The declaration, a line for each certificate, and the commands that use them.
+:mod:`muxado_py.cli.certs` makes them.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ..certs import Made
+
+__all__ = ("certs",)
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    help="Name or address at which agents dial the gateway; may be given more than once. "
+    "[default: localhost, 127.0.0.1, ::1]",
+)
+@click.option(
+    "--agent",
+    "agents",
+    multiple=True,
+    help="Name of an agent; may be given more than once. [default: agent, with a new authority]",
+)
+@click.option(
+    "--days", type=click.IntRange(1, 36500), default=397, help="How long certificates are good for."
+)
+@click.option(
+    "--authority-days",
+    type=click.IntRange(1, 36500),
+    default=3650,
+    help="How long a new authority is good for, and so all that it signs.",
+)
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace certificates of the agents that are named, and with --host the gateway's.",
+)
+def certs(
+    directory: Path,
+    hosts: tuple[str, ...],
+    agents: tuple[str, ...],
+    days: int,
+    authority_days: int,
+    overwrite: bool,
+) -> None:
+    """Make an authority in DIR, and certificates for a gateway and its agents.
+
+    What is in DIR already stays: with an authority there, --agent NAME makes one more agent. Keys can
+    be read by you alone; ca.key makes agents, so keep it where neither gateway nor agents are.
+    """
+    from ...integrations.extras import MissingExtraError, require
+    from ..running import NotStarted
+
+    try:
+        require("cryptography", "certs")
+    except MissingExtraError as exc:
+        raise NotStarted(str(exc)) from exc
+    from .. import certs as making
+
+    wanted = making.Wanted(hosts, agents, days, authority_days, overwrite)
+    try:
+        made = making.make_certificates(directory, wanted)
+    except ValueError as exc:
+        raise click.UsageError(str(exc)) from exc
+    for one in made:
+        click.echo(f"{one.path} ({one.key.name}): {one.what}, until {one.until}")
+    _advise(made, directory / "ca.pem", hosts)
+
+
+def _advise(made: list[Made], authority: Path, hosts: tuple[str, ...]) -> None:
+    """How to use them, on stderr: a script takes the lines above."""
+    host = hosts[0] if hosts else "localhost"
+    for one in made:
+        if one.what == "authority":
+            continue
+        if one.what == "agent":
+            command = f"serve APP --connect tls://{host}:7000"
+        else:
+            everywhere = "0.0.0.0" if hosts else "127.0.0.1"
+            command = f"gateway --listen tls://{everywhere}:7000 --publish 127.0.0.1:8080"
+        files = f"--ssl-certfile {_quoted(one.path)} --ssl-keyfile {_quoted(one.key)}"
+        click.echo(
+            f"muxado {command} {files} --ssl-ca-certs {_quoted(authority)}",
+            err=True,
+        )
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
