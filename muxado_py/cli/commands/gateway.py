@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from ..options import ADDRESS, DURATION, URL
-from .shared import LIMIT, logging_options, loop_option, tls_options, wire_option
+from .shared import (
+    LIMIT,
+    insecure_option,
+    logging_options,
+    loop_option,
+    tls_options,
+    wire_option,
+)
 
 if TYPE_CHECKING:
     from ..options import Address
@@ -51,6 +58,7 @@ __all__ = ("gateway",)
 @loop_option
 @wire_option
 @tls_options
+@insecure_option
 @logging_options
 def gateway(
     listen: str,
@@ -63,13 +71,14 @@ def gateway(
     ssl_certfile: str | None,
     ssl_keyfile: str | None,
     ssl_ca_certs: str | None,
+    insecure: bool,
     log_level: str,
     use_colors: bool | None,
 ) -> None:
     """Publish the app of a connected agent: each TCP connection to --publish becomes a stream.
 
     The agent that connected last serves. Whoever can connect to --listen becomes an agent: where
-    that is not only you, use tls:// with --ssl-ca-certs and give your agents certificates.
+    that is not only this machine, use tls:// with --ssl-ca-certs and give your agents certificates.
 
     A caller gets its stream with the head of its HTTP request, or at once in another protocol. One
     that says nothing gets it after 0.25 seconds, for servers that speak first; not where the last
@@ -80,8 +89,12 @@ def gateway(
     """
     from .. import gateway as publishing
     from .. import running, tls
+    from ..exposure import check_exposure
 
     running.configure_logging(log_level, use_colors)
+    check_exposure(
+        listen, "becomes an agent", is_guarded=ssl_ca_certs is not None, insecure=insecure
+    )
     command = partial(
         publishing.gateway,
         listen,

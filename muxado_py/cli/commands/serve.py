@@ -16,7 +16,14 @@ import click
 from click.core import ParameterSource
 
 from ..options import DURATION, ROOT_PATH, URL
-from .shared import LIMIT, logging_options, loop_option, tls_options, wire_option
+from .shared import (
+    LIMIT,
+    insecure_option,
+    logging_options,
+    loop_option,
+    tls_options,
+    wire_option,
+)
 
 __all__ = ("serve",)
 
@@ -86,6 +93,7 @@ _ONLY_ASGI = ("lifespan", "timeout_keep_alive")
 )
 @wire_option
 @tls_options
+@insecure_option
 @logging_options
 @click.pass_context
 def serve(
@@ -104,6 +112,7 @@ def serve(
     ssl_certfile: str | None,
     ssl_keyfile: str | None,
     ssl_ca_certs: str | None,
+    insecure: bool,
     log_level: str,
     use_colors: bool | None,
     **http: Any,
@@ -113,6 +122,7 @@ def serve(
     Behind a gateway the application sees the gateway's address as the client of every request.
     """
     from .. import running, serving, tls
+    from ..exposure import check_exposure
 
     running.configure_logging(log_level, use_colors)
     if (connect is None) == (listen is None):
@@ -120,6 +130,13 @@ def serve(
     if connect and wire == "auto":
         raise click.UsageError("--wire auto needs --listen: the side that dials speaks first")
     url = connect or listen or ""
+    if listen:
+        check_exposure(
+            listen,
+            "may call the application",
+            is_guarded=ssl_ca_certs is not None,
+            insecure=insecure,
+        )
     make_context = tls.dialing_context if connect else tls.listening_context
     ssl_context = make_context(url, ssl_certfile, ssl_keyfile, ssl_ca_certs)
     application = serving.load(app, app_dir, factory)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = (
     "LIMIT",
     "dialing_tls_options",
+    "insecure_option",
     "logging_options",
     "loop_option",
     "tls_options",
@@ -45,6 +46,14 @@ wire_option = click.option(
     help="The byte format of the other side; auto, with --listen only: the dialer's.",
 )
 """``--wire``, see ``Config.wire``."""
+
+
+insecure_option = click.option(
+    "--insecure",
+    is_flag=True,
+    help="Listen for the network, not only for this machine, without asking who comes.",
+)
+"""``--insecure``, see :mod:`muxado_py.cli.exposure`."""
 
 
 def logging_options(command: Callable[..., None]) -> Callable[..., None]:
