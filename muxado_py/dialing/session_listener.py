@@ -63,6 +63,22 @@ class SessionListener:
         self.url = str(address)
         """The URL that reaches it, with the real port if 0 was asked for."""
 
+    def replace_ssl_context(self, ssl_context: ssl.SSLContext) -> None:
+        """Show the certificate of another context, and judge by it, from the next connection on.
+
+        The sessions that are there go on, and so do the handshakes; nobody resumes a TLS session of the context that
+        was replaced.  A context in use is not to be changed instead: authorities can only be added to it, and a key
+        that does not fit leaves it without a certificate.
+
+        :raises TypeError: if it is no ``ssl.SSLContext``.
+        :raises ValueError: if the listener's URL is not ``tls://``.
+        """
+        if not isinstance(ssl_context, ssl.SSLContext):
+            raise TypeError(f"ssl_context must be an ssl.SSLContext, got {ssl_context!r}")
+        if self._ssl_context is None:
+            raise ValueError(f"an ssl_context needs a tls:// URL, got {self.url!r}")
+        self._ssl_context = ssl_context
+
     async def serve(
         self,
         handler: Callable[[Session], Awaitable[object]],

@@ -405,6 +405,42 @@ async def test_an_untrusted_certificate_is_an_os_error_that_says_so(
         tasks.cancel_scope.cancel()
 
 
+async def test_another_certificate_is_shown_from_the_next_connection_on() -> None:
+    make = tls_contexts.__wrapped__  # each time with an authority of its own
+    (old_near, old_far), (new_near, new_far) = make(), make()
+    new_far.verify_mode = ssl.CERT_REQUIRED  # and nobody has one
+    async with (
+        muxado.listen("tls://127.0.0.1:0", ssl_context=old_far) as listener,
+        create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, echo)
+        async with muxado.connect(listener.url, ssl_context=old_near) as session:
+            await expect_an_echo(session)
+            listener.replace_ssl_context(new_far)
+            await expect_an_echo(session)
+            with pytest.raises(ssl.SSLCertVerificationError):
+                async with muxado.connect(listener.url, ssl_context=old_near):
+                    pytest.fail("connected")
+            with pytest.raises((OSError, muxado.MuxadoError), match=r"(?i)certificate.required"):
+                async with muxado.connect(listener.url, ssl_context=new_near) as judged:
+                    await judged.wait()
+            new_far.verify_mode = ssl.CERT_NONE
+            async with muxado.connect(listener.url, ssl_context=new_near) as another:
+                await expect_an_echo(another)
+            await expect_an_echo(session)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_context_replaces_a_context_and_nothing_else() -> None:
+    context = tls_contexts()[1]
+    async with muxado.listen("tcp://127.0.0.1:0") as listener:
+        with pytest.raises(ValueError, match="an ssl_context needs a tls:// URL"):
+            listener.replace_ssl_context(context)
+    async with muxado.listen("tls://127.0.0.1:0", ssl_context=context) as listener:
+        with pytest.raises(TypeError, match=r"must be an ssl\.SSLContext, got None"):
+            listener.replace_ssl_context(None)  # type: ignore[arg-type]
+
+
 async def test_a_name_that_is_not_in_the_certificate() -> None:
     near_ssl, far_ssl = tls_contexts()
     async with (
