@@ -174,6 +174,7 @@ KNOWS = {
         "relay",
         "bridge",
         "addresses",
+        "unix_paths",
         "endpoints",
         "integrations",
         "",

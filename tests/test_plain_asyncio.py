@@ -15,7 +15,7 @@ import uvloop
 
 import muxado_py as muxado
 from muxado_py.cli.gateway import gateway
-from muxado_py.cli.options import Address
+from muxado_py.cli.options import Address, Published
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,7 @@ def test_a_gateway_serves_its_callers(new_loop: Callable[[], asyncio.AbstractEve
             url, ports = await tasks.start(
                 partial(gateway, ssl_context=None, limit=8, graceful_timeout=1),
                 "tcp://127.0.0.1:0",
-                [Address("127.0.0.1", 0)],
+                [Published(Address("127.0.0.1", 0))],
                 anyio.Event(),
             )
             async with muxado.connect(url) as session:

@@ -1,14 +1,13 @@
-"""Agents: the sessions that callers of the gateway are led to.
+"""Agents: the sessions that callers of the gateway are led to, from the first to the last moment of each.
 
-Which agent.  The one that connected last; an older one if that opens no more streams.  A new agent
-thus takes over from the one it replaces, and an agent that came back after its network failed takes
-over from its own dead session, which the gateway may not have noticed yet.  A connection that never
-sent a frame comes last: it may be a Go agent, which says nothing until it is asked, or a port scan.
+What it is.  An agent is there while its session is.  Until it registers, it serves what has no name; then it serves
+its names, and nothing else (:mod:`.reception` hears what it says of itself, :mod:`.destinations` knows who serves
+what).
 
-The rules.  Whatever is wrong with one agent, the next is asked.  An agent opens no streams here: they are
-refused at once, and nothing of them is kept.
+The rules.  An agent opens no streams here but that one: they are refused at once, and nothing of them is kept.  An
+agent whose registration was refused serves nothing.
 
-The trap.  What can be asked of a session can fail once it is over; who it is, is asked at its beginning.
+The trap.  An agent that never answered is none: a port scan, or a program of another wire.
 """
 
 from __future__ import annotations
@@ -22,51 +21,71 @@ import anyio
 
 import muxado_py as muxado
 
+from .agent import Agent
+from .destinations import Destination, Destinations
+from .reception import receive
 from .running import reason
-from .sessions_listener import peer_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable
 
-__all__ = ("Agent", "Agents")
+    from .registration import Registration
+
+__all__ = ("Agents", "anybody")
 
 logger = logging.getLogger("muxado.cli")
 
 
-class Agent:
-    """One connected agent."""
-
-    def __init__(self, session: muxado.Session) -> None:
-        self.session = session
-        self.name = peer_name(session)
-        self.announced = False  # once its first frame has come
+def anybody(agent: Agent, registration: Registration) -> str | None:
+    """May ``agent`` register that?  Yes: None.  A text would say why not."""
+    return None
 
 
 class Agents:
-    """The agents that are connected."""
+    """The agents that are connected.
 
-    def __init__(self) -> None:
-        self._agents: list[Agent] = []  # the newest last
+    :param may_register: why an agent may not serve what it wants to; None if it may.
+    :param needs_registration: whether one that has not registered serves nothing.
+    """
+
+    def __init__(
+        self,
+        may_register: Callable[[Agent, Registration], str | None] = anybody,
+        *,
+        needs_registration: bool = False,
+    ) -> None:
+        self._may_register = may_register
+        self._needs_registration = needs_registration
+        self._agents: list[Agent] = []
+        self._destinations = Destinations()
         self._stopping = False
-        self.speak_http = False
-        """Whether the last answer was one of HTTP/1, where nobody waits for the server's first word."""
 
     @property
     def _announced(self) -> int:
         return sum(agent.announced for agent in self._agents)
+
+    def destination(self, name: str | None = None) -> Destination:
+        """Where the callers of a door are led; None: to the agents without names."""
+        return self._destinations.publish(name)
+
+    def names(self) -> list[str]:
+        """What is published or served, in order."""
+        return self._destinations.names()
 
     async def serve(self, session: muxado.Session) -> None:
         """Keep ``session`` among the agents until it is over.
 
         Cancellation: the session is no agent any more.
         """
-        session.stop_accepting()
         agent = Agent(session)
         level, cause = logging.INFO, "it closed the session"
         self._agents.append(agent)
+        if not self._needs_registration:
+            self._destinations.join(agent, None)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._announce, agent)
+                tasks.start_soon(receive, agent, self)
                 try:
                     await session.wait()
                 except muxado.SessionError as exc:
@@ -74,23 +93,37 @@ class Agents:
                 tasks.cancel_scope.cancel()
         finally:
             self._agents.remove(agent)
+            self.withdraw(agent)
         if self._stopping:
             return
         if agent.announced:
-            logger.log(level, "agent %s is gone: %s (%d left)", agent.name, cause, self._announced)
+            logger.log(level, "agent %s is gone: %s (%d left)", agent.peer, cause, self._announced)
         elif session.statistics().bytes_received:
-            logger.info("%s left before it answered: %s", agent.name, cause)
+            logger.info("%s left before it answered: %s", agent.peer, cause)
         else:
             logger.info(
-                "%s left without a word: %s; an agent of another --wire does so", agent.name, cause
+                "%s left without a word: %s; an agent of another --wire does so", agent.peer, cause
             )
 
     async def _announce(self, agent: Agent) -> None:
         with suppress(muxado.SessionError):  # whoever waits for the session says why
             await agent.session.wait_for_peer(math.inf)
             agent.announced = True
-            self.speak_http = False  # it may be another application
-            logger.info("agent %s connected (%d in all)", agent.name, self._announced)
+            self._destinations.nameless.speak_http = False  # it may be another application
+            logger.info("agent %s connected (%d in all)", agent.peer, self._announced)
+
+    def register(self, agent: Agent, registration: Registration) -> None:
+        """See :class:`.reception.Registrar`."""
+        refusal = self._may_register(agent, registration)
+        if refusal is not None:
+            raise PermissionError(refusal)
+        self._destinations.leave(agent)
+        for name in registration.names or (None,):
+            self._destinations.join(agent, name)
+
+    def withdraw(self, agent: Agent) -> None:
+        """See :class:`.reception.Registrar`."""
+        self._destinations.leave(agent)
 
     async def drain(self, seconds: float) -> None:
         """Close the sessions, when the agents have taken what callers have left for them.
@@ -102,6 +135,8 @@ class Agents:
 
         async def end(agent: Agent) -> None:
             session = agent.session
+            if agent.control is not None:
+                agent.control.reset()
             try:
                 if session.statistics().live_streams:
                     await session.drain(seconds)
@@ -109,24 +144,9 @@ class Agents:
                     with anyio.move_on_after(seconds):
                         await session.aclose()
             except muxado.UndeliveredError as exc:
-                logger.warning("agent %s: %s", agent.name, exc)
+                logger.warning("agent %s: %s", agent.peer, exc)
 
         self._stopping = True
         async with anyio.create_task_group() as tasks:
             for agent in self._agents:
                 tasks.start_soon(end, agent)
-
-    def dial(self, tried: Collection[Agent] = ()) -> tuple[muxado.Stream, Agent]:
-        """A stream to the newest agent that opens one, and is not among ``tried``.
-
-        :raises ConnectionRefusedError: if none does.
-        """
-        newest_first = [agent for agent in reversed(self._agents) if agent not in tried]
-        for agent in sorted(newest_first, key=lambda agent: not agent.session.heard):
-            try:
-                return agent.session.open_stream_nowait(), agent
-            except Exception as exc:  # noqa: BLE001 - it is that agent's trouble, not the caller's
-                logger.debug("agent %s opens no stream: %r", agent.name, exc)
-        if self._agents:
-            raise ConnectionRefusedError("No connected agent takes more connections.")
-        raise ConnectionRefusedError("No agent is connected to this gateway.")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ..runtime.plain_sockets import PlainSocket
+    from .destinations import Destination
     from .kept import Kept
 
 __all__ = ("Caller", "UnansweredError")
@@ -45,6 +46,7 @@ class UnansweredError(Exception):
 class Caller(ByteStream):
     """A caller's connection, remembered.
 
+    :param destination: where it wants to go.
     :param settled: called with it once it is settled, and when it is answered.
     :param kept: where it is counted, with others, while a stream has what it said.
     """
@@ -55,6 +57,7 @@ class Caller(ByteStream):
         "_kept",
         "_settled",
         "connection",
+        "destination",
         "has_ended",
         "head",
         "is_answered",
@@ -64,9 +67,14 @@ class Caller(ByteStream):
     )
 
     def __init__(
-        self, connection: PlainSocket, settled: Callable[[Caller], None], kept: Kept
+        self,
+        connection: PlainSocket,
+        destination: Destination,
+        settled: Callable[[Caller], None],
+        kept: Kept,
     ) -> None:
         self.connection = connection
+        self.destination = destination
         self.said = bytearray()
         """The first bytes it said, until it is answered or forgotten."""
         self.is_kept = True

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from ..runtime.plain_sockets import PlainSocket
-    from .agents import Agents
+    from .destinations import Destination
 
 __all__ = ("Callers",)
 
@@ -50,8 +50,7 @@ class Callers:
     :param tasks: where those run that need a task and have none.
     """
 
-    def __init__(self, agents: Agents, limit: int, patience: float, tasks: TaskGroup) -> None:
-        self.agents = agents
+    def __init__(self, limit: int, patience: float, tasks: TaskGroup) -> None:
         self._limit = limit
         self._patience = patience
         self._tasks = tasks
@@ -66,8 +65,8 @@ class Callers:
         self._newcomers: dict[Caller, Newcomer] = {}
         self._idle: anyio.Event | None = None
 
-    def came(self, accepted: socket.socket) -> None:
-        """Serve one caller without a task for as long as that is possible, or turn it away; for callbacks."""
+    def came(self, destination: Destination, accepted: socket.socket) -> None:
+        """Serve one caller of a door without a task for as long as that is possible, or turn it away; for callbacks."""
         try:
             connection = plain_socket(accepted)
         except OSError as exc:  # it is gone already
@@ -76,25 +75,25 @@ class Callers:
             return
         if not self._has_room():
             if self._may_refuse():
-                self._start(self._turn_away, connection)
+                self._start(self._turn_away, destination, connection)
             else:
                 connection.abort()
             return
-        caller = self._admit(connection)
+        caller = self._admit(destination, connection)
         assert self._loop is not None
         newcomer = self._newcomers[caller] = Newcomer(self, self._loop, caller)
         newcomer.begin(self._patience)
 
-    async def handle(self, connection: PlainSocket) -> None:
-        """Serve one caller, or turn it away.
+    async def handle(self, destination: Destination, connection: PlainSocket) -> None:
+        """Serve one caller of a door, or turn it away.
 
         Cancellation: its connection is aborted.
         """
         if self._has_room():
-            caller = self._admit(connection)
+            caller = self._admit(destination, connection)
             await self._attend(caller, self._waiting[caller], None)
         elif self._may_refuse():
-            await self._turn_away(connection)
+            await self._turn_away(destination, connection)
         else:
             await abort(connection)
 
@@ -119,8 +118,8 @@ class Callers:
     def _has_room(self) -> bool:
         return self._served < self._limit or self._make_room()
 
-    def _admit(self, connection: PlainSocket) -> Caller:
-        caller = Caller(connection, self._settled, self._kept)
+    def _admit(self, destination: Destination, connection: PlainSocket) -> Caller:
+        caller = Caller(connection, destination, self._settled, self._kept)
         self._waiting[caller] = _Waiting(self._now(), self._patience)
         self._served += 1
         return caller
@@ -134,10 +133,10 @@ class Callers:
         """
         try:
             if waiting is None:
-                await visit(caller, self.agents, copied)
+                await visit(caller, copied)
             else:
                 with waiting.scope() as scope:
-                    await visit(caller, self.agents, copied)
+                    await visit(caller, copied)
                 if scope.cancelled_caught:
                     await self._dismiss(caller, waiting)
         except Exception as exc:
@@ -153,7 +152,7 @@ class Callers:
 
     def _settled(self, caller: Caller) -> None:
         if caller.is_answered:
-            self.agents.speak_http = caller.is_answered_in_http
+            caller.destination.speak_http = caller.is_answered_in_http
         waiting = self._waiting.pop(caller, None)
         if waiting is not None:
             waiting.settle()
@@ -176,9 +175,9 @@ class Callers:
         self._refused += 1
         return True
 
-    async def _turn_away(self, connection: PlainSocket) -> None:
+    async def _turn_away(self, destination: Destination, connection: PlainSocket) -> None:
         try:
-            caller = Caller(connection, lambda _: None, self._kept)
+            caller = Caller(connection, destination, lambda _: None, self._kept)
             await refuse(caller, "This gateway has no room for more connections.")
         except Exception as exc:  # noqa: BLE001 - it is gone, in whatever way
             logger.debug("a caller is gone: %r", exc)

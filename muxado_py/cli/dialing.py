@@ -23,6 +23,7 @@ import anyio
 
 import muxado_py as muxado
 
+from .registration import RegistrationError
 from .running import ConnectionLost, NotStarted, reason
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ async def keep_connected(
         if attempt.lasted >= LASTING:
             backoff.reset()
         event = "lost the connection to" if attempt.answered else "cannot connect to"
+        if attempt.unregistered:
+            event = "cannot register at"
         delay = backoff.failed()
         if max_retries is not None and backoff.failures > max_retries:
             ended = ConnectionLost if ever_answered else NotStarted
@@ -110,6 +113,9 @@ class _Attempt:
         self._heard = False  # whether the peer said a byte, of whatever wire
         self.answered = False
         """Whether the peer showed that it speaks this wire."""
+
+        self.unregistered = False
+        """Whether it ended because the peer did not take what this side registered."""
 
     @property
     def lasted(self) -> float:
@@ -139,6 +145,7 @@ class _Attempt:
             ended = await self._attached(session, attach)
             self.answered = self.answered or session.heard
             self._heard = session.statistics().bytes_received > 0
+            self.unregistered = isinstance(ended, RegistrationError)
             if ended is not None:
                 raise ended
 

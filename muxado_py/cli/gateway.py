@@ -1,7 +1,7 @@
-"""``muxado gateway``: each TCP connection to a published address becomes a stream to an agent.
+"""``muxado gateway``: each connection to a published address becomes a stream to an agent.
 
-What it is.  Two kinds of peers meet here.  *Agents* dial in, open a session and serve an app on it
-(:mod:`.agents`).  *Callers* connect to a published address (:mod:`.callers`); what they send and get is copied,
+What it is.  Two kinds of peers meet here.  *Agents* dial in, open a session and serve an app on it, under names or
+none (:mod:`.agents`).  *Callers* connect to a published address (:mod:`.doors`); what they send and get is copied,
 byte for byte, to a stream of an agent's session (:mod:`.visits`), by callbacks where the loop has them
 (:mod:`.newcomers`).  So whatever runs over TCP passes: HTTP, websockets, gRPC.
 
@@ -23,23 +23,20 @@ import anyio
 
 import muxado_py as muxado
 
-from ..runtime.accept_callbacks import AcceptCallbacks
-from ..runtime.accept_loop import AcceptingListener
-from ..runtime.checkpoints import callback_context, event_loop
-from ..runtime.plain_sockets import PlainSocket, accept_plain
-from ..session.relay import may_relay
-from .agents import Agents
+from .agents import Agents, anybody
 from .callers import Callers
+from .doors import Door, open_door
 from .running import NotStarted, reason
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from anyio.abc import SocketStream, TaskStatus
-    from anyio.streams.stapled import MultiListener
+    from anyio.abc import TaskStatus
 
-    from .options import Address
+    from .agent import Agent
+    from .options import Published
+    from .registration import Registration
 
 __all__ = ("gateway",)
 
@@ -48,7 +45,7 @@ logger = logging.getLogger("muxado.cli")
 
 async def gateway(
     url: str,
-    published: Sequence[Address],
+    published: Sequence[Published],
     stop: anyio.Event,
     *,
     ssl_context: ssl.SSLContext | None,
@@ -56,6 +53,8 @@ async def gateway(
     graceful_timeout: float,
     head_timeout: float = 60.0,
     wire: str = "muxado",
+    may_register: Callable[[Agent, Registration], str | None] = anybody,
+    needs_registration: bool = False,
     task_status: TaskStatus[tuple[str, list[int]]] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept agents at ``url`` and callers at ``published`` until ``stop`` is set.
@@ -65,12 +64,14 @@ async def gateway(
     :param head_timeout: seconds in which a caller must have sent the head of its first request, or the first
         byte of another protocol, or have been spoken to.
     :param wire: what agents speak, see ``Config.wire``.
-    :param task_status: started with the real URL for agents and the real ports for callers.
+    :param may_register: why an agent may not serve what it wants to; None if it may.
+    :param needs_registration: whether an agent that has not registered serves nothing.
+    :param task_status: started with the real URL for agents and the real ports for callers, 0 for a Unix socket.
     :raises NotStarted: if an address cannot be listened on.
 
     Cancellation: everything is cut off.
     """
-    agents = Agents()
+    agents = Agents(may_register, needs_registration=needs_registration)
     async with AsyncExitStack() as stack:
         try:
             listener = await stack.enter_async_context(
@@ -78,33 +79,21 @@ async def gateway(
             )
         except OSError as exc:
             raise NotStarted(f"cannot listen on {url}: {reason(exc)}") from exc
-        bounds: list[MultiListener[SocketStream]] = []
-        for address in published:
-            try:
-                bound = await anyio.create_tcp_listener(
-                    local_host=address.host, local_port=address.port
-                )
-            except OSError as exc:
-                raise NotStarted(f"cannot publish on {address}: {reason(exc)}") from exc
-            bounds.append(await stack.enter_async_context(bound))
-        tasks = await stack.enter_async_context(anyio.create_task_group())
-        callers = Callers(agents, limit, head_timeout, tasks)
-        stack.callback(callers.abort)
-        doors: list[AcceptCallbacks | AcceptingListener[PlainSocket]] = []
-        for bound in bounds:
-            doors.append(door := _door(bound, callers))
+        doors: list[Door] = []
+        for one in published:
+            doors.append(door := await open_door(one, agents.destination(one.name)))
             stack.push_async_callback(door.aclose)
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        callers = Callers(limit, head_timeout, tasks)
+        stack.callback(callers.abort)
         tasks.start_soon(listener.serve, agents.serve)
-        ports = [bound.extra(anyio.abc.SocketAttribute.local_port) for bound in bounds]
         logger.info("agents connect to %s", listener.url)
-        for address, port in zip(published, ports, strict=True):
-            logger.info("callers connect to %s", address._replace(port=port))
         for door in doors:
-            if isinstance(door, AcceptCallbacks):
-                callback_context().run(door.start)
-            else:
-                tasks.start_soon(door.serve, callers.handle, tasks)
-        task_status.started((listener.url, ports))
+            stack.push_async_callback(
+                door.aclose
+            )  # before the tasks end in which its callers are served
+            door.let_in(callers, tasks)
+        task_status.started((listener.url, [door.port for door in doors]))
         await stop.wait()
         for door in doors:
             await door.aclose()
@@ -114,13 +103,3 @@ async def gateway(
         if not in_time.cancelled_caught:
             await agents.drain(max(0.0, in_time.deadline - anyio.current_time()))
         tasks.cancel_scope.cancel()
-
-
-def _door(
-    bound: MultiListener[SocketStream], callers: Callers
-) -> AcceptCallbacks | AcceptingListener[PlainSocket]:
-    """What accepts the callers of one address, by callbacks where the loop has them."""
-    loop = event_loop()
-    if loop is None or not may_relay():
-        return AcceptingListener(bound, accept_plain)
-    return AcceptCallbacks(bound, loop, callers.came)

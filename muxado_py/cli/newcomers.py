@@ -24,9 +24,7 @@ from .visits import QUIET, Copied, copy_between
 if TYPE_CHECKING:
     import asyncio
 
-    import muxado_py as muxado
-
-    from .agents import Agent, Agents
+    from .agent import Passage
     from .caller import Caller
 
 __all__ = ("Host", "Newcomer")
@@ -36,8 +34,6 @@ logger = logging.getLogger("muxado.cli")
 
 class Host(Protocol):
     """Whom newcomers are guests of."""
-
-    agents: Agents
 
     def hand_over(self, newcomer: Newcomer, copied: Copied | None) -> None:
         """Go on with it in a task.
@@ -52,7 +48,7 @@ class Host(Protocol):
 class Newcomer:
     """One caller that has no task; see :class:`.callers.Callers`."""
 
-    __slots__ = ("_agent", "_host", "_loop", "_reading", "_relay", "_stream", "_timer", "caller")
+    __slots__ = ("_host", "_loop", "_passage", "_reading", "_relay", "_timer", "caller")
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop, caller: Caller) -> None:
         self.caller = caller
@@ -60,8 +56,7 @@ class Newcomer:
         self._loop = loop
         self._reading = False
         self._timer: asyncio.TimerHandle | None = None
-        self._stream: muxado.Stream | None = None
-        self._agent: Agent | None = None
+        self._passage: Passage | None = None
         self._relay: Relay | None = None
 
     def begin(self, patience: float) -> None:
@@ -71,7 +66,7 @@ class Newcomer:
         """
         self._hear()
         if self._reading:
-            seconds = patience if self._host.agents.speak_http else min(QUIET, patience)
+            seconds = patience if self.caller.destination.speak_http else min(QUIET, patience)
             self._timer = self._loop.call_later(seconds, self.hand_over)
 
     def settle(self) -> None:
@@ -90,8 +85,8 @@ class Newcomer:
         self._unwatch()
         if self._relay is not None:
             self._relay.stop()
-        if self._stream is not None:
-            self._stream.reset()
+        if self._passage is not None:
+            self._passage.reset()
         self.caller.connection.abort()
         self._host.left(self.caller)
 
@@ -132,35 +127,35 @@ class Newcomer:
     def _lead(self) -> None:
         """Give it a stream, with the SYN what it said: an agent that ends knows then what it was asked."""
         self._unwatch()
+        caller = self.caller
         try:
-            self._stream, self._agent = self._host.agents.dial()
-            self.caller.rewind(self._stream.send_nowait(bytes(self.caller.said)))
+            self._passage = passage = caller.destination.dial()
+            caller.rewind(passage.stream.send_nowait(bytes(caller.said)))
         except Exception as exc:  # noqa: BLE001 - a task finds out in its turn, and says so
             logger.debug("no stream for a caller yet: %r", exc)
-            if self._stream is not None:
-                self._stream.reset()
-                self._stream = None
+            if self._passage is not None:
+                self._passage.reset()
+                self._passage = None
             self._host.hand_over(self, None)
             return
-        relay = copy_between(self._stream, self.caller)
+        relay = copy_between(passage.stream, caller)
         assert isinstance(relay, Relay)
         self._relay = relay
         relay.start(self._relayed)
 
     def _relayed(self) -> None:
-        relay, stream, agent = self._relay, self._stream, self._agent
+        relay, passage = self._relay, self._passage
         assert relay is not None
-        assert stream is not None
-        assert agent is not None
-        self._relay = self._stream = None
+        assert passage is not None
+        self._relay = self._passage = None
         if relay.failed is None:
-            stream.close()
+            passage.close()
             self.caller.connection.close()
             self._host.left(self.caller)
-        elif relay.failed is stream or isinstance(relay.failure, UnansweredError):
-            self._host.hand_over(self, Copied(stream, agent, relay))
+        elif relay.failed is passage.stream or isinstance(relay.failure, UnansweredError):
+            self._host.hand_over(self, Copied(passage, relay))
         else:
             logger.debug("a caller is gone: %r", relay.failure)
-            stream.reset()
+            passage.reset()
             self.caller.connection.abort()
             self._host.left(self.caller)

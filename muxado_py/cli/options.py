@@ -20,22 +20,27 @@ import click
 
 from ..dialing.addresses import parse_url
 from .demo.proxy import EmulatedLink
+from .names import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = (
-    "ADDRESS",
     "DURATION",
     "LINK",
+    "NAME",
+    "PUBLISHED",
     "ROOT_PATH",
     "URL",
     "Address",
+    "Published",
+    "UnixAddress",
     "check_root_path",
     "check_url",
     "parse_address",
     "parse_duration",
     "parse_link",
+    "parse_published",
 )
 
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
@@ -66,10 +71,12 @@ class Address(NamedTuple):
     """Where to listen for ordinary TCP connections."""
 
     host: str
+    """Empty: on all addresses of this machine."""
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        host = self.host or "*"
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
 
 def parse_address(text: str) -> Address:
@@ -83,6 +90,39 @@ def parse_address(text: str) -> Address:
             f"{text!r} is not an address: write 127.0.0.1:8080, [::1]:8080 or just 8080"
         )
     return Address(match[1] or match[2] or "127.0.0.1", int(match[3]))
+
+
+class UnixAddress(NamedTuple):
+    """Where to listen for connections of this machine."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix://{self.path}"
+
+
+class Published(NamedTuple):
+    """What is published, and where."""
+
+    address: Address | UnixAddress
+    name: str | None = None
+    """None: what agents without a name serve."""
+
+
+def parse_published(text: str) -> Published:
+    """``[NAME=]ADDRESS``, with an address of :func:`parse_address`, ``:PORT`` for all of this machine's, or ``unix:///path``.
+
+    :raises ValueError: for anything else.
+    """
+    name: str | None = None
+    if "=" in text and not text.startswith("unix://"):  # a path may have one
+        name, _, text = text.partition("=")
+        check_name(name)
+    if text.startswith("unix://"):
+        return Published(UnixAddress(parse_url(text).host), name)
+    if re.fullmatch(r":\d+", text):
+        return Published(parse_address(text[1:])._replace(host=""), name)
+    return Published(parse_address(text), name)
 
 
 def parse_link(text: str) -> EmulatedLink | None:
@@ -129,6 +169,7 @@ class _Parsed(click.ParamType[Any]):
 
 DURATION = _Parsed("duration", parse_duration)
 URL = _Parsed("url", check_url)
-ADDRESS = _Parsed("host:port", parse_address)
+PUBLISHED = _Parsed("[name=]address", parse_published)
+NAME = _Parsed("name", check_name)
 LINK = _Parsed("rate/rtt", parse_link)
 ROOT_PATH = _Parsed("text", check_root_path)

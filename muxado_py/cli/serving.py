@@ -33,6 +33,7 @@ from ..integrations.loading import StartupError, load_app
 from ..integrations.wsgi import serve_wsgi
 from .backoff import Backoff
 from .dialing import keep_connected
+from .registering import attach_registered
 from .running import NotStarted, reason
 from .sessions_listener import SessionsListener, peer_name
 
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anyio.abc import TaskStatus
+
+    from .registration import Registration
 
 __all__ = ("ServeOptions", "detect_interface", "load", "serve")
 
@@ -62,6 +65,8 @@ class ServeOptions(NamedTuple):
     max_retries: int | None
     wire: str
     """``Config.wire``."""
+    registration: Registration | None
+    """What is said to the gateway that is dialed; None: nothing."""
     http: dict[str, Any]
     """Options of the HTTP server under uvicorn's names, and ``threads`` for WSGI."""
 
@@ -216,9 +221,17 @@ def _session_config(options: ServeOptions) -> muxado.Config:
 
 
 async def _dial(listener: SessionsListener, options: ServeOptions, stop: anyio.Event) -> None:
+    registration = options.registration
+
+    async def attach(session: muxado.Session) -> None:
+        if registration is None:
+            await listener.attach(session)
+        else:
+            await attach_registered(session, registration, listener.attach, stop)
+
     await keep_connected(
         options.url,
-        listener.attach,
+        attach,
         stop=stop,
         config=_session_config(options),
         ssl_context=options.ssl_context,

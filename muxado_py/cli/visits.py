@@ -35,7 +35,7 @@ from .heads import Head
 from .running import reason
 
 if TYPE_CHECKING:
-    from .agents import Agent, Agents
+    from .agent import Agent, Passage
     from .caller import Caller
 
 __all__ = ("QUIET", "Copied", "copy_between", "listen_to", "refuse", "visit")
@@ -52,8 +52,7 @@ PATIENCE = 2.0
 class Copied(NamedTuple):
     """A copying that has ended."""
 
-    stream: muxado.Stream
-    agent: Agent
+    passage: Passage
     copying: Copying | Relay
 
 
@@ -71,25 +70,26 @@ def copy_between(stream: muxado.Stream, caller: Caller) -> Copying | Relay:
     )
 
 
-async def visit(caller: Caller, agents: Agents, copied: Copied | None = None) -> None:
-    """Lead ``caller`` to an agent, and end its connection afterwards.
+async def visit(caller: Caller, copied: Copied | None = None) -> None:
+    """Lead ``caller`` to an agent that serves what it wants, and end its connection afterwards.
 
     :param copied: how that went so far, if it began without this task.
 
     Cancellation: what it was given is cut off; its connection is left to whoever cancelled.
     """
+    destination = caller.destination
     try:
         if copied is not None:
-            await _deliver(caller, agents, None, b"", copied)
+            await _deliver(caller, None, b"", copied)
             return
-        await listen_to(caller, math.inf if agents.speak_http else QUIET)
-        stream, greeting = None, b""
-        if caller.head is Head.NOTHING and caller.has_ended and agents.speak_http:
+        await listen_to(caller, math.inf if destination.speak_http else QUIET)
+        passage, greeting = None, b""
+        if caller.head is Head.NOTHING and caller.has_ended and destination.speak_http:
             await close(caller.connection)  # it was opened ahead, and is not needed
             return
         if caller.head is Head.NOTHING and not caller.has_ended:
-            stream, greeting = await _wait_beside(caller, agents)
-        await _deliver(caller, agents, stream, greeting)
+            passage, greeting = await _wait_beside(caller)
+        await _deliver(caller, passage, greeting)
     except ConnectionRefusedError as exc:
         await refuse(caller, str(exc))
 
@@ -118,20 +118,20 @@ async def refuse(caller: Caller, text: str) -> None:
         await close(caller.connection)
 
 
-async def _wait_beside(caller: Caller, agents: Agents) -> tuple[muxado.Stream | None, bytes]:
+async def _wait_beside(caller: Caller) -> tuple[Passage | None, bytes]:
     """Wait until ``caller`` or an agent speaks.
 
-    :returns: the stream to go on with, if it is that of the silence, and what the agent said.
+    :returns: the passage to go on with, if it is that of the silence, and what the agent said.
 
     :raises ConnectionRefusedError: if no agent takes a stream.
     """
-    stream, _ = agents.dial()
+    passage = caller.destination.dial()
     greeting, ended = b"", False
 
     async def hear_agent() -> None:
         nonlocal greeting, ended
         try:
-            greeting = await stream.receive()
+            greeting = await passage.stream.receive()
         except EndOfStream:  # it has nothing to say, and the caller is to know
             pass
         except Exception as exc:  # noqa: BLE001 - of whatever type
@@ -147,46 +147,45 @@ async def _wait_beside(caller: Caller, agents: Agents) -> tuple[muxado.Stream | 
                 await caller.hear()
             tasks.cancel_scope.cancel()
     except BaseException:
-        stream.reset()
+        passage.reset()
         raise
     if greeting or not (ended or caller.head not in (Head.NOTHING, Head.OTHER)):
-        return stream, greeting
-    stream.reset()  # a request goes with a stream of its own, in one frame
+        return passage, greeting
+    passage.reset()  # a request goes with a stream of its own, in one frame
     await listen_to(caller, QUIET)
     return None, b""
 
 
 async def _deliver(
     caller: Caller,
-    agents: Agents,
-    stream: muxado.Stream | None,
+    passage: Passage | None,
     greeting: bytes,
     copied: Copied | None = None,
 ) -> None:
-    """Copy between ``caller`` and a stream, and another if that was not taken.
+    """Copy between ``caller`` and an agent, and another if that has not taken it.
 
     :raises ConnectionRefusedError: if no agent takes one.
     """
     tried: list[Agent] = []
     while True:
         if copied is not None:
-            stream, agent, copying = copied
-            tried.append(agent)
+            passage, copying = copied
             copied = None
         else:
-            if stream is None:
-                stream, agent = agents.dial(tried)
-                tried.append(agent)
-            copying = await _copy(caller, stream, greeting)
-        if copying.failed is not stream or not _may_try_again(caller, copying.failure):
-            await _end(caller, stream, copying)
+            if passage is None:
+                passage = caller.destination.dial(tried)
+            copying = await _copy(caller, passage, greeting)
+        tried.append(passage.agent)
+        if copying.failed is not passage.stream or not _may_try_again(caller, copying.failure):
+            await _end(caller, passage, copying)
             return
         logger.info("an agent took no request, asking another: %r", copying.failure)
-        stream.reset()
-        stream = None
+        passage.reset()
+        passage = None
 
 
-async def _copy(caller: Caller, stream: muxado.Stream, greeting: bytes) -> Copying | Relay:
+async def _copy(caller: Caller, passage: Passage, greeting: bytes) -> Copying | Relay:
+    stream = passage.stream
     try:
         # With the SYN, if it can be: an agent that ends knows then what it was asked.
         caller.rewind(stream.send_nowait(bytes(caller.said)))
@@ -195,7 +194,7 @@ async def _copy(caller: Caller, stream: muxado.Stream, greeting: bytes) -> Copyi
         copying = copy_between(stream, caller)
         await copying.run()
     except BaseException:
-        stream.reset()
+        passage.reset()
         raise
     return copying
 
@@ -208,15 +207,15 @@ def _may_try_again(caller: Caller, exc: Exception | None) -> bool:
     return _is_safe(exc) and caller.is_kept and not caller.is_answered
 
 
-async def _end(caller: Caller, stream: muxado.Stream, copying: Copying | Relay) -> None:
+async def _end(caller: Caller, passage: Passage, copying: Copying | Relay) -> None:
     """End the connection of ``caller`` as the copying ended."""
     connection, exc = caller.connection, copying.failure
     if exc is None:
-        stream.close()
+        passage.close()
         await close(connection)
         return
-    stream.reset()
-    if copying.failed is not stream and not isinstance(exc, UnansweredError):
+    passage.reset()
+    if copying.failed is not passage.stream and not isinstance(exc, UnansweredError):
         logger.debug("a caller is gone: %r", exc)
         await abort(connection)
     elif caller.head.is_http and not caller.is_answered:

@@ -29,8 +29,9 @@ class Dying:
     closed = False
     extra_attributes: dict[Any, Any] = {}  # noqa: RUF012
 
-    def stop_accepting(self) -> None:
-        pass
+    async def accept_stream(self) -> muxado.Stream:
+        await anyio.sleep_forever()
+        raise AssertionError
 
     async def wait(self) -> None:
         await anyio.sleep_forever()
@@ -46,6 +47,7 @@ async def test_whatever_is_wrong_with_one_agent_the_next_is_asked(
     session_pair: SessionPair,
 ) -> None:
     agents = Agents()
+    callers = agents.destination()
     newest: Any = Dying()
     async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
         await peer.ping()
@@ -53,14 +55,14 @@ async def test_whatever_is_wrong_with_one_agent_the_next_is_asked(
         await all_tasks_blocked()
         tasks.start_soon(agents.serve, newest)
         await all_tasks_blocked()
-        stream, agent = agents.dial()
-        assert agent.session is session
+        passage = callers.dial()
+        assert passage.agent.session is session
         with pytest.raises(ConnectionRefusedError, match="takes more connections"):
-            agents.dial([agent])
-        stream.reset()
+            callers.dial([passage.agent])
+        passage.reset()
         tasks.cancel_scope.cancel()
     with pytest.raises(ConnectionRefusedError, match="No agent"):
-        agents.dial()
+        callers.dial()
 
 
 @pytest.mark.slow
@@ -98,9 +100,9 @@ async def test_a_connection_that_never_said_a_frame_comes_last(
         await all_tasks_blocked()
         tasks.start_soon(agents.serve, scan)
         await all_tasks_blocked()
-        stream, agent = agents.dial()
-        assert agent.session is session
-        stream.reset()
+        passage = agents.destination().dial()
+        assert passage.agent.session is session
+        passage.reset()
         scan.abort()
         tasks.cancel_scope.cancel()
     assert caplog.text.count("connected") == 1

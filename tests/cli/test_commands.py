@@ -102,6 +102,13 @@ def peer(handler: Callable[[muxado.Session], Awaitable[object]] | None = None) -
             "in ASCII",
         ),
         (("gateway", "--listen", "tcp://127.0.0.1:0", "--publish", "here"), "127.0.0.1:8080"),
+        (("gateway", "--listen", "tcp://127.0.0.1:0", "--publish", "A=80"), "is not a name"),
+        (("serve", APP, "--connect", NOWHERE, "--name", "Blog"), "is not a name"),
+        (("serve", APP, "--listen", NOWHERE, "--name", "blog"), "--name needs --connect"),
+        (
+            ("serve", APP, "--connect", NOWHERE, *(f"--name=n{n}" for n in range(65))),
+            "at most 64 names",
+        ),
         (
             (
                 "serve",

@@ -263,3 +263,39 @@ def test_more_callers_than_a_session_takes_by_default_are_served() -> None:
             caller = callers.enter_context(socket.create_connection(("127.0.0.1", port), 30))
             caller.sendall(b"GET / HTTP/1.1\r\nHost: app\r\n\r\n")
             assert caller.recv(15) == b"HTTP/1.1 200 OK"
+
+
+def test_two_apps_and_a_unix_socket_behind_one_gateway(tmp_path: Path) -> None:
+    """One of them dies and comes back; its callers are told so meanwhile, and nobody else notices."""
+    publish = ("blog=127.0.0.1:0", "shop=127.0.0.1:0", f"blog=unix://{tmp_path}/blog")
+    doors = [word for one in publish for word in ("--publish", one)]
+    with running("gateway", "--listen", "tcp://127.0.0.1:0", *doors) as gate:
+        url = gate.wait_for(r"agents connect to (\S+)")
+        blog = int(gate.wait_for(r"callers of blog connect to 127\.0\.0\.1:(\d+)"))
+        shop = int(gate.wait_for(r"callers of shop connect to \S+:(\d+)"))
+        assert gate.wait_for(r"callers of blog connect to (unix:\S+)") == f"unix://{tmp_path}/blog"
+
+        def serve(app: str, *names: str) -> tuple[str, ...]:
+            said = [word for name in names for word in ("--name", name)]
+            return "serve", f"tests.cli.apps:{app}", "--connect", url, *said
+
+        with running(*serve("flask_app", "shop")):
+            gate.wait_for(r"agent \S+ serves (shop)")
+            with running(*serve("starlette_app", "blog", "news")) as agent:
+                agent.wait_for("serving as (blog, news)")
+                gate.wait_for("serves (blog, news)")
+                assert get(blog, "/?name=you") == (200, "hello you, start 1")
+                assert get(shop, "/upload")[0] == 405
+                with httpx.Client(
+                    transport=httpx.HTTPTransport(uds=f"{tmp_path}/blog"), timeout=30
+                ) as client:
+                    assert client.get("http://app/?name=unix").text == "hello unix, start 1"
+                assert agent.end() == 0
+            status, text = get(blog)
+            assert (status, "No agent serves blog now." in text) == (503, True)
+            assert get(shop)[0] == 200
+            with running(*serve("starlette_app", "blog")):
+                gate.wait_for("serves (blog)\n")
+                assert get(blog)[0] == 200
+        assert gate.end() == 0
+    assert not (tmp_path / "blog").exists()

@@ -16,11 +16,13 @@ from anyio import to_thread
 
 import muxado_py as muxado
 from muxado_py.cli.gateway import gateway
-from muxado_py.cli.options import Address
+from muxado_py.cli.options import Address, Published, UnixAddress
+from muxado_py.cli.registration import Lines, Registration
 from muxado_py.cli.running import NotStarted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
 
     from anyio.abc import ByteStream
 
@@ -29,10 +31,15 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("way")]
 REQUEST = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n"
 
 
+HERE = Address("127.0.0.1", 0)
+
+
 class Running(NamedTuple):
     url: str
     port: int
     stop: anyio.Event
+    ports: list[int]
+    """Of all doors."""
 
 
 @asynccontextmanager
@@ -41,6 +48,7 @@ async def running(
     graceful_timeout: float = 5.0,
     wire: str = "muxado",
     head_timeout: float = 60.0,
+    doors: Sequence[Published] = (Published(HERE),),
 ) -> AsyncIterator[Running]:
     """A gateway; leaving the block stops it."""
     stop = anyio.Event()
@@ -49,7 +57,7 @@ async def running(
             partial(
                 gateway,
                 "tcp://127.0.0.1:0",
-                [Address("127.0.0.1", 0)],
+                doors,
                 stop,
                 ssl_context=None,
                 limit=limit,
@@ -59,13 +67,16 @@ async def running(
             )
         )
         with anyio.fail_after(30):
-            yield Running(url, ports[0], stop)
+            yield Running(url, ports[0], stop, ports)
             stop.set()
 
 
 @asynccontextmanager
 async def agent(
-    url: str, handler: Callable[[muxado.Stream], Awaitable[None]], wire: str = "muxado"
+    url: str,
+    handler: Callable[[muxado.Stream], Awaitable[None]],
+    wire: str = "muxado",
+    names: tuple[str, ...] = (),
 ) -> AsyncIterator[muxado.Session]:
     """An agent that has certainly been taken in; what its caller's stream raises is its own."""
 
@@ -80,8 +91,14 @@ async def agent(
     ):
         tasks.start_soon(session.net_listener().serve, handle)
         await session.ping()
+        if names:
+            control = await session.open_stream()
+            await control.send(Registration(names).line())
+            assert "registered" in await Lines(control).next()
         yield session
         tasks.cancel_scope.cancel()
+        if names:
+            control.reset()
 
 
 def saying(text: bytes) -> Callable[[muxado.Stream], Awaitable[None]]:
@@ -204,6 +221,88 @@ async def test_an_agent_that_speaks_only_when_asked_serves_where_there_is_no_oth
             heard = b""
             while REQUEST not in heard:
                 heard += await quiet.receive()
+
+
+NAMED = (Published(HERE), Published(HERE, "blog"), Published(HERE, "shop"))
+
+
+async def test_each_door_leads_to_the_agents_of_its_name() -> None:
+    async with (
+        running(doors=NAMED) as gate,
+        agent(gate.url, saying(b"any")),
+        agent(gate.url, saying(b"blo"), names=("blog", "news")),
+        agent(gate.url, saying(b"sho"), names=("shop",)),
+    ):
+        assert [await greeting(port) for port in gate.ports] == [b"any", b"blo", b"sho"]
+        async with agent(gate.url, saying(b"two"), names=("blog", "shop")):
+            assert [await greeting(port) for port in gate.ports] == [b"any", b"two", b"two"]
+        assert [await greeting(port) for port in gate.ports] == [b"any", b"blo", b"sho"]
+
+
+async def test_a_name_that_nobody_serves_is_told_to_http_callers_and_closed_to_others() -> None:
+    async with (
+        running(doors=NAMED) as gate,
+        agent(gate.url, saying(b"any")),
+        agent(gate.url, saying(b"sho"), names=("shop",)),
+    ):
+        answer = await ask(gate.ports[1])
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: " in answer
+        assert b"No agent serves blog now." in answer
+        async with await anyio.connect_tcp("127.0.0.1", gate.ports[1]) as caller:
+            await caller.send_eof()
+            assert await everything(caller) == b""
+
+
+async def test_an_agent_with_a_name_serves_no_door_without_one() -> None:
+    async with running(doors=NAMED) as gate, agent(gate.url, saying(b"blo"), names=("blog",)):
+        assert b"No agent is connected" in await ask(gate.ports[0])
+
+
+async def test_what_an_agent_of_a_name_refused_goes_to_the_next_of_that_name() -> None:
+    async with (
+        running(doors=NAMED) as gate,
+        agent(gate.url, saying(b"blo"), names=("blog",)),
+        agent(gate.url, saying(b"no!"), names=("blog",)) as newest,
+        agent(gate.url, saying(b"any")),
+    ):
+        newest.stop_accepting()
+        assert await greeting(gate.ports[1]) == b"blo"
+
+
+async def test_what_one_name_speaks_says_nothing_of_another() -> None:
+    """A silent caller gets its stream where nobody has spoken HTTP yet."""
+    async with (
+        running(doors=NAMED) as gate,
+        agent(gate.url, serve_once, names=("blog",)),
+        agent(gate.url, saying(b"220 ready"), names=("shop",)),
+    ):
+        assert (await ask(gate.ports[1])).startswith(b"HTTP/1.1 200 ")
+        async with await anyio.connect_tcp("127.0.0.1", gate.ports[2]) as silent:
+            assert await silent.receive() == b"220 ready"
+
+
+async def test_a_door_may_be_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "door"
+    door = Published(UnixAddress(str(path)), "blog")
+    async with running(doors=[door]) as gate:
+        async with (
+            agent(gate.url, saying(b"blo"), names=("blog",)),
+            await anyio.connect_unix(path) as caller,
+        ):
+            await caller.send(REQUEST)
+            assert await caller.receive(3) == b"blo"
+        assert gate.ports == [0]
+        with pytest.raises(NotStarted, match=r"cannot publish on unix://.*in use"):
+            await gateway(
+                gate.url.replace(gate.url.rpartition(":")[2], "0"),
+                [door],
+                gate.stop,
+                ssl_context=None,
+                limit=1,
+                graceful_timeout=1,
+            )
+    assert not path.exists()
 
 
 async def greeting(port: int) -> bytes:
@@ -374,7 +473,11 @@ async def test_a_caller_whose_server_has_closed_gives_its_place_back() -> None:
 
 
 async def test_streams_of_agents_are_refused_and_nothing_of_them_is_kept() -> None:
+    """But for the first, on which an agent may register."""
     async with running() as gate, agent(gate.url, serve_once) as session:
+        async with await session.open_stream() as first:
+            await first.send(b"x")
+            assert b"refused" in await first.receive()
         for _ in range(3):
             stream = await session.open_stream()
             await stream.send(b"x")
@@ -642,7 +745,7 @@ async def test_cancelling_the_gateway_cuts_its_callers() -> None:
             partial(
                 gateway,
                 "tcp://127.0.0.1:0",
-                [Address("127.0.0.1", 0)],
+                [Published(Address("127.0.0.1", 0))],
                 stop,
                 ssl_context=None,
                 limit=10,
@@ -664,8 +767,8 @@ async def test_cancelling_the_gateway_cuts_its_callers() -> None:
 async def test_an_address_in_use_does_not_start() -> None:
     async with running() as gate:
         for url, published in (
-            (gate.url, Address("127.0.0.1", 0)),
-            ("tcp://127.0.0.1:0", Address("127.0.0.1", gate.port)),
+            (gate.url, Published(Address("127.0.0.1", 0))),
+            ("tcp://127.0.0.1:0", Published(Address("127.0.0.1", gate.port))),
         ):
             with pytest.raises(NotStarted, match="in use"):
                 await gateway(

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from muxado_py.cli.caller import Caller
+from muxado_py.cli.destinations import Destination
 from muxado_py.cli.heads import MOST_KEPT
 from muxado_py.cli.kept import Kept
 from muxado_py.runtime.plain_sockets import PlainSocket
@@ -29,7 +30,7 @@ class Upload:
 
     def __init__(self, kept: Kept) -> None:
         ours, self._its = socket.socketpair()
-        self.caller = Caller(PlainSocket(ours), lambda _: None, kept)
+        self.caller = Caller(PlainSocket(ours), Destination(), lambda _: None, kept)
 
     async def begin(self) -> None:
         self._its.sendall(HEAD)

@@ -7,10 +7,13 @@ import pytest
 from muxado_py.cli.demo.proxy import EmulatedLink
 from muxado_py.cli.options import (
     Address,
+    Published,
+    UnixAddress,
     check_url,
     parse_address,
     parse_duration,
     parse_link,
+    parse_published,
 )
 
 
@@ -66,6 +69,40 @@ def test_what_is_no_address_is_shown_with_what_would_be(text: str) -> None:
 def test_an_address_is_printed_as_it_is_typed() -> None:
     assert str(Address("::1", 80)) == "[::1]:80"
     assert str(Address("localhost", 80)) == "localhost:80"
+    assert str(Address("", 80)) == "*:80"
+    assert str(UnixAddress("/run/m")) == "unix:///run/m"
+
+
+@pytest.mark.parametrize(
+    ("text", "published"),
+    [
+        ("8080", Published(Address("127.0.0.1", 8080))),
+        ("blog=127.0.0.1:8080", Published(Address("127.0.0.1", 8080), "blog")),
+        ("blog=[::1]:0", Published(Address("::1", 0), "blog")),
+        ("ssh=:2222", Published(Address("", 2222), "ssh")),
+        ("unix:///run/a=b", Published(UnixAddress("/run/a=b"))),
+        ("db=unix:///run/a=b", Published(UnixAddress("/run/a=b"), "db")),
+    ],
+)
+def test_what_is_published_may_have_a_name(text: str, published: Published) -> None:
+    assert parse_published(text) == published
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("Blog=8080", "is not a name"),
+        ("=8080", "is not a name"),
+        ("blog=", "is not an address"),
+        ("blog=:127.0.0.1:80", "is not an address"),
+        ("blog=:99999", "is not an address"),
+        ("unix://", "unix:///path"),
+        ("blog=tcp://127.0.0.1:1", "is not an address"),
+    ],
+)
+def test_what_cannot_be_published_is_refused(text: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=hint):
+        parse_published(text)
 
 
 def test_a_link_is_a_rate_and_a_round_trip() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..options import ADDRESS, DURATION, URL
+from ..options import DURATION, PUBLISHED, URL
 from .shared import (
     LIMIT,
     insecure_option,
@@ -21,7 +21,7 @@ from .shared import (
 )
 
 if TYPE_CHECKING:
-    from ..options import Address
+    from ..options import Published
 
 __all__ = ("gateway",)
 
@@ -30,10 +30,12 @@ __all__ = ("gateway",)
 @click.option("--listen", type=URL, required=True, help="Where agents connect (muxado serve).")
 @click.option(
     "--publish",
-    type=ADDRESS,
+    type=PUBLISHED,
     required=True,
     multiple=True,
-    help="Where callers connect; may be given more than once.",
+    help="Where callers connect, and the name of the agents that they are led to; without a name, those that have "
+    "none. An address is HOST:PORT, PORT on 127.0.0.1, :PORT on all addresses, or unix:///path. May be given more "
+    "than once.",
 )
 @click.option(
     "--limit-concurrency",
@@ -62,7 +64,7 @@ __all__ = ("gateway",)
 @logging_options
 def gateway(
     listen: str,
-    publish: tuple[Address, ...],
+    publish: tuple[Published, ...],
     limit_concurrency: int,
     timeout_graceful_shutdown: float,
     timeout_request_head: float,
@@ -75,10 +77,12 @@ def gateway(
     log_level: str,
     use_colors: bool | None,
 ) -> None:
-    """Publish the app of a connected agent: each TCP connection to --publish becomes a stream.
+    """Publish the apps of connected agents: each connection to --publish becomes a stream.
 
-    The agent that connected last serves. Whoever can connect to --listen becomes an agent: where
-    that is not only this machine, use tls:// with --ssl-ca-certs and give your agents certificates.
+    Agents say the names of their apps (muxado serve APP --name blog), and --publish blog=ADDRESS
+    leads to those that serve blog. The agent that connected last serves. Whoever can connect to
+    --listen becomes an agent: where that is not only this machine, use tls:// with --ssl-ca-certs
+    and give your agents certificates.
 
     A caller gets its stream with the head of its HTTP request, or at once in another protocol. One
     that says nothing gets it after 0.25 seconds, for servers that speak first; not where the last

@@ -15,7 +15,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ..options import DURATION, ROOT_PATH, URL
+from ..names import check_names
+from ..options import DURATION, NAME, ROOT_PATH, URL
 from .shared import (
     LIMIT,
     insecure_option,
@@ -31,10 +32,27 @@ _NOT_ON_TRIO = ("lifespan", "limit_concurrency", "forwarded_allow_ips")  # of an
 _ONLY_ASGI = ("lifespan", "timeout_keep_alive")
 
 
+def _check_number(
+    context: click.Context, parameter: click.Parameter, names: tuple[str, ...]
+) -> tuple[str, ...]:
+    try:
+        return check_names(names)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from exc
+
+
 @click.command()
 @click.argument("app", metavar="APP")
 @click.option("--connect", type=URL, help="Dial out, and serve APP back to the side dialed.")
 @click.option("--listen", type=URL, help="Serve APP to those who dial this URL.")
+@click.option(
+    "--name",
+    type=NAME,
+    multiple=True,
+    callback=_check_number,
+    help="With --connect: what the gateway's callers know APP by (muxado gateway --publish NAME=ADDRESS). May be given "
+    "more than once. [default: none, for --publish ADDRESS]",
+)
 @click.option("--factory", is_flag=True, help="APP is a function that returns the application.")
 @click.option(
     "--app-dir", default="", show_default="the current directory", help="Where to look for APP."
@@ -102,6 +120,7 @@ def serve(
     app: str,
     connect: str | None,
     listen: str | None,
+    name: tuple[str, ...],
     factory: bool,
     app_dir: str,
     interface: str,
@@ -121,7 +140,7 @@ def serve(
 
     Behind a gateway the application sees the gateway's address as the client of every request.
     """
-    from .. import running, serving, tls
+    from .. import registration, running, serving, tls
     from ..exposure import check_exposure
 
     running.configure_logging(log_level, use_colors)
@@ -129,6 +148,8 @@ def serve(
         raise click.UsageError("say either --connect URL or --listen URL")
     if connect and wire == "auto":
         raise click.UsageError("--wire auto needs --listen: the side that dials speaks first")
+    if name and listen:
+        raise click.UsageError("--name needs --connect: it is for the gateway that is dialed")
     url = connect or listen or ""
     if listen:
         check_exposure(
@@ -160,6 +181,7 @@ def serve(
         graceful_timeout=timeout_graceful_shutdown,
         max_retries=max_retries,
         wire=wire,
+        registration=registration.Registration(name) if name else None,
         http=http,
     )
     running.run(partial(serving.serve, application, options), loop=loop)

@@ -1,0 +1,62 @@
+"""Agent: one session that callers may be led to, and the callers that it has.
+
+What it is.  What the gateway knows of an agent.  A *passage* is one caller's stream to it.
+
+The rule.  Who ends the stream of a caller does it by its passage, so that the agent is known to have one less.
+
+The trap.  What can be asked of a session can fail once it is over; who it is, is asked at its beginning.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .sessions_listener import peer_name
+
+if TYPE_CHECKING:
+    import muxado_py as muxado
+
+__all__ = ("Agent", "Passage")
+
+
+class Agent:
+    """One connected agent."""
+
+    def __init__(self, session: muxado.Session) -> None:
+        self.session = session
+        self.peer = peer_name(session)
+        """Who it is, for the log."""
+        self.announced = False
+        """Whether its first frame has come."""
+        self.control: muxado.Stream | None = None
+        """The stream on which it registers, while there is one."""
+        self.passages: set[Passage] = set()
+        """The callers that it has."""
+
+    def open(self) -> Passage:
+        """A passage for one more caller.
+
+        :raises OSError: if it takes none.
+        """
+        return Passage(self, self.session.open_stream_nowait())
+
+
+class Passage:
+    """One caller's stream to an agent."""
+
+    __slots__ = ("agent", "stream")
+
+    def __init__(self, agent: Agent, stream: muxado.Stream) -> None:
+        self.agent = agent
+        self.stream = stream
+        agent.passages.add(self)
+
+    def close(self) -> None:
+        """End it in order."""
+        self.stream.close()
+        self.agent.passages.discard(self)
+
+    def reset(self) -> None:
+        """Cut it off."""
+        self.stream.reset()
+        self.agent.passages.discard(self)

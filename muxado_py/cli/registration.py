@@ -1,0 +1,127 @@
+"""Registration: what an agent says of itself on its first stream, and what it is answered.
+
+What it is.  The form of the exchange that ``docs/registration.md`` describes, for both sides: lines of JSON on a stream
+that the agent opens.  It needs nothing of the wire but streams, so it is the same on each; a gateway that knows nothing of
+it refuses the stream, or says nothing on it.
+
+The rules.  Nothing is kept of a line that is longer than :data:`MAX_LINE`, and none is waited for longer than
+:data:`LINE_TIMEOUT`.  Keys that are not known are passed over, so that later versions may say more; what is known
+and has another type is refused.
+
+The traps.  Python's JSON reads UTF-16 too if it is given bytes, takes the last of two equal keys, and nests until the
+stack ends; a peer may try each.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .names import check_names
+
+if TYPE_CHECKING:
+    from anyio.abc import ByteReceiveStream
+
+__all__ = ("LINE_TIMEOUT", "MAX_LINE", "Lines", "Registration", "RegistrationError", "line")
+
+VERSION = 1
+"""Of the exchange; every line says it, as ``"muxado"``."""
+
+MAX_LINE = 16 * 1024
+"""Bytes of a line: 64 names take 4 KiB, and a token may be long."""
+
+LINE_TIMEOUT = 5.0
+"""Seconds in which a first stream must have said its line."""
+
+
+class RegistrationError(ConnectionError):
+    """The gateway has not taken what the agent wanted to serve."""
+
+
+class Registration(NamedTuple):
+    """What an agent wants to serve."""
+
+    names: tuple[str, ...] = ()
+    exclusive: bool = False
+    """Whether nobody else is to serve them."""
+    token: str | None = None
+    """Why it may."""
+
+    def line(self) -> bytes:
+        """As it is said."""
+        said: dict[str, Any] = {"register": self.names}
+        if self.exclusive:
+            said["exclusive"] = True
+        if self.token is not None:
+            said["token"] = self.token
+        return line(**said)
+
+    @classmethod
+    def parse(cls, said: dict[str, Any]) -> Registration:
+        """What a peer said.
+
+        :raises ValueError: if it is no registration, with what is wrong, for that peer.
+        """
+        names = said.get("register")
+        exclusive = said.get("exclusive", False)
+        token = said.get("token")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("register must be a list of names")
+        if not isinstance(exclusive, bool):
+            raise ValueError("exclusive must be true or false")
+        if not isinstance(token, str | None):
+            raise ValueError("token must be a string")
+        return cls(check_names(names), exclusive, token)
+
+
+def line(**said: Any) -> bytes:
+    """``said``, as a line."""
+    return json.dumps({"muxado": VERSION, **said}, separators=(",", ":")).encode() + b"\n"
+
+
+class Lines:
+    """The lines that come on a stream."""
+
+    def __init__(self, stream: ByteReceiveStream) -> None:
+        self._stream = stream
+        self._heard = bytearray()
+
+    async def next(self) -> dict[str, Any]:
+        """The next line.
+
+        :raises ValueError: if it is none of this exchange.
+        :raises: what the stream raises.
+
+        Cancellation: nothing is lost.
+        """
+        end = self._heard.find(b"\n")
+        while end < 0:
+            room = MAX_LINE - len(self._heard)
+            if not room:
+                raise ValueError(f"a line has at most {MAX_LINE} bytes")
+            start = len(self._heard)
+            self._heard += await self._stream.receive(room)
+            if not self._heard.startswith(b"{"):
+                raise ValueError("this is no line of JSON")
+            end = self._heard.find(b"\n", start)
+        text = bytes(self._heard[:end])
+        del self._heard[: end + 1]
+        return _parsed(text)
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(text.decode(), object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        raise ValueError("this is no line of JSON") from None
+    if not isinstance(said, dict) or said.get("muxado") is not VERSION:
+        raise ValueError(f'this is no line of version {VERSION}: "muxado" must be {VERSION}')
+    return said
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """:raises ValueError: if a key comes twice; two readers might take either."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found

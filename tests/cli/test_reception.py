@@ -1,0 +1,203 @@
+"""What the gateway does with the first stream of a session, and with all others, on every wire."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import anyio
+import pytest
+
+import muxado_py as muxado
+from muxado_py.cli.agents import Agents
+from muxado_py.cli.registration import LINE_TIMEOUT, MAX_LINE, Lines, Registration
+from muxado_py.frames import WIRES
+
+from .. import virtual_time
+from ..helpers.blocked import all_tasks_blocked
+from ..transports import memory_transports
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from muxado_py.cli.agent import Agent
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=virtual_time.BACKENDS)
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    return virtual_time.backend(request.param)
+
+
+class Received(NamedTuple):
+    peer: muxado.Session
+    """The agent's side."""
+    agents: Agents
+
+
+@asynccontextmanager
+async def received(
+    agents: Agents | None = None, *, wire: str = "muxado"
+) -> AsyncIterator[Received]:
+    """An agent's session, among the agents of a gateway."""
+    agents = agents or Agents()
+    near, far = memory_transports(64)
+    config = muxado.Config(wire=wire)
+    async with (
+        muxado.client(near, config) as peer,
+        muxado.server(far, config) as session,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(agents.serve, session)
+        with anyio.fail_after(3600):
+            yield Received(peer, agents)
+        tasks.cancel_scope.cancel()
+
+
+async def say(peer: muxado.Session, said: bytes) -> tuple[muxado.Stream, dict[str, Any]]:
+    """What is answered on a new stream."""
+    stream = await peer.open_stream()
+    await stream.send(said)
+    return stream, await Lines(stream).next()
+
+
+def serves(agents: Agents, name: str | None) -> bool:
+    """Whether a caller of ``name`` gets a stream."""
+    try:
+        agents.destination(name).dial().reset()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_an_agent_serves_its_names_as_long_as_its_stream_lasts(wire: str) -> None:
+    async with received(wire=wire) as (peer, agents):
+        await all_tasks_blocked()
+        assert serves(agents, None)
+        stream, answer = await say(peer, Registration(("blog", "ssh")).line())
+        assert answer == {"muxado": 1, "registered": ["blog", "ssh"]}
+        assert serves(agents, "blog")
+        assert serves(agents, "ssh")
+        assert not serves(agents, "other")
+        assert not serves(agents, None)
+        stream.close()
+        await all_tasks_blocked()
+        await anyio.sleep(1)
+        assert not serves(agents, "blog")
+        assert not serves(agents, None)
+
+
+async def test_an_agent_that_registers_no_name_serves_what_has_none() -> None:
+    async with received(Agents(needs_registration=True)) as (peer, agents):
+        await all_tasks_blocked()
+        assert not serves(agents, None)
+        _, answer = await say(peer, Registration().line())
+        assert answer == {"muxado": 1, "registered": []}
+        assert serves(agents, None)
+
+
+async def test_who_may_not_is_told_why_and_serves_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def may_register(agent: Agent, registration: Registration) -> str | None:
+        return None if registration.token == "right" else "this token is not known"
+
+    async with received(Agents(may_register)) as (peer, agents):
+        stream, answer = await say(peer, Registration(("blog",), token="wrong").line())
+        assert answer == {"muxado": 1, "refused": "this token is not known"}
+        with pytest.raises(anyio.EndOfStream):
+            await stream.receive()
+        assert not serves(agents, "blog")
+        assert not serves(agents, None)
+    assert "is refused: this token is not known" in caplog.text
+    async with received(Agents(may_register)) as (peer, agents):
+        _, answer = await say(peer, Registration(("blog",), token="right").line())
+        assert answer["registered"] == ["blog"]
+        assert serves(agents, "blog")
+
+
+async def test_names_that_are_none_are_refused() -> None:
+    async with received() as (peer, agents):
+        _, answer = await say(peer, b'{"muxado": 1, "register": ["Blog"]}\n')
+        assert "is not a name" in answer["refused"]
+        assert not serves(agents, None)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"{" * 3 * MAX_LINE])
+async def test_who_says_something_else_is_answered_and_is_an_agent_without_names(
+    wire: str, said: bytes
+) -> None:
+    async with received(wire=wire) as (peer, agents):
+        _, answer = await say(peer, said)
+        assert "line" in answer["refused"]
+        assert serves(agents, None)
+
+
+async def test_who_says_nothing_is_waited_for_a_bounded_time() -> None:
+    async with received() as (peer, _):
+        stream = await peer.open_stream()
+        await peer.ping()
+        began = anyio.current_time()
+        assert await Lines(stream).next() == {"muxado": 1, "refused": "no line came in 5 s"}
+        assert anyio.current_time() - began == pytest.approx(LINE_TIMEOUT, abs=0.1)
+        with pytest.raises(anyio.EndOfStream):
+            await stream.receive()
+
+
+@pytest.mark.parametrize("first", [b"", Registration(("blog",)).line()])
+async def test_no_other_stream_is_taken_and_nothing_of_it_is_kept(first: bytes) -> None:
+    async with received() as (peer, agents):
+        control = await peer.open_stream()
+        await control.send(first)
+        for _ in range(3):
+            stream = await peer.open_stream()
+            await stream.send(bytes(100_000))
+            with pytest.raises(muxado.StreamRefusedError) as refused:
+                await stream.receive()
+            assert refused.value.retry.safe
+        assert peer.statistics().live_streams == 1
+        assert serves(agents, "blog") == bool(first)
+
+
+async def test_who_says_more_than_a_registration_loses_its_names(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with received() as (peer, agents):
+        stream, _ = await say(peer, Registration(("blog",)).line())
+        await stream.send(b"x")
+        with pytest.raises(anyio.EndOfStream):
+            await stream.receive()
+        assert not serves(agents, "blog")
+    assert "said more than a registration" in caplog.text
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_a_drain_does_not_wait_for_the_registration(wire: str) -> None:
+    async with received(wire=wire) as (peer, agents):
+        stream, _ = await say(peer, Registration(("blog",)).line())
+        began = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(agents.drain, 60.0)
+            with pytest.raises((anyio.BrokenResourceError, anyio.EndOfStream)):
+                await stream.receive()
+            stream.reset()
+            await peer.wait()
+        assert anyio.current_time() - began < 10
+
+
+async def test_names_that_peers_make_up_are_forgotten_with_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "muxado.cli")
+    agents = Agents()
+    for number in range(3):
+        async with received(agents) as (peer, _):
+            await say(peer, Registration((f"n{number}", "kept")).line())
+    assert agents.names() == []
+    agents.destination("kept")
+    assert agents.names() == ["kept"]
+    assert "serves n2, kept" in caplog.text
