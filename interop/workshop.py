@@ -1,12 +1,14 @@
 """Builds the puppets: every version of every library, each once a run, when a test first needs it.
 
 Where data comes from and goes to.  A :class:`GoSource`, :class:`DebianSource` or :class:`RustSource`
-says what program to build and against which published version; :class:`Workshop` keeps what was built
+says what program to build and against which published version, a :class:`GoTools` or :class:`CrateSource` which
+published program; :class:`Workshop` keeps what was built
 in a directory of the run, and nothing of it in the source tree.  The processes of a run may share the
 directory: the first that needs a program builds it, and the others wait.
 
-The rule.  Versions are pinned exactly: the Go ones here, against ``interop/go/go.sum``; the Rust one in
-``interop/rust/Cargo.toml``; the Debian one by its version and its SHA-256.
+The rule.  Versions are pinned exactly: the Go ones here, against ``interop/go/go.sum``; those of Go's tools in a ``go.mod``
+of their own; the Rust one in ``interop/rust/Cargo.toml``, a crate's with its source; the Debian one by its version and its
+SHA-256.
 
 The trap.  ``go.sum`` holds more than ``go.mod`` asks for, and ``go mod tidy`` would drop it.
 """
@@ -22,10 +24,20 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ("DebianSource", "GoSource", "RustSource", "Source", "ToolchainError", "Workshop")
+__all__ = (
+    "CrateSource",
+    "DebianSource",
+    "GoSource",
+    "GoTools",
+    "RustSource",
+    "Source",
+    "ToolchainError",
+    "Workshop",
+)
 
 HERE = Path(__file__).parent
 BUILD_TIMEOUT = 420.0  # seconds; the first build compiles Go's standard library too
+QUICKLY = ("--debug", "--config", "profile.dev.debug=false")
 
 
 class ToolchainError(Exception):
@@ -62,7 +74,28 @@ class RustSource:
     """The crate in ``interop/rust``, which pins its versions itself."""
 
 
-Source = GoSource | DebianSource | RustSource
+@dataclass(frozen=True, slots=True)
+class GoTools:
+    """Published programs: the tools that a ``go.mod`` in ``interop/go/tunnels`` names; what is built is a folder of them.
+
+    A module for each publisher, so that each has the versions of its dependencies that it asks for.
+    """
+
+    module: str
+
+
+@dataclass(frozen=True, slots=True)
+class CrateSource:
+    """A published program, from crates.io; its dependencies are the newest that it allows."""
+
+    crate: str
+    version: str
+    features: tuple[str, ...]
+    debug: bool = False
+    """Compiled in half the time, and slow."""
+
+
+Source = GoSource | DebianSource | RustSource | GoTools | CrateSource
 
 
 class Workshop:
@@ -112,10 +145,14 @@ def _build(source: Source, directory: Path) -> Path:
             return _build_go(directory, package, f"-replace={module}={unpacked}")
         case RustSource():
             return _build_rust(directory)
+        case GoTools(module):
+            return _build_go_tools(directory, module)
+        case CrateSource():
+            return _install_crate(directory, source)
 
 
 def _build_go(directory: Path, package: str, edit: str, *flags: str) -> Path:
-    go = _tool("go", "/usr/local/go/bin", "install Go 1.24 or newer")
+    go = _go()
     for name in ("go.mod", "go.sum"):
         shutil.copy(HERE / "go" / name, directory)
     modules = directory / "go.mod"
@@ -124,6 +161,19 @@ def _build_go(directory: Path, package: str, edit: str, *flags: str) -> Path:
     build = [go, "build", "-buildvcs=false", f"-modfile={modules}", "-mod=mod", *flags]
     _run([*build, "-o", str(program), f"./{package}"], HERE / "go")
     return program
+
+
+def _build_go_tools(directory: Path, module: str) -> Path:
+    for name in ("go.mod", "go.sum"):
+        shutil.copy(HERE / "go" / "tunnels" / module / name, directory)
+    tools = directory / "bin"
+    tools.mkdir()
+    _run([_go(), "build", "-buildvcs=false", "-trimpath", "-o", f"{tools}/", "tool"], directory)
+    return tools
+
+
+def _go() -> str:
+    return _tool("go", "/usr/local/go/bin", "install Go 1.25.1 or newer")
 
 
 def _unpack(source: DebianSource, directory: Path) -> Path:
@@ -145,11 +195,23 @@ def _unpack(source: DebianSource, directory: Path) -> Path:
 
 
 def _build_rust(directory: Path) -> Path:
-    cargo = _tool("cargo", str(Path.home() / ".cargo/bin"), "install Rust 1.88 or newer")
+    cargo = _cargo()
     crate = directory / "puppet"
     shutil.copytree(HERE / "rust", crate)  # Cargo writes its lock file beside the manifest
     _run([cargo, "build", "--release", "--quiet", "--target-dir", str(directory)], crate)
     return directory / "release" / "puppet"
+
+
+def _install_crate(directory: Path, source: CrateSource) -> Path:
+    install = [_cargo(), "install", "--quiet", source.crate, "--version", f"={source.version}"]
+    features = ["--no-default-features", "--features", ",".join(source.features)]
+    places = ["--root", str(directory), "--target-dir", str(directory / "target")]
+    _run([*install, *features, *places, *(QUICKLY if source.debug else ())], directory)
+    return directory / "bin" / source.crate
+
+
+def _cargo() -> str:
+    return _tool("cargo", str(Path.home() / ".cargo/bin"), "install Rust 1.88 or newer")
 
 
 def _tool(name: str, usual_place: str, advice: str) -> str:

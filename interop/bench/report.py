@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .rounds import Effort, Runs
     from .workloads import Metric, Workload
 
-__all__ = ("Results", "Section", "facts", "failures", "text")
+__all__ = ("Results", "Section", "facts", "failures", "show", "text")
 
 ON_ASYNCIO = ("muxado_py, asyncio", "muxado_py, uvloop")
 
@@ -112,7 +112,7 @@ def _width(metric: Metric) -> int:
 
 def _figure(runs: Runs, name: str, metric: Metric) -> str:
     try:
-        return _show(values(name, runs[name], metric))
+        return show(values(name, runs[name], metric))
     except RefusedError:
         return "failed"
 
@@ -123,12 +123,13 @@ def _median(runs: Runs, name: str, metric: Metric) -> str:
 
 def _ratio(runs: Runs, ours: str, theirs: str, metric: Metric) -> str:
     try:
-        return _show(ratio(runs, ours, theirs, metric))
+        return show(ratio(runs, ours, theirs, metric))
     except RefusedError:
         return "refused"
 
 
-def _show(spread: Spread) -> str:
+def show(spread: Spread) -> str:
+    """Its median, and its quartiles if they differ."""
     middle = _number(spread.median)
     if spread.low == spread.high:
         return middle

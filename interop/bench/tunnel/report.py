@@ -1,0 +1,182 @@
+"""The report: the table of the rows, in words for a terminal and in JSON for a program.
+
+Where data comes from and goes to.  :class:`Results` are the runs of all rows.  ``text`` prints a block for each row, with
+medians, quartiles and the ratio of ours to each, and two tables in Markdown, of figures and of ratios; ``facts`` has
+every run.
+
+The rule.  A ratio is taken inside each round, then its median and quartiles; one that would rest on a failed run is the
+word "refused".  Who could not take part has a line with the reason.  Above 1 is in our favour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from ..figures import RefusedError, Spread, samples, spread
+from ..pair import FailedRunError
+from ..report import show
+from .setups import OURS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .rounds import Effort, Runs
+    from .rows import Row
+    from .setups import Setup
+
+__all__ = ("Results", "facts", "failures", "ratio", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All runs."""
+
+    setups: tuple[Setup, ...]
+    absent: dict[str, str]
+    """Who could not take part, and why."""
+    effort: Effort
+    runs: dict[Row, Runs]
+
+    @property
+    def ours(self) -> list[str]:
+        """The set-ups that are compared with all others."""
+        return [one.name for one in self.setups if one.name == OURS]
+
+
+def failures(results: Results) -> int:
+    """Runs that failed, in all rows."""
+    outcomes = (it for runs in results.runs.values() for found in runs.values() for it in found)
+    return sum(isinstance(outcome, FailedRunError) for outcome in outcomes)
+
+
+def ratio(row: Row, runs: Runs, ours: str, theirs: str) -> Spread:
+    """Ours against theirs, round by round; above 1 is in our favour.
+
+    :raises RefusedError: if a run of either failed, or a divisor is nothing.
+    """
+    both = [
+        (our.figure, their.figure)
+        for our, their in zip(samples(ours, runs[ours]), samples(theirs, runs[theirs]), strict=True)
+    ]
+    if not row.more_is_better:
+        both = [(their, our) for our, their in both]
+    try:
+        return spread([above / below for above, below in both])
+    except ZeroDivisionError:
+        raise RefusedError(f"{row.title}: too small to measure") from None
+
+
+# For a terminal
+
+
+def text(results: Results) -> str:
+    """A block for each row, the tables, and who they are."""
+    lines: list[str] = []
+    for row in results.runs:
+        lines += (*_block(results, row), "")
+    lines += (*_table(results, "medians", _median), "")
+    for ours in results.ours:
+        lines += (*_table(results, f"times better, {ours}", _ratio, ours), "")
+    lines += (f"{one.name}: {one.note}" for one in results.setups if one.note)
+    lines += (f"{name} took no part: {reason}" for name, reason in results.absent.items())
+    return "\n".join(lines)
+
+
+def _block(results: Results, row: Row) -> Iterator[str]:
+    runs = results.runs[row]
+    rounds = results.effort.rounds_of(row)
+    callers = f" ({results.effort.idle_callers:,} of them)" if not row.exchange else ""
+    yield f"{row.title}{callers}: {row.unit}, median [quartiles], rounds: {rounds}"
+    heads = "".join(f"{f'times better, {ours}':>46}" for ours in results.ours)
+    yield f"{'':34}{row.unit:>28}{'p50, ms':>10}{'p99, ms':>10}{heads}"
+    for name in runs:
+        cells = f"{_figure(runs, name):>28}{_time(runs, name, 'p50'):>10}"
+        cells += f"{_time(runs, name, 'p99'):>10}"
+        ratios = "".join(
+            f"{'' if name == ours else _ratio(row, runs, name, ours):>46}" for ours in results.ours
+        )
+        yield f"{name:34}{cells}{ratios}".rstrip()
+    for name, outcomes in runs.items():
+        for number, outcome in enumerate(outcomes, 1):
+            if isinstance(outcome, FailedRunError):
+                yield f"{name} failed in round {number}: {outcome}"
+
+
+def _figure(runs: Runs, name: str) -> str:
+    try:
+        return show(spread([run.figure for run in samples(name, runs[name])]))
+    except RefusedError:
+        return "failed"
+
+
+def _median(row: Row, runs: Runs, name: str, ours: str) -> str:
+    if name not in runs:
+        return "-"
+    return _figure(runs, name).partition(" ")[0]
+
+
+def _time(runs: Runs, name: str, which: str) -> str:
+    try:
+        middle = median(getattr(run, which) for run in samples(name, runs[name])) * 1e3
+    except RefusedError:
+        return ""
+    return f"{middle:.2f}" if middle else ""
+
+
+def _ratio(row: Row, runs: Runs, name: str, ours: str) -> str:
+    if name == ours or name not in runs:
+        return "-"
+    try:
+        return show(ratio(row, runs, ours, name))
+    except RefusedError:
+        return "refused"
+
+
+def _table(results: Results, title: str, cell: Any, ours: str = "") -> Iterator[str]:
+    names = [one.name for one in results.setups if one.name != ours]
+    yield _line((title, *names))
+    yield _line("---" for _ in (title, *names))
+    for row, runs in results.runs.items():
+        yield _line((f"{row.title}, {row.unit}", *(cell(row, runs, name, ours) for name in names)))
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+# For a program
+
+
+def facts(results: Results) -> dict[str, Any]:
+    """For JSON: every run, and every ratio or why it is refused."""
+    return {
+        "effort": asdict(results.effort),
+        "notes": {one.name: one.note for one in results.setups},
+        "absent": results.absent,
+        "rows": {
+            row.name: {
+                "title": row.title,
+                "unit": row.unit,
+                "runs": {name: [_run(it) for it in outcomes] for name, outcomes in runs.items()},
+                "ratios": list(_ratios(results, row)),
+            }
+            for row, runs in results.runs.items()
+        },
+    }
+
+
+def _run(outcome: Any) -> dict[str, Any]:
+    return {"failed": str(outcome)} if isinstance(outcome, FailedRunError) else asdict(outcome)
+
+
+def _ratios(results: Results, row: Row) -> Iterator[dict[str, Any]]:
+    runs = results.runs[row]
+    for ours in results.ours:
+        for theirs in (name for name in runs if name != ours):
+            pair = {"ours": ours, "theirs": theirs}
+            try:
+                yield {**pair, **ratio(row, runs, ours, theirs)._asdict()}
+            except RefusedError as refused:
+                yield {**pair, "refused": str(refused)}
