@@ -65,6 +65,7 @@ FOLDERS = {
     "runtime": (
         "trio_checkpoints",
         "checkpoints",
+        "congestion",
         "accept_loop",
         "accept_callbacks",
         "plain_sockets",
@@ -386,6 +387,7 @@ LOOPS = {
         "bridge",
         "pending",
         "unix_paths",
+        "congestion",
         "plain_sockets",
         "accept_callbacks",
         "asyncio_sockets",

@@ -19,6 +19,7 @@ from ..links.attributes import peer_of, remembered
 from ..links.layers import pause_reading
 from ..links.tcp_info import TcpInfo, least_unsent
 from ..links.tls_stream import TLSByteStream
+from ..runtime.congestion import unpaced_here
 
 if TYPE_CHECKING:
     import ssl
@@ -51,6 +52,7 @@ class PendingConnection(ABC):
             return
         # Small frames leave at once; and little waits in the kernel, where no priority can overtake it any more.
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        unpaced_here(raw)
         if config.notsent_lowat is not None and _NOTSENT_LOWAT is not None:
             mark = max(config.notsent_lowat, least_unsent(raw))
             raw.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, mark)

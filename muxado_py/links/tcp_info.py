@@ -11,11 +11,12 @@ path would take, and a capped one does, it keeps the greatest value it ever had.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import struct
 import sys
 from typing import NamedTuple, Protocol
+
+from ..runtime.congestion import is_here, is_paced
 
 if sys.platform == "linux":
     import fcntl
@@ -129,19 +130,7 @@ def least_unsent(raw: socket.socket) -> int:
     many bytes twice.  Not so towards this machine: nothing is lost there, and if a proxy leads on to
     a narrow path, what the kernel holds is all that stands before what is urgent.
     """
-    name = getattr(socket, "TCP_CONGESTION", None)  # not every system has it
-    if name is None:
-        return 0
     try:
-        is_bbr = raw.getsockopt(socket.IPPROTO_TCP, name, 16).startswith(b"bbr")
-        return BBR_UNSENT if is_bbr and not _is_here(raw.getpeername()[0]) else 0
+        return BBR_UNSENT if is_paced(raw) and not is_here(raw) else 0
     except OSError:
         return 0
-
-
-def _is_here(host: str) -> bool:
-    """Whether an address is one of the loopback."""
-    address = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address):
-        return (address.ipv4_mapped or address).is_loopback
-    return address.is_loopback

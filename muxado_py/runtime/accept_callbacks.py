@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from anyio.abc import AsyncResource, SocketAttribute
 
 from .accept_loop import ACCEPT_DELAY, log_failure
+from .congestion import unpaced_here
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,6 +50,8 @@ class AcceptCallbacks(AsyncResource):
         self._sockets: list[Any] = [
             one.extra(SocketAttribute.raw_socket) for one in getattr(bound, "listeners", [bound])
         ]
+        for listening in self._sockets:
+            unpaced_here(listening)
         self._timers: dict[Any, asyncio.TimerHandle] = {}
         self._closed = False
 

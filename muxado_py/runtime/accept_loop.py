@@ -33,9 +33,11 @@ from anyio import (
     create_task_group,
     sleep,
 )
-from anyio.abc import AsyncResource, Listener, SocketListener
+from anyio.abc import AsyncResource, Listener, SocketAttribute, SocketListener
 from anyio.streams.stapled import MultiListener
 from anyio.streams.tls import TLSListener
+
+from .congestion import unpaced_here
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -217,6 +219,9 @@ class AcceptingListener(Listener[Accepted]):
         accept: Callable[[Listener[SocketStream]], Awaitable[Accepted]],
     ) -> None:
         self._bound = bound
+        self._listeners: list[Listener[SocketStream]] = getattr(bound, "listeners", [bound])
+        for one in self._listeners:
+            unpaced_here(one.extra(SocketAttribute.raw_socket))
         self._accept = accept
         self._guard = ResourceGuard("accepting from")
         self._closed = False
@@ -244,7 +249,7 @@ class AcceptingListener(Listener[Accepted]):
                 async with create_task_group() as acceptors:
                     self._acceptors = acceptors.cancel_scope
                     failures: list[Exception] = []
-                    for one in getattr(self._bound, "listeners", [self._bound]):
+                    for one in self._listeners:
                         run = partial(_accept_loop, partial(self._accept, one), handler, task_group)
                         acceptors.start_soon(_note_failure, run, failures, acceptors.cancel_scope)
         finally:

@@ -18,6 +18,7 @@ from anyio.abc import SocketAttribute
 
 import muxado_py as muxado
 from muxado_py.dialing.addresses import parse_url
+from muxado_py.runtime.congestion import is_paced
 
 from ..check_byte_stream import receive_all
 from ..helpers.inside import driver_of
@@ -169,6 +170,7 @@ async def test_the_sockets_are_prepared() -> None:
             sockets.append(_socket_of(session))
             for one in sockets:
                 assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                assert not is_paced(one)
                 if hasattr(socket, "TCP_NOTSENT_LOWAT"):
                     assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 4711
             assert session.config is config

@@ -72,12 +72,12 @@ class Controlled:
 
     family = socket.AF_INET
 
-    def __init__(self, name: bytes, peer: str = "192.0.2.1") -> None:
+    def __init__(self, name: bytes, own: str = "192.0.2.1") -> None:
         self._name = name
-        self._peer = peer
+        self._own = own
 
-    def getpeername(self) -> tuple[str, int]:
-        return self._peer, 7000
+    def getsockname(self) -> tuple[str, int]:
+        return self._own, 7000
 
     def getsockopt(self, level: int, option: int, size: int) -> bytes:
         assert (level, option, size) == (socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
@@ -94,7 +94,7 @@ def test_bbr_needs_something_unsent(name: bytes, least: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("peer", "least"),
+    ("own", "least"),
     [
         ("127.0.0.1", 0),
         ("127.8.0.1", 0),
@@ -105,8 +105,8 @@ def test_bbr_needs_something_unsent(name: bytes, least: int) -> None:
         ("fe80::1%eth0", 256 * 1024),
     ],
 )
-def test_bbr_needs_nothing_unsent_towards_this_machine(peer: str, least: int) -> None:
-    raw: Any = Controlled(b"bbr", peer)
+def test_bbr_needs_nothing_unsent_towards_this_machine(own: str, least: int) -> None:
+    raw: Any = Controlled(b"bbr", own)
     assert least_unsent(raw) == least
 
 
