@@ -97,6 +97,14 @@ def test_the_command_prints_every_run_as_json(
     assert all(len(found) == 2 and found[0]["figure"] > 0 for found in runs.values())
 
 
+def test_a_setup_that_does_not_exist_is_an_error_with_the_names(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--beside", "ngrok"])
+    assert "chisel" in capsys.readouterr().err
+
+
 # Programs
 
 
@@ -119,9 +127,13 @@ def test_a_tunnel_that_ends_leaves_no_process(tmp_path: Path) -> None:
         socket.create_connection((HOST, port))
 
 
+@pytest.mark.parametrize("row", [GET, IDLE], ids=lambda it: it.name)
 def test_a_failure_costs_one_round_and_the_next_one_has_new_programs(
-    workshop: Workshop, generator: Path
+    workshop: Workshop, generator: Path, row: Row
 ) -> None:
+    """The gateway dies in its first life, before its callers come."""
+    [ours] = [one for one in setups() if one.name == OURS]
+
     class Dying(Match):
         lives = 0
 
@@ -129,11 +141,13 @@ def test_a_failure_costs_one_round_and_the_next_one_has_new_programs(
             tunnel = super()._tunnel(setup)
             Dying.lives += 1
             if Dying.lives == 1:
-                tunnel.end()
+                gateway = tunnel._running[0].process
+                gateway.kill()
+                gateway.wait()
             return tunnel
 
-    with Dying(workshop, Effort(2, 0.05, 0.0, 1, 1), lambda _: None) as match:
-        first, second = match.play(GET, [BARE])[ALONE]
+    with Dying(workshop, Effort(2, 0.05, 0.0, 4, 2), lambda _: None) as match:
+        first, second = match.play(row, [ours])[OURS]
     assert isinstance(first, FailedRunError)
     assert isinstance(second, Run)
 

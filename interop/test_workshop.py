@@ -51,3 +51,19 @@ def test_each_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fai
         answers = [one.result() for one in [workers.submit(work) for _ in range(WORKERS)]]
     assert answers == [[f"no {one}" if fails else repr(one) for one in SOURCES]] * WORKERS
     assert sorted(map(repr, built)) == sorted(map(repr, SOURCES))
+
+
+def test_what_was_built_of_other_sources_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(source: Source, directory: Path) -> Path:
+        (directory / "program").write_bytes(main.read_bytes())
+        return directory / "program"
+
+    main = tmp_path / "here" / "go" / "one" / "main.go"
+    main.parent.mkdir(parents=True)
+    monkeypatch.setattr(module, "HERE", tmp_path / "here")
+    monkeypatch.setattr(module, "_build", build)
+    for text in ("package main", "package main // of today"):
+        main.write_text(text)
+        assert Workshop(tmp_path / "builds").program(SOURCES[0]).read_text() == text

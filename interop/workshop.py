@@ -4,7 +4,8 @@ Where data comes from and goes to.  A :class:`GoSource`, :class:`DebianSource` o
 says what program to build and against which published version, a :class:`GoTools` or :class:`CrateSource` which
 published program; :class:`Workshop` keeps what was built
 in a directory of the run, and nothing of it in the source tree.  The processes of a run may share the
-directory: the first that needs a program builds it, and the others wait.
+directory: the first that needs a program builds it, and the others wait.  So may runs: what was built of other sources
+than today's is not taken.
 
 The rule.  Versions are pinned exactly: the Go ones here, against ``interop/go/go.sum``; those of Go's tools in a ``go.mod``
 of their own; the Rust one in ``interop/rust/Cargo.toml``, a crate's with its source; the Debian one by its version and its
@@ -118,7 +119,10 @@ class Workshop:
         return result
 
     def _find_or_build(self, source: Source) -> Path | ToolchainError:
-        place = self._directory / hashlib.sha256(repr(source).encode()).hexdigest()[:16]
+        about = hashlib.sha256(repr(source).encode())
+        for path in sorted(it for name in ("go", "rust") for it in (HERE / name).rglob("*")):
+            about.update(path.read_bytes() if path.is_file() else b"")
+        place = self._directory / about.hexdigest()[:16]
         place.mkdir(parents=True, exist_ok=True)
         result = place / "result.json"
         with (place / "lock").open("w") as lock:

@@ -40,16 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.seconds:
         effort = replace(effort, seconds=options.seconds)
     rows = [row for row in ROWS if not options.only or row.name in options.only]
-    field = [
-        one
-        for one in setups(options.against, quick=options.quick)
-        if one.name.startswith(OURS)
-        or not options.beside
-        or any(it.lower() in one.name.lower() for it in options.beside)
-    ]
+    everybody = setups(options.against, quick=options.quick)
+    others = [one for one in everybody if not one.name.startswith(OURS)]
+    if options.beside:
+        wanted = [it.lower() for it in options.beside]
+        others = [one for one in others if any(it in one.name.lower() for it in wanted)]
+        if not others:
+            names = ", ".join(one.name for one in everybody if not one.name.startswith(OURS))
+            parser.error(f"nobody is called {' or '.join(options.beside)}; there are {names}")
+    field = [one for one in everybody if one.name.startswith(OURS) or one in others]
     about = {**machine.describe(), "application": versions()}
     with tempfile.TemporaryDirectory() as directory:
-        workshop = Workshop(Path(directory))
+        workshop = Workshop(options.builds or Path(directory))
         reasons = {one.name: one.absence(workshop) for one in field}
         present = tuple(one for one in field if not reasons[one.name])
         with Match(workshop, effort, _tell) as match:
@@ -89,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--against", type=Path, metavar="PATH", help="another checkout of muxado_py to measure too"
+    )
+    parser.add_argument(
+        "--builds", type=Path, metavar="PATH", help="keep what is built there, for the next time"
     )
     parser.add_argument("--json", action="store_true", help="every run, instead of the tables")
     return parser

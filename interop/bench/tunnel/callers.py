@@ -58,20 +58,14 @@ def load(program: Path, tunnel: Tunnel, row: Row, seconds: float) -> Run:
         raise FailedRunError(error.stderr.strip()) from None
     except subprocess.TimeoutExpired:
         raise FailedRunError(f"no end of the load after {seconds + PATIENCE:.0f} s") from None
-    tunnel.check()
     said = json.loads(done.stdout)
     if said["errors"]:
         raise FailedRunError(f"{said['errors']} errors, the first: {said['first_error']}")
     if not said["done"]:
         raise FailedRunError("nothing was done")
     amount = said["bytes"] / 1e6 if row.in_bytes else said["done"]
-    return Run(
-        amount / said["seconds"],
-        said["p50"],
-        said["p99"],
-        tunnel.cpu_seconds() - before,
-        said["cpu"],
-    )
+    cpu = tunnel.cpu_seconds() - before
+    return Run(amount / said["seconds"], said["p50"], said["p99"], cpu, said["cpu"])
 
 
 def hold(tunnel: Tunnel, count: int) -> Run:
@@ -95,7 +89,6 @@ def hold(tunnel: Tunnel, count: int) -> Run:
         few = min(FEW, count // 2)
         before = call(few)
         after = call(count - few)
-        tunnel.check()
     return Run((after - before) / (count - few) / 1024)
 
 

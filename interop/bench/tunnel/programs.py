@@ -127,11 +127,19 @@ class Tunnel:
                 raise FailedRunError(f"{one.name} ended: {one.words()}")
 
     def memory(self) -> int:
-        """Bytes of resident memory of the gateway."""
+        """Bytes of resident memory of the gateway.
+
+        :raises FailedRunError: if a program has ended.
+        """
+        self.check()
         return sum(_resident(pid) for pid in _family(self._running[0].process.pid))
 
     def cpu_seconds(self) -> float:
-        """Of all programs, since they began."""
+        """Of all programs, since they began.
+
+        :raises FailedRunError: if one has ended.
+        """
+        self.check()
         pids = (pid for one in self._running for pid in _family(one.process.pid))
         return sum(time.clock_gettime((~pid << 3) | CPU_CLOCK) for pid in pids)
 
