@@ -165,7 +165,11 @@ class Gates:
 
     def write(self, stream: StreamState, data: bytes) -> None:
         """Queue ``data``; the caller looks at ``room``, where more than ``min_unsent`` waits, to know when to stop."""
-        size = write(stream, data)
+        if stream.unsent:
+            size = write(stream, data)
+        else:  # as write, without the call that each message would pay
+            stream.send_first = data
+            stream.unsent = size = len(data)
         self.written += size
         if self._delays:
             self.wake(stream, size)

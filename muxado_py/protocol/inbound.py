@@ -22,7 +22,7 @@ from ..errors import ErrorCode, Failure, StreamRefusedError, StreamResetError, c
 from .end_table import Event
 from .intake import Violation
 from .overflow import Overflow
-from .recv_half import append, consume, read, read_without_credit
+from .recv_half import VIEW_FROM, append, consume, read, read_without_credit
 from .stream_state import Owner, RecvState, SendState
 from .timers import NEVER, Interval
 
@@ -226,7 +226,11 @@ class Inbound:
                     ErrorCode.ENHANCE_YOUR_CALM,
                     f"more than {most} frames of under {TINY_PAYLOAD} bytes unread",
                 )
-        append(stream, chunk)
+        if stream.unread or size >= VIEW_FROM:
+            append(stream, chunk)
+        else:  # as append, without the call that each message would pay
+            stream.recv_first = chunk if type(chunk) is bytes else bytes(chunk)
+            stream.unread = size
         flow.unread += size
         if self._types and stream.stream_type is None and not stream.local:
             self._read_type(stream)
@@ -278,7 +282,13 @@ class Inbound:
             # And no credit, which a peer that is not recognized yet may learn of otherwise.
             return b""
         flow = self._flow
-        chunk = read(stream, nbytes)
+        if nbytes < stream.unread or stream.recv_rest is not None:
+            chunk = read(stream, nbytes)
+        else:  # as read, without the call that each message would pay
+            first = stream.recv_first
+            chunk = first if type(first) is bytes else bytes(first)
+            stream.recv_first = b""
+            stream.unread = stream.tiny_frames = 0
         size = len(chunk)
         flow.unread -= size
         if self._table.ended_unread and not stream.unread:

@@ -160,8 +160,15 @@ class Outbound:
             return self._cut_other(stream, budget, nbytes if nbytes > 0 else 0)  # noqa: FURB136
         out = self._pieces
         out.append(self._data_header(stream.id, nbytes, False))
-        take(stream, nbytes, out)
         gates.sent += nbytes
+        if nbytes == stream.unsent and stream.send_rest is None:
+            # As take, without the call that each message would pay.
+            out.append(stream.send_first)
+            stream.send_first = b""
+            stream.unsent = 0
+            stream.send_window -= nbytes
+        else:
+            take(stream, nbytes, out)
         if stream.wants_writable and stream.unsent <= gates.low_water:
             stream.wants_writable = False
             self._events.note_writable(stream)

@@ -171,7 +171,7 @@ class StreamState:
         """All that it ever gave; less ``send_window``, it is what was sent."""
         self.send_state = _SENDING
         self.send_first: bytes | memoryview = b""
-        """The first of the pieces that were written; they are :mod:`~muxado_py.protocol.send_half`'s alone."""
+        """The first of the pieces that were written; see :mod:`~muxado_py.protocol.send_half`."""
         self.send_rest: deque[bytes | memoryview] | None = None
         """Those behind it, if it is not alone."""
 
@@ -199,7 +199,7 @@ class StreamState:
         self.update_threshold = (max_recv_window + 1) // 2
         """How much owed credit makes a frame worth while."""
         self.recv_first: bytes | bytearray | memoryview = b""
-        """The first of the pieces that arrived; they are :mod:`~muxado_py.protocol.recv_half`'s alone."""
+        """The first of the pieces that arrived; see :mod:`~muxado_py.protocol.recv_half`."""
         self.recv_rest: deque[bytes | bytearray | memoryview] | None = None
         """Those behind it, if it is not alone."""
 

@@ -53,6 +53,7 @@ class Session(TypedAttributeProvider):
 
     def __init__(self, make_link: LinkFactory, config: Config, *, is_client: bool) -> None:
         self._config = config
+        self._typed = config.typed_streams
         self._is_client = is_client
         self._driver = Driver(make_link, config, is_client=is_client)
         self.run = self._driver.run
@@ -141,28 +142,29 @@ class Session(TypedAttributeProvider):
         driver = self._driver
         if driver.checkpoint_due():
             await driver.backend_checkpoint()
-        return self._open(priority, stream_type)
+        if stream_type is not None or self._typed:
+            self._check_type(stream_type)
+        # As open_stream_nowait, without the call that each stream would pay.
+        state = driver.connection.open(priority, stream_type)
+        driver.wrote()
+        return Stream(driver, state)
 
     def open_stream_nowait(
         self, *, priority: Priority | None = None, stream_type: int | None = None
     ) -> Stream:
         """Like ``open_stream``, without a checkpoint."""
-        self._driver.check_here()
-        return self._open(priority, stream_type)
-
-    def _open(self, priority: Priority | None, stream_type: int | None) -> Stream:
         driver = self._driver
-        if stream_type is not None or self._config.typed_streams:
+        driver.check_here()
+        if stream_type is not None or self._typed:
             self._check_type(stream_type)
         state = driver.connection.open(priority, stream_type)
         driver.wrote()  # its SYN goes when this turn ends, in one frame with what is sent until then
         return Stream(driver, state)
 
     def _check_type(self, stream_type: int | None) -> None:
-        typed = self._config.typed_streams
         if stream_type is None:
             raise ValueError("stream_type is required in a session with typed_streams")
-        if not (typed or self._driver.connection.traits.types_in_syn):
+        if not (self._typed or self._driver.connection.traits.types_in_syn):
             raise ValueError(
                 f"stream_type {stream_type!r} needs Config(typed_streams=True) on both sides"
             )
