@@ -9,7 +9,10 @@ The trap.  What can be asked of a session can fail once it is over; who it is, i
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
+
+import anyio
 
 from .sessions_listener import peer_name
 
@@ -32,13 +35,34 @@ class Agent:
         """The stream on which it registers, while there is one."""
         self.passages: set[Passage] = set()
         """The callers that it has."""
+        self.is_suspect = False
+        """Whether it has not answered for a while; see :mod:`.suspicion`."""
+        self.doubted_until = -math.inf
+        """The time until which others go first, because it took no caller."""
+        self._dialed = anyio.Event()
 
     def open(self) -> Passage:
         """A passage for one more caller.
 
         :raises OSError: if it takes none.
         """
-        return Passage(self, self.session.open_stream_nowait())
+        passage = Passage(self, self.session.open_stream_nowait())
+        self._dialed.set()
+        return passage
+
+    async def dialed(self) -> None:
+        """Wait until there was a passage since the last time.
+
+        Cancellation: safe.
+        """
+        await self._dialed.wait()
+        self._dialed = anyio.Event()
+
+    def take_back(self) -> None:
+        """End the passages of which nothing has left this side; who has one learns that it is safe to try elsewhere."""
+        for passage in list(self.passages):
+            if passage.stream.id is None:
+                passage.reset()
 
 
 class Passage:

@@ -21,10 +21,12 @@ import anyio
 
 import muxado_py as muxado
 
+from ..runtime.checkpoints import event_loop
 from .agent import Agent
 from .destinations import Destination, Destinations
 from .reception import receive
 from .running import reason
+from .suspicion import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +59,8 @@ class Agents:
         self._may_register = may_register
         self._needs_registration = needs_registration
         self._agents: list[Agent] = []
-        self._destinations = Destinations()
+        loop = event_loop()
+        self._destinations = Destinations(anyio.current_time if loop is None else loop.time)
         self._stopping = False
 
     @property
@@ -86,6 +89,7 @@ class Agents:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._announce, agent)
                 tasks.start_soon(receive, agent, self)
+                tasks.start_soon(watch, agent)
                 try:
                     await session.wait()
                 except muxado.SessionError as exc:

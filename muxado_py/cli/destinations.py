@@ -3,10 +3,14 @@
 What it is.  A destination is a name and the agents that serve it; the one without a name has the agents that
 registered none.
 
-Which agent.  The one that connected last; an older one if that opens no more streams.  A new agent
-thus takes over from the one it replaces, and an agent that came back after its network failed takes
-over from its own dead session, which the gateway may not have noticed yet.  A connection that never
-sent a frame comes last: it may be a Go agent, which says nothing until it is asked, or a port scan.
+Which agent.  Of a name: of two that are drawn, the one that has fewer callers.  So no agent is left out, none gets all
+that come at once, and one that stands still has one caller more than the others and then no more.  Without a
+name: the one that connected last.  A new agent thus takes over from the one it replaces, and an agent that came back
+after its network failed takes over from its own dead session, which the gateway may not have noticed yet.
+
+In either case others go before these: who does not answer (:mod:`.suspicion`); who took no caller a moment ago, and
+would get them all, since it has none; and a connection that never sent a frame, which may be a Go agent, which says
+nothing until it is asked, or a port scan.
 
 The rule.  Whatever is wrong with one agent, the next is asked.
 
@@ -17,10 +21,13 @@ its last agent, or names that peers make up would be kept for ever.
 from __future__ import annotations
 
 import logging
+from random import sample
 from typing import TYPE_CHECKING
 
+import anyio
+
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from .agent import Agent, Passage
 
@@ -29,14 +36,22 @@ __all__ = ("Destination", "Destinations")
 logger = logging.getLogger("muxado.cli")
 
 
+DOUBT = 1.0
+"""Seconds in which an agent that took no caller is asked after the others."""
+
+
 class Destination:
     """A name and who serves it.
 
     :param name: None for those agents that registered none.
+    :param now: the time, in seconds, also where no task runs.
     """
 
-    def __init__(self, name: str | None = None) -> None:
+    def __init__(
+        self, name: str | None = None, now: Callable[[], float] = anyio.current_time
+    ) -> None:
         self.name = name
+        self._now = now
         self.agents: list[Agent] = []
         """The newest last."""
         self.speak_http = False
@@ -47,13 +62,30 @@ class Destination:
 
         :raises ConnectionRefusedError: if none opens a stream.
         """
-        newest_first = [agent for agent in reversed(self.agents) if agent not in tried]
-        for agent in sorted(newest_first, key=lambda agent: not agent.session.heard):
+        agents = [agent for agent in self.agents if agent not in tried]
+        while agents:
+            agent = self._choose(agents)
             try:
                 return agent.open()
             except Exception as exc:  # noqa: BLE001 - it is that agent's trouble, not the caller's
                 logger.debug("agent %s opens no stream: %r", agent.peer, exc)
+            agents.remove(agent)
         raise ConnectionRefusedError(self._why_none())
+
+    def _choose(self, agents: list[Agent]) -> Agent:
+        if len(agents) == 1:
+            return agents[0]
+        now = self._now()
+        ranks = [_rank(agent, now) for agent in agents]
+        first = min(ranks)
+        best = [agent for agent, rank in zip(agents, ranks, strict=True) if rank == first]
+        if self.name is None:
+            return best[-1]
+        return min(sample(best, min(2, len(best))), key=lambda agent: len(agent.passages))
+
+    def doubt(self, agent: Agent) -> None:
+        """``agent`` took no caller; others go first for a moment."""
+        agent.doubted_until = self._now() + DOUBT
 
     def _why_none(self) -> str:
         if self.agents:
@@ -63,11 +95,20 @@ class Destination:
         return f"No agent serves {self.name} now."
 
 
-class Destinations:
-    """All destinations of a gateway, and who serves which."""
+def _rank(agent: Agent, now: float) -> tuple[bool, bool, bool]:
+    """Who has the lower one goes first."""
+    return agent.is_suspect, agent.doubted_until > now, not agent.session.heard
 
-    def __init__(self) -> None:
-        self.nameless = Destination()
+
+class Destinations:
+    """All destinations of a gateway, and who serves which.
+
+    :param now: the time, in seconds, also where no task runs.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self.nameless = Destination(None, now)
         self._named: dict[str, Destination] = {}
         self._published: set[str] = set()
         self._of: dict[Agent, list[Destination]] = {}
@@ -77,7 +118,7 @@ class Destinations:
         if name is None:
             return self.nameless
         self._published.add(name)
-        return self._named.setdefault(name, Destination(name))
+        return self._named.setdefault(name, Destination(name, self._now))
 
     def names(self) -> list[str]:
         """What is published or served, in order."""
@@ -88,7 +129,7 @@ class Destinations:
         if name is None:
             destination = self.nameless
         else:
-            destination = self._named.setdefault(name, Destination(name))
+            destination = self._named.setdefault(name, Destination(name, self._now))
             destination.speak_http = False  # it may be another application
         destination.agents.append(agent)
         self._of.setdefault(agent, []).append(destination)

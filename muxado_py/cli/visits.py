@@ -180,6 +180,7 @@ async def _deliver(
             await _end(caller, passage, copying)
             return
         logger.info("an agent took no request, asking another: %r", copying.failure)
+        caller.destination.doubt(passage.agent)
         passage.reset()
         passage = None
 
@@ -218,7 +219,10 @@ async def _end(caller: Caller, passage: Passage, copying: Copying | Relay) -> No
     if copying.failed is not passage.stream and not isinstance(exc, UnansweredError):
         logger.debug("a caller is gone: %r", exc)
         await abort(connection)
-    elif caller.head.is_http and not caller.is_answered:
+        return
+    if not caller.is_answered:
+        caller.destination.doubt(passage.agent)
+    if caller.head.is_http and not caller.is_answered:
         status, text = (503, NOT_EXECUTED) if _is_safe(exc) else (502, MAY_BE_EXECUTED)
         logger.warning("a caller got %d: %s", status, reason(exc))
         await answer(connection, bytes(caller.said), status, text)

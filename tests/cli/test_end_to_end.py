@@ -299,3 +299,29 @@ def test_two_apps_and_a_unix_socket_behind_one_gateway(tmp_path: Path) -> None:
                 assert get(blog)[0] == 200
         assert gate.end() == 0
     assert not (tmp_path / "blog").exists()
+
+
+def test_a_name_that_two_agents_serve_survives_either_of_them() -> None:
+    """One is stopped, and then killed: that costs who was with it, and nobody else."""
+    publish = ("--publish", "app=127.0.0.1:0")
+    with running("gateway", "--listen", "tcp://127.0.0.1:0", *publish) as gate:
+        url = gate.wait_for(r"agents connect to (\S+)")
+        port = int(gate.wait_for(r"callers of app connect to \S+:(\d+)"))
+        serve = ("serve", "tests.cli.apps:starlette_app", "--name", "app", "--connect", url)
+        with running(*serve) as first, running(*serve) as second:
+            gate.wait_for(r"serves (app)", times=2)
+            assert get(port)[0] == 200
+            first.send(signal.SIGSTOP)
+            with ThreadPoolExecutor(20) as clients:
+                asked = [clients.submit(get, port) for _ in range(20)]
+                gate.wait_for(r"agent \S+ (does not answer); others go first")
+                for _ in range(5):
+                    assert get(port)[0] == 200
+                first.send(signal.SIGCONT)
+                assert [call.result()[0] for call in asked] == [200] * 20
+            gate.wait_for(r"agent \S+ (answers again)")
+            second.send(signal.SIGKILL)
+            gate.wait_for(r"agent \S+ (is gone)")
+            for _ in range(5):
+                assert get(port)[0] == 200
+        assert gate.end() == 0

@@ -230,13 +230,22 @@ async def test_each_door_leads_to_the_agents_of_its_name() -> None:
     async with (
         running(doors=NAMED) as gate,
         agent(gate.url, saying(b"any")),
-        agent(gate.url, saying(b"blo"), names=("blog", "news")),
-        agent(gate.url, saying(b"sho"), names=("shop",)),
+        agent(gate.url, saying(b"two"), names=("blog", "shop", "news")),
     ):
-        assert [await greeting(port) for port in gate.ports] == [b"any", b"blo", b"sho"]
-        async with agent(gate.url, saying(b"two"), names=("blog", "shop")):
-            assert [await greeting(port) for port in gate.ports] == [b"any", b"two", b"two"]
-        assert [await greeting(port) for port in gate.ports] == [b"any", b"blo", b"sho"]
+        assert [await greeting(port) for port in gate.ports] == [b"any", b"two", b"two"]
+
+
+async def test_a_name_outlives_an_agent_that_serves_it() -> None:
+    async with (
+        running(doors=NAMED) as gate,
+        agent(gate.url, saying(b"one"), names=("blog",)),
+    ):
+        async with agent(gate.url, saying(b"two"), names=("blog",)) as other:
+            while (await greeting(gate.ports[1])) != b"two":
+                pass
+            await other.drain()
+        for _ in range(3):
+            assert await greeting(gate.ports[1]) == b"one"
 
 
 async def test_a_name_that_nobody_serves_is_told_to_http_callers_and_closed_to_others() -> None:
@@ -268,6 +277,76 @@ async def test_what_an_agent_of_a_name_refused_goes_to_the_next_of_that_name() -
     ):
         newest.stop_accepting()
         assert await greeting(gate.ports[1]) == b"blo"
+
+
+@pytest.mark.slow
+async def test_callers_are_shared_by_the_agents_of_a_name() -> None:
+    """Those who come at once, and stay."""
+    heard: list[bytes] = []
+
+    async def call() -> None:
+        async with await anyio.connect_tcp("127.0.0.1", gate.ports[1]) as caller:
+            await caller.send(REQUEST)
+            heard.append(await caller.receive(3))
+            await all_heard.wait()
+
+    all_heard = anyio.Event()
+    async with (
+        running(doors=NAMED) as gate,
+        agent(gate.url, saying(b"one"), names=("blog",)),
+        agent(gate.url, saying(b"two"), names=("blog",)),
+        anyio.create_task_group() as callers,
+    ):
+        for _ in range(20):
+            callers.start_soon(call)
+        while len(heard) < 20:  # noqa: ASYNC110 - nothing tells of it
+            await anyio.sleep(0.01)
+        assert heard.count(b"one") == heard.count(b"two") == 10
+        all_heard.set()
+
+
+@pytest.mark.slow
+async def test_an_agent_that_takes_no_callers_costs_each_a_try_and_not_its_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It would be the one with the fewest callers, always."""
+    caplog.set_level(logging.INFO, "muxado.cli")
+    async with (
+        running(doors=NAMED) as gate,
+        agent(gate.url, saying(b"yes"), names=("blog",)),
+        agent(gate.url, saying(b"no!"), names=("blog",)) as refusing,
+    ):
+        refusing.stop_accepting()
+        for _ in range(20):
+            assert await greeting(gate.ports[1]) == b"yes"
+    assert caplog.text.count("took no request, asking another") < 5
+
+
+HELLO = bytes.fromhex("00 00 04 2c 7f ff ff ff 6d 78 70 01")
+
+
+@pytest.mark.slow
+async def test_what_never_left_for_an_agent_that_stands_still_goes_to_another() -> None:
+    async def upload() -> None:
+        with suppress(anyio.BrokenResourceError):
+            async with await anyio.connect_tcp("127.0.0.1", gate.port) as caller:
+                await caller.send(b"POST / HTTP/1.1\r\n\r\n" + bytes(300_000))
+                await anyio.sleep_forever()
+
+    async with running() as gate, agent(gate.url, serve_once):
+        host, _, port = gate.url.removeprefix("tcp://").rpartition(":")
+        async with (
+            await anyio.connect_tcp(host, int(port)) as stopped,
+            anyio.create_task_group() as callers,
+        ):
+            await stopped.send(HELLO)
+            await stopped.receive()
+            for _ in range(80):  # more than the kernel takes
+                callers.start_soon(upload)
+            await anyio.sleep(0.2)
+            with anyio.fail_after(15):  # before the session ends, which would help too
+                assert await ask(gate.port) == OK
+            callers.cancel_scope.cancel()
 
 
 async def test_what_one_name_speaks_says_nothing_of_another() -> None:

@@ -80,16 +80,16 @@ def gateway(
     """Publish the apps of connected agents: each connection to --publish becomes a stream.
 
     Agents say the names of their apps (muxado serve APP --name blog), and --publish blog=ADDRESS
-    leads to those that serve blog. The agent that connected last serves. Whoever can connect to
-    --listen becomes an agent: where that is not only this machine, use tls:// with --ssl-ca-certs
-    and give your agents certificates.
+    leads to those that serve blog, to each its share; of agents without a name the one that
+    connected last serves. Whoever can connect to --listen becomes an agent: where that is not only
+    this machine, use tls:// with --ssl-ca-certs and give your agents certificates.
 
     A caller gets its stream with the head of its HTTP request, or at once in another protocol. One
     that says nothing gets it after 0.25 seconds, for servers that speak first; not where the last
     answer was HTTP.
 
-    A muxado_py agent that freezes is found out after 25 seconds of silence; until then its callers
-    wait.
+    A muxado_py agent that freezes gets no more callers after a second, if there is another; those
+    that it has wait, for 25 seconds at most.
     """
     from .. import gateway as publishing
     from .. import running, tls
