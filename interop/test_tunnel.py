@@ -22,10 +22,12 @@ from .bench.pair import FailedRunError
 from .bench.tunnel import report
 from .bench.tunnel.__main__ import QUICK, main
 from .bench.tunnel.callers import load
+from .bench.tunnel.ours import OURS
 from .bench.tunnel.programs import HOST, Program, Tunnel, free_port
 from .bench.tunnel.rounds import LOAD, Effort, Match
 from .bench.tunnel.rows import IDLE, ROWS, Row, Run
-from .bench.tunnel.setups import ALONE, OURS, Chisel, Frp, Ports, Setup, Ssh, setups
+from .bench.tunnel.served import Ports
+from .bench.tunnel.setups import ALONE, Chisel, Frp, Setup, Ssh, setups
 from .workshop import ToolchainError
 
 if TYPE_CHECKING:

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 from ...workshop import Workshop
 from .. import machine
 from . import report
+from .ours import OURS
 from .rounds import Effort, Match
 from .rows import ROWS
-from .setups import OURS, setups, versions
+from .served import versions
+from .setups import setups
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

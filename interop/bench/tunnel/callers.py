@@ -65,7 +65,8 @@ def load(program: Path, tunnel: Tunnel, row: Row, seconds: float) -> Run:
         raise FailedRunError("nothing was done")
     amount = said["bytes"] / 1e6 if row.in_bytes else said["done"]
     cpu = tunnel.cpu_seconds() - before
-    return Run(amount / said["seconds"], said["p50"], said["p99"], cpu, said["cpu"])
+    rate = amount / said["seconds"]
+    return Run(rate, said["p50"], said["p99"], cpu / amount, said["cpu"] / amount)
 
 
 def hold(tunnel: Tunnel, count: int) -> Run:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..figures import RefusedError, Spread, samples, spread
 from ..pair import FailedRunError
 from ..report import show
-from .setups import OURS
+from .ours import OURS, OURS_TLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,7 +42,7 @@ class Results:
     @property
     def ours(self) -> list[str]:
         """The set-ups that are compared with all others."""
-        return [one.name for one in self.setups if one.name == OURS]
+        return [one.name for one in self.setups if one.name in (OURS, OURS_TLS)]
 
 
 def failures(results: Results) -> int:
@@ -87,17 +87,20 @@ def text(results: Results) -> str:
 def _block(results: Results, row: Row) -> Iterator[str]:
     runs = results.runs[row]
     rounds = results.effort.rounds_of(row)
-    callers = f" ({results.effort.idle_callers:,} of them)" if not row.exchange else ""
-    yield f"{row.title}{callers}: {row.unit}, median [quartiles], rounds: {rounds}"
-    heads = "".join(f"{f'times better, {ours}':>46}" for ours in results.ours)
-    yield f"{'':34}{row.unit:>28}{'p50, ms':>10}{'p99, ms':>10}{heads}"
+    about = (
+        f"CPU of all programs for a {row.one}"
+        if row.exchange
+        else f"{results.effort.idle_callers:,} of them"
+    )
+    yield f"{row.title}: {row.unit}, median [quartiles], rounds: {rounds}; {about}; how many times better ours are"
+    heads = "".join(f"{name:>22}" for name in results.ours)
+    times = f"{'p50, ms':>10}{'p99, ms':>10}{'CPU, us':>10}"
+    yield f"{'':30}{row.unit:>28}{times} |{heads}"
     for name in runs:
-        cells = f"{_figure(runs, name):>28}{_time(runs, name, 'p50'):>10}"
-        cells += f"{_time(runs, name, 'p99'):>10}"
-        ratios = "".join(
-            f"{'' if name == ours else _ratio(row, runs, name, ours):>46}" for ours in results.ours
-        )
-        yield f"{name:34}{cells}{ratios}".rstrip()
+        cells = f"{_figure(runs, name):>28}{_middle(runs, name, 'p50', 1e3):>10}"
+        cells += f"{_middle(runs, name, 'p99', 1e3):>10}{_middle(runs, name, 'cpu', 1e6):>10}"
+        ratios = (_ratio(row, runs, name, ours) for ours in results.ours)
+        yield f"{name:30}{cells} |{''.join(f'{it:>22}' for it in ratios)}"
     for name, outcomes in runs.items():
         for number, outcome in enumerate(outcomes, 1):
             if isinstance(outcome, FailedRunError):
@@ -117,9 +120,9 @@ def _median(row: Row, runs: Runs, name: str, ours: str) -> str:
     return _figure(runs, name).partition(" ")[0]
 
 
-def _time(runs: Runs, name: str, which: str) -> str:
+def _middle(runs: Runs, name: str, which: str, scale: float) -> str:
     try:
-        middle = median(getattr(run, which) for run in samples(name, runs[name])) * 1e3
+        middle = median(getattr(run, which) for run in samples(name, runs[name])) * scale
     except RefusedError:
         return ""
     return f"{middle:.2f}" if middle else ""

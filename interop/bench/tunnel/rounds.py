@@ -19,7 +19,8 @@ from ..pair import FailedRunError
 from .callers import hold, load
 from .programs import Tunnel
 from .rows import IDLE, Row, Run
-from .setups import ALONE, Ports
+from .served import Ports
+from .setups import ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -24,9 +24,9 @@ class Run:
     """Seconds of an exchange; 0 for idle callers, as what follows."""
     p99: float = 0.0
     cpu: float = 0.0
-    """Seconds of all programs of the set-up, application included."""
+    """Seconds of all programs of the set-up, application included, for one of what the figure counts."""
     load_cpu: float = 0.0
-    """Seconds of the load generator."""
+    """The same of the load generator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,11 @@ class Row:
     in_bytes: bool = False
     """The figure is megabytes a second instead of exchanges a second."""
     more_is_better: bool = True
+
+    @property
+    def one(self) -> str:
+        """Of what the figure counts."""
+        return self.unit.removesuffix("/s").removesuffix("s")
 
 
 IDLE = Row("idle", "memory of an idle caller at the gateway", "KiB", more_is_better=False)

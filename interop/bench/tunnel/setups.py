@@ -4,54 +4,32 @@ Each is a gateway, an agent and an application, started as their documentation s
 default is encrypted.  A :class:`Setup` says who they are, what versions they have, why they may not be here, and
 which programs to start; nothing else in this benchmark knows one from another.
 
-The rule.  The application is the same everywhere, and serves alike: uvicorn with uvloop and httptools, in the agent if the
-agent can, else behind it on a loopback port.  Nobody writes a line for each caller: neither we, nor uvicorn, nor frp.
-
-The trap.  A checkout is put in front of what is installed by ``PYTHONPATH``, and ``python -m`` looks into the current directory
-first: programs run in an empty folder.
+The rule.  The application is the same everywhere, in the agent if the agent can serve it, else behind it on a loopback port.
+Nobody writes a line for each caller: neither we, nor uvicorn, nor frp.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ...workshop import CrateSource, GoTools, ToolchainError
 from . import ssh
-from .programs import HOST, Program, free_port
+from .ours import OURS, Ours, OursOverTls
+from .programs import HOST, Program
+from .served import uvicorn
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ...workshop import Source, Workshop
+    from .served import Ports
 
-__all__ = ("ALONE", "OURS", "Ports", "Setup", "setups", "versions")
+__all__ = ("ALONE", "Setup", "setups")
 
-HERE = Path(__file__).resolve()
-ROOT = HERE.parents[3]
-OURS, ALONE = "muxado_py", "uvicorn alone"
-KEEP_ALIVE = "300"
-"""Seconds: longer than idle callers are held."""
-ROOM = "2000"
-"""Callers at once, of whom our gateway takes 500 by default: more than are held."""
+ALONE = "uvicorn alone"
 FRP = GoTools("frp")
 CHISEL = GoTools("chisel")
-
-
-class Ports(NamedTuple):
-    """Where everybody of one set-up listens."""
-
-    agents: int
-    callers: int
-    app: int
-
-    @classmethod
-    def free(cls) -> Ports:
-        """Three that are free."""
-        while len(ports := {free_port() for _ in cls._fields}) < len(cls._fields):
-            pass
-        return cls(*ports)
 
 
 class Setup(Protocol):
@@ -78,9 +56,10 @@ def setups(against: Path | None = None, *, quick: bool = False) -> tuple[Setup, 
     :param against: another checkout of muxado_py.
     :param quick: what is compiled for minutes to be fast may be slow.
     """
-    others = () if against is None else (Ours(f"muxado_py in {against}", against.resolve()),)
+    others = () if against is None else (Ours(f"{OURS} in {against}", against.resolve()),)
     return (
-        Ours(OURS, ROOT),
+        Ours(),
+        OursOverTls(),
         *others,
         Frp(),
         Chisel(),
@@ -88,27 +67,6 @@ def setups(against: Path | None = None, *, quick: bool = False) -> tuple[Setup, 
         Rathole(CrateSource("rathole", "0.5.0", ("server", "client"), debug=quick)),
         Alone(),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Ours:
-    """``muxado gateway`` and ``muxado serve`` of a checkout."""
-
-    name: str
-    tree: Path
-    note: str = "in the clear"
-
-    def absence(self, workshop: Workshop) -> str:
-        """Why it cannot take part."""
-        return "" if (self.tree / "muxado_py").is_dir() else f"no muxado_py in {self.tree}"
-
-    def programs(self, workshop: Workshop, ports: Ports, folder: Path) -> tuple[Program, ...]:
-        """The gateway and the agent, which has the application."""
-        gateway = _gateway(self.tree, ports)
-        url = f"tcp://{HOST}:{ports.agents}"
-        flags = ("--no-access-log", "--lifespan", "off", "--timeout-keep-alive", f"{KEEP_ALIVE}s")
-        app = ("app:app", "--app-dir", str(HERE.parent))
-        return gateway, _muxado(self.tree, 0, "serve", *app, "--connect", url, *flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +95,7 @@ class Frp:
         tools = workshop.program(FRP)
         return (
             Program([str(tools / "frps"), "-c", str(server)], ports.agents),
-            _uvicorn(ports.app),
+            uvicorn(ports.app),
             Program([str(tools / "frpc"), "-c", str(client)], ports.callers),
         )
 
@@ -160,7 +118,7 @@ class Chisel:
         remote = f"R:{HOST}:{ports.callers}:{HOST}:{ports.app}"
         return (
             Program([tool, *server], ports.agents),
-            _uvicorn(ports.app),
+            uvicorn(ports.app),
             Program([tool, "client", f"http://{HOST}:{ports.agents}", remote], ports.callers),
         )
 
@@ -183,7 +141,7 @@ class Ssh:
     def programs(self, workshop: Workshop, ports: Ports, folder: Path) -> tuple[Program, ...]:
         """``sshd``, the application, ``ssh``."""
         server, client = ssh.programs(folder, ports.agents, ports.callers, ports.app)
-        return server, _uvicorn(ports.app), client
+        return server, uvicorn(ports.app), client
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +175,7 @@ class Rathole:
         tool = str(workshop.program(self.source))
         return (
             Program([tool, str(server)], ports.agents),
-            _uvicorn(ports.app),
+            uvicorn(ports.app),
             Program([tool, str(client)], ports.callers),
         )
 
@@ -235,7 +193,7 @@ class Alone:
 
     def programs(self, workshop: Workshop, ports: Ports, folder: Path) -> tuple[Program, ...]:
         """The application."""
-        return (_uvicorn(ports.callers),)
+        return (uvicorn(ports.callers),)
 
 
 def _unbuilt(workshop: Workshop, source: Source) -> str:
@@ -244,27 +202,3 @@ def _unbuilt(workshop: Workshop, source: Source) -> str:
     except ToolchainError as error:
         return f"it cannot be built: {error}"
     return ""
-
-
-def _gateway(tree: Path, ports: Ports) -> Program:
-    publish = ("--publish", f"{HOST}:{ports.callers}", "--limit-concurrency", ROOM)
-    listen = ("--listen", f"tcp://{HOST}:{ports.agents}")
-    return _muxado(tree, ports.agents, "gateway", *listen, *publish)
-
-
-def _muxado(tree: Path, port: int, *arguments: str) -> Program:
-    command = [sys.executable, "-m", "muxado_py", *arguments]
-    return Program(command, port, {"PYTHONPATH": str(tree)})
-
-
-def _uvicorn(port: int) -> Program:
-    flags = ("--no-access-log", "--log-level", "warning", "--lifespan", "off")
-    app = ("app:app", "--app-dir", str(HERE.parent), "--timeout-keep-alive", KEEP_ALIVE)
-    command = [sys.executable, "-m", "uvicorn", *app, "--host", HOST, "--port", str(port), *flags]
-    return Program(command, port)
-
-
-def versions() -> str:
-    """Of what all set-ups share."""
-    names = ("uvicorn", "uvloop", "httptools", "websockets", "anyio")
-    return ", ".join(f"{name} {version(name)}" for name in names)

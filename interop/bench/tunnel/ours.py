@@ -1,0 +1,94 @@
+"""Our own set-ups: the gateway and the agent of this checkout, in the clear and over TLS, and of another one.
+
+The rule.  What the command line gives without being asked is what is measured; only the number of callers that the gateway
+takes at once is raised, because idle ones are more than its default.
+
+The trap.  A checkout is put in front of what is installed by ``PYTHONPATH``, and ``python -m`` looks into the current directory
+first: programs run in a folder of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .programs import HOST, Program
+from .served import APP, KEEP_ALIVE, Ports
+
+if TYPE_CHECKING:
+    from ...workshop import Workshop
+
+__all__ = ("OURS", "OURS_TLS", "ROOT", "Ours", "OursOverTls")
+
+ROOT = Path(__file__).resolve().parents[3]
+OURS, OURS_TLS = "muxado_py", "muxado_py, TLS"
+ROOM = "2000"
+"""Callers at once; by default 500."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """``muxado gateway`` and ``muxado serve`` of a checkout."""
+
+    name: str = OURS
+    tree: Path = ROOT
+    note: str = "in the clear, its default"
+
+    def absence(self, workshop: Workshop) -> str:
+        """Why it cannot take part."""
+        return "" if (self.tree / "muxado_py").is_dir() else f"no muxado_py in {self.tree}"
+
+    def programs(self, workshop: Workshop, ports: Ports, folder: Path) -> tuple[Program, ...]:
+        """The gateway and the agent, which has the application."""
+        url = f"tcp://{HOST}:{ports.agents}"
+        return _gateway(self.tree, url, ports), _agent(self.tree, url)
+
+
+@dataclass(frozen=True, slots=True)
+class OursOverTls:
+    """The same of this checkout, with what ``muxado certs`` makes: each side asks for the other's certificate."""
+
+    name: str = OURS_TLS
+    note: str = "TLS, with certificates of both sides"
+
+    def absence(self, workshop: Workshop) -> str:
+        """Never: what it needs is of the extra ``test``."""
+        return ""
+
+    def programs(self, workshop: Workshop, ports: Ports, folder: Path) -> tuple[Program, ...]:
+        """The gateway and the agent, which has the application."""
+        certs = _muxado(ROOT, 0, "certs", str(folder))
+        environment = {**os.environ, **certs.environment}
+        subprocess.run(certs.command, cwd=folder, env=environment, check=True, capture_output=True)
+        url = f"tls://{HOST}:{ports.agents}"
+        gateway = _gateway(ROOT, url, ports, *_identity(folder, "gateway"))
+        return gateway, _agent(ROOT, url, *_identity(folder, "agent"))
+
+
+def _identity(folder: Path, name: str) -> tuple[str, ...]:
+    certificate = (
+        "--ssl-certfile",
+        f"{folder}/{name}.pem",
+        "--ssl-keyfile",
+        f"{folder}/{name}.key",
+    )
+    return *certificate, "--ssl-ca-certs", f"{folder}/ca.pem"
+
+
+def _gateway(tree: Path, url: str, ports: Ports, *flags: str) -> Program:
+    publish = ("--publish", f"{HOST}:{ports.callers}", "--limit-concurrency", ROOM)
+    return _muxado(tree, ports.agents, "gateway", "--listen", url, *publish, *flags)
+
+
+def _agent(tree: Path, url: str, *flags: str) -> Program:
+    quiet = ("--no-access-log", "--lifespan", "off", "--timeout-keep-alive", f"{KEEP_ALIVE}s")
+    return _muxado(tree, 0, "serve", *APP, "--connect", url, *quiet, *flags)
+
+
+def _muxado(tree: Path, port: int, *arguments: str) -> Program:
+    command = [sys.executable, "-m", "muxado_py", *arguments]
+    return Program(command, port, {"PYTHONPATH": str(tree)})
