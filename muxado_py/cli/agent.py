@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .sessions_listener import peer_name
+from .sessions_listener import certified_name, peer_name
 
 if TYPE_CHECKING:
     import muxado_py as muxado
@@ -27,8 +27,9 @@ class Agent:
 
     def __init__(self, session: muxado.Session) -> None:
         self.session = session
-        self.peer = peer_name(session)
-        """Who it is, for the log."""
+        self._address = peer_name(session)
+        self.holder = certified_name(session)
+        """Whose certificate or token it shows."""
         self.announced = False
         """Whether its first frame has come."""
         self.control: muxado.Stream | None = None
@@ -40,6 +41,17 @@ class Agent:
         self.doubted_until = -math.inf
         """The time until which others go first, because it took no caller."""
         self._dialed = anyio.Event()
+        self.registered = False
+        """Whether it was ever let in by what it registered."""
+        self.sent_away = False
+        """Whether it had to register and did not."""
+        self.admission: anyio.CancelScope | None = None
+        """In which it is waited for that it registers, where it must."""
+
+    @property
+    def peer(self) -> str:
+        """Who it is, for the log."""
+        return self._address if self.holder is None else f"{self.holder}@{self._address}"
 
     def open(self) -> Passage:
         """A passage for one more caller.

@@ -5,7 +5,8 @@ its names, and nothing else (:mod:`.reception` hears what it says of itself, :mo
 what).
 
 The rules.  An agent opens no streams here but that one: they are refused at once, and nothing of them is kept.  An
-agent whose registration was refused serves nothing.
+agent whose registration was refused serves nothing.  Where all must register, who has not within
+:data:`ADMISSION_TIMEOUT`, or was refused, is sent away: strangers hold nothing here.
 
 The trap.  An agent that never answered is none: a port scan, or a program of another wire.
 """
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 __all__ = ("Agents", "anybody")
 
 logger = logging.getLogger("muxado.cli")
+
+
+ADMISSION_TIMEOUT = 10.0
+"""Seconds in which an agent that must register must have done so: one line of it may take a half."""
 
 
 def anybody(agent: Agent, registration: Registration) -> str | None:
@@ -88,7 +93,7 @@ class Agents:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._announce, agent)
-                tasks.start_soon(receive, agent, self)
+                tasks.start_soon(self._admit, agent, tasks.cancel_scope)
                 tasks.start_soon(watch, agent)
                 try:
                     await session.wait()
@@ -100,7 +105,9 @@ class Agents:
             self.withdraw(agent)
         if self._stopping:
             return
-        if agent.announced:
+        if agent.sent_away:
+            logger.info("%s is sent away: it has not registered", agent.peer)
+        elif agent.announced:
             logger.log(level, "agent %s is gone: %s (%d left)", agent.peer, cause, self._announced)
         elif session.statistics().bytes_received:
             logger.info("%s left before it answered: %s", agent.peer, cause)
@@ -108,6 +115,24 @@ class Agents:
             logger.info(
                 "%s left without a word: %s; an agent of another --wire does so", agent.peer, cause
             )
+
+    async def _admit(self, agent: Agent, presence: anyio.CancelScope) -> None:
+        """Hear what it says of itself, for as long as it is here.
+
+        :param presence: cancelled for an agent that has to register and is refused, or too slow.
+        """
+        if not self._needs_registration:
+            await receive(agent, self)
+            return
+        with anyio.move_on_after(ADMISSION_TIMEOUT) as agent.admission:
+            await receive(agent, self)
+        if agent.registered or agent.session.closed:
+            return
+        agent.sent_away = True
+        if agent.admission.cancelled_caught:
+            why = b"an agent must register here, with a token"
+            agent.session.go_away(muxado.ErrorCode.STREAM_REFUSED, why)
+        presence.cancel()
 
     async def _announce(self, agent: Agent) -> None:
         with suppress(muxado.SessionError):  # whoever waits for the session says why
@@ -121,6 +146,9 @@ class Agents:
         refusal = self._may_register(agent, registration)
         if refusal is not None:
             raise PermissionError(refusal)
+        agent.registered = True
+        if agent.admission is not None:
+            agent.admission.deadline = math.inf
         self._destinations.leave(agent)
         for name in registration.names or (None,):
             self._destinations.join(agent, name)

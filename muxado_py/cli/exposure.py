@@ -1,7 +1,8 @@
 """Exposure: who can reach an address, and whether something says who they are.
 
-What it is.  The check before a command listens.  On the loopback interface and on a Unix socket the system says who may
-come; anywhere else it is the certificates of those who dial, and nothing starts that asks for none.
+What it is.  The check before a command listens, or shows a token.  On the loopback interface and on a Unix socket the
+system says who may come; anywhere else it is the certificates and the tokens of those who dial, and nothing starts that
+asks for neither.
 
 The rule.  What is not known to be this machine alone is the network: a name counts by what it says and not by what it
 resolves to, which others may change.
@@ -18,7 +19,7 @@ import click
 
 from ..dialing.addresses import parse_url
 
-__all__ = ("check_exposure", "is_local")
+__all__ = ("check_exposure", "check_secrecy", "is_local")
 
 logger = logging.getLogger("muxado.cli")
 
@@ -37,18 +38,32 @@ def is_local(url: str) -> bool:
     return (mapped or number).is_loopback
 
 
-def check_exposure(url: str, what: str, *, is_guarded: bool, insecure: bool) -> None:
+def check_exposure(url: str, what: str, advice: str, *, is_guarded: bool, insecure: bool) -> None:
     """Whether a command may listen on ``url``.
 
     :param what: what whoever reaches it may do, for the message.
-    :param is_guarded: whether it asks who they are, over TLS.
+    :param advice: how to ask who they are.
+    :param is_guarded: whether it asks.  Tokens count over TLS only.
     :param insecure: whether the user said that it need not; there is a warning in the log then.
     :raises click.UsageError: if it may not.
     """
     if is_guarded or is_local(url):
         return
     if not insecure:
-        raise click.UsageError(
-            f"whoever reaches {url} {what}: ask for certificates, with tls:// and --ssl-ca-certs, or say --insecure"
-        )
+        raise click.UsageError(f"whoever reaches {url} {what}: {advice}, or say --insecure")
     logger.warning("whoever reaches %s %s (--insecure)", url, what)
+
+
+def check_secrecy(url: str, *, insecure: bool) -> None:
+    """Whether a command may show its token at ``url``.
+
+    :param insecure: whether the user said that others may read it.
+    :raises click.UsageError: if it may not.
+    """
+    if url.startswith("tls://") or is_local(url):
+        return
+    if not insecure:
+        raise click.UsageError(
+            f"whoever is on the way to {url} could read the token: dial tls://, or say --insecure"
+        )
+    logger.warning("whoever is on the way to %s can read the token (--insecure)", url)

@@ -23,20 +23,19 @@ import anyio
 
 import muxado_py as muxado
 
-from .agents import Agents, anybody
+from .agents import Agents
 from .callers import Callers
 from .doors import Door, open_door
 from .running import NotStarted, reason
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from anyio.abc import TaskStatus
 
-    from .agent import Agent
+    from .guard import Guard
     from .options import Published
-    from .registration import Registration
 
 __all__ = ("gateway",)
 
@@ -53,8 +52,7 @@ async def gateway(
     graceful_timeout: float,
     head_timeout: float = 60.0,
     wire: str = "muxado",
-    may_register: Callable[[Agent, Registration], str | None] = anybody,
-    needs_registration: bool = False,
+    guard: Guard | None = None,
     task_status: TaskStatus[tuple[str, list[int]]] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept agents at ``url`` and callers at ``published`` until ``stop`` is set.
@@ -64,14 +62,13 @@ async def gateway(
     :param head_timeout: seconds in which a caller must have sent the head of its first request, or the first
         byte of another protocol, or have been spoken to.
     :param wire: what agents speak, see ``Config.wire``.
-    :param may_register: why an agent may not serve what it wants to; None if it may.
-    :param needs_registration: whether an agent that has not registered serves nothing.
+    :param guard: who may serve what; default whoever connects, whatever it wants to.
     :param task_status: started with the real URL for agents and the real ports for callers, 0 for a Unix socket.
     :raises NotStarted: if an address cannot be listened on.
 
     Cancellation: everything is cut off.
     """
-    agents = Agents(may_register, needs_registration=needs_registration)
+    agents = Agents() if guard is None else Agents(guard.may_register, needs_registration=True)
     async with AsyncExitStack() as stack:
         try:
             listener = await stack.enter_async_context(

@@ -79,8 +79,8 @@ async def _hear(stream: muxado.Stream, agent: Agent, registrar: Registrar) -> No
     agent.control = stream
     try:
         stream.send_nowait(line(registered=registration.names))
-        if registration.names:
-            logger.info("agent %s serves %s", agent.peer, ", ".join(registration.names))
+        names = ", ".join(registration.names) or "doors without a name"
+        logger.info("agent %s serves %s", agent.peer, names)
         with suppress(EndOfStream):
             await stream.receive(1)
             logger.warning("agent %s said more than a registration", agent.peer)

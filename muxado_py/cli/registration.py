@@ -47,6 +47,11 @@ class Registration(NamedTuple):
     token: str | None = None
     """Why it may."""
 
+    def __repr__(self) -> str:
+        """Without the token."""
+        shown = None if self.token is None else "..."
+        return f"Registration(names={self.names}, exclusive={self.exclusive}, token={shown})"
+
     def line(self) -> bytes:
         """As it is said."""
         said: dict[str, Any] = {"register": self.names}

@@ -38,6 +38,7 @@ __all__ = (
     "make_token",
     "parse_line",
     "parse_tokens",
+    "read_token",
     "read_tokens",
 )
 
@@ -182,20 +183,22 @@ def read_tokens(path: Path) -> Tokens:
 
     :raises TokenFileError: if it cannot be read, if everybody may write it, or as :func:`parse_tokens`.
     """
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise TokenFileError(f"cannot read {path}: {_reason(exc)}") from exc
-    if os.name == "posix" and stat.S_ISREG(mode):
-        if mode & stat.S_IWOTH:
-            raise TokenFileError(
-                f"{path} can be written by everybody, who could then serve any name: chmod 600 {path}"
-            )
-        if mode & stat.S_IROTH:
-            logger.warning("%s can be read by everybody: chmod 600 %s", path, path)
-    return parse_tokens(text, str(path))
+    return parse_tokens(_read(path, decides=True), str(path))
+
+
+def read_token(path: Path) -> str:
+    """The token of an agent, which is all that the file at ``path`` has; a file that everybody may read is warned of.
+
+    :raises TokenFileError: if it cannot be read, or has something else.
+    """
+    text = _read(path).strip()
+    if re.search(rf":\s*{re.escape(ALGORITHM)}", text):
+        raise TokenFileError(
+            f"{path} has hashes, as a gateway's --token-file: an agent's has its token, and nothing else"
+        )
+    if not text or len(text.split()) > 1:
+        raise TokenFileError(f"{path} must have a token, and nothing else")
+    return text
 
 
 def add_line(path: Path, line: TokenLine) -> None:
@@ -211,6 +214,24 @@ def add_line(path: Path, line: TokenLine) -> None:
             file.write(f"{between}{line}\n".encode())
     except (OSError, UnicodeDecodeError) as exc:
         raise TokenFileError(f"cannot write {path}: {_reason(exc)}") from exc
+
+
+def _read(path: Path, *, decides: bool = False) -> str:
+    """:param decides: whether what it says decides who may do something here."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise TokenFileError(f"cannot read {path}: {_reason(exc)}") from exc
+    if os.name == "posix" and stat.S_ISREG(mode):
+        if decides and mode & stat.S_IWOTH:
+            raise TokenFileError(
+                f"{path} can be written by everybody, who could then serve any name: chmod 600 {path}"
+            )
+        if mode & stat.S_IROTH:
+            logger.warning("%s can be read by everybody: chmod 600 %s", path, path)
+    return text
 
 
 def _digest(token: str) -> str:

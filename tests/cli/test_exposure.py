@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from muxado_py.cli.certs import Wanted, make_certificates
 from muxado_py.cli.commands import muxado as muxado_command
-from muxado_py.cli.exposure import check_exposure, is_local
+from muxado_py.cli.exposure import check_exposure, check_secrecy, is_local
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -38,16 +43,17 @@ def test_what_is_not_known_to_be_this_machine_is_the_network(url: str, local: bo
 
 
 def test_the_network_needs_a_guard_or_a_word(caplog: pytest.LogCaptureFixture) -> None:
-    url, what = "tls://0.0.0.0:7000", "becomes an agent"
+    url, what, how = "tls://0.0.0.0:7000", "becomes an agent", "ask for a token"
     with pytest.raises(
-        click.UsageError, match=r"whoever reaches tls://0\.0\.0\.0:7000 becomes an agent: "
+        click.UsageError,
+        match=r"whoever reaches tls://0\.0\.0\.0:7000 becomes an agent: ask for a token, or ",
     ):
-        check_exposure(url, what, is_guarded=False, insecure=False)
+        check_exposure(url, what, how, is_guarded=False, insecure=False)
     with caplog.at_level(logging.WARNING, "muxado.cli"):
-        check_exposure(url, what, is_guarded=True, insecure=False)
-        check_exposure("tcp://127.0.0.1:7000", what, is_guarded=False, insecure=False)
+        check_exposure(url, what, how, is_guarded=True, insecure=False)
+        check_exposure("tcp://127.0.0.1:7000", what, how, is_guarded=False, insecure=False)
         assert not caplog.messages
-        check_exposure(url, what, is_guarded=False, insecure=True)
+        check_exposure(url, what, how, is_guarded=False, insecure=True)
     assert caplog.messages == ["whoever reaches tls://0.0.0.0:7000 becomes an agent (--insecure)"]
 
 
@@ -63,7 +69,9 @@ def test_no_command_is_open_by_accident(command: tuple[str, ...], what: str, hos
     url = f"tcp://{host}:0"
     result = CliRunner().invoke(muxado_command, [*command, "--listen", url])
     assert result.exit_code == 2
-    assert f"whoever reaches {url} {what}: ask for certificates" in " ".join(result.stderr.split())
+    assert f"whoever reaches {url} {what}: listen on tls:// and ask for " in " ".join(
+        result.stderr.split()
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,3 +84,27 @@ def test_what_was_said_goes_on(command: tuple[str, ...]) -> None:
     result = CliRunner().invoke(muxado_command, [*command, "--listen", url, "--insecure"])
     assert result.exit_code == 3
     assert f"cannot listen on {url}" in result.stderr
+
+
+def test_tokens_are_no_guard_without_tls(tmp_path: Path) -> None:
+    (tmp_path / "tokens").touch(0o600)
+    arguments = ("gateway", "--publish", "127.0.0.1:0", "--token-file", str(tmp_path / "tokens"))
+    for url, code in (("tcp://192.0.2.1:0", 2), ("tls://192.0.2.1:0", 3)):
+        keys = make_certificates(tmp_path / url[:3], Wanted())
+        files = ("--ssl-certfile", str(keys[1].path), "--ssl-keyfile", str(keys[1].key))
+        more = files if code == 3 else ()
+        result = CliRunner().invoke(muxado_command, [*arguments, "--listen", url, *more])
+        assert result.exit_code == code, result.output
+        assert ("becomes an agent" in result.stderr) is (code == 2)
+
+
+def test_a_token_is_shown_to_the_network_over_tls_or_with_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for url in ("tls://gateway.example:7000", "tcp://127.0.0.1:7000", "unix:///run/muxado"):
+        check_secrecy(url, insecure=False)
+    assert not caplog.messages
+    with pytest.raises(click.UsageError, match="could read the token: dial tls://"):
+        check_secrecy("tcp://gateway.example:7000", insecure=False)
+    check_secrecy("tcp://gateway.example:7000", insecure=True)
+    assert "can read the token (--insecure)" in caplog.text

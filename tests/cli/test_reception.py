@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import pytest
 
 import muxado_py as muxado
-from muxado_py.cli.agents import Agents
+from muxado_py.cli.agents import ADMISSION_TIMEOUT, Agents
 from muxado_py.cli.registration import LINE_TIMEOUT, MAX_LINE, Lines, Registration
 from muxado_py.frames import WIRES
 
@@ -19,7 +19,7 @@ from ..helpers.blocked import all_tasks_blocked
 from ..transports import memory_transports
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from muxado_py.cli.agent import Agent
 
@@ -50,10 +50,16 @@ async def received(
         muxado.server(far, config) as session,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(agents.serve, session)
+        tasks.start_soon(serve, agents, session)
         with anyio.fail_after(3600):
             yield Received(peer, agents)
         tasks.cancel_scope.cancel()
+
+
+async def serve(agents: Agents, session: muxado.Session) -> None:
+    """As a listener's handler."""
+    await agents.serve(session)
+    await session.aclose()
 
 
 async def say(peer: muxado.Session, said: bytes) -> tuple[muxado.Stream, dict[str, Any]]:
@@ -117,6 +123,66 @@ async def test_who_may_not_is_told_why_and_serves_nothing(
         _, answer = await say(peer, Registration(("blog",), token="right").line())
         assert answer["registered"] == ["blog"]
         assert serves(agents, "blog")
+
+
+async def silent(peer: muxado.Session) -> None:
+    pass
+
+
+async def says_nothing(peer: muxado.Session) -> None:
+    await peer.open_stream()
+
+
+async def says_something_else(peer: muxado.Session) -> None:
+    await (await peer.open_stream()).send(b"GET / HTTP/1.1\r\n\r\n")
+
+
+async def is_refused(peer: muxado.Session) -> None:
+    _, answer = await say(peer, Registration(("blog",), token="wrong").line())
+    assert answer["refused"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("does", "hint"),
+    [
+        (silent, "an agent must register here"),
+        (says_nothing, ""),
+        (says_something_else, ""),
+        (is_refused, ""),
+    ],
+)
+async def test_who_must_register_and_does_not_is_sent_away(
+    does: Callable[[muxado.Session], Awaitable[None]],
+    hint: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With a word why, if there was none on a stream."""
+    caplog.set_level(logging.INFO, "muxado.cli")
+
+    def nobody(agent: Agent, registration: Registration) -> str | None:
+        return "no"
+
+    async with received(Agents(nobody, needs_registration=True)) as (peer, agents):
+        began = anyio.current_time()
+        await peer.ping()
+        await does(peer)
+        with pytest.raises(muxado.SessionError, match=hint) if hint else nullcontext():
+            await peer.wait()
+        assert anyio.current_time() - began <= ADMISSION_TIMEOUT + 1
+        assert not serves(agents, None)
+    assert "is sent away: it has not registered" in caplog.text
+
+
+async def test_who_has_registered_may_stay() -> None:
+    async with received(Agents(needs_registration=True)) as (peer, agents):
+        stream, _ = await say(peer, Registration(("blog",)).line())
+        await anyio.sleep(10 * ADMISSION_TIMEOUT)
+        assert serves(agents, "blog")
+        stream.reset()  # as an agent that stops, and has callers still
+        await anyio.sleep(10 * ADMISSION_TIMEOUT)
+        assert not serves(agents, "blog")
+        assert not serves(agents, None)
+        await peer.ping()
 
 
 async def test_names_that_are_none_are_refused() -> None:

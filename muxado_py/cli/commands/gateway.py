@@ -6,6 +6,7 @@ What it is.  The declaration; :mod:`muxado_py.cli.gateway` publishes.
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -57,6 +58,12 @@ __all__ = ("gateway",)
     help="What callers get to send the head of their first request; in another protocol, until the first "
     "byte of either side. Then they are closed.",
 )
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Tokens of agents, a line name:hash:patterns for each (muxado token). An agent must show one, and serves the "
+    "names that it is for. [default: no token is wanted]",
+)
 @loop_option
 @wire_option
 @tls_options
@@ -68,6 +75,7 @@ def gateway(
     limit_concurrency: int,
     timeout_graceful_shutdown: float,
     timeout_request_head: float,
+    token_file: Path | None,
     loop: str,
     wire: str,
     ssl_certfile: str | None,
@@ -82,7 +90,8 @@ def gateway(
     Agents say the names of their apps (muxado serve APP --name blog), and --publish blog=ADDRESS
     leads to those that serve blog, to each its share; of agents without a name the one that
     connected last serves. Whoever can connect to --listen becomes an agent: where that is not only
-    this machine, use tls:// with --ssl-ca-certs and give your agents certificates.
+    this machine, use tls://, and give your agents tokens (--token-file) or certificates
+    (--ssl-ca-certs), or both.
 
     A caller gets its stream with the head of its HTTP request, or at once in another protocol. One
     that says nothing gets it after 0.25 seconds, for servers that speak first; not where the last
@@ -92,13 +101,22 @@ def gateway(
     that it has wait, for 25 seconds at most.
     """
     from .. import gateway as publishing
-    from .. import running, tls
+    from .. import guard, running, tls
     from ..exposure import check_exposure
+    from ..tokens import TokenFileError
 
     running.configure_logging(log_level, use_colors)
     check_exposure(
-        listen, "becomes an agent", is_guarded=ssl_ca_certs is not None, insecure=insecure
+        listen,
+        "becomes an agent",
+        "listen on tls:// and ask for tokens (--token-file) or certificates (--ssl-ca-certs)",
+        is_guarded=listen.startswith("tls://") and bool(token_file or ssl_ca_certs),
+        insecure=insecure,
     )
+    try:
+        asks = None if token_file is None else guard.Guard(token_file)
+    except TokenFileError as exc:
+        raise click.UsageError(str(exc)) from exc
     command = partial(
         publishing.gateway,
         listen,
@@ -108,5 +126,6 @@ def gateway(
         limit=limit_concurrency,
         graceful_timeout=timeout_graceful_shutdown,
         head_timeout=timeout_request_head,
+        guard=asks,
     )
     running.run(command, loop=loop)

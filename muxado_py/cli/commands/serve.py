@@ -9,7 +9,9 @@ is given.
 
 from __future__ import annotations
 
+import os
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -52,6 +54,12 @@ def _check_number(
     callback=_check_number,
     help="With --connect: what the gateway's callers know APP by (muxado gateway --publish NAME=ADDRESS). May be given "
     "more than once. [default: none, for --publish ADDRESS]",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --connect: where the token is that the gateway wants (muxado token). [default: the environment's "
+    "MUXADO_TOKEN, if it has one]",
 )
 @click.option("--factory", is_flag=True, help="APP is a function that returns the application.")
 @click.option(
@@ -121,6 +129,7 @@ def serve(
     connect: str | None,
     listen: str | None,
     name: tuple[str, ...],
+    token_file: Path | None,
     factory: bool,
     app_dir: str,
     interface: str,
@@ -141,7 +150,7 @@ def serve(
     Behind a gateway the application sees the gateway's address as the client of every request.
     """
     from .. import registration, running, serving, tls
-    from ..exposure import check_exposure
+    from ..exposure import check_exposure, check_secrecy
 
     running.configure_logging(log_level, use_colors)
     if (connect is None) == (listen is None):
@@ -150,14 +159,20 @@ def serve(
         raise click.UsageError("--wire auto needs --listen: the side that dials speaks first")
     if name and listen:
         raise click.UsageError("--name needs --connect: it is for the gateway that is dialed")
+    if token_file and listen:
+        raise click.UsageError("--token-file needs --connect: it is for the gateway that is dialed")
     url = connect or listen or ""
     if listen:
         check_exposure(
             listen,
             "may call the application",
+            "listen on tls:// and ask for certificates (--ssl-ca-certs)",
             is_guarded=ssl_ca_certs is not None,
             insecure=insecure,
         )
+    token = _token(token_file) if connect else None
+    if token:
+        check_secrecy(url, insecure=insecure)
     make_context = tls.dialing_context if connect else tls.listening_context
     ssl_context = make_context(url, ssl_certfile, ssl_keyfile, ssl_ca_certs)
     application = serving.load(app, app_dir, factory)
@@ -181,10 +196,21 @@ def serve(
         graceful_timeout=timeout_graceful_shutdown,
         max_retries=max_retries,
         wire=wire,
-        registration=registration.Registration(name) if name else None,
+        registration=registration.Registration(name, token=token) if name or token else None,
         http=http,
     )
     running.run(partial(serving.serve, application, options), loop=loop)
+
+
+def _token(path: Path | None) -> str | None:
+    from ..tokens import TokenFileError, read_token
+
+    if path is None:
+        return os.environ.get("MUXADO_TOKEN", "").strip() or None
+    try:
+        return read_token(path)
+    except TokenFileError as exc:
+        raise click.UsageError(str(exc)) from exc
 
 
 def _reject(context: click.Context, names: tuple[str, ...], one: str, more: str) -> None:

@@ -51,7 +51,7 @@ wire_option = click.option(
 insecure_option = click.option(
     "--insecure",
     is_flag=True,
-    help="Listen for the network, not only for this machine, without asking who comes.",
+    help="Listen for the network, not only for this machine, without asking who comes; show a token without TLS.",
 )
 """``--insecure``, see :mod:`muxado_py.cli.exposure`."""
 

@@ -33,8 +33,9 @@ __all__ = ("token",)
 def token(name: str, names: str, add: Path | None, hash: bool) -> None:
     """Make a token for an agent, and the line for the gateway's token file that lets it in.
 
-    The first line printed is the token, which is the agent's. The second, name:hash:patterns, is for
-    the gateway's token file; the token cannot be found out from it.
+    The first line printed is the token, for MUXADO_TOKEN or the --token-file of muxado serve. The
+    second, name:hash:patterns, is for the --token-file of muxado gateway; the token cannot be found
+    out from it.
     """
     from .. import tokens
 
