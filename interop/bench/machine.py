@@ -13,7 +13,7 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
-__all__ = ("describe",)
+__all__ = ("commit", "describe")
 
 ROOT = Path(__file__).resolve().parents[2]
 CPUINFO = Path("/proc/cpuinfo")
@@ -28,7 +28,7 @@ def describe() -> dict[str, str]:
         "load": f"{os.getloadavg()[0]:.1f} processes before it began",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "Go": _go(),
-        "commit": _commit(),
+        "commit": commit(ROOT),
     }
 
 
@@ -43,10 +43,11 @@ def _go() -> str:
     return _output(go, "env", "GOVERSION") if go else "none"
 
 
-def _commit() -> str:
-    """The commit, marked if the working tree differs from it."""
+def commit(tree: Path) -> str:
+    """Of a working tree, marked if it differs from its commit."""
     git = shutil.which("git")
-    return (_output(git, "describe", "--always", "--dirty") if git else "") or "unknown"
+    said = _output(git, "-C", str(tree), "describe", "--always", "--dirty") if git else ""
+    return said or "unknown"
 
 
 def _output(*command: str) -> str:

@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"nobody is called {' or '.join(options.beside)}; there are {names}")
     field = [one for one in everybody if one.name.startswith(OURS) or one in others]
     about = {**machine.describe(), "application": versions()}
+    if options.against:
+        about[f"commit of {options.against}"] = machine.commit(options.against.resolve())
     with tempfile.TemporaryDirectory() as directory:
         workshop = Workshop(options.builds or Path(directory))
         reasons = {one.name: one.absence(workshop) for one in field}

@@ -125,7 +125,7 @@ def _middle(runs: Runs, name: str, which: str, scale: float) -> str:
         middle = median(getattr(run, which) for run in samples(name, runs[name])) * scale
     except RefusedError:
         return ""
-    return f"{middle:.2f}" if middle else ""
+    return show(spread([middle])) if middle else ""
 
 
 def _ratio(row: Row, runs: Runs, name: str, ours: str) -> str:
