@@ -19,6 +19,8 @@ from .sessions_listener import certified_name, peer_name
 if TYPE_CHECKING:
     import muxado_py as muxado
 
+    from .registration import Registration
+
 __all__ = ("Agent", "Passage")
 
 
@@ -41,8 +43,8 @@ class Agent:
         self.doubted_until = -math.inf
         """The time until which others go first, because it took no caller."""
         self._dialed = anyio.Event()
-        self.registered = False
-        """Whether it was ever let in by what it registered."""
+        self.registration: Registration | None = None
+        """What it registered, if it was let in."""
         self.sent_away = False
         """Whether it had to register and did not."""
         self.admission: anyio.CancelScope | None = None

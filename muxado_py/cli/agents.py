@@ -126,7 +126,7 @@ class Agents:
             return
         with anyio.move_on_after(ADMISSION_TIMEOUT) as agent.admission:
             await receive(agent, self)
-        if agent.registered or agent.session.closed:
+        if agent.registration is not None or agent.session.closed:
             return
         agent.sent_away = True
         if agent.admission.cancelled_caught:
@@ -146,7 +146,7 @@ class Agents:
         refusal = self._may_register(agent, registration)
         if refusal is not None:
             raise PermissionError(refusal)
-        agent.registered = True
+        agent.registration = registration
         if agent.admission is not None:
             agent.admission.deadline = math.inf
         self._destinations.leave(agent)
@@ -156,6 +156,21 @@ class Agents:
     def withdraw(self, agent: Agent) -> None:
         """See :class:`.reception.Registrar`."""
         self._destinations.leave(agent)
+
+    def review(self) -> None:
+        """Judge again what is registered: who might not register it now loses it, and is told to go.
+
+        Callers that it has go on.
+        """
+        for agent in self._agents:
+            if agent.control is None or agent.registration is None:
+                continue
+            refusal = self._may_register(agent, agent.registration)
+            if refusal is not None:
+                logger.warning("agent %s may not stay: %s", agent.peer, refusal)
+                self.withdraw(agent)
+                agent.control.reset()
+                agent.session.go_away(debug=refusal.encode())
 
     async def drain(self, seconds: float) -> None:
         """Close the sessions, when the agents have taken what callers have left for them.

@@ -30,12 +30,13 @@ from .running import NotStarted, reason
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anyio.abc import TaskStatus
 
     from .guard import Guard
     from .options import Published
+    from .reloading import Reloading
 
 __all__ = ("gateway",)
 
@@ -53,6 +54,8 @@ async def gateway(
     head_timeout: float = 60.0,
     wire: str = "muxado",
     guard: Guard | None = None,
+    reloading: Reloading | None = None,
+    renew_context: Callable[[], ssl.SSLContext | None] | None = None,
     task_status: TaskStatus[tuple[str, list[int]]] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept agents at ``url`` and callers at ``published`` until ``stop`` is set.
@@ -63,6 +66,8 @@ async def gateway(
         byte of another protocol, or have been spoken to.
     :param wire: what agents speak, see ``Config.wire``.
     :param guard: who may serve what; default whoever connects, whatever it wants to.
+    :param reloading: what is told to read again the tokens of ``guard``, and the certificates.
+    :param renew_context: reads these, for an ``ssl_context`` that takes the place of the one that there is.
     :param task_status: started with the real URL for agents and the real ports for callers, 0 for a Unix socket.
     :raises NotStarted: if an address cannot be listened on.
 
@@ -76,6 +81,8 @@ async def gateway(
             )
         except OSError as exc:
             raise NotStarted(f"cannot listen on {url}: {reason(exc)}") from exc
+        if reloading is not None:
+            _add_readers(reloading, agents, listener, guard, renew_context)
         doors: list[Door] = []
         for one in published:
             doors.append(door := await open_door(one, agents.destination(one.name)))
@@ -100,3 +107,27 @@ async def gateway(
         if not in_time.cancelled_caught:
             await agents.drain(max(0.0, in_time.deadline - anyio.current_time()))
         tasks.cancel_scope.cancel()
+
+
+def _add_readers(
+    reloading: Reloading,
+    agents: Agents,
+    listener: muxado.SessionListener,
+    guard: Guard | None,
+    renew_context: Callable[[], ssl.SSLContext | None] | None,
+) -> None:
+    if guard is not None:
+
+        def read_tokens() -> None:
+            guard.reload()
+            agents.review()
+
+        reloading.add("tokens", read_tokens)
+    if renew_context is not None:
+
+        def read_certificates() -> None:
+            context = renew_context()
+            if context is not None:
+                listener.replace_ssl_context(context)
+
+        reloading.add("certificates", read_certificates)

@@ -47,3 +47,10 @@ class Guard:
             return f"the token {line.name} is for {', '.join(line.patterns)} and not for {what}"
         agent.holder = line.name
         return None
+
+    def reload(self) -> None:
+        """Judge by what the file says now.
+
+        :raises TokenFileError: if it cannot be used; what it said before holds then.
+        """
+        self._tokens = read_tokens(self._path)

@@ -8,7 +8,8 @@ process ends: a shielded shutdown, an application that swallows its cancellation
 The rule.  What the user can act on is raised as one of the exceptions here, whose exit codes the
 package's essay lists; anything else is a fault of ours and keeps its traceback.
 
-The trap.  Task groups wrap what is raised in them in exception groups, however deep.  click knows
+The traps.  SIGHUP says two things: to a service that it should read its files again, and to whoever runs on a terminal
+that this is gone, and nobody can stop it any more.  Task groups wrap what is raised in them in exception groups, however deep.  click knows
 only plain exceptions, so the first one that is for the user is taken out here, in one place.
 """
 
@@ -37,6 +38,8 @@ LOOPS = ("auto", "asyncio", "uvloop", "trio")
 FORCED = 0.5
 """Seconds after the second signal in which a command may remove what it has made."""
 
+HANGUP = getattr(signal, "SIGHUP", None)  # which Windows has not
+
 logger = logging.getLogger("muxado.cli")
 
 
@@ -58,16 +61,22 @@ class _Forced(Exception):
         self.number = number
 
 
-def run(command: Callable[[anyio.Event], Awaitable[None]], *, loop: str = "auto") -> None:
+def run(
+    command: Callable[[anyio.Event], Awaitable[None]],
+    *,
+    loop: str = "auto",
+    hangup: Callable[[], None] | None = None,
+) -> None:
     """Run ``command`` until it returns, or the second signal.
 
     :param loop: one of :data:`LOOPS`; ``auto`` is uvloop where it is installed, else asyncio.
+    :param hangup: called at each SIGHUP, unless the terminal is gone; default is that it ends the process.
     :raises click.ClickException: what the user is to be told.
     :raises SystemExit: after a second signal.
     """
     backend, options = _backend(loop)
     try:
-        anyio.run(_supervised, command, backend=backend, backend_options=options)
+        anyio.run(_supervised, command, hangup, backend=backend, backend_options=options)
     except BaseExceptionGroup as group:
         leaves = list(_leaves(group))
         for leaf in leaves:
@@ -124,22 +133,36 @@ class _Formatter(logging.Formatter):
         return f"\x1b[{color}m{line}\x1b[0m" if self._use_colors and color else line
 
 
-async def _supervised(command: Callable[[anyio.Event], Awaitable[None]]) -> None:
+async def _supervised(
+    command: Callable[[anyio.Event], Awaitable[None]], hangup: Callable[[], None] | None
+) -> None:
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_watch_signals, stop)
+        tasks.start_soon(_watch_signals, stop, hangup)
         await command(stop)
         tasks.cancel_scope.cancel()
 
 
-async def _watch_signals(stop: anyio.Event) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+async def _watch_signals(stop: anyio.Event, hangup: Callable[[], None] | None) -> None:
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hangup is not None and HANGUP is not None:
+        numbers.append(HANGUP)
+    on_terminal = _is_on_terminal()
+    with anyio.open_signal_receiver(*numbers) as signals:
         async for number in signals:
+            if hangup is not None and number == HANGUP and _is_on_terminal() == on_terminal:
+                hangup()
+                continue
             if stop.is_set():
                 _end_soon(128 + number)
                 raise _Forced(number)
             logger.info("%s: stopping; once more to stop at once", signal.Signals(number).name)
             stop.set()
+
+
+def _is_on_terminal() -> bool:
+    """Whether there is a terminal; one that was closed is none any more."""
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
 def _end_soon(code: int) -> None:

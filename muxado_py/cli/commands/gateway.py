@@ -97,11 +97,14 @@ def gateway(
     that says nothing gets it after 0.25 seconds, for servers that speak first; not where the last
     answer was HTTP.
 
+    At SIGHUP it reads the token file and the certificates again. Agents whose token is not there any
+    more are sent away; others stay, and so do callers.
+
     A muxado_py agent that freezes gets no more callers after a second, if there is another; those
     that it has wait, for 25 seconds at most.
     """
     from .. import gateway as publishing
-    from .. import guard, running, tls
+    from .. import guard, reloading, running, tls
     from ..exposure import check_exposure
     from ..tokens import TokenFileError
 
@@ -117,15 +120,20 @@ def gateway(
         asks = None if token_file is None else guard.Guard(token_file)
     except TokenFileError as exc:
         raise click.UsageError(str(exc)) from exc
+    make_context = partial(tls.listening_context, listen, ssl_certfile, ssl_keyfile, ssl_ca_certs)
+    ssl_context = make_context()
+    hangup = reloading.Reloading()
     command = partial(
         publishing.gateway,
         listen,
         publish,
-        ssl_context=tls.listening_context(listen, ssl_certfile, ssl_keyfile, ssl_ca_certs),
+        ssl_context=ssl_context,
+        renew_context=None if ssl_context is None else make_context,
+        reloading=hangup,
         wire=wire,
         limit=limit_concurrency,
         graceful_timeout=timeout_graceful_shutdown,
         head_timeout=timeout_request_head,
         guard=asks,
     )
-    running.run(command, loop=loop)
+    running.run(command, loop=loop, hangup=hangup)
