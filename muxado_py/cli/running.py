@@ -21,12 +21,13 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import anyio
 import click
 
 from ..errors import escaped
+from .log_lines import JsonLines, TextLines
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,13 +44,24 @@ HANGUP = getattr(signal, "SIGHUP", None)  # which Windows has not
 logger = logging.getLogger("muxado.cli")
 
 
-class NotStarted(click.ClickException):
+class _Ending(click.ClickException):
+    """What ends a command; a log that programs read has it as a record like any other."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        handlers = logging.getLogger("muxado").handlers
+        if any(isinstance(one.formatter, JsonLines) for one in handlers):
+            logger.critical("%s", self.format_message())
+        else:
+            super().show(file)
+
+
+class NotStarted(_Ending):
     """It never got going: the app, a port, a certificate, the first connection."""
 
     exit_code = 3
 
 
-class ConnectionLost(click.ClickException):
+class ConnectionLost(_Ending):
     """There was a connection, it is lost, and nothing more will be tried."""
 
     exit_code = 4
@@ -103,34 +115,25 @@ def reason(exc: BaseException) -> str:
     return escaped(str(exc)) or type(exc).__name__
 
 
-def configure_logging(level: str, use_colors: bool | None = None) -> None:
+def configure_logging(level: str, use_colors: bool | None = None, log_format: str = "text") -> None:
     """Send the records of muxado and of the servers behind it to stderr, a line each.
 
     :param level: the name of a level of :mod:`logging`, in lower case.
     :param use_colors: None for yes on a terminal, unless ``NO_COLOR`` is set.
+    :param log_format: ``text`` or ``json``, see :mod:`.log_lines`; JSON has no colors.
     """
     if use_colors is None:
         use_colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    as_json = log_format == "json"
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(use_colors))
+    handler.setFormatter(JsonLines() if as_json else TextLines(use_colors))
     for name in ("muxado", "uvicorn", "anycorn", "waitress"):
         configured = logging.getLogger(name)
         configured.handlers[:] = [handler]
         configured.propagate = False
         configured.setLevel(level.upper())
-
-
-class _Formatter(logging.Formatter):
-    _COLORS = {"DEBUG": "36", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}  # noqa: RUF012
-
-    def __init__(self, use_colors: bool) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
-        self._use_colors = use_colors
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        color = self._COLORS.get(record.levelname)
-        return f"\x1b[{color}m{line}\x1b[0m" if self._use_colors and color else line
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(handler.formatter if as_json else None)
 
 
 async def _supervised(

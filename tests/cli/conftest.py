@@ -21,3 +21,5 @@ def logging_as_before() -> Iterator[None]:
         one.handlers[:] = handlers
         one.propagate = propagate
         one.setLevel(level)
+    assert logging.lastResort is not None
+    logging.lastResort.setFormatter(None)

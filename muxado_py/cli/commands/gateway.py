@@ -83,6 +83,7 @@ def gateway(
     ssl_ca_certs: str | None,
     insecure: bool,
     log_level: str,
+    log_format: str,
     use_colors: bool | None,
 ) -> None:
     """Publish the apps of connected agents: each connection to --publish becomes a stream.
@@ -108,7 +109,7 @@ def gateway(
     from ..exposure import check_exposure
     from ..tokens import TokenFileError
 
-    running.configure_logging(log_level, use_colors)
+    running.configure_logging(log_level, use_colors, log_format)
     check_exposure(
         listen,
         "becomes an agent",

@@ -142,6 +142,7 @@ def serve(
     ssl_ca_certs: str | None,
     insecure: bool,
     log_level: str,
+    log_format: str,
     use_colors: bool | None,
     **http: Any,
 ) -> None:
@@ -152,7 +153,7 @@ def serve(
     from .. import registration, running, serving, tls
     from ..exposure import check_exposure, check_secrecy
 
-    running.configure_logging(log_level, use_colors)
+    running.configure_logging(log_level, use_colors, log_format)
     if (connect is None) == (listen is None):
         raise click.UsageError("say either --connect URL or --listen URL")
     if connect and wire == "auto":

@@ -57,11 +57,17 @@ insecure_option = click.option(
 
 
 def logging_options(command: Callable[..., None]) -> Callable[..., None]:
-    """``--log-level`` and ``--use-colors``, for :func:`muxado_py.cli.running.configure_logging`."""
+    """``--log-*`` and ``--use-colors``, for :func:`muxado_py.cli.running.configure_logging`."""
     command = click.option(
         "--use-colors/--no-use-colors",
         default=None,
         help="Color the log. [default: on a terminal, unless NO_COLOR is set]",
+    )(command)
+    command = click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        help="Lines for people, or a JSON object each.",
     )(command)
     return click.option(
         "--log-level", type=click.Choice(LEVELS), default="info", help="How much to say on stderr."
