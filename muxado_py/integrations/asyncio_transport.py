@@ -6,9 +6,10 @@ move the bytes.  :func:`open_connection` puts asyncio's own ``StreamReader`` and
 on top.
 
 Where data comes from and goes to.  ``on_readable`` schedules a turn that hands one piece, or the end of
-file, to the protocol, and schedules the next while there is more; ``write`` offers bytes to the stream at once and
-keeps the rest until ``on_writable``.  Back-pressure is the stream's window below and asyncio's
-write buffer limits above.
+file, to the protocol, and schedules the next while there is more; ``write`` gives bytes to the stream at once.  What is
+as short as a piece is given whole, and the one that found no room counts as the transport's until ``on_writable``;
+of longer ones the stream takes what it has room for, and the rest waits here.  Back-pressure is the stream's window
+below and asyncio's write buffer limits above.
 
 The rule.  The stream's callbacks only *schedule*; a protocol is never called from inside the
 session's tasks, and always in the context that was current when the transport was made.  Otherwise
@@ -28,43 +29,22 @@ import asyncio
 import contextvars
 from asyncio import constants, transports
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import SocketAttribute
 
 from ..errors import ErrorCode
-from ..session.copy_budget import piece_size
+from ..session.copy_budget import MAX_PIECE, piece_size
 from .addresses import socket_name
+from .nowait import STREAM_ERRORS, as_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ("MuxTransport", "NowaitStream", "open_connection")
+    from .nowait import NowaitStream
 
-_STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
-
-
-class NowaitStream(Protocol):
-    """What a transport needs of a stream; :class:`muxado_py.Stream` has it."""
-
-    def receive_nowait(self, max_bytes: int = ..., /) -> bytes: ...
-    def send_nowait(self, data: bytes | bytearray | memoryview, /) -> int: ...
-    def send_eof_nowait(self) -> None: ...
-    def close(self) -> None: ...
-    def reset(self, code: int = ..., /) -> None: ...
-    def set_callbacks(
-        self,
-        on_readable: Callable[[], None] | None,
-        on_writable: Callable[[], None] | None,
-        /,
-    ) -> None: ...
-    @property
-    def can_half_close(self) -> bool: ...
-    @property
-    def is_readable(self) -> bool: ...
-    @property
-    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]: ...
+__all__ = ("MuxTransport", "open_connection")
 
 
 class MuxTransport(transports._FlowControlMixin):
@@ -104,7 +84,10 @@ class MuxTransport(transports._FlowControlMixin):
         self._stream = stream
         self._context = contextvars.copy_context()
         self._unsent: deque[memoryview] = deque()
-        self._unsent_size = 0
+        self._overshoot = (
+            0  # bytes of the last write, if the stream took it and had no room for all of it
+        )
+        self._unsent_size = 0  # of both
         self._paused = False
         self._closing = False
         self._eof_received = False
@@ -155,7 +138,8 @@ class MuxTransport(transports._FlowControlMixin):
     def resume_reading(self) -> None:
         if self._paused:
             self._paused = False
-            self._on_readable()
+            if self._stream.is_readable:
+                self._on_readable()
 
     def _on_readable(self) -> None:
         if not self._read_scheduled and not self._lost_scheduled:
@@ -164,67 +148,75 @@ class MuxTransport(transports._FlowControlMixin):
 
     def _read_ready(self) -> None:
         self._read_scheduled = False
-        if not (self.is_reading() and self._stream.is_readable):
+        if self._paused or self._closing:
             return
-        got_some = self._fill_buffer() if self._buffered else self._hand_over()
-        if got_some and self.is_reading() and self._stream.is_readable:
-            self._on_readable()
-
-    def _hand_over(self) -> bool:
-        # asyncio's transport asks recv() for 256 KiB; a protocol that then pauses holds all of it, outside of
-        # the session's bound.
-        data = self._receive(piece_size())
-        if data is not None:
-            self._call("data_received", data)
-        return data is not None
-
-    def _fill_buffer(self) -> bool:
-        buffer = self._call("get_buffer", -1)
-        if buffer is not None and not len(buffer):
-            self._force_close(RuntimeError("get_buffer() returned an empty buffer"))
-        data = self._receive(len(buffer)) if self.is_reading() else None
-        if data is not None:
-            buffer[: len(data)] = data
-            self._call("buffer_updated", len(data))
-        return data is not None
-
-    def _receive(self, max_bytes: int) -> bytes | None:
-        """Some bytes, or None if there are none now: not yet, or never again."""
         try:
-            return self._stream.receive_nowait(max_bytes)
+            if self._buffered:
+                self._fill_buffer()
+            else:
+                # asyncio's transport asks recv() for 256 KiB; a protocol that then pauses holds all of it, outside
+                # of the session's bound.
+                data = self._stream.receive_nowait(piece_size())
+                # Not by _call: this is what happens to each piece of a body.
+                try:
+                    self._protocol.data_received(data)
+                except Exception as exc:  # noqa: BLE001 - a protocol may fail in any way, as in asyncio
+                    self._protocol_failed("data_received", exc)
         except anyio.WouldBlock:
-            pass
+            return
         except anyio.EndOfStream:
             if not self._eof_received:
                 self._eof_received = True
                 if not self._call("eof_received"):
                     self.close()
-        except _STREAM_ERRORS as exc:
-            self._force_close(_as_os_error(exc))
-        return None
+            return
+        except STREAM_ERRORS as exc:
+            self._force_close(as_os_error(exc))
+            return
+        if self._stream.is_readable and self.is_reading():
+            self._on_readable()
+
+    def _fill_buffer(self) -> None:
+        if not self._stream.is_readable:
+            return
+        buffer = self._call("get_buffer", -1)
+        if buffer is not None and not len(buffer):
+            self._force_close(RuntimeError("get_buffer() returned an empty buffer"))
+        if self.is_reading():
+            data = self._stream.receive_nowait(len(buffer))
+            buffer[: len(data)] = data
+            self._call("buffer_updated", len(data))
 
     # -- writing ------------------------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if not isinstance(data, bytes | bytearray | memoryview):
-            raise TypeError(f"data must be a bytes-like object, not {type(data).__name__!r}")
+        if type(data) is not bytes:
+            if not isinstance(data, bytes | bytearray | memoryview):
+                raise TypeError(f"data must be a bytes-like object, not {type(data).__name__!r}")
+            data = bytes(data)  # the caller may change its own after this call
         if self._eof_written:
             raise RuntimeError("Cannot call write() after write_eof()")
         if not data or self._closing:
             return
-        if not isinstance(data, bytes):
-            data = bytes(data)  # the caller may change its own after this call
-        taken = 0
-        if not self._unsent:
-            try:
-                taken = self._stream.send_nowait(data)
-            except _STREAM_ERRORS as exc:
-                self._force_close(_as_os_error(exc))
+        try:
+            if self._unsent_size or len(data) > MAX_PIECE:
+                self._send_long(data)
+            elif self._stream.send_whole_nowait(data):
                 return
+            else:
+                self._overshoot = len(data)
+                self._unsent_size += len(data)
+        except STREAM_ERRORS as exc:
+            self._force_close(as_os_error(exc))
+        else:
+            self._maybe_pause_protocol()
+
+    def _send_long(self, data: bytes) -> None:
+        """Whatever a session has unsent is shared out among its streams, so none of them is given much at once."""
+        taken = 0 if self._unsent_size else self._stream.send_nowait(data)
         if taken < len(data):
             self._unsent.append(memoryview(data)[taken:])
             self._unsent_size += len(data) - taken
-            self._maybe_pause_protocol()
 
     def _on_writable(self) -> None:
         if not self._write_scheduled and not self._lost_scheduled:
@@ -235,6 +227,8 @@ class MuxTransport(transports._FlowControlMixin):
         self._write_scheduled = False
         if self._lost_scheduled:
             return
+        self._unsent_size -= self._overshoot
+        self._overshoot = 0
         try:
             if not (self._unsent or self._eof_written):
                 self._stream.send_nowait(b"")  # raises if the wake-up means that the stream failed
@@ -246,11 +240,11 @@ class MuxTransport(transports._FlowControlMixin):
                     self._unsent[0] = view[taken:]
                     break
                 self._unsent.popleft()
-        except _STREAM_ERRORS as exc:
-            self._force_close(_as_os_error(exc))
+        except STREAM_ERRORS as exc:
+            self._force_close(as_os_error(exc))
             return
         self._maybe_resume_protocol()  # may write again
-        if not self._unsent:
+        if not self._unsent_size:
             if self._closing:
                 self._flushed()
             elif self._eof_written:
@@ -268,14 +262,14 @@ class MuxTransport(transports._FlowControlMixin):
         if not self.can_write_eof():
             raise NotImplementedError("this connection cannot be half closed; close() ends it")
         self._eof_written = True
-        if not self._unsent:
+        if not self._unsent_size:
             self._finish_writing()
 
     def _finish_writing(self) -> None:
         try:
             self._stream.send_eof_nowait()
-        except _STREAM_ERRORS as exc:
-            self._force_close(_as_os_error(exc))
+        except STREAM_ERRORS as exc:
+            self._force_close(as_os_error(exc))
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -283,7 +277,7 @@ class MuxTransport(transports._FlowControlMixin):
         if self._closing:
             return
         self._closing = True
-        if not self._unsent:
+        if not self._unsent_size:
             self._flushed()
 
     def abort(self) -> None:
@@ -298,7 +292,7 @@ class MuxTransport(transports._FlowControlMixin):
             return
         self._closing = True
         self._unsent.clear()
-        self._unsent_size = 0
+        self._unsent_size = self._overshoot = 0
         self._lose(error)
         self._stream.reset(ErrorCode.STREAM_CANCELLED)
 
@@ -323,25 +317,19 @@ class MuxTransport(transports._FlowControlMixin):
         """Call the protocol; if that raises, report it, end the connection and return None."""
         try:
             return getattr(self._protocol, method)(*args)
-        except Exception as exc:  # noqa: BLE001 - a protocol may fail in any way, as in asyncio
-            self._loop.call_exception_handler(
-                {
-                    "message": f"Fatal error: protocol.{method}() call failed.",
-                    "exception": exc,
-                    "transport": self,
-                    "protocol": self._protocol,
-                }
-            )
-            self._force_close(exc)
+        except Exception as exc:  # noqa: BLE001 - as above
+            self._protocol_failed(method, exc)
 
-
-def _as_os_error(error: Exception) -> OSError:
-    """Protocols know ``OSError``; of anyio's types they know nothing."""
-    if isinstance(error, OSError):
-        return error
-    reset = ConnectionResetError(str(error))
-    reset.__cause__ = error
-    return reset
+    def _protocol_failed(self, method: str, exc: Exception) -> None:
+        self._loop.call_exception_handler(
+            {
+                "message": f"Fatal error: protocol.{method}() call failed.",
+                "exception": exc,
+                "transport": self,
+                "protocol": self._protocol,
+            }
+        )
+        self._force_close(exc)
 
 
 async def open_connection(

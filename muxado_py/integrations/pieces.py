@@ -29,9 +29,11 @@ __all__ = ("InPieces", "reading_in_pieces")
 def reading_in_pieces(protocol_class: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
     """``protocol_class``, one of uvicorn's, that holds no more of a body than a piece."""
 
+    received = protocol_class.data_received
+
     class ReadingInPieces(protocol_class):  # type: ignore[misc, valid-type]
         def data_received(self, data: bytes) -> None:
-            super().data_received(data)
+            received(self, data)
             cycle = getattr(self, "cycle", None)
             if cycle is None or cycle.response_complete or not cycle.more_body:
                 return
@@ -52,10 +54,12 @@ class InPieces:
 
 
 def _in_pieces(send: Send) -> Send:
-    async def send_pieces(message: Any) -> None:
+    async def send_pieces(
+        message: Any,
+    ) -> None:  # and no plain function: adaptors of WSGI look for that
         most = piece_size()
-        body = message.get("body") or b""
-        if most < MAX_PIECE and len(body) > most:
+        if most < MAX_PIECE and len(message.get("body") or b"") > most:
+            body = message["body"]
             for start in range(0, len(body) - most, most):
                 piece = bytes(body[start : start + most])
                 await send({**message, "body": piece, "more_body": True})

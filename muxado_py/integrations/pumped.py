@@ -7,7 +7,8 @@ This is how ``https`` inside a stream reaches uvicorn, and how uvloop, whose ``s
 foreign transport, gets TLS at all.
 
 Where data comes from and goes to.  ``run()`` is both tasks: one fills ``_inbox`` until it holds
-``_LIMIT`` bytes, the other empties ``_outbox``, of which ``send_nowait`` takes no more than that.
+``_LIMIT`` bytes, the other empties ``_outbox``, to which ``send_nowait`` adds up to as many, and ``send_whole_nowait``
+one piece more.
 
 The rule.  ``run()`` owns the byte stream: however it ends, the stream is closed (after ``close()``)
 or aborted (after ``reset()``, an error, a cancellation).
@@ -41,7 +42,7 @@ _CLOSE_TIME = 5.0  # seconds: TLS waits for the peer's part of its goodbye
 
 
 class PumpedStream:
-    """A :class:`~.asyncio_transport.NowaitStream` over ``stream``, as long as :meth:`run` runs."""
+    """A :class:`~.nowait.NowaitStream` over ``stream``, as long as :meth:`run` runs."""
 
     def __init__(self, stream: ByteStream) -> None:
         stop_reading_ahead(stream)
@@ -157,14 +158,24 @@ class PumpedStream:
         raise anyio.WouldBlock
 
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
+        self._check_sendable()
+        taken = min(len(data), max(0, _LIMIT - len(self._outbox)))
+        self._outbox += data[:taken]
+        self._outbox_changed.set()
+        return taken
+
+    def send_whole_nowait(self, data: bytes) -> bool:
+        """As that of a stream of ours: all of it is taken; whether there is room for more."""
+        self._check_sendable()
+        self._outbox += data
+        self._outbox_changed.set()
+        return len(self._outbox) <= _LIMIT
+
+    def _check_sendable(self) -> None:
         if self._failure is not None:
             raise self._failure
         if self._close_wanted or self._eof_wanted:
             raise anyio.ClosedResourceError
-        taken = min(len(data), _LIMIT - len(self._outbox))
-        self._outbox += data[:taken]
-        self._outbox_changed.set()
-        return taken
 
     def send_eof_nowait(self) -> None:
         self._eof_wanted = True

@@ -31,6 +31,7 @@ COPY_BUDGET = 2 * 1024 * 1024
 that."""
 
 _directions = 0
+_piece = MAX_PIECE
 
 
 @contextmanager
@@ -45,10 +46,11 @@ def copying_both_ways() -> Iterator[None]:
 
 def count_both_ways(copies: int) -> None:
     """So many copies more that run in both directions; for those that no block stands for."""
-    global _directions  # one process, one memory
+    global _directions, _piece  # one process, one memory
     _directions += 2 * copies
+    _piece = max(MIN_PIECE, min(MAX_PIECE, COPY_BUDGET // max(1, _directions)))
 
 
 def piece_size() -> int:
     """How many bytes one direction may take now."""
-    return max(MIN_PIECE, min(MAX_PIECE, COPY_BUDGET // max(1, _directions)))
+    return _piece

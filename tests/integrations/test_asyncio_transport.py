@@ -267,6 +267,76 @@ async def test_writing_is_paused_above_the_limit_and_resumed_below(
     await transport.wait_lost()
 
 
+async def test_the_piece_that_found_no_room_is_the_transports_until_there_is(
+    streams: tuple[muxado.Stream, muxado.Stream],
+) -> None:
+    ours, theirs = streams
+    protocol = Recorder()
+    transport = MuxTransport(ours, protocol)
+    pieces: list[bytes] = []
+    while "pause" not in protocol.calls:
+        pieces.append(bytes([len(pieces)]) * 50_000)
+        transport.write(pieces[-1])
+        await all_tasks_blocked()
+    assert transport.get_write_buffer_size() == 50_000
+    pieces += [b"more", b"and more"]
+    transport.writelines(pieces[-2:])
+    assert transport.get_write_buffer_size() == 50_012
+    transport.write_eof()
+    got = b"".join([chunk async for chunk in theirs])
+    assert got == b"".join(pieces)
+    await protocol.until("resume")
+    assert transport.get_write_buffer_size() == 0
+    transport.abort()
+    await transport.wait_lost()
+
+
+async def test_a_piece_that_found_no_room_is_flushed_before_the_close(
+    session_pair: SessionPair,
+) -> None:
+    """Whoever closes waits for its reader for as long as that takes; the stream alone would reset it."""
+    config = muxado.Config(send_buffer=1000, linger_timeout=0.05)
+    async with session_pair(config=config) as (session, peer):
+        ours = await session.net_dial()
+        protocol = Recorder()
+        transport = MuxTransport(ours, protocol)
+        transport.write(b"!")
+        theirs = await peer.accept_stream()
+        sent = b"!"
+        while not transport.get_write_buffer_size():
+            transport.write(bytes(50_000))
+            sent += bytes(50_000)
+            await all_tasks_blocked()
+        transport.close()
+        await all_tasks_blocked()
+        assert "lost" not in protocol.calls
+        assert b"".join([chunk async for chunk in theirs]) == sent
+        await transport.wait_lost()
+        assert protocol.lost_with is None
+
+
+async def test_nothing_is_waited_for_in_turns_when_reading_goes_on(
+    streams: tuple[muxado.Stream, muxado.Stream],
+) -> None:
+    """A server pauses and goes on for each piece of a body, and mostly nothing has come by then."""
+    ours, theirs = streams
+    protocol = Recorder()
+    transport = MuxTransport(ours, protocol)
+    await protocol.until("made")
+    scheduled: list[object] = []
+    transport._soon = lambda *args: scheduled.append(args)  # type: ignore[method-assign]
+    transport.pause_reading()
+    transport.resume_reading()
+    assert scheduled == []
+    del transport._soon
+    await theirs.send(b"some")
+    while not protocol.data:
+        protocol.changed.clear()
+        await protocol.changed.wait()
+    transport.abort()
+    await transport.wait_lost()
+
+
 async def test_what_write_was_given_can_be_changed_afterwards(
     streams: tuple[muxado.Stream, muxado.Stream],
 ) -> None:
@@ -592,6 +662,23 @@ class TestPumpedStream:
                 pumped.receive_nowait()
             with pytest.raises(anyio.ClosedResourceError):
                 pumped.send_nowait(b"late")
+        await far.aclose()
+
+    async def test_a_piece_is_taken_whole_and_then_there_is_no_room(self) -> None:
+        near, far = memory_transports(depth=0)
+        pumped = PumpedStream(near)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pumped.run)
+            assert pumped.send_whole_nowait(bytes(65536))
+            assert not pumped.send_whole_nowait(b"more")
+            assert pumped.send_nowait(b"and more") == 0
+            pumped.send_eof_nowait()
+            with pytest.raises(anyio.ClosedResourceError):
+                pumped.send_whole_nowait(b"late")
+            assert len(b"".join([chunk async for chunk in far])) == 65540
+            pumped.reset()
+            with pytest.raises(anyio.ClosedResourceError):
+                pumped.send_whole_nowait(b"late")
         await far.aclose()
 
     @pytest.mark.parametrize("error", ODD, ids=repr)
