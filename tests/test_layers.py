@@ -171,6 +171,7 @@ KNOWS = {
         "accept_loop",
         "accept_callbacks",
         "plain_sockets",
+        "layers",
         "copying",
         "relay",
         "bridge",

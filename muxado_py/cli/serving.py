@@ -1,7 +1,7 @@
-"""``muxado serve``: an ASGI or WSGI app, offered to whoever is at the other end of the sessions.
+"""``muxado serve``: an ASGI or WSGI app, or a local port, offered to whoever is at the other end of the sessions.
 
-What it is.  The app is loaded and told apart, its server is started once, and sessions are attached
-to it: the one that this side dials, again and again, or those that others dial.
+What it is.  The app is loaded and told apart, its server is started once (for a port, what connects to it), and sessions
+are attached to it: the one that this side dials, again and again, or those that others dial.
 
 How it stops.  First the peers are told to open no more streams, and get a round trip to hear it;
 then the server finishes what is in flight and shuts the app's lifespan down; then the sessions are
@@ -33,6 +33,7 @@ from ..integrations.loading import StartupError, load_app
 from ..integrations.wsgi import serve_wsgi
 from .backoff import Backoff
 from .dialing import keep_connected
+from .local_port import serve_port
 from .registering import attach_registered
 from .running import NotStarted, reason
 from .sessions_listener import SessionsListener, peer_name
@@ -57,7 +58,7 @@ class ServeOptions(NamedTuple):
     dial: bool
     """Whether to connect to ``url``; else to listen on it."""
     interface: str
-    """``asgi`` or ``wsgi``."""
+    """``asgi`` or ``wsgi``; ``port`` for an address instead of an application."""
     loop: str
     """The event loop that runs, which decides which server does; see :data:`.running.LOOPS`."""
     ssl_context: ssl.SSLContext | None
@@ -120,7 +121,7 @@ def detect_interface(app: Any) -> str:
 
 
 async def serve(app: Any, options: ServeOptions, stop: anyio.Event) -> None:
-    """Serve ``app`` until ``stop`` is set.
+    """Serve ``app``, an application or a :class:`.ports.LocalPort`, until ``stop`` is set.
 
     :raises NotStarted: if the app, its server or the address cannot be used.
     :raises ConnectionLost: if there is no more session and no more attempt.
@@ -134,7 +135,9 @@ async def serve(app: Any, options: ServeOptions, stop: anyio.Event) -> None:
                 await server.start(_server(app, listener, options))
             except (StartupError, MissingExtraError) as exc:
                 raise NotStarted(str(exc)) from exc
-            logger.info("serving %s application", options.interface.upper())
+            is_port = options.interface == "port"
+            what = app if is_port else f"{options.interface.upper()} application"
+            logger.info("serving %s", what)
             if options.dial:
                 sessions.start_soon(_dial, listener, options, stop)
             else:
@@ -149,6 +152,14 @@ async def serve(app: Any, options: ServeOptions, stop: anyio.Event) -> None:
 
 
 def _server(app: Any, listener: SessionsListener, options: ServeOptions) -> Callable[..., Any]:
+    if options.interface == "port":
+        return partial(
+            serve_port,
+            app,
+            listener,
+            graceful_timeout=options.graceful_timeout,
+            limit=options.http["limit_concurrency"],
+        )
     if options.interface == "wsgi":
         return partial(
             serve_wsgi,

@@ -104,6 +104,11 @@ def peer(handler: Callable[[muxado.Session], Awaitable[object]] | None = None) -
         (("gateway", "--listen", "tcp://127.0.0.1:0", "--publish", "here"), "127.0.0.1:8080"),
         (("gateway", "--listen", "tcp://127.0.0.1:0", "--publish", "A=80"), "is not a name"),
         (("serve", APP, "--connect", NOWHERE, "--name", "Blog"), "is not a name"),
+        (("serve", "https://127.0.0.1", "--connect", NOWHERE), "write tcp://host:port"),
+        (
+            ("serve", "tcp://127.0.0.1:22", "--connect", NOWHERE, "--threads", "2", "--factory"),
+            "--factory, --threads are for applications only",
+        ),
         (("serve", APP, "--listen", NOWHERE, "--name", "blog"), "--name needs --connect"),
         (
             ("serve", APP, "--connect", NOWHERE, *(f"--name=n{n}" for n in range(65))),

@@ -325,3 +325,48 @@ def test_a_name_that_two_agents_serve_survives_either_of_them() -> None:
             for _ in range(5):
                 assert get(port)[0] == 200
         assert gate.end() == 0
+
+
+def test_a_local_port_is_published_by_its_name(tmp_path: Path) -> None:
+    """A server that speaks first, one behind a Unix socket, and one that is not there."""
+    publish = ("--publish", "mail=127.0.0.1:0", "--publish", "none=127.0.0.1:0")
+
+    def greet() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection:
+                connection.sendall(b"220 ready\r\n")
+                while data := connection.recv(1000):
+                    connection.sendall(data.upper())
+
+    with (
+        running("gateway", "--listen", "tcp://127.0.0.1:0", *publish) as gate,
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        ThreadPoolExecutor(1) as servers,
+    ):
+        servers.submit(greet)
+        url = gate.wait_for(r"agents connect to (\S+)")
+        mail = int(gate.wait_for(r"callers of mail connect to \S+:(\d+)"))
+        none = int(gate.wait_for(r"callers of none connect to \S+:(\d+)"))
+        there = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        with (
+            running("serve", there, "--connect", url, "--name", "mail") as agent,
+            running("serve", f"unix://{tmp_path}/no", "--connect", url, "--name", "none") as other,
+        ):
+            agent.wait_for(f"serving ({there})")
+            gate.wait_for(r"serves (mail)")
+            gate.wait_for(r"serves (none)")
+            with socket.create_connection(("127.0.0.1", mail), 30) as caller:
+                assert caller.recv(100) == b"220 ready\r\n"
+                caller.sendall(b"helo")
+                assert caller.recv(100) == b"HELO"
+                caller.shutdown(socket.SHUT_WR)
+                assert caller.recv(100) == b""
+            assert get(none)[0] == 503
+            other.wait_for(r"a stream is refused: unix://\S+: (No such file or directory)")
+            assert agent.end() == 0
+        listening.shutdown(socket.SHUT_RDWR)
+        assert gate.end() == 0

@@ -31,6 +31,10 @@ from .shared import (
 __all__ = ("serve",)
 
 _NOT_ON_TRIO = ("lifespan", "limit_concurrency", "forwarded_allow_ips")  # of an ASGI application
+_ONLY_APPLICATIONS = (
+    *("factory", "app_dir", "interface", "lifespan", "root_path", "timeout_keep_alive"),
+    *("forwarded_allow_ips", "access_log", "threads"),
+)
 _ONLY_ASGI = ("lifespan", "timeout_keep_alive")
 
 
@@ -146,7 +150,10 @@ def serve(
     use_colors: bool | None,
     **http: Any,
 ) -> None:
-    """Serve APP, an ASGI or WSGI application named as module:attribute.
+    """Serve APP, an ASGI or WSGI application named as module:attribute, or a local port.
+
+    A local port is tcp://host:port, http://host:port or unix:///path: each stream becomes a
+    connection to it. With http:// a server that closes its connection has closed it both ways.
 
     Behind a gateway the application sees the gateway's address as the client of every request.
     """
@@ -176,18 +183,7 @@ def serve(
         check_secrecy(url, insecure=insecure)
     make_context = tls.dialing_context if connect else tls.listening_context
     ssl_context = make_context(url, ssl_certfile, ssl_keyfile, ssl_ca_certs)
-    application = serving.load(app, app_dir, factory)
-    if interface == "auto":
-        interface = serving.detect_interface(application)
-    if interface == "wsgi":
-        _reject(
-            context, _ONLY_ASGI, "is for ASGI applications only", "are for ASGI applications only"
-        )
-    else:
-        _reject(context, ("threads",), "is for WSGI applications only", "")
-        if loop == "trio":
-            there = "with --loop asyncio or uvloop only"
-            _reject(context, _NOT_ON_TRIO, f"works {there}", f"work {there}")
+    application, interface = _what(context, app, app_dir, factory, interface, loop)
     options = serving.ServeOptions(
         url=url,
         dial=connect is not None,
@@ -212,6 +208,34 @@ def _token(path: Path | None) -> str | None:
         return read_token(path)
     except TokenFileError as exc:
         raise click.UsageError(str(exc)) from exc
+
+
+def _what(
+    context: click.Context, app: str, app_dir: str, factory: bool, interface: str, loop: str
+) -> tuple[Any, str]:
+    """What ``app`` names, and which interface it has."""
+    from .. import ports, serving
+
+    try:
+        port = ports.parse_port(app)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="APP") from exc
+    if port is not None:
+        only = "for applications only"
+        _reject(context, _ONLY_APPLICATIONS, f"is {only}", f"are {only}")
+        return port, "port"
+    application = serving.load(app, app_dir, factory)
+    if interface == "auto":
+        interface = serving.detect_interface(application)
+    if interface == "wsgi":
+        only = "for ASGI applications only"
+        _reject(context, _ONLY_ASGI, f"is {only}", f"are {only}")
+    else:
+        _reject(context, ("threads",), "is for WSGI applications only", "")
+        if loop == "trio":
+            there = "with --loop asyncio or uvloop only"
+            _reject(context, _NOT_ON_TRIO, f"works {there}", f"work {there}")
+    return application, interface
 
 
 def _reject(context: click.Context, names: tuple[str, ...], one: str, more: str) -> None:
