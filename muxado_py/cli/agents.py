@@ -157,15 +157,17 @@ class Agents:
         """See :class:`.reception.Registrar`."""
         self._destinations.leave(agent)
 
-    def review(self) -> None:
-        """Judge again what is registered: who might not register it now loses it, and is told to go.
+    def review(self, may_stay: Callable[[Agent, Registration], str | None]) -> None:
+        """Judge again what is registered: who may not stay loses it, and is told to go.
+
+        :param may_stay: why an agent may not serve any more what it registered; None if it may.
 
         Callers that it has go on.
         """
         for agent in self._agents:
             if agent.control is None or agent.registration is None:
                 continue
-            refusal = self._may_register(agent, agent.registration)
+            refusal = may_stay(agent, agent.registration)
             if refusal is not None:
                 logger.warning("agent %s may not stay: %s", agent.peer, refusal)
                 self.withdraw(agent)

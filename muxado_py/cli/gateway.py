@@ -120,7 +120,7 @@ def _add_readers(
 
         def read_tokens() -> None:
             guard.reload()
-            agents.review()
+            agents.review(guard.may_stay)
 
         reloading.add("tokens", read_tokens)
     if renew_context is not None:

@@ -1,9 +1,9 @@
 """Guard: who may serve what, by the token that an agent shows when it registers.
 
-What it is.  What stands between a registration and the names in it, where a gateway has a token file.  It says why not,
+What it is.  What stands between a registration and the names in it, where a gateway has a token file, or keys of JWT.  It says why not,
 in words that are for the agent and for the log, and gives an agent the name of its token.
 
-The rules.  Each registration is judged, by what the file said when it was last read, and nothing else that an agent says
+The rules.  Each registration is judged, by what the files said when they were last read, and nothing else that an agent says
 is believed.  Without a token an agent serves nothing, doors without a name neither.
 
 The trap.  The token is in the registration: neither of the two is ever part of a message.
@@ -13,44 +13,79 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .tokens import read_tokens
+from ..integrations.extras import require
+from .tokens import Tokens, read_tokens
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .agent import Agent
+    from .jwt_keys import JwtKeys
     from .registration import Registration
+    from .tokens import Permit
 
 __all__ = ("Guard",)
 
 
 class Guard:
-    """Who may serve what, by the file at ``path``.
+    """Who may serve what, by the tokens in one file, and by those that the keys in another have signed.
 
-    :raises TokenFileError: if it cannot be used.
+    :param token_file: see :mod:`.tokens`.
+    :param key_file: see :mod:`.jwt_keys`.
+    :raises TokenFileError: if one cannot be used.
+    :raises MissingExtraError: if JWT are to be read, and nothing that reads them is installed.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._tokens = read_tokens(path)
+    def __init__(self, token_file: Path | None, key_file: Path | None = None) -> None:
+        self._token_file = token_file
+        self._key_file = key_file
+        self._tokens = Tokens(())
+        self._keys: JwtKeys | None = None
+        self.reload()
+
+    def reload(self) -> None:
+        """Judge by what the files say now.
+
+        :raises TokenFileError: if one cannot be used; what both said before holds then.
+        """
+        tokens = Tokens(()) if self._token_file is None else read_tokens(self._token_file)
+        keys = None if self._key_file is None else _read_keys(self._key_file)
+        self._tokens, self._keys = tokens, keys
 
     def may_register(self, agent: Agent, registration: Registration) -> str | None:
         """Why ``agent`` may not serve what it wants to; None if it may, and is called by its token's name then."""
+        return self._judge(agent, registration, ends=True)
+
+    def may_stay(self, agent: Agent, registration: Registration) -> str | None:
+        """Why ``agent`` may not serve any more what it was let in for; that the time of its token is over is no reason."""
+        return self._judge(agent, registration, ends=False)
+
+    def _judge(self, agent: Agent, registration: Registration, *, ends: bool) -> str | None:
         if registration.token is None:
             return "this gateway wants a token (muxado serve --token-file, or MUXADO_TOKEN)"
-        line = self._tokens.find(registration.token)
-        if line is None:
+        try:
+            permit = self._find(registration.token, ends)
+        except PermissionError as exc:
+            return str(exc)
+        if permit is None:
             return "the token that it shows is not known here"
-        refused = [name for name in registration.names or ("",) if not line.allows(name)]
+        refused = [name for name in registration.names or ("",) if not permit.allows(name)]
         if refused:
             what = ", ".join(refused) or "doors without a name"
-            return f"the token {line.name} is for {', '.join(line.patterns)} and not for {what}"
-        agent.holder = line.name
+            return f"the token {permit.name} is for {', '.join(permit.patterns)} and not for {what}"
+        agent.holder = permit.name
         return None
 
-    def reload(self) -> None:
-        """Judge by what the file says now.
+    def _find(self, token: str, ends: bool) -> Permit | None:
+        found = self._tokens.find(token)
+        if found is None and self._keys is not None:
+            found = self._keys.find(token, ends=ends)
+        return found
 
-        :raises TokenFileError: if it cannot be used; what it said before holds then.
-        """
-        self._tokens = read_tokens(self._path)
+
+def _read_keys(path: Path) -> JwtKeys:
+    for library in ("jwt", "cryptography"):
+        require(library, "jwt")
+    from .jwt_keys import read_keys
+
+    return read_keys(path)

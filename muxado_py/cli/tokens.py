@@ -30,14 +30,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = (
+    "Permit",
     "TokenFileError",
     "TokenLine",
     "Tokens",
     "add_line",
+    "check_patterns",
     "hash_token",
     "make_token",
     "parse_line",
     "parse_tokens",
+    "read_deciding",
     "read_token",
     "read_tokens",
 )
@@ -61,15 +64,12 @@ class TokenFileError(ValueError):
     """A token file that cannot be used; the message has a line for each fault."""
 
 
-class TokenLine(NamedTuple):
-    """One token, as the file has it."""
+class Permit(NamedTuple):
+    """What a token is for."""
 
     name: str
-    hash: str
+    """Of the token, or of its holder, for the log."""
     patterns: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.name}:{self.hash}:{','.join(self.patterns)}"
 
     def allows(self, name: str) -> bool:
         """Whether its holder may serve ``name``: in a pattern a ``*`` stands for any part of it, or for none.
@@ -77,6 +77,16 @@ class TokenLine(NamedTuple):
         An agent without a name serves the name ``""``, which ``*`` allows.
         """
         return any(fnmatchcase(name, pattern) for pattern in self.patterns)
+
+
+class TokenLine(NamedTuple):
+    """One token, as the file has it."""
+
+    permit: Permit
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.permit.name}:{self.hash}:{','.join(self.permit.patterns)}"
 
 
 class Tokens:
@@ -90,13 +100,13 @@ class Tokens:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def find(self, token: str) -> TokenLine | None:
-        """The line of ``token``, or None."""
+    def find(self, token: str) -> Permit | None:
+        """What ``token`` is for; None if it is not in the file."""
         shown = _digest(token)
         found = None
         for line in self._lines:
             if hmac.compare_digest(line.hash, shown):
-                found = line
+                found = line.permit
         return found
 
 
@@ -134,13 +144,21 @@ def parse_line(name: str, hashed: str, patterns: str) -> TokenLine:
             f"the second part is no hash, {ALGORITHM} and 64 hexadecimal digits: muxado token --hash makes it"
         )
     parts = tuple(part.strip() for part in patterns.split(","))
-    for part in parts:
-        if not _PATTERN.fullmatch(part):
+    return TokenLine(Permit(name, check_patterns(parts)), hashed)
+
+
+def check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Patterns of names, unchanged.
+
+    :raises ValueError: if one of them is none.
+    """
+    for pattern in patterns:
+        if not _PATTERN.fullmatch(pattern):
             raise ValueError(
-                f"{part!r} is no pattern of names: write blog, or blog-*, or * for any name, "
+                f"{pattern[:80]!r} is no pattern of names: write blog, or blog-*, or * for any name, "
                 "in lower case and with commas between them"
             )
-    return TokenLine(name, hashed, parts)
+    return patterns
 
 
 def parse_tokens(text: str, source: str) -> Tokens:
@@ -164,14 +182,15 @@ def parse_tokens(text: str, source: str) -> Tokens:
                     f"has {len(parts)} part(s) between colons and not 3: name:hash:patterns"
                 )
             line = parse_line(*parts)
-            if line.name in names:
-                raise ValueError(f"line {names[line.name]} has the name {line.name} already")
+            name = line.permit.name
+            if name in names:
+                raise ValueError(f"line {names[name]} has the name {name} already")
             if line.hash in hashes:
                 raise ValueError(f"line {hashes[line.hash]} has the same token")
         except ValueError as exc:
             faults.append(f"{source}, line {number}: {exc}")
             continue
-        names[line.name] = hashes[line.hash] = number
+        names[name] = hashes[line.hash] = number
         lines.append(line)
     if faults:
         raise TokenFileError("\n".join(faults))
@@ -183,7 +202,22 @@ def read_tokens(path: Path) -> Tokens:
 
     :raises TokenFileError: if it cannot be read, if everybody may write it, or as :func:`parse_tokens`.
     """
-    return parse_tokens(_read(path, decides=True), str(path))
+    return parse_tokens(read_deciding(path), str(path))
+
+
+def read_deciding(path: Path, *, is_secret: bool = True) -> str:
+    """The text of a file that says who may do something; if it is secret, there is a warning where everybody may read it.
+
+    :raises TokenFileError: if it cannot be read, or everybody may write it.
+    """
+    text, mode = _read(path)
+    if mode & stat.S_IWOTH:
+        raise TokenFileError(
+            f"{path} can be written by everybody, who could then serve any name: chmod 600 {path}"
+        )
+    if is_secret:
+        _warn_if_read_by_all(path, mode)
+    return text
 
 
 def read_token(path: Path) -> str:
@@ -191,7 +225,9 @@ def read_token(path: Path) -> str:
 
     :raises TokenFileError: if it cannot be read, or has something else.
     """
-    text = _read(path).strip()
+    text, mode = _read(path)
+    _warn_if_read_by_all(path, mode)
+    text = text.strip()
     if re.search(rf":\s*{re.escape(ALGORITHM)}", text):
         raise TokenFileError(
             f"{path} has hashes, as a gateway's --token-file: an agent's has its token, and nothing else"
@@ -216,22 +252,20 @@ def add_line(path: Path, line: TokenLine) -> None:
         raise TokenFileError(f"cannot write {path}: {_reason(exc)}") from exc
 
 
-def _read(path: Path, *, decides: bool = False) -> str:
-    """:param decides: whether what it says decides who may do something here."""
+def _read(path: Path) -> tuple[str, int]:
+    """Its text, and its mode if it has one that counts."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read()
     except (OSError, UnicodeDecodeError) as exc:
         raise TokenFileError(f"cannot read {path}: {_reason(exc)}") from exc
-    if os.name == "posix" and stat.S_ISREG(mode):
-        if decides and mode & stat.S_IWOTH:
-            raise TokenFileError(
-                f"{path} can be written by everybody, who could then serve any name: chmod 600 {path}"
-            )
-        if mode & stat.S_IROTH:
-            logger.warning("%s can be read by everybody: chmod 600 %s", path, path)
-    return text
+    return text, mode if os.name == "posix" and stat.S_ISREG(mode) else 0
+
+
+def _warn_if_read_by_all(path: Path, mode: int) -> None:
+    if mode & stat.S_IROTH:
+        logger.warning("%s can be read by everybody: chmod 600 %s", path, path)
 
 
 def _digest(token: str) -> str:

@@ -265,6 +265,17 @@ def test_without_cryptography_certs_says_what_to_install(
     assert not (tmp_path / "keys").exists()
 
 
+def test_without_pyjwt_a_gateway_with_its_keys_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    (tmp_path / "keys").touch()
+    arguments = ["gateway", "--listen", "tcp://127.0.0.1:0", "--publish", "0", "--jwt-keys"]
+    result = CliRunner().invoke(muxado_command, [*arguments, str(tmp_path / "keys")])
+    assert result.exit_code == 3
+    assert "pip install 'muxado-py[jwt]'" in result.stderr
+
+
 def test_the_version() -> None:
     result = CliRunner().invoke(muxado_command, ["--version"])
     assert result.output == f"muxado, version {muxado.__version__}\n"

@@ -118,7 +118,7 @@ def test_a_gateway_reads_tokens_and_certificates_again(tmp_path: Path) -> None:
                 assert late.wait() == 3
                 late.wait_for("shows a certificate that is (not trusted)")
 
-            path.write_text(f"{line._replace(patterns=('shop',))}\n")
+            path.write_text(f"{parse_line('laptop', hash_token(token), 'shop')}\n")
             gateway.send(signal.SIGHUP)
             gateway.wait_for(r"agent laptop@\S+ may not stay: (the token laptop is for shop)")
             gateway.wait_for(r"agent (laptop@\S+) is gone")

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from muxado_py.cli.commands import muxado as muxado_command
 from muxado_py.cli.tokens import (
+    Permit,
     TokenFileError,
-    TokenLine,
     add_line,
     hash_token,
     make_token,
@@ -48,7 +48,7 @@ def test_a_token_is_found_by_what_was_hashed() -> None:
     found = tokens.find(token)
     assert found is not None
     assert (found.name, found.patterns) == ("laptop", ("blog",))
-    assert str(found) == lines[1]
+    assert str(parse_line("laptop", hash_token(token), "blog")) == lines[1]
 
 
 @pytest.mark.parametrize("shown", ["", TOKEN[:-1], TOKEN + " ", HASH, "\udcff", "\N{SNOWMAN}"])
@@ -75,12 +75,12 @@ def test_what_is_no_token_is_not_found(shown: str) -> None:
     ],
 )
 def test_a_star_stands_for_any_part_of_a_name(patterns: str, name: str, allowed: bool) -> None:
-    assert parse_line("laptop", HASH, patterns).allows(name) is allowed
+    assert parse_line("laptop", HASH, patterns).permit.allows(name) is allowed
 
 
 def test_comments_blank_lines_and_other_line_ends_are_taken() -> None:
     text = f"# who serves the blog\r\n\r\n  laptop : {HASH} : blog , ssh \r\n#x:y:z"
-    assert parse_tokens(text, "tokens").find(TOKEN) == TokenLine("laptop", HASH, ("blog", "ssh"))
+    assert parse_tokens(text, "tokens").find(TOKEN) == Permit("laptop", ("blog", "ssh"))
 
 
 @pytest.mark.parametrize(
@@ -164,13 +164,13 @@ def test_a_file_that_cannot_be_read_is_said_so(tmp_path: Path) -> None:
 
 def test_a_line_is_added_to_a_file_of_this_user(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
-    add_line(path, TokenLine("laptop", HASH, ("blog",)))
+    add_line(path, parse_line("laptop", HASH, "blog"))
     assert path.stat().st_mode & 0o777 == 0o600
     path.write_text(path.read_text().rstrip("\n"))  # as some editors leave it
-    add_line(path, TokenLine("desktop", OTHER, ("*",)))
+    add_line(path, parse_line("desktop", OTHER, "*"))
     assert path.read_text() == f"laptop:{HASH}:blog\ndesktop:{OTHER}:*\n"
     with pytest.raises(TokenFileError, match="line 1 has the name laptop already"):
-        add_line(path, TokenLine("laptop", OTHER[:-1] + "1", ("*",)))
+        add_line(path, parse_line("laptop", OTHER[:-1] + "1", "*"))
     assert len(read_tokens(path)) == 2
 
 

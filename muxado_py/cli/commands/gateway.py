@@ -64,6 +64,12 @@ __all__ = ("gateway",)
     help="Tokens of agents, a line name:hash:patterns for each (muxado token). An agent must show one, and serves the "
     "names that it is for. [default: no token is wanted]",
 )
+@click.option(
+    "--jwt-keys",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keys of those who sign tokens as JWT, in PEM or as JWK. A token has the claims exp, jti, and names, a list of "
+    "what it is for; sub is its name in the log. [default: no JWT is taken]",
+)
 @loop_option
 @wire_option
 @tls_options
@@ -76,6 +82,7 @@ def gateway(
     timeout_graceful_shutdown: float,
     timeout_request_head: float,
     token_file: Path | None,
+    jwt_keys: Path | None,
     loop: str,
     wire: str,
     ssl_certfile: str | None,
@@ -91,8 +98,8 @@ def gateway(
     Agents say the names of their apps (muxado serve APP --name blog), and --publish blog=ADDRESS
     leads to those that serve blog, to each its share; of agents without a name the one that
     connected last serves. Whoever can connect to --listen becomes an agent: where that is not only
-    this machine, use tls://, and give your agents tokens (--token-file) or certificates
-    (--ssl-ca-certs), or both.
+    this machine, use tls://, and give your agents tokens (--token-file, --jwt-keys) or
+    certificates (--ssl-ca-certs), or both.
 
     A caller gets its stream with the head of its HTTP request, or at once in another protocol. One
     that says nothing gets it after 0.25 seconds, for servers that speak first; not where the last
@@ -104,6 +111,7 @@ def gateway(
     A muxado_py agent that freezes gets no more callers after a second, if there is another; those
     that it has wait, for 25 seconds at most.
     """
+    from ...integrations.extras import MissingExtraError
     from .. import gateway as publishing
     from .. import guard, reloading, running, tls
     from ..exposure import check_exposure
@@ -113,14 +121,16 @@ def gateway(
     check_exposure(
         listen,
         "becomes an agent",
-        "listen on tls:// and ask for tokens (--token-file) or certificates (--ssl-ca-certs)",
-        is_guarded=listen.startswith("tls://") and bool(token_file or ssl_ca_certs),
+        "listen on tls:// and ask for tokens (--token-file, --jwt-keys) or certificates (--ssl-ca-certs)",
+        is_guarded=listen.startswith("tls://") and bool(token_file or jwt_keys or ssl_ca_certs),
         insecure=insecure,
     )
     try:
-        asks = None if token_file is None else guard.Guard(token_file)
+        asks = guard.Guard(token_file, jwt_keys) if token_file or jwt_keys else None
     except TokenFileError as exc:
         raise click.UsageError(str(exc)) from exc
+    except MissingExtraError as exc:
+        raise running.NotStarted(str(exc)) from exc
     make_context = partial(tls.listening_context, listen, ssl_certfile, ssl_keyfile, ssl_ca_certs)
     ssl_context = make_context()
     hangup = reloading.Reloading()
