@@ -1,4 +1,4 @@
-"""Our own set-ups: the gateway and the agent of this checkout, in the clear and over TLS, and of another one.
+"""Our own set-ups: the gateway and the agent of this checkout, in the clear, over TLS and with a local port, and of another one.
 
 The rule.  What the command line gives without being asked is what is measured; only the number of callers that the gateway
 takes at once is raised, because idle ones are more than its default.
@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .programs import HOST, Program
-from .served import APP, KEEP_ALIVE, Ports
+from .served import APP, KEEP_ALIVE, Ports, uvicorn
 
 if TYPE_CHECKING:
     from ...workshop import Workshop
 
-__all__ = ("OURS", "OURS_TLS", "ROOT", "Ours", "OursOverTls")
+__all__ = ("OURS", "OURS_PORT", "OURS_TLS", "Ours", "OursOverTls", "OursWithPort")
 
 ROOT = Path(__file__).resolve().parents[3]
-OURS, OURS_TLS = "muxado_py", "muxado_py, TLS"
+OURS, OURS_TLS, OURS_PORT = "muxado_py", "muxado_py, TLS", "muxado_py, a port"
 ROOM = "2000"
 """Callers at once; by default 500."""
 
@@ -67,6 +67,24 @@ class OursOverTls:
         url = f"tls://{HOST}:{ports.agents}"
         gateway = _gateway(ROOT, url, ports, *_identity(folder, "gateway"))
         return gateway, _agent(ROOT, url, *_identity(folder, "agent"))
+
+
+@dataclass(frozen=True, slots=True)
+class OursWithPort:
+    """A plain byte tunnel: the agent offers the port of an application that runs beside it, as the others do."""
+
+    name: str = OURS_PORT
+    note: str = "in the clear; the application is on a port behind the agent"
+
+    def absence(self, workshop: Workshop) -> str:
+        """Never."""
+        return ""
+
+    def programs(self, workshop: Workshop, ports: Ports, folder: Path) -> tuple[Program, ...]:
+        """The gateway, the application, and the agent."""
+        url, app = f"tcp://{HOST}:{ports.agents}", f"tcp://{HOST}:{ports.app}"
+        agent = _muxado(ROOT, 0, "serve", app, "--connect", url)
+        return _gateway(ROOT, url, ports), uvicorn(ports.app), agent
 
 
 def _identity(folder: Path, name: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ...workshop import CrateSource, GoTools, ToolchainError
 from . import ssh
-from .ours import OURS, Ours, OursOverTls
+from .ours import OURS, Ours, OursOverTls, OursWithPort
 from .programs import HOST, Program
 from .served import uvicorn
 
@@ -60,6 +60,7 @@ def setups(against: Path | None = None, *, quick: bool = False) -> tuple[Setup, 
     return (
         Ours(),
         OursOverTls(),
+        OursWithPort(),
         *others,
         Frp(),
         Chisel(),
