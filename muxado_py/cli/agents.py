@@ -26,11 +26,12 @@ from ..runtime.checkpoints import event_loop
 from .agent import Agent
 from .destinations import Destination, Destinations
 from .reception import receive
+from .registration import line
 from .running import reason
 from .suspicion import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .registration import Registration
 
@@ -146,12 +147,35 @@ class Agents:
         refusal = self._may_register(agent, registration)
         if refusal is not None:
             raise PermissionError(refusal)
+        owned = self._destinations.owned(agent, registration.names)
+        if owned and not registration.exclusive:
+            raise PermissionError(f"another agent serves {', '.join(owned)}, alone")
         agent.registration = registration
         if agent.admission is not None:
             agent.admission.deadline = math.inf
         self._destinations.leave(agent)
         for name in registration.names or (None,):
             self._destinations.join(agent, name)
+        if registration.exclusive:
+            self._take_over(agent, registration.names)
+
+    def _take_over(self, agent: Agent, names: Sequence[str]) -> None:
+        """``agent`` serves ``names`` alone; those who did so before are told."""
+        lost: dict[Agent, list[str]] = {}
+        for name in names:
+            for other in self._destinations.own(agent, name):
+                lost.setdefault(other, []).append(name)
+        for other, taken in lost.items():
+            logger.warning(
+                "agent %s loses %s to agent %s", other.peer, ", ".join(taken), agent.peer
+            )
+            registration, control = other.registration, other.control
+            if registration is None or control is None:
+                continue
+            left = tuple(name for name in registration.names if name not in taken)
+            other.registration = registration._replace(names=left)
+            with suppress(muxado.MuxadoError):  # it is gone already
+                control.send_nowait(line(taken=taken, by=agent.peer))
 
     def withdraw(self, agent: Agent) -> None:
         """See :class:`.reception.Registrar`."""

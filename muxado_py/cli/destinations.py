@@ -54,6 +54,8 @@ class Destination:
         self._now = now
         self.agents: list[Agent] = []
         """The newest last."""
+        self.owner: Agent | None = None
+        """Who serves it alone, if one does."""
         self.speak_http = False
         """Whether the last answer was one of HTTP/1, where nobody waits for the server's first word."""
 
@@ -124,6 +126,11 @@ class Destinations:
         """What is published or served, in order."""
         return sorted(self._named)
 
+    def owned(self, agent: Agent, names: Collection[str]) -> list[str]:
+        """Those of ``names`` that an agent other than ``agent`` serves alone."""
+        owners = ((name, self._named[name].owner) for name in names if name in self._named)
+        return [name for name, owner in owners if owner not in (None, agent)]
+
     def join(self, agent: Agent, name: str | None) -> None:
         """``agent`` serves ``name`` too."""
         if name is None:
@@ -134,10 +141,25 @@ class Destinations:
         destination.agents.append(agent)
         self._of.setdefault(agent, []).append(destination)
 
+    def own(self, agent: Agent, name: str) -> list[Agent]:
+        """``agent``, which serves ``name``, does so alone; the others lose it.
+
+        :returns: those others.
+        """
+        destination = self._named[name]
+        others = [other for other in destination.agents if other is not agent]
+        for other in others:
+            destination.agents.remove(other)
+            self._of[other].remove(destination)
+        destination.owner = agent
+        return others
+
     def leave(self, agent: Agent) -> None:
         """``agent`` serves nothing from here on; callers that it has go on."""
         for destination in self._of.pop(agent, ()):
             destination.agents.remove(agent)
+            if destination.owner is agent:
+                destination.owner = None
             name = destination.name
             if name is not None and not destination.agents and name not in self._published:
                 del self._named[name]

@@ -8,13 +8,17 @@ The rules.  A gateway that works answers at once.  One that has not within :data
 no gateway that knows names; the log says so, and another session is tried after a while.  When this side stops, it ends
 the stream first, and gets no more callers.
 
+Who loses a name to an agent that serves it alone does not ask for it again: two would take it from each other
+for ever.  Who loses the last one finishes what it has and ends.
+
 The trap.  The stream is the application's to the session: a drain waits for its end.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -29,46 +33,104 @@ if TYPE_CHECKING:
 
     from .registration import Registration
 
-__all__ = ("attach_registered",)
+__all__ = ("Registrant",)
 
 logger = logging.getLogger("muxado.cli")
 
 ANSWER_TIMEOUT = 1.0
 """Seconds in which the gateway must have answered."""
 
+MAX_SHOWN = 200
+"""Characters of what the gateway says that go into a line of the log."""
+
 ENDED = (muxado.StreamError, anyio.EndOfStream, anyio.ClosedResourceError)
 """How the stream ends that the gateway does not take, or no more."""
 
 
-async def attach_registered(
-    session: muxado.Session,
-    registration: Registration,
-    attach: Callable[[muxado.Session], Awaitable[None]],
-    stop: anyio.Event,
-) -> None:
-    """Register, then give ``session`` to ``attach`` until it is over.
+class Registrant:
+    """An agent that serves names, over one session after the other.
 
-    :param stop: once set, the names are given back.
-    :raises RegistrationError: if the gateway did not take the registration.
-    :raises Exception: what ``attach`` raises.
-
-    Cancellation: that of ``attach``.
+    :param registration: what it wants to serve.
+    :param stop: set by whoever stops this side; and here, when it has lost all of its names.
     """
-    stream = await session.open_stream()
-    try:
-        await _register(stream, registration)
-        failure = await _serve(session, stream, attach, stop)
-    finally:
-        stream.reset()
-    if failure is not None:
-        raise failure
+
+    def __init__(self, registration: Registration, stop: anyio.Event) -> None:
+        self._registration = registration
+        self._stop = stop
+        self.replaced: str | None = None
+        """Why it serves nothing any more: another agent has its last names."""
+
+    async def attach(
+        self, session: muxado.Session, attach: Callable[[muxado.Session], Awaitable[None]]
+    ) -> None:
+        """Register, then give ``session`` to ``attach`` until it is over.
+
+        :raises RegistrationError: if the gateway did not take the registration.
+        :raises Exception: what ``attach`` raises.
+
+        Cancellation: that of ``attach``.
+        """
+        stream = await session.open_stream()
+        try:
+            lines = await _register(stream, self._registration)
+            failure = await self._serve(session, stream, lines, attach)
+        finally:
+            stream.reset()
+        if failure is not None:
+            raise failure
+
+    async def _serve(
+        self,
+        session: muxado.Session,
+        stream: muxado.Stream,
+        lines: Lines,
+        attach: Callable[[muxado.Session], Awaitable[None]],
+    ) -> Exception | None:
+        """What ended it, as a value: a task group would wrap it."""
+
+        async def leave() -> None:
+            await self._stop.wait()
+            stream.reset()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(leave)
+            tasks.start_soon(self._listen, lines)
+            try:
+                await attach(session)
+            except Exception as exc:  # noqa: BLE001 - raised where it was asked for
+                return exc
+            finally:
+                tasks.cancel_scope.cancel()
+        return None
+
+    async def _listen(self, lines: Lines) -> None:
+        """Hear what the gateway says later."""
+        with suppress(*ENDED, muxado.SessionError, ValueError):  # then it says no more
+            while True:
+                said = await lines.next()
+                taken = said.get("taken")
+                if isinstance(taken, list):
+                    self._lose([name for name in self._registration.names if name in taken], said)
+
+    def _lose(self, names: list[str], said: dict[str, Any]) -> None:
+        if not names:
+            return
+        left = tuple(name for name in self._registration.names if name not in names)
+        self._registration = self._registration._replace(names=left)
+        by = escaped(str(said.get("by", "unnamed")))[:MAX_SHOWN]
+        why = f"the newer agent {by} serves {', '.join(names)} now, alone"
+        logger.warning("%s", why)
+        if not left:
+            self.replaced = why
+            self._stop.set()
 
 
-async def _register(stream: muxado.Stream, registration: Registration) -> None:
+async def _register(stream: muxado.Stream, registration: Registration) -> Lines:
+    lines = Lines(stream)
     try:
         with anyio.fail_after(ANSWER_TIMEOUT):
             await stream.send(registration.line())
-            said = await Lines(stream).next()
+            said = await lines.next()
     except TimeoutError:
         raise RegistrationError(
             f"it did not answer the registration within {ANSWER_TIMEOUT:g} s: it hangs, or is no gateway that knows names"
@@ -83,26 +145,4 @@ async def _register(stream: muxado.Stream, registration: Registration) -> None:
         raise RegistrationError(f"it refused: {escaped(str(said.get('refused', said)))}")
     if registration.names:
         logger.info("serving as %s", ", ".join(registration.names))
-
-
-async def _serve(
-    session: muxado.Session,
-    stream: muxado.Stream,
-    attach: Callable[[muxado.Session], Awaitable[None]],
-    stop: anyio.Event,
-) -> Exception | None:
-    """What ended it, as a value: a task group would wrap it."""
-
-    async def leave() -> None:
-        await stop.wait()
-        stream.reset()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(leave)
-        try:
-            await attach(session)
-        except Exception as exc:  # noqa: BLE001 - raised where it was asked for
-            return exc
-        finally:
-            tasks.cancel_scope.cancel()
-    return None
+    return lines

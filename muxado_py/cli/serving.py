@@ -34,8 +34,8 @@ from ..integrations.wsgi import serve_wsgi
 from .backoff import Backoff
 from .dialing import keep_connected
 from .local_port import serve_port
-from .registering import attach_registered
-from .running import NotStarted, reason
+from .registering import Registrant
+from .running import ConnectionLost, NotStarted, reason
 from .sessions_listener import SessionsListener, peer_name
 
 if TYPE_CHECKING:
@@ -232,13 +232,13 @@ def _session_config(options: ServeOptions) -> muxado.Config:
 
 
 async def _dial(listener: SessionsListener, options: ServeOptions, stop: anyio.Event) -> None:
-    registration = options.registration
+    registrant = options.registration and Registrant(options.registration, stop)
 
     async def attach(session: muxado.Session) -> None:
-        if registration is None:
+        if registrant is None:
             await listener.attach(session)
         else:
-            await attach_registered(session, registration, listener.attach, stop)
+            await registrant.attach(session, listener.attach)
 
     await keep_connected(
         options.url,
@@ -249,6 +249,8 @@ async def _dial(listener: SessionsListener, options: ServeOptions, stop: anyio.E
         backoff=Backoff(),
         max_retries=options.max_retries,
     )
+    if registrant is not None and registrant.replaced is not None:
+        raise ConnectionLost(f"{registrant.replaced}. There is nothing left to serve.")
 
 
 async def _listen(

@@ -110,6 +110,7 @@ def peer(handler: Callable[[muxado.Session], Awaitable[object]] | None = None) -
             "--factory, --threads are for applications only",
         ),
         (("serve", APP, "--listen", NOWHERE, "--name", "blog"), "--name needs --connect"),
+        (("serve", APP, "--connect", NOWHERE, "--exclusive"), "--exclusive needs --name"),
         (
             ("serve", APP, "--connect", NOWHERE, *(f"--name=n{n}" for n in range(65))),
             "at most 64 names",

@@ -370,3 +370,29 @@ def test_a_local_port_is_published_by_its_name(tmp_path: Path) -> None:
             assert agent.end() == 0
         listening.shutdown(socket.SHUT_RDWR)
         assert gate.end() == 0
+
+
+def test_an_agent_that_wants_a_name_alone_replaces_the_older_which_finishes_and_ends() -> None:
+    publish = ("--publish", "app=127.0.0.1:0")
+    with running("gateway", "--listen", "tcp://127.0.0.1:0", *publish) as gate:
+        url = gate.wait_for(r"agents connect to (\S+)")
+        port = int(gate.wait_for(r"callers of app connect to \S+:(\d+)"))
+        serve = ("serve", "tests.cli.apps:starlette_app", "--name", "app", "--connect", url)
+        with running(*serve) as older:
+            gate.wait_for(r"serves (app)")
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection.putrequest("POST", "/upload")
+            connection.putheader("Content-Length", "10")
+            connection.endheaders(b"01234")
+            assert get(port)[0] == 200  # by now the older one has the first half
+            with running(*serve, "--exclusive") as newer:
+                older.wait_for("(the newer agent .* serves app now, alone)")
+                connection.send(b"56789")
+                answer = connection.getresponse()
+                assert answer.read().decode() == hashlib.sha256(b"0123456789").hexdigest()
+                connection.close()
+                assert older.wait() == 4
+                assert "There is nothing left to serve." in older.said()
+                assert get(port)[0] == 200
+                assert newer.end() == 0
+        assert gate.end() == 0

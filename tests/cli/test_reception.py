@@ -267,3 +267,49 @@ async def test_names_that_peers_make_up_are_forgotten_with_them(
     agents.destination("kept")
     assert agents.names() == ["kept"]
     assert "serves n2, kept" in caplog.text
+
+
+async def test_who_wants_a_name_alone_takes_it_and_the_older_is_told() -> None:
+    agents = Agents()
+    async with received(agents) as (older, _), received(agents) as (newer, _):
+        control, _ = await say(older, Registration(("blog", "shop")).line())
+        callers = agents.destination("blog")
+        before = callers.dial()
+        _, answer = await say(newer, Registration(("blog",), exclusive=True).line())
+        assert answer["registered"] == ["blog"]
+        told = await Lines(control).next()
+        assert told == {"muxado": 1, "taken": ["blog"], "by": "an unnamed peer"}
+        assert [callers.dial().agent for _ in range(4)] != [before.agent] * 4
+        assert before.agent not in callers.agents
+        assert before in before.agent.passages  # it goes on
+        assert agents.destination("shop").dial().agent is before.agent
+        assert before.agent.registration == Registration(("shop",))
+
+
+async def test_a_name_that_one_has_alone_is_not_shared_until_it_leaves() -> None:
+    agents = Agents()
+    async with received(agents) as (other, _):
+        async with received(agents) as (alone, _):
+            kept = await say(alone, Registration(("blog",), exclusive=True).line())
+            assert kept[1]["registered"] == ["blog"]
+            _, answer = await say(other, Registration(("blog", "shop")).line())
+            assert answer == {"muxado": 1, "refused": "another agent serves blog, alone"}
+            assert not serves(agents, "shop")
+        async with received(agents) as (later, _):
+            _, answer = await say(later, Registration(("blog",)).line())
+            assert answer["registered"] == ["blog"]
+
+
+async def test_the_newest_of_those_who_want_it_alone_has_it() -> None:
+    agents = Agents()
+    alone = Registration(("blog",), exclusive=True).line()
+    async with received(agents) as (first, _), received(agents) as (second, _):
+        control, _ = await say(first, alone)
+        kept = await say(second, alone)
+        assert (await Lines(control).next())["taken"] == ["blog"]
+        assert len(agents.destination("blog").agents) == 1
+        control.close()  # the loser's end takes nothing from the owner
+        await all_tasks_blocked()
+        await anyio.sleep(1)
+        assert serves(agents, "blog")
+        assert kept[1]["registered"] == ["blog"]

@@ -13,7 +13,7 @@ import muxado_py as muxado
 from muxado_py.cli.agents import Agents
 from muxado_py.cli.backoff import Backoff
 from muxado_py.cli.dialing import keep_connected
-from muxado_py.cli.registering import ANSWER_TIMEOUT, attach_registered
+from muxado_py.cli.registering import ANSWER_TIMEOUT, Registrant
 from muxado_py.cli.registration import Lines, Registration, RegistrationError, line
 from muxado_py.cli.running import ConnectionLost
 from muxado_py.frames import WIRES
@@ -54,7 +54,7 @@ async def register(
         failure = None
         try:
             with anyio.fail_after(3600):
-                await attach_registered(agent, BLOG, attach, anyio.Event())
+                await Registrant(BLOG, anyio.Event()).attach(agent, attach)
         except RegistrationError as exc:
             failure = exc
         tasks.cancel_scope.cancel()
@@ -119,7 +119,7 @@ async def test_who_comes_before_the_answer_is_served_after_it(wire: str) -> None
         muxado.server(far, config) as gateway,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(attach_registered, agent, BLOG, attach, anyio.Event())
+        tasks.start_soon(Registrant(BLOG, anyio.Event()).attach, agent, attach)
         early = await gateway.open_stream()
         await early.send(b"early")
         control = await gateway.accept_stream()
@@ -146,7 +146,7 @@ async def test_who_stops_gives_its_names_back_first(wire: str) -> None:
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(agents.serve, gateway)
-        tasks.start_soon(attach_registered, agent, BLOG, muxado.Session.wait, stop)
+        tasks.start_soon(Registrant(BLOG, stop).attach, agent, muxado.Session.wait)
         blog = agents.destination("blog")
         while not blog.agents:  # noqa: ASYNC110 - nothing tells of it
             await anyio.sleep(0.1)
@@ -168,7 +168,7 @@ async def test_it_is_tried_again_and_the_log_says_why(caplog: pytest.LogCaptureF
     stop = anyio.Event()
 
     async def attach(session: muxado.Session) -> None:
-        await attach_registered(session, BLOG, muxado.Session.wait, stop)
+        await Registrant(BLOG, stop).attach(session, muxado.Session.wait)
 
     async with (
         muxado.listen("tcp://127.0.0.1:0") as listener,
@@ -187,3 +187,56 @@ async def test_it_is_tried_again_and_the_log_says_why(caplog: pytest.LogCaptureF
         tasks.cancel_scope.cancel()
     assert "cannot register at tcp://" in caplog.text
     assert "trying again in" in caplog.text
+
+
+async def test_who_loses_a_name_keeps_the_others_and_does_not_ask_for_it_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    both, stop = Registration(("blog", "shop")), anyio.Event()
+    registrant = Registrant(both, stop)
+    agents = Agents()
+    for asked in (("blog", "shop"), ("shop",)):
+        near, far = memory_transports(64)
+        async with (
+            muxado.client(near) as agent,
+            muxado.server(far) as gateway,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(agents.serve, gateway)
+            tasks.start_soon(registrant.attach, agent, muxado.Session.wait)
+            while not agents.destination("shop").agents:  # noqa: ASYNC110 - nothing tells of it
+                await anyio.sleep(0.1)
+            (served,) = agents.destination("shop").agents
+            assert served.registration is not None
+            assert served.registration.names == asked
+            assert served.control is not None
+            served.control.send_nowait(
+                line(taken=["blog", "never ours", 7], by="192.0.2.1\x1b[31m")
+            )
+            await anyio.sleep(1)
+            assert not stop.is_set()
+            tasks.cancel_scope.cancel()
+    assert caplog.text.count(r"192.0.2.1\x1b[31m serves blog now, alone") == 1
+    assert registrant.replaced is None
+
+
+async def test_who_loses_its_last_name_stops() -> None:
+    agents, stop = Agents(), anyio.Event()
+    registrant = Registrant(BLOG, stop)
+    near, far = memory_transports(64)
+    async with (
+        muxado.client(near) as agent,
+        muxado.server(far) as gateway,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(agents.serve, gateway)
+        tasks.start_soon(registrant.attach, agent, muxado.Session.wait)
+        blog = agents.destination("blog")
+        while not blog.agents:  # noqa: ASYNC110 - nothing tells of it
+            await anyio.sleep(0.1)
+        control = blog.agents[0].control
+        assert control is not None
+        control.send_nowait(line(taken=["blog"], by="newer"))
+        await stop.wait()
+        tasks.cancel_scope.cancel()
+    assert registrant.replaced == "the newer agent newer serves blog now, alone"

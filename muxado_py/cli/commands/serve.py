@@ -65,6 +65,12 @@ def _check_number(
     help="With --connect: where the token is that the gateway wants (muxado token). [default: the environment's "
     "MUXADO_TOKEN, if it has one]",
 )
+@click.option(
+    "--exclusive",
+    is_flag=True,
+    help="With --name: nobody else is to serve these names. An agent that does so now is told, finishes what it has, and "
+    "ends with 4.",
+)
 @click.option("--factory", is_flag=True, help="APP is a function that returns the application.")
 @click.option(
     "--app-dir", default="", show_default="the current directory", help="Where to look for APP."
@@ -133,6 +139,7 @@ def serve(
     connect: str | None,
     listen: str | None,
     name: tuple[str, ...],
+    exclusive: bool,
     token_file: Path | None,
     factory: bool,
     app_dir: str,
@@ -169,6 +176,8 @@ def serve(
         raise click.UsageError("--name needs --connect: it is for the gateway that is dialed")
     if token_file and listen:
         raise click.UsageError("--token-file needs --connect: it is for the gateway that is dialed")
+    if exclusive and not name:
+        raise click.UsageError("--exclusive needs --name: it says that nobody else is to serve it")
     url = connect or listen or ""
     if listen:
         check_exposure(
@@ -193,7 +202,7 @@ def serve(
         graceful_timeout=timeout_graceful_shutdown,
         max_retries=max_retries,
         wire=wire,
-        registration=registration.Registration(name, token=token) if name or token else None,
+        registration=registration.Registration(name, exclusive, token) if name or token else None,
         http=http,
     )
     running.run(partial(serving.serve, application, options), loop=loop)
