@@ -19,7 +19,7 @@ import pytest
 
 from .bench.figures import RefusedError, Spread
 from .bench.pair import FailedRunError
-from .bench.tunnel import report
+from .bench.tunnel import programs, report
 from .bench.tunnel.__main__ import QUICK, main
 from .bench.tunnel.callers import load
 from .bench.tunnel.ours import OURS
@@ -114,6 +114,27 @@ def test_a_program_that_does_not_start_fails_the_run_in_its_own_words(tmp_path: 
     dying = Program([sys.executable, "-c", "raise SystemExit('not today')"], free_port())
     with pytest.raises(FailedRunError, match="ended: not today"):
         Tunnel([dying], free_port(), tmp_path)
+
+
+def test_a_program_that_is_not_there_fails_the_run(tmp_path: Path) -> None:
+    with pytest.raises(FailedRunError, match="no-such does not start"):
+        Tunnel([Program([str(tmp_path / "no-such")])], free_port(), tmp_path)
+
+
+def test_our_settings_in_the_environment_do_not_reach_a_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUXADO_FRAME_LOG", "frames")
+    said = "import os; raise SystemExit(str(sorted(it for it in os.environ if 'MUXADO' in it)))"
+    with pytest.raises(FailedRunError, match=r"ended: \[\]$"):
+        Tunnel([Program([sys.executable, "-c", said], free_port())], free_port(), tmp_path)
+
+
+def test_ports_are_found_where_all_of_them_are_for_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(programs, "_proc", lambda _: "1024 65535")
+    assert free_port() in programs.PORTS
 
 
 def test_a_tunnel_that_ends_leaves_no_process(tmp_path: Path) -> None:

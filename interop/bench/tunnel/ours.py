@@ -9,7 +9,6 @@ first: programs run in a folder of their own.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -62,8 +61,8 @@ class OursOverTls:
     def programs(self, workshop: Workshop, ports: Ports, folder: Path) -> tuple[Program, ...]:
         """The gateway and the agent, which has the application."""
         certs = _muxado(ROOT, 0, "certs", str(folder))
-        environment = {**os.environ, **certs.environment}
-        subprocess.run(certs.command, cwd=folder, env=environment, check=True, capture_output=True)
+        around = certs.surroundings()
+        subprocess.run(certs.command, cwd=folder, env=around, check=True, capture_output=True)
         url = f"tls://{HOST}:{ports.agents}"
         gateway = _gateway(ROOT, url, ports, *_identity(folder, "gateway"))
         return gateway, _agent(ROOT, url, *_identity(folder, "agent"))

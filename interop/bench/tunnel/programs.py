@@ -4,7 +4,8 @@ Where data comes from and goes to.  A set-up says its :class:`Program` s, the ga
 is what callers connect to.  Memory and processor time are read from the kernel, a program's children counted with it:
 ``sshd`` has one for each session.
 
-The rule.  What does not start, or ends, is a :class:`.pair.FailedRunError` in the program's own words.
+The rule.  What does not start, or ends, is a :class:`.pair.FailedRunError` in the program's own words.  No setting of
+ours that is in the environment reaches them.
 
 The trap.  Peers must be told their ports before they start, so none can ask for port 0.  The ports here are outside of the
 range from which the kernel takes those of connections: there is one less who could take it meanwhile.
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ("HOST", "Program", "Tunnel", "ask", "free_port")
 
 HOST = "127.0.0.1"
+PORTS = range(10_000, 65_000)
 START = 30.0
 """Seconds that a program may take until it listens, and a tunnel until it carries."""
 GLANCE = 0.02
@@ -55,18 +57,22 @@ class Program:
     user: int | None = None
     """Who runs it; None is who runs the benchmark."""
 
+    def surroundings(self) -> dict[str, str]:
+        """All of its environment."""
+        ours = {name: it for name, it in os.environ.items() if not name.startswith("MUXADO_")}
+        return {**ours, **self.environment}
+
 
 def free_port() -> int:
     """A port of :data:`HOST` on which nobody listens."""
     first, last = (int(it) for it in _proc("sys/net/ipv4/ip_local_port_range").split())
-    reserved = set(range(first, last + 1))
+    outside = [it for it in PORTS if not first <= it <= last]
     while True:
-        port = random.randrange(10_000, 65_000)
+        port = random.choice(outside or PORTS)
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if port not in reserved:
-                probe.bind((HOST, port))
-                return port
+            probe.bind((HOST, port))
+            return port
 
 
 def ask(port: int) -> tuple[socket.socket, bytes]:
@@ -156,17 +162,21 @@ class _Running:
     def __init__(self, program: Program, folder: Path) -> None:
         self.name = Path(program.command[0]).name
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end
-        self.process = subprocess.Popen(
-            program.command,
-            cwd=folder,
-            env={**os.environ, **program.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=self._said,
-            stderr=self._said,
-            user=program.user,
-            group=program.user,
-            extra_groups=None if program.user is None else (),
-        )
+        try:
+            self.process = subprocess.Popen(
+                program.command,
+                cwd=folder,
+                env=program.surroundings(),
+                stdin=subprocess.DEVNULL,
+                stdout=self._said,
+                stderr=self._said,
+                user=program.user,
+                group=program.user,
+                extra_groups=None if program.user is None else (),
+            )
+        except OSError as error:
+            self._said.close()
+            raise FailedRunError(f"{self.name} does not start: {error}") from None
 
     def words(self) -> str:
         """The last that it said."""

@@ -9,6 +9,7 @@ the next has new programs.
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,9 @@ class Match:
                 ports = Ports.free()
                 programs = setup.programs(self._workshop, ports, Path(folder.name))
                 tunnel = Tunnel(programs, ports.callers, Path(folder.name))
+            except subprocess.CalledProcessError as error:  # of what makes keys
+                folder.cleanup()
+                raise FailedRunError(str(error)) from None
             except BaseException:
                 folder.cleanup()
                 raise
