@@ -15,6 +15,7 @@ only plain exceptions, so the first one that is for the user is taken out here, 
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import logging
 import os
@@ -32,7 +33,15 @@ from .log_lines import JsonLines, TextLines
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ("LOOPS", "ConnectionLost", "NotStarted", "configure_logging", "reason", "run")
+__all__ = (
+    "LOOPS",
+    "ConnectionLost",
+    "NotStarted",
+    "configure_logging",
+    "keep_for_good",
+    "reason",
+    "run",
+)
 
 LOOPS = ("auto", "asyncio", "uvloop", "trio")
 
@@ -161,6 +170,16 @@ async def _watch_signals(stop: anyio.Event, hangup: Callable[[], None] | None) -
                 raise _Forced(number)
             logger.info("%s: stopping; once more to stop at once", signal.Signals(number).name)
             stop.set()
+
+
+def keep_for_good() -> None:
+    """What there is now stays until this process ends, and the garbage collector need not walk over it again and again.
+
+    Modules and functions are most of what a command has.  Nothing of a caller is cyclic, so the collector finds nothing
+    among its objects, and to walk over all others for that would keep whoever comes at that moment waiting.
+    """
+    gc.collect()  # what is garbage already need not stay
+    gc.freeze()
 
 
 def _is_on_terminal() -> bool:

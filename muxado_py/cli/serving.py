@@ -120,9 +120,16 @@ def detect_interface(app: Any) -> str:
     )
 
 
-async def serve(app: Any, options: ServeOptions, stop: anyio.Event) -> None:
+async def serve(
+    app: Any,
+    options: ServeOptions,
+    stop: anyio.Event,
+    *,
+    started: Callable[[], object] | None = None,
+) -> None:
     """Serve ``app``, an application or a :class:`.ports.LocalPort`, until ``stop`` is set.
 
+    :param started: called when the application has, before its first request.
     :raises NotStarted: if the app, its server or the address cannot be used.
     :raises ConnectionLost: if there is no more session and no more attempt.
 
@@ -135,6 +142,8 @@ async def serve(app: Any, options: ServeOptions, stop: anyio.Event) -> None:
                 await server.start(_server(app, listener, options))
             except (StartupError, MissingExtraError) as exc:
                 raise NotStarted(str(exc)) from exc
+            if started is not None:
+                started()
             is_port = options.interface == "port"
             what = app if is_port else f"{options.interface.upper()} application"
             logger.info("serving %s", what)

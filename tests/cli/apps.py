@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import flask
 from starlette.applications import Starlette
@@ -115,3 +116,11 @@ def flask_large() -> str:
 @flask_app.post("/upload")
 def flask_upload() -> str:
     return hashlib.sha256(flask.request.get_data()).hexdigest()
+
+
+async def collected(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """How many objects the garbage collector of the agent walks over, and how many it leaves alone."""
+    if scope["type"] == "http":
+        text = f"{len(gc.get_objects())} {gc.get_freeze_count()}".encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": text})

@@ -83,6 +83,12 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
         assert open_tunnel.gateway.end(signal.SIGINT) == 0
 
 
+def test_the_collector_of_an_agent_leaves_alone_what_the_start_has_made() -> None:
+    with tunnel("collected", "--lifespan", "off") as open_tunnel:
+        walked, left_alone = map(int, get(open_tunnel.port)[1].split())
+    assert left_alone > 10 * walked
+
+
 @pytest.mark.slow
 def test_a_request_is_answered(port: int) -> None:
     assert get(port, "/?name=you") == (200, "hello you, start 1")

@@ -147,4 +147,5 @@ def gateway(
         head_timeout=timeout_request_head,
         guard=asks,
     )
+    running.keep_for_good()
     running.run(command, loop=loop, hangup=hangup)

@@ -205,7 +205,8 @@ def serve(
         registration=registration.Registration(name, exclusive, token) if name or token else None,
         http=http,
     )
-    running.run(partial(serving.serve, application, options), loop=loop)
+    command = partial(serving.serve, application, options, started=running.keep_for_good)
+    running.run(command, loop=loop)
 
 
 def _token(path: Path | None) -> str | None:
