@@ -47,8 +47,6 @@ class Agent:
         """What it registered, if it was let in."""
         self.sent_away = False
         """Whether it had to register and did not."""
-        self.admission: anyio.CancelScope | None = None
-        """In which it is waited for that it registers, where it must."""
 
     @property
     def peer(self) -> str:

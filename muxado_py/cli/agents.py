@@ -43,6 +43,10 @@ logger = logging.getLogger("muxado.cli")
 ADMISSION_TIMEOUT = 10.0
 """Seconds in which an agent that must register must have done so: one line of it may take a half."""
 
+MAX_WAITING = 256
+"""Agents that must register and have not yet; when one more comes, the oldest goes.  For the reason of
+``Config.max_mute_connections``: this is what comes after the first byte."""
+
 
 def anybody(agent: Agent, registration: Registration) -> str | None:
     """May ``agent`` register that?  Yes: None.  A text would say why not."""
@@ -65,6 +69,7 @@ class Agents:
         self._may_register = may_register
         self._needs_registration = needs_registration
         self._agents: list[Agent] = []
+        self._waiting: dict[Agent, anyio.CancelScope] = {}  # to be let in, the oldest first
         loop = event_loop()
         self._destinations = Destinations(anyio.current_time if loop is None else loop.time)
         self._stopping = False
@@ -125,12 +130,18 @@ class Agents:
         if not self._needs_registration:
             await receive(agent, self)
             return
-        with anyio.move_on_after(ADMISSION_TIMEOUT) as agent.admission:
-            await receive(agent, self)
+        with anyio.move_on_after(ADMISSION_TIMEOUT) as admission:
+            self._waiting[agent] = admission
+            if len(self._waiting) > MAX_WAITING:
+                self._waiting.pop(next(iter(self._waiting))).cancel()
+            try:
+                await receive(agent, self)
+            finally:
+                self._waiting.pop(agent, None)
         if agent.registration is not None or agent.session.closed:
             return
         agent.sent_away = True
-        if agent.admission.cancelled_caught:
+        if admission.cancelled_caught:
             why = b"an agent must register here, with a token"
             agent.session.go_away(muxado.ErrorCode.STREAM_REFUSED, why)
         presence.cancel()
@@ -151,8 +162,8 @@ class Agents:
         if owned and not registration.exclusive:
             raise PermissionError(f"another agent serves {', '.join(owned)}, alone")
         agent.registration = registration
-        if agent.admission is not None:
-            agent.admission.deadline = math.inf
+        if agent in self._waiting:
+            self._waiting.pop(agent).deadline = math.inf
         self._destinations.leave(agent)
         for name in registration.names or (None,):
             self._destinations.join(agent, name)
@@ -191,6 +202,8 @@ class Agents:
         for agent in self._agents:
             if agent.control is None or agent.registration is None:
                 continue
+            if not self._destinations.has(agent):
+                continue  # another has all its names, which are nothing to judge
             refusal = may_stay(agent, agent.registration)
             if refusal is not None:
                 logger.warning("agent %s may not stay: %s", agent.peer, refusal)

@@ -154,6 +154,10 @@ class Destinations:
         destination.owner = agent
         return others
 
+    def has(self, agent: Agent) -> bool:
+        """Whether ``agent`` serves anything."""
+        return bool(self._of.get(agent))
+
     def leave(self, agent: Agent) -> None:
         """``agent`` serves nothing from here on; callers that it has go on."""
         for destination in self._of.pop(agent, ()):

@@ -208,9 +208,11 @@ def read_tokens(path: Path) -> Tokens:
 def read_deciding(path: Path, *, is_secret: bool = True) -> str:
     """The text of a file that says who may do something; if it is secret, there is a warning where everybody may read it.
 
-    :raises TokenFileError: if it cannot be read, or everybody may write it.
+    :raises TokenFileError: if it cannot be read, or everybody may write it, or if it is a pipe that has been read.
     """
     text, mode = _read(path)
+    if not text and not path.is_file():
+        raise TokenFileError(f"{path} has nothing to read, and is no file that could be read again")
     if mode & stat.S_IWOTH:
         raise TokenFileError(
             f"{path} can be written by everybody, who could then serve any name: chmod 600 {path}"

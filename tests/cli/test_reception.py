@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import pytest
 
 import muxado_py as muxado
+from muxado_py.cli import agents as agents_module
 from muxado_py.cli.agents import ADMISSION_TIMEOUT, Agents
 from muxado_py.cli.registration import LINE_TIMEOUT, MAX_LINE, Lines, Registration
 from muxado_py.frames import WIRES
@@ -311,5 +312,44 @@ async def test_the_newest_of_those_who_want_it_alone_has_it() -> None:
         control.close()  # the loser's end takes nothing from the owner
         await all_tasks_blocked()
         await anyio.sleep(1)
+        assert serves(agents, "blog")
+        assert kept[1]["registered"] == ["blog"]
+
+
+async def test_a_review_sends_away_who_may_not_stay_and_nobody_whose_names_another_has() -> None:
+    def named(agent: Agent, registration: Registration) -> str | None:
+        return None if registration.names else "this token is not for doors without a name"
+
+    agents = Agents(needs_registration=True)
+    async with received(agents) as (older, _), received(agents) as (newer, _):
+        kept = [
+            await say(older, Registration(("blog",)).line()),
+            await say(newer, Registration(("blog",), exclusive=True).line()),
+        ]
+        agents.review(named)
+        await all_tasks_blocked()
+        assert not older.closed
+        assert serves(agents, "blog")
+        agents.review(lambda agent, registration: "the token is not known any more")
+        assert not serves(agents, "blog")
+        await newer.wait()
+        assert not older.closed
+        assert [answer["registered"] for _, answer in kept] == [["blog"], ["blog"]]
+
+
+async def test_no_more_than_so_many_wait_to_be_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They hold a session each for ten seconds, and whoever reaches the gateway may be one of them."""
+    monkeypatch.setattr(agents_module, "MAX_WAITING", 3)
+    agents = Agents(needs_registration=True)
+    async with AsyncExitStack() as stack:
+        peers = []
+        for number in range(6):
+            peer, _ = await stack.enter_async_context(received(agents))
+            peers.append(peer)
+            if number == 0:
+                kept = await say(peer, Registration(("blog",)).line())
+            await peer.ping()
+            await all_tasks_blocked()
+        assert [peer.closed for peer in peers] == [False, True, True, False, False, False]
         assert serves(agents, "blog")
         assert kept[1]["registered"] == ["blog"]

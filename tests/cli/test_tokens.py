@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import click
 import pytest
@@ -23,9 +24,6 @@ from muxado_py.cli.tokens import (
     parse_tokens,
     read_tokens,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TOKEN = "muxado_" + "x" * 43
 HASH = "sha256=" + hashlib.sha256(TOKEN.encode()).hexdigest()
@@ -160,6 +158,20 @@ def test_a_file_that_cannot_be_read_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "tokens").write_bytes(b"laptop:\xff")
     with pytest.raises(TokenFileError, match="UTF-8"):
         read_tokens(tmp_path / "tokens")
+
+
+def test_a_pipe_is_read_once_and_does_not_become_a_file_without_tokens(tmp_path: Path) -> None:
+    """As ``--token-file <(...)`` is; at SIGHUP it would have sent everybody away."""
+    ours, theirs = os.pipe()
+    os.write(theirs, f"laptop:{HASH}:blog\n".encode())
+    os.close(theirs)
+    path = Path(f"/dev/fd/{ours}")
+    assert len(read_tokens(path)) == 1
+    with pytest.raises(TokenFileError, match="nothing to read, and is no file"):
+        read_tokens(path)
+    os.close(ours)
+    (tmp_path / "tokens").touch(0o600)
+    assert not len(read_tokens(tmp_path / "tokens"))
 
 
 def test_a_line_is_added_to_a_file_of_this_user(tmp_path: Path) -> None:
