@@ -271,7 +271,7 @@ def _warn_if_read_by_all(path: Path, mode: int) -> None:
 
 
 def _digest(token: str) -> str:
-    return ALGORITHM + hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
+    return ALGORITHM + hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
 def _reason(exc: OSError | UnicodeDecodeError) -> str:

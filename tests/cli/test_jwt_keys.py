@@ -158,11 +158,11 @@ def test_no_made_up_token_is_more_than_unknown(noise: bytes, at: int) -> None:
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"exp": time.time() - 2 * LEEWAY}, "the time of the token that it shows is over"),
+        ({"exp": 1}, "the time of the token that it shows is over"),
         ({"exp": None}, 'missing the "exp" claim'),
         ({"jti": None}, 'missing the "jti" claim'),
         ({"names": None}, 'missing the "names" claim'),
-        ({"nbf": time.time() + 2 * LEEWAY}, "not yet valid"),
+        ({"nbf": 2**33}, "not yet valid"),
         ({"aud": "another service"}, "(?i)audience"),
         ({"jti": 17}, "JWT ID must be a string"),
         ({"sub": 17}, "Subject must be a string"),
@@ -180,8 +180,8 @@ def test_what_is_signed_and_no_good_says_why(
 
 
 def test_clocks_may_differ_a_little(keys: JwtKeys) -> None:
-    assert keys.find(signed(exp=time.time() - LEEWAY / 2)) is not None
-    assert keys.find(signed(nbf=time.time() + LEEWAY / 2)) is not None
+    assert keys.find(signed(exp=time.time() - LEEWAY / 3)) is not None
+    assert keys.find(signed(nbf=time.time() + LEEWAY / 3)) is not None
 
 
 def test_a_name_for_the_log_is_one_for_a_log(keys: JwtKeys) -> None:
