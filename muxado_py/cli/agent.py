@@ -45,6 +45,8 @@ class Agent:
         self._dialed = anyio.Event()
         self.registration: Registration | None = None
         """What it registered, if it was let in."""
+        self.calls = False
+        """Whether it is none, but a session whose streams are callers."""
         self.sent_away = False
         """Whether it had to register and did not."""
 

@@ -26,14 +26,14 @@ from ..runtime.checkpoints import event_loop
 from .agent import Agent
 from .destinations import Destination, Destinations
 from .reception import receive
-from .registration import line
+from .registration import Registration, line
 from .running import reason
 from .suspicion import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
-    from .registration import Registration
+    from .registration import Call
 
 __all__ = ("Agents", "anybody")
 
@@ -53,11 +53,18 @@ def anybody(agent: Agent, registration: Registration) -> str | None:
     return None
 
 
+async def no_callers(destination: Destination, stream: muxado.Stream) -> None:
+    """Where no session may call."""
+    stream.reset()
+
+
 class Agents:
     """The agents that are connected.
 
     :param may_register: why an agent may not serve what it wants to; None if it may.
     :param needs_registration: whether one that has not registered serves nothing.
+    :param forwarded: the names that sessions may call.
+    :param serve_caller: serves one that came by a stream of such a session.
     """
 
     def __init__(
@@ -65,7 +72,11 @@ class Agents:
         may_register: Callable[[Agent, Registration], str | None] = anybody,
         *,
         needs_registration: bool = False,
+        forwarded: Collection[str] = (),
+        serve_caller: Callable[[Destination, muxado.Stream], Awaitable[None]] = no_callers,
     ) -> None:
+        self._forwarded = forwarded
+        self._serve_caller = serve_caller
         self._may_register = may_register
         self._needs_registration = needs_registration
         self._agents: list[Agent] = []
@@ -161,14 +172,17 @@ class Agents:
         owned = self._destinations.owned(agent, registration.names)
         if owned and not registration.exclusive:
             raise PermissionError(f"another agent serves {', '.join(owned)}, alone")
-        agent.registration = registration
-        if agent in self._waiting:
-            self._waiting.pop(agent).deadline = math.inf
-        self._destinations.leave(agent)
+        self._let_in(agent, registration)
         for name in registration.names or (None,):
             self._destinations.join(agent, name)
         if registration.exclusive:
             self._take_over(agent, registration.names)
+
+    def _let_in(self, agent: Agent, registration: Registration) -> None:
+        agent.registration = registration
+        if agent in self._waiting:
+            self._waiting.pop(agent).deadline = math.inf
+        self._destinations.leave(agent)
 
     def _take_over(self, agent: Agent, names: Sequence[str]) -> None:
         """``agent`` serves ``names`` alone; those who did so before are told."""
@@ -188,6 +202,28 @@ class Agents:
             with suppress(muxado.MuxadoError):  # it is gone already
                 control.send_nowait(line(taken=taken, by=agent.peer))
 
+    def call(self, agent: Agent, call: Call) -> Destination:
+        """See :class:`.reception.Registrar`."""
+        if call.name not in self._forwarded:
+            raise PermissionError(f"this gateway forwards no calls to {call.name}")
+        registration = Registration((call.name,), token=call.token)
+        refusal = self._may_register(agent, registration)
+        if refusal is not None:
+            raise PermissionError(refusal)
+        self._let_in(agent, registration)
+        agent.calls = True
+        return self._destinations.publish(call.name)
+
+    async def lead(self, stream: muxado.Stream, destination: Destination) -> None:
+        """See :class:`.reception.Registrar`."""
+        await self._serve_caller(destination, stream)
+
+    def stop_calls(self) -> None:
+        """Sessions that call may open no more streams; those that they have go on."""
+        for agent in self._agents:
+            if agent.calls:
+                agent.session.go_away()
+
     def withdraw(self, agent: Agent) -> None:
         """See :class:`.reception.Registrar`."""
         self._destinations.leave(agent)
@@ -202,7 +238,7 @@ class Agents:
         for agent in self._agents:
             if agent.control is None or agent.registration is None:
                 continue
-            if not self._destinations.has(agent):
+            if not (agent.calls or self._destinations.has(agent)):
                 continue  # another has all its names, which are nothing to judge
             refusal = may_stay(agent, agent.registration)
             if refusal is not None:

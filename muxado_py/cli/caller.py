@@ -1,4 +1,4 @@
-"""Caller: one connection to a published address, and what it said until it was answered.
+"""Caller: one connection to a published address, or a stream of a session that calls, and what it said until it was answered.
 
 What it is.  The caller's side of what the gateway copies, as a stream or as the tap of a
 :class:`~muxado_py.session.relay.Relay`.  It remembers the first bytes, because an agent that
@@ -25,7 +25,6 @@ from .heads import MOST_KEPT, Head, head_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ..runtime.plain_sockets import PlainSocket
     from .destinations import Destination
     from .kept import Kept
 
@@ -68,7 +67,7 @@ class Caller(ByteStream):
 
     def __init__(
         self,
-        connection: PlainSocket,
+        connection: ByteStream,
         destination: Destination,
         settled: Callable[[Caller], None],
         kept: Kept,

@@ -32,9 +32,8 @@ from .visits import QUIET, Copied, refuse, visit
 if TYPE_CHECKING:
     import socket
 
-    from anyio.abc import TaskGroup
+    from anyio.abc import ByteStream, TaskGroup
 
-    from ..runtime.plain_sockets import PlainSocket
     from .destinations import Destination
 
 __all__ = ("Callers",)
@@ -81,11 +80,11 @@ class Callers:
             return
         caller = self._admit(destination, connection)
         assert self._loop is not None
-        newcomer = self._newcomers[caller] = Newcomer(self, self._loop, caller)
+        newcomer = self._newcomers[caller] = Newcomer(self, self._loop, caller, connection)
         newcomer.begin(self._patience)
 
-    async def handle(self, destination: Destination, connection: PlainSocket) -> None:
-        """Serve one caller of a door, or turn it away.
+    async def handle(self, destination: Destination, connection: ByteStream) -> None:
+        """Serve one caller, of a door or by a stream, or turn it away.
 
         Cancellation: its connection is aborted.
         """
@@ -118,7 +117,7 @@ class Callers:
     def _has_room(self) -> bool:
         return self._served < self._limit or self._make_room()
 
-    def _admit(self, destination: Destination, connection: PlainSocket) -> Caller:
+    def _admit(self, destination: Destination, connection: ByteStream) -> Caller:
         caller = Caller(connection, destination, self._settled, self._kept)
         self._waiting[caller] = _Waiting(self._now(), self._patience)
         self._served += 1
@@ -175,7 +174,7 @@ class Callers:
         self._refused += 1
         return True
 
-    async def _turn_away(self, destination: Destination, connection: PlainSocket) -> None:
+    async def _turn_away(self, destination: Destination, connection: ByteStream) -> None:
         try:
             caller = Caller(connection, destination, lambda _: None, self._kept)
             await refuse(caller, "This gateway has no room for more connections.")

@@ -126,6 +126,10 @@ class Destinations:
         """What is published or served, in order."""
         return sorted(self._named)
 
+    def has(self, agent: Agent) -> bool:
+        """Whether ``agent`` serves anything."""
+        return bool(self._of.get(agent))
+
     def owned(self, agent: Agent, names: Collection[str]) -> list[str]:
         """Those of ``names`` that an agent other than ``agent`` serves alone."""
         owners = ((name, self._named[name].owner) for name in names if name in self._named)
@@ -153,10 +157,6 @@ class Destinations:
             self._of[other].remove(destination)
         destination.owner = agent
         return others
-
-    def has(self, agent: Agent) -> bool:
-        """Whether ``agent`` serves anything."""
-        return bool(self._of.get(agent))
 
     def leave(self, agent: Agent) -> None:
         """``agent`` serves nothing from here on; callers that it has go on."""

@@ -23,14 +23,14 @@ import anyio
 
 import muxado_py as muxado
 
-from .agents import Agents
+from .agents import Agents, anybody
 from .callers import Callers
 from .doors import Door, open_door
 from .running import NotStarted, reason
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from anyio.abc import TaskStatus
 
@@ -54,6 +54,7 @@ async def gateway(
     head_timeout: float = 60.0,
     wire: str = "muxado",
     guard: Guard | None = None,
+    forwarded: Collection[str] = (),
     reloading: Reloading | None = None,
     renew_context: Callable[[], ssl.SSLContext | None] | None = None,
     task_status: TaskStatus[tuple[str, list[int]]] = anyio.TASK_STATUS_IGNORED,
@@ -66,6 +67,7 @@ async def gateway(
         byte of another protocol, or have been spoken to.
     :param wire: what agents speak, see ``Config.wire``.
     :param guard: who may serve what; default whoever connects, whatever it wants to.
+    :param forwarded: the names that ``muxado forward`` may call.
     :param reloading: what is told to read again the tokens of ``guard``, and the certificates.
     :param renew_context: reads these, for an ``ssl_context`` that takes the place of the one that there is.
     :param task_status: started with the real URL for agents and the real ports for callers, 0 for a Unix socket.
@@ -73,7 +75,6 @@ async def gateway(
 
     Cancellation: everything is cut off.
     """
-    agents = Agents() if guard is None else Agents(guard.may_register, needs_registration=True)
     async with AsyncExitStack() as stack:
         try:
             listener = await stack.enter_async_context(
@@ -81,14 +82,21 @@ async def gateway(
             )
         except OSError as exc:
             raise NotStarted(f"cannot listen on {url}: {reason(exc)}") from exc
+        tasks = anyio.create_task_group()
+        callers = Callers(limit, head_timeout, tasks)
+        agents = Agents(
+            anybody if guard is None else guard.may_register,
+            needs_registration=guard is not None,
+            forwarded=forwarded,
+            serve_caller=callers.handle,
+        )
         if reloading is not None:
             _add_readers(reloading, agents, listener, guard, renew_context)
         doors: list[Door] = []
         for one in published:
             doors.append(door := await open_door(one, agents.destination(one.name)))
             stack.push_async_callback(door.aclose)
-        tasks = await stack.enter_async_context(anyio.create_task_group())
-        callers = Callers(limit, head_timeout, tasks)
+        await stack.enter_async_context(tasks)
         stack.callback(callers.abort)
         tasks.start_soon(listener.serve, agents.serve)
         logger.info("agents connect to %s", listener.url)
@@ -102,6 +110,7 @@ async def gateway(
         for door in doors:
             await door.aclose()
         callers.stop()
+        agents.stop_calls()
         with anyio.move_on_after(graceful_timeout) as in_time:
             await callers.finished()
         if not in_time.cancelled_caught:

@@ -24,6 +24,7 @@ from .visits import QUIET, Copied, copy_between
 if TYPE_CHECKING:
     import asyncio
 
+    from ..runtime.plain_sockets import PlainSocket
     from .agent import Passage
     from .caller import Caller
 
@@ -48,10 +49,26 @@ class Host(Protocol):
 class Newcomer:
     """One caller that has no task; see :class:`.callers.Callers`."""
 
-    __slots__ = ("_host", "_loop", "_passage", "_reading", "_relay", "_timer", "caller")
+    __slots__ = (
+        "_connection",
+        "_host",
+        "_loop",
+        "_passage",
+        "_reading",
+        "_relay",
+        "_timer",
+        "caller",
+    )
 
-    def __init__(self, host: Host, loop: asyncio.AbstractEventLoop, caller: Caller) -> None:
+    def __init__(
+        self,
+        host: Host,
+        loop: asyncio.AbstractEventLoop,
+        caller: Caller,
+        connection: PlainSocket,
+    ) -> None:
         self.caller = caller
+        self._connection = connection
         self._host = host
         self._loop = loop
         self._reading = False
@@ -87,22 +104,22 @@ class Newcomer:
             self._relay.stop()
         if self._passage is not None:
             self._passage.reset()
-        self.caller.connection.abort()
+        self._connection.abort()
         self._host.left(self.caller)
 
     def _watch(self) -> None:
         if not self._reading:
-            self._loop.add_reader(self.caller.connection.raw_socket, self._hear)
+            self._loop.add_reader(self._connection.raw_socket, self._hear)
             self._reading = True
 
     def _unwatch(self) -> None:
         self.settle()
         if self._reading:
             self._reading = False
-            self._loop.remove_reader(self.caller.connection.raw_socket)
+            self._loop.remove_reader(self._connection.raw_socket)
 
     def _hear(self) -> None:
-        raw = self.caller.connection.raw_socket
+        raw = self._connection.raw_socket
         try:
             data = raw.recv(HEARD_AT_ONCE)
         except (BlockingIOError, InterruptedError):
@@ -150,12 +167,12 @@ class Newcomer:
         self._relay = self._passage = None
         if relay.failed is None:
             passage.close()
-            self.caller.connection.close()
+            self._connection.close()
             self._host.left(self.caller)
         elif relay.failed is passage.stream or isinstance(relay.failure, UnansweredError):
             self._host.hand_over(self, Copied(passage, relay))
         else:
             logger.debug("a caller is gone: %r", relay.failure)
             passage.reset()
-            self.caller.connection.abort()
+            self._connection.abort()
             self._host.left(self.caller)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = (
     "DURATION",
     "LINK",
+    "LOCAL",
     "NAME",
     "PUBLISHED",
     "ROOT_PATH",
@@ -40,6 +41,7 @@ __all__ = (
     "parse_address",
     "parse_duration",
     "parse_link",
+    "parse_local",
     "parse_published",
 )
 
@@ -110,7 +112,7 @@ class Published(NamedTuple):
 
 
 def parse_published(text: str) -> Published:
-    """``[NAME=]ADDRESS``, with an address of :func:`parse_address`, ``:PORT`` for all of this machine's, or ``unix:///path``.
+    """``[NAME=]ADDRESS``, with an address of :func:`parse_local`.
 
     :raises ValueError: for anything else.
     """
@@ -118,11 +120,19 @@ def parse_published(text: str) -> Published:
     if "=" in text and not text.startswith("unix://"):  # a path may have one
         name, _, text = text.partition("=")
         check_name(name)
+    return Published(parse_local(text), name)
+
+
+def parse_local(text: str) -> Address | UnixAddress:
+    """An address of :func:`parse_address`, ``:PORT`` for all of this machine's, or ``unix:///path``.
+
+    :raises ValueError: for anything else.
+    """
     if text.startswith("unix://"):
-        return Published(UnixAddress(parse_url(text).host), name)
+        return UnixAddress(parse_url(text).host)
     if re.fullmatch(r":\d+", text):
-        return Published(parse_address(text[1:])._replace(host=""), name)
-    return Published(parse_address(text), name)
+        return parse_address(text[1:])._replace(host="")
+    return parse_address(text)
 
 
 def parse_link(text: str) -> EmulatedLink | None:
@@ -169,6 +179,7 @@ class _Parsed(click.ParamType[Any]):
 
 DURATION = _Parsed("duration", parse_duration)
 URL = _Parsed("url", check_url)
+LOCAL = _Parsed("address", parse_local)
 PUBLISHED = _Parsed("[name=]address", parse_published)
 NAME = _Parsed("name", check_name)
 LINK = _Parsed("rate/rtt", parse_link)

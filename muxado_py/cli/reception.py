@@ -1,10 +1,11 @@
-"""Reception: the one stream that an agent may open to the gateway, and what it says there.
+"""Reception: the first stream that a peer opens to the gateway, and what it says there.
 
 What it is.  The gateway's side of :mod:`.registration`.  The first stream of a session is heard, the line on it is
-judged and answered, and what the agent may serve lasts until the stream ends.
+judged and answered, and what follows from it lasts until the stream ends: an agent serves its names, and the other
+streams of a session that calls are callers.
 
-The rules.  One stream is accepted, once; all others are refused by the session, and nothing of them is kept.  Of that
-one a line is read in a bounded time, or it is told what is wrong and closed.  Who says a line and is refused serves
+The rules.  Of the first stream a line is read in a bounded time, or it is told what is wrong and closed.  All others are
+refused, and nothing of them is kept, unless the session calls.  Who says a line and is refused serves
 nothing, what has no name neither; who says something else is what it was before: an agent without names, of whatever
 program.
 
@@ -16,16 +17,19 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from anyio import EndOfStream, fail_after
+from anyio import EndOfStream, create_task_group, fail_after
 
 import muxado_py as muxado
 
-from .registration import LINE_TIMEOUT, Lines, Registration, line
+from .registration import LINE_TIMEOUT, Call, Lines, Registration, line
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
     from .agent import Agent
+    from .destinations import Destination
 
 __all__ = ("Registrar", "receive")
 
@@ -44,50 +48,102 @@ class Registrar(Protocol):
     def withdraw(self, agent: Agent) -> None:
         """``agent`` serves nothing from here on; callers that it has go on."""
 
+    def call(self, agent: Agent, call: Call) -> Destination:
+        """Where the streams are led that ``agent`` opens, which serves nothing.
+
+        :raises PermissionError: if it may not call; the text is for the agent.
+        """
+
+    async def lead(self, stream: muxado.Stream, destination: Destination) -> None:
+        """Serve a caller that came by a stream, until it has left."""
+
 
 async def receive(agent: Agent, registrar: Registrar) -> None:
     """Hear what ``agent`` says of itself, as long as it has it so; returns when there is nothing more to hear.
 
     Cancellation: its names are the caller's affair, and the stream's end is that of the session.
     """
-    with suppress(muxado.SessionError):  # whoever waits for the session says why
-        stream = await agent.session.accept_stream()
-        agent.session.stop_accepting()
+    reception = _Reception(agent, registrar)
+    async with create_task_group() as tasks:
+        with suppress(
+            muxado.SessionError, muxado.StreamClosedError
+        ):  # whoever waits for it says why
+            tasks.start_soon(reception.hear, await agent.session.accept_stream())
+            while (
+                True
+            ):  # one after the other: tasks need not begin in the order in which streams came
+                reception.take(await agent.session.accept_stream(), tasks)
+
+
+class _Reception:
+    """The streams of one session."""
+
+    def __init__(self, agent: Agent, registrar: Registrar) -> None:
+        self._agent = agent
+        self._registrar = registrar
+        self._destination: Destination | None = None
+        """Where the streams are led of a session that calls."""
+
+    def take(self, stream: muxado.Stream, tasks: TaskGroup) -> None:
+        """Do with a stream that is not the first what is to be done."""
+        if self._destination is not None:
+            tasks.start_soon(self._registrar.lead, stream, self._destination)
+            return
+        try:
+            stream.refuse()
+        except NotImplementedError:  # this wire has no such word
+            stream.reset()
+
+    async def hear(self, stream: muxado.Stream) -> None:
+        """Do with the first stream what is to be done."""
         async with stream:
-            with suppress(muxado.StreamError, muxado.StreamClosedError):
-                await _hear(stream, agent, registrar)
+            with suppress(muxado.StreamError, muxado.StreamClosedError, muxado.SessionError):
+                await self._hear(stream)
+        self._agent.session.stop_accepting()
 
+    async def _hear(self, stream: muxado.Stream) -> None:
+        agent, registrar = self._agent, self._registrar
+        lines = Lines(stream)
+        try:
+            with fail_after(LINE_TIMEOUT):
+                said = await lines.next()
+        except (ValueError, TimeoutError, EndOfStream) as exc:
+            why = str(exc) or f"no line came in {LINE_TIMEOUT:g} s"
+            logger.info("agent %s opened a stream and did not register: %s", agent.peer, why)
+            await stream.send(line(refused=why))
+            return
+        try:
+            answer, what = self._judge(said)
+        except (ValueError, PermissionError) as exc:
+            registrar.withdraw(agent)
+            logger.warning("agent %s is refused: %s", agent.peer, exc)
+            await stream.send(line(refused=str(exc)))
+            return
+        if self._destination is None:
+            agent.session.stop_accepting()
+        agent.control = stream
+        try:
+            stream.send_nowait(answer)
+            logger.info("agent %s %s", agent.peer, what)
+            with suppress(EndOfStream):
+                await stream.receive(1)
+                logger.warning("agent %s said more than a registration", agent.peer)
+        finally:
+            agent.control = None
+            self._destination = None
+            registrar.withdraw(agent)
 
-async def _hear(stream: muxado.Stream, agent: Agent, registrar: Registrar) -> None:
-    lines = Lines(stream)
-    try:
-        with fail_after(LINE_TIMEOUT):
-            said = await lines.next()
-    except (ValueError, TimeoutError, EndOfStream) as exc:
-        why = str(exc) or f"no line came in {LINE_TIMEOUT:g} s"
-        logger.info("agent %s opened a stream and did not register: %s", agent.peer, why)
-        await _refuse(stream, why)
-        return
-    try:
+    def _judge(self, said: dict[str, Any]) -> tuple[bytes, str]:
+        """What to answer, and what the log says of it.
+
+        :raises ValueError: if it is not what one says.
+        :raises PermissionError: if it may not.
+        """
+        if "call" in said:
+            call = Call.parse(said)
+            self._destination = self._registrar.call(self._agent, call)
+            return line(calling=call.name), f"calls {call.name}"
         registration = Registration.parse(said)
-        registrar.register(agent, registration)
-    except (ValueError, PermissionError) as exc:
-        registrar.withdraw(agent)
-        logger.warning("agent %s is refused: %s", agent.peer, exc)
-        await _refuse(stream, str(exc))
-        return
-    agent.control = stream
-    try:
-        stream.send_nowait(line(registered=registration.names))
+        self._registrar.register(self._agent, registration)
         names = ", ".join(registration.names) or "doors without a name"
-        logger.info("agent %s serves %s", agent.peer, names)
-        with suppress(EndOfStream):
-            await stream.receive(1)
-            logger.warning("agent %s said more than a registration", agent.peer)
-    finally:
-        agent.control = None
-        registrar.withdraw(agent)
-
-
-async def _refuse(stream: muxado.Stream, why: str) -> None:
-    await stream.send(line(refused=why))
+        return line(registered=registration.names), f"serves {names}"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from .registration import Registration
 
-__all__ = ("Registrant",)
+__all__ = ("Registrant", "say")
 
 logger = logging.getLogger("muxado.cli")
 
@@ -70,9 +70,11 @@ class Registrant:
 
         Cancellation: that of ``attach``.
         """
-        stream = await session.open_stream()
+        registration = self._registration
+        stream, lines = await say(session, registration.line(), "registered")
+        if registration.names:
+            logger.info("serving as %s", ", ".join(registration.names))
         try:
-            lines = await _register(stream, self._registration)
             failure = await self._serve(session, stream, lines, attach)
         finally:
             stream.reset()
@@ -125,12 +127,29 @@ class Registrant:
             self._stop.set()
 
 
-async def _register(stream: muxado.Stream, registration: Registration) -> Lines:
+async def say(session: muxado.Session, said: bytes, expected: str) -> tuple[muxado.Stream, Lines]:
+    """Say the line ``said`` on a stream of its own.
+
+    :param expected: the key in the answer of a gateway that agrees.
+    :returns: the stream, which stays open, and what comes on it later.
+    :raises RegistrationError: if there is another answer, or none.
+
+    Cancellation: the stream is reset.
+    """
+    stream = await session.open_stream()
+    try:
+        return stream, await _ask(stream, said, expected)
+    except BaseException:
+        stream.reset()
+        raise
+
+
+async def _ask(stream: muxado.Stream, said: bytes, expected: str) -> Lines:
     lines = Lines(stream)
     try:
         with anyio.fail_after(ANSWER_TIMEOUT):
-            await stream.send(registration.line())
-            said = await lines.next()
+            await stream.send(said)
+            answer = await lines.next()
     except TimeoutError:
         raise RegistrationError(
             f"it did not answer the registration within {ANSWER_TIMEOUT:g} s: it hangs, or is no gateway that knows names"
@@ -141,8 +160,6 @@ async def _register(stream: muxado.Stream, registration: Registration) -> Lines:
         ) from exc
     except ValueError as exc:
         raise RegistrationError(f"it is no gateway that knows names: {exc}") from exc
-    if "registered" not in said:
-        raise RegistrationError(f"it refused: {escaped(str(said.get('refused', said)))}")
-    if registration.names:
-        logger.info("serving as %s", ", ".join(registration.names))
+    if expected not in answer:
+        raise RegistrationError(f"it refused: {escaped(str(answer.get('refused', answer)))}")
     return lines

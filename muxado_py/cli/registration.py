@@ -1,4 +1,4 @@
-"""Registration: what an agent says of itself on its first stream, and what it is answered.
+"""Registration: what an agent, or a caller, says of itself on its first stream, and what it is answered.
 
 What it is.  The form of the exchange that ``docs/registration.md`` describes, for both sides: lines of JSON on a stream
 that the agent opens.  It needs nothing of the wire but streams, so it is the same on each; a gateway that knows nothing of
@@ -17,12 +17,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .names import check_names
+from .names import check_name, check_names
 
 if TYPE_CHECKING:
     from anyio.abc import ByteReceiveStream
 
-__all__ = ("LINE_TIMEOUT", "MAX_LINE", "Lines", "Registration", "RegistrationError", "line")
+__all__ = ("LINE_TIMEOUT", "MAX_LINE", "Call", "Lines", "Registration", "RegistrationError", "line")
 
 VERSION = 1
 """Of the exchange; every line says it, as ``"muxado"``."""
@@ -77,6 +77,38 @@ class Registration(NamedTuple):
         if not isinstance(token, str | None):
             raise ValueError("token must be a string")
         return cls(check_names(names), exclusive, token)
+
+
+class Call(NamedTuple):
+    """What a session wants whose streams are callers."""
+
+    name: str
+    """Of whom they want."""
+    token: str | None = None
+    """Why it may."""
+
+    def __repr__(self) -> str:
+        """Without the token."""
+        return f"Call(name={self.name!r}, token={None if self.token is None else '...'})"
+
+    def line(self) -> bytes:
+        """As it is said."""
+        return (
+            line(call=self.name) if self.token is None else line(call=self.name, token=self.token)
+        )
+
+    @classmethod
+    def parse(cls, said: dict[str, Any]) -> Call:
+        """What a peer said.
+
+        :raises ValueError: if it is no call, with what is wrong, for that peer.
+        """
+        name, token = said.get("call"), said.get("token")
+        if not isinstance(name, str):
+            raise ValueError("call must be a name")
+        if not isinstance(token, str | None):
+            raise ValueError("token must be a string")
+        return cls(check_name(name), token)
 
 
 def line(**said: Any) -> bytes:

@@ -26,6 +26,7 @@ from anyio import EndOfStream, create_task_group, move_on_after
 
 import muxado_py as muxado
 
+from ..runtime.plain_sockets import PlainSocket
 from ..session.bridge import abort, close
 from ..session.copying import Copying
 from ..session.relay import Relay, may_relay
@@ -58,7 +59,7 @@ class Copied(NamedTuple):
 
 def copy_between(stream: muxado.Stream, caller: Caller) -> Copying | Relay:
     """What copies between the two, by callbacks where the loop has them; ``caller`` was rewound."""
-    if not may_relay():
+    if not (isinstance(caller.connection, PlainSocket) and may_relay()):
         return Copying(stream, caller, ends_with_a=caller.head.is_http)
     return Relay(
         caller.connection,

@@ -30,8 +30,7 @@ class Dying:
     extra_attributes: dict[Any, Any] = {}  # noqa: RUF012
 
     async def accept_stream(self) -> muxado.Stream:
-        await anyio.sleep_forever()
-        raise AssertionError
+        raise muxado.SessionClosedError("over")
 
     async def wait(self) -> None:
         await anyio.sleep_forever()

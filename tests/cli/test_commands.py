@@ -103,6 +103,10 @@ def peer(handler: Callable[[muxado.Session], Awaitable[object]] | None = None) -
         ),
         (("gateway", "--listen", "tcp://127.0.0.1:0", "--publish", "here"), "127.0.0.1:8080"),
         (("gateway", "--listen", "tcp://127.0.0.1:0", "--publish", "A=80"), "is not a name"),
+        (("gateway", "--listen", "tcp://127.0.0.1:0"), "or nobody can call"),
+        (("forward", "here", "--connect", NOWHERE, "--name", "a"), "127.0.0.1:8080"),
+        (("forward", "0", "--connect", NOWHERE, "--name", "A"), "is not a name"),
+        (("forward", "0", "--connect", NOWHERE, "--name", "a", "--wire", "auto"), "name the wire"),
         (("serve", APP, "--connect", NOWHERE, "--name", "Blog"), "is not a name"),
         (("serve", "https://127.0.0.1", "--connect", NOWHERE), "write tcp://host:port"),
         (

@@ -402,3 +402,28 @@ def test_an_agent_that_wants_a_name_alone_replaces_the_older_which_finishes_and_
                 assert get(port)[0] == 200
                 assert newer.end() == 0
         assert gate.end() == 0
+
+
+def test_a_name_is_called_through_the_gateway() -> None:
+    """It has no door, and comes back; who calls meanwhile is told so."""
+    allow = ("--allow-forward", "app")
+    with running("gateway", "--listen", "tcp://127.0.0.1:0", *allow) as gate:
+        url = gate.wait_for(r"agents connect to (\S+)")
+        with running("forward", "127.0.0.1:0", "--connect", url, "--name", "app") as near:
+            port = int(near.wait_for(r"callers of app connect to \S+:(\d+)"))
+            near.wait_for("calling (app)")
+            assert "No agent serves app now." in get(port)[1]
+            app = ("serve", "tests.cli.apps:starlette_app", "--name", "app", "--connect", url)
+            with running(*app) as agent:
+                gate.wait_for(r"serves (app)")
+                assert get(port, "/?name=you") == (200, "hello you, start 1")
+                with connect_websocket(f"ws://127.0.0.1:{port}/echo") as websocket:
+                    websocket.send("hello")
+                    assert websocket.recv(timeout=30) == "HELLO"
+                assert agent.end() == 0
+            assert near.end() == 0
+        refused = ("forward", "0", "--connect", url, "--name", "other", "--max-retries", "0")
+        with running(*refused) as near:
+            assert near.wait() == 4
+            assert "it refused: this gateway forwards no calls to other" in near.said()
+        assert gate.end() == 0

@@ -49,6 +49,7 @@ async def running(
     wire: str = "muxado",
     head_timeout: float = 60.0,
     doors: Sequence[Published] = (Published(HERE),),
+    forwarded: Sequence[str] = (),
 ) -> AsyncIterator[Running]:
     """A gateway; leaving the block stops it."""
     stop = anyio.Event()
@@ -64,10 +65,11 @@ async def running(
                 graceful_timeout=graceful_timeout,
                 head_timeout=head_timeout,
                 wire=wire,
+                forwarded=forwarded,
             )
         )
         with anyio.fail_after(30):
-            yield Running(url, ports[0], stop, ports)
+            yield Running(url, next(iter(ports), 0), stop, ports)
             stop.set()
 
 

@@ -12,7 +12,7 @@ import pytest
 import muxado_py as muxado
 from muxado_py.cli import agents as agents_module
 from muxado_py.cli.agents import ADMISSION_TIMEOUT, Agents
-from muxado_py.cli.registration import LINE_TIMEOUT, MAX_LINE, Lines, Registration
+from muxado_py.cli.registration import LINE_TIMEOUT, MAX_LINE, Call, Lines, Registration
 from muxado_py.frames import WIRES
 
 from .. import virtual_time
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from muxado_py.cli.agent import Agent
+    from muxado_py.cli.destinations import Destination
 
 pytestmark = pytest.mark.anyio
 
@@ -353,3 +354,74 @@ async def test_no_more_than_so_many_wait_to_be_let_in(monkeypatch: pytest.Monkey
         assert [peer.closed for peer in peers] == [False, True, True, False, False, False]
         assert serves(agents, "blog")
         assert kept[1]["registered"] == ["blog"]
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_the_streams_of_a_session_that_calls_are_callers_until_its_first_one_ends(
+    wire: str,
+) -> None:
+    led: list[str | None] = []
+
+    async def serve_caller(destination: Destination, stream: muxado.Stream) -> None:
+        led.append(destination.name)
+        await stream.send(b"served")
+        await stream.aclose()
+
+    agents = Agents(forwarded=("blog",), serve_caller=serve_caller)
+    async with received(agents, wire=wire) as (peer, _):
+        control, answer = await say(peer, Call("blog").line())
+        assert answer == {"muxado": 1, "calling": "blog"}
+        assert not serves(agents, None)  # it is no agent
+        for _ in range(3):
+            stream = await peer.open_stream()
+            await stream.send(b"x")
+            assert await stream.receive() == b"served"
+            stream.close()
+        control.close()
+        await anyio.sleep(1)
+        stream = await peer.open_stream()
+        await stream.send(b"x")
+        with pytest.raises((muxado.StreamError, anyio.EndOfStream)):
+            await stream.receive()
+        stream.reset()
+    assert led == ["blog"] * 3
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (Call("ssh").line(), "forwards no calls to ssh"),
+        (Call("blog", "wrong").line(), "not known"),
+        (b'{"muxado": 1, "call": "Blog"}\n', "is not a name"),
+        (b'{"muxado": 1, "call": ["blog"]}\n', "call must be a name"),
+        (b'{"muxado": 1, "call": "blog", "token": 1}\n', "token must be"),
+    ],
+)
+async def test_who_may_not_call_is_told_why_and_no_stream_of_it_is_taken(
+    call: bytes, why: str
+) -> None:
+    def may_register(agent: Agent, registration: Registration) -> str | None:
+        return None if registration.token == "right" else "this token is not known"
+
+    async with received(Agents(may_register, forwarded=("blog",))) as (peer, agents):
+        _, answer = await say(peer, call)
+        assert why in answer["refused"]
+        stream = await peer.open_stream()
+        await stream.send(b"x")
+        with pytest.raises(muxado.StreamRefusedError):
+            await stream.receive()
+        assert not serves(agents, None)
+    async with received(Agents(may_register, forwarded=("blog",))) as (peer, _):
+        kept = await say(peer, Call("blog", "right").line())
+        assert kept[1] == {"muxado": 1, "calling": "blog"}
+
+
+async def test_a_review_sends_away_who_may_not_call_any_more() -> None:
+    async with received(Agents(forwarded=("blog",))) as (peer, agents):
+        kept = await say(peer, Call("blog", "token").line())
+        agents.review(lambda agent, registration: None)
+        await all_tasks_blocked()
+        assert not peer.closed
+        agents.review(lambda agent, registration: f"{registration.token} is not known any more")
+        await peer.wait()
+        assert kept[1]["calling"] == "blog"

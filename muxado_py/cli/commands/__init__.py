@@ -16,7 +16,7 @@ from __future__ import annotations
 import click
 
 from ... import __version__
-from . import certs, demo, gateway, ping, serve, token
+from . import certs, demo, forward, gateway, ping, serve, token
 
 __all__ = ("muxado",)
 
@@ -39,6 +39,7 @@ def muxado() -> None:
 
 muxado.add_command(serve.serve)
 muxado.add_command(gateway.gateway)
+muxado.add_command(forward.forward)
 muxado.add_command(token.token)
 muxado.add_command(certs.certs)
 muxado.add_command(ping.ping)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..options import DURATION, PUBLISHED, URL
+from ..options import DURATION, NAME, PUBLISHED, URL
 from .shared import (
     LIMIT,
     insecure_option,
@@ -32,11 +32,17 @@ __all__ = ("gateway",)
 @click.option(
     "--publish",
     type=PUBLISHED,
-    required=True,
     multiple=True,
     help="Where callers connect, and the name of the agents that they are led to; without a name, those that have "
     "none. An address is HOST:PORT, PORT on 127.0.0.1, :PORT on all addresses, or unix:///path. May be given more "
     "than once.",
+)
+@click.option(
+    "--allow-forward",
+    type=NAME,
+    multiple=True,
+    help="A name that may be called through --listen too (muxado forward), by whoever may serve it. May be given more "
+    "than once. [default: none]",
 )
 @click.option(
     "--limit-concurrency",
@@ -78,6 +84,7 @@ __all__ = ("gateway",)
 def gateway(
     listen: str,
     publish: tuple[Published, ...],
+    allow_forward: tuple[str, ...],
     limit_concurrency: int,
     timeout_graceful_shutdown: float,
     timeout_request_head: float,
@@ -118,6 +125,8 @@ def gateway(
     from ..tokens import TokenFileError
 
     running.configure_logging(log_level, use_colors, log_format)
+    if not (publish or allow_forward):
+        raise click.UsageError("say --publish ADDRESS or --allow-forward NAME, or nobody can call")
     check_exposure(
         listen,
         "becomes an agent",
@@ -145,6 +154,7 @@ def gateway(
         limit=limit_concurrency,
         graceful_timeout=timeout_graceful_shutdown,
         head_timeout=timeout_request_head,
+        forwarded=allow_forward,
         guard=asks,
     )
     running.keep_for_good()

@@ -9,7 +9,6 @@ is given.
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from .shared import (
     insecure_option,
     logging_options,
     loop_option,
+    shown_token,
     tls_options,
     wire_option,
 )
@@ -187,7 +187,7 @@ def serve(
             is_guarded=ssl_ca_certs is not None,
             insecure=insecure,
         )
-    token = _token(token_file) if connect else None
+    token = shown_token(token_file) if connect else None
     if token:
         check_secrecy(url, insecure=insecure)
     make_context = tls.dialing_context if connect else tls.listening_context
@@ -207,17 +207,6 @@ def serve(
     )
     command = partial(serving.serve, application, options, started=running.keep_for_good)
     running.run(command, loop=loop)
-
-
-def _token(path: Path | None) -> str | None:
-    from ..tokens import TokenFileError, read_token
-
-    if path is None:
-        return os.environ.get("MUXADO_TOKEN", "").strip() or None
-    try:
-        return read_token(path)
-    except TokenFileError as exc:
-        raise click.UsageError(str(exc)) from exc
 
 
 def _what(

@@ -7,6 +7,7 @@ The rule.  A group of options is for one thing, and the module that takes their 
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +16,7 @@ from ...config import WIRE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 __all__ = (
     "LIMIT",
@@ -22,6 +24,7 @@ __all__ = (
     "insecure_option",
     "logging_options",
     "loop_option",
+    "shown_token",
     "tls_options",
     "wire_option",
 )
@@ -97,3 +100,15 @@ def _tls_options(
         command
     )
     return click.option("--ssl-certfile", type=exists, help=certfile)(command)
+
+
+def shown_token(path: Path | None) -> str | None:
+    """The token that is shown to a gateway: what stands in the file, or in the environment; see :mod:`muxado_py.cli.tokens`."""
+    from ..tokens import TokenFileError, read_token
+
+    if path is None:
+        return os.environ.get("MUXADO_TOKEN", "").strip() or None
+    try:
+        return read_token(path)
+    except TokenFileError as exc:
+        raise click.UsageError(str(exc)) from exc
