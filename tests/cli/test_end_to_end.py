@@ -7,6 +7,7 @@ import http.client
 import os
 import signal
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -427,3 +428,33 @@ def test_a_name_is_called_through_the_gateway() -> None:
             assert near.wait() == 4
             assert "it refused: this gateway forwards no calls to other" in near.said()
         assert gate.end() == 0
+
+
+@pytest.mark.parametrize("app", ["starlette_app", "flask_app"])
+def test_agents_of_a_name_that_are_replaced_one_by_one_lose_no_request(app: str) -> None:
+    publish = ("--publish", "app=127.0.0.1:0")
+    with running("gateway", "--listen", "tcp://127.0.0.1:0", *publish) as gate, ExitStack() as all_:
+        url = gate.wait_for(r"agents connect to (\S+)")
+        port = int(gate.wait_for(r"callers of app connect to \S+:(\d+)"))
+        serve = ("serve", f"tests.cli.apps:{app}", "--name", "app", "--connect", url)
+        agents = [all_.enter_context(running(*serve)) for _ in range(2)]
+        gate.wait_for(r"serves (app)", times=2)
+        over = threading.Event()
+
+        def call_on() -> list[int]:
+            statuses = []
+            while not over.is_set():
+                statuses.append(get(port)[0])
+            return statuses
+
+        with ThreadPoolExecutor(4) as clients:
+            calls = [clients.submit(call_on) for _ in range(4)]
+            try:
+                for number, agent in enumerate(agents):
+                    all_.enter_context(running(*serve))
+                    gate.wait_for(r"serves (app)", times=3 + number)
+                    assert agent.end() == 0
+            finally:
+                over.set()
+            statuses = [status for call in calls for status in call.result()]
+        assert set(statuses) == {200}

@@ -15,10 +15,13 @@ import pytest
 from anyio import to_thread
 
 import muxado_py as muxado
+from muxado_py.cli.agent import Agent
 from muxado_py.cli.gateway import gateway
 from muxado_py.cli.options import Address, Published, UnixAddress
 from muxado_py.cli.registration import Lines, Registration
 from muxado_py.cli.running import NotStarted
+
+from ..helpers.blocked import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -322,6 +325,53 @@ async def test_an_agent_that_takes_no_callers_costs_each_a_try_and_not_its_answe
         for _ in range(20):
             assert await greeting(gate.ports[1]) == b"yes"
     assert caplog.text.count("took no request, asking another") < 5
+
+
+@pytest.mark.slow
+async def test_no_caller_counts_once_it_has_left_however_that_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An agent with callers that nobody sees would get less than its share for ever."""
+    known: list[Agent] = []
+
+    class Known(Agent):
+        def __init__(self, session: muxado.Session) -> None:
+            super().__init__(session)
+            known.append(self)
+
+    async def do(stream: muxado.Stream) -> None:
+        word = await stream.receive()
+        if b"/reset" in word:
+            stream.reset()
+        elif b"/begin" in word:
+            await stream.send(OK[:20])
+            stream.reset()
+        elif b"/answer" in word:
+            await stream.send(OK)
+
+    async def call(word: bytes) -> None:
+        with suppress(anyio.BrokenResourceError, OSError):
+            async with await anyio.connect_tcp("127.0.0.1", gate.ports[1]) as caller:
+                await caller.send(word)
+                if word.startswith(b"leave"):
+                    return
+                await everything(caller)
+
+    monkeypatch.setattr("muxado_py.cli.agents.Agent", Known)
+    words = [b"GET /%s HTTP/1.1\r\n\r\n" % what for what in (b"reset", b"begin", b"answer", b"end")]
+    words += [b"GET /answer HT", b"leave", b"\0 /reset", b"\0 /answer"]
+    async with (
+        running(doors=NAMED, head_timeout=0.5) as gate,
+        agent(gate.url, do, names=("blog",)),
+        agent(gate.url, do, names=("blog",)) as refusing,
+    ):
+        for _ in range(2):
+            async with anyio.create_task_group() as callers:
+                for word in words * 4:
+                    callers.start_soon(call, word)
+            refusing.stop_accepting()
+        await until(lambda: not any(one.passages for one in known))
+        assert len(known) == 2
 
 
 HELLO = bytes.fromhex("00 00 04 2c 7f ff ff ff 6d 78 70 01")
