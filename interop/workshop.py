@@ -24,9 +24,14 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = (
     "CrateSource",
+    "DebianPrograms",
     "DebianSource",
     "GoSource",
     "GoTools",
@@ -71,6 +76,16 @@ class DebianSource:
 
 
 @dataclass(frozen=True, slots=True)
+class DebianPrograms:
+    """Programs of Debian's, unpacked and not installed: what is built is the folder that they are in.
+
+    The packages have the versions that Debian gives at the time: it keeps no other for long.
+    """
+
+    packages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RustSource:
     """The crate in ``interop/rust``, which pins its versions itself."""
 
@@ -96,7 +111,7 @@ class CrateSource:
     """Compiled in half the time, and slow."""
 
 
-Source = GoSource | DebianSource | RustSource | GoTools | CrateSource
+Source = GoSource | DebianSource | DebianPrograms | RustSource | GoTools | CrateSource
 
 
 class Workshop:
@@ -147,6 +162,10 @@ def _build(source: Source, directory: Path) -> Path:
         case DebianSource(package, module):
             unpacked = _unpack(source, directory)
             return _build_go(directory, package, f"-replace={module}={unpacked}")
+        case DebianPrograms(packages):
+            for archive in _download(packages, directory):
+                _extract(archive, directory)
+            return directory
         case RustSource():
             return _build_rust(directory)
         case GoTools(module):
@@ -182,20 +201,30 @@ def _go() -> str:
 
 def _unpack(source: DebianSource, directory: Path) -> Path:
     """Fetch Debian's package and make its content a Go module."""
-    apt, dpkg = (_tool(name, "/usr/bin", "this needs Debian") for name in ("apt-get", "dpkg-deb"))
-    try:
-        _run([apt, "download", source.debian], directory)
-    except ToolchainError:  # nobody asked for Debian's lists yet
-        _run([apt, "update"], directory)
-        _run([apt, "download", source.debian], directory)
-    [package] = directory.glob("*.deb")
+    [package] = _download((source.debian,), directory)
     found = hashlib.sha256(package.read_bytes()).hexdigest()
     if found != source.sha256:
         raise ToolchainError(f"{package.name} has SHA-256 {found}, not {source.sha256}")
-    _run([dpkg, "--extract", str(package), str(directory)], directory)
+    _extract(package, directory)
     module = directory / "usr/share/gocode/src" / source.module
     (module / "go.mod").write_text(f"module {source.module}\n")
     return module
+
+
+def _download(packages: Sequence[str], directory: Path) -> list[Path]:
+    """Debian's packages."""
+    download = [_tool("apt-get", "/usr/bin", "this needs Debian"), "download", *packages]
+    try:
+        _run(download, directory)
+    except ToolchainError:  # nobody asked for Debian's lists yet
+        _run([download[0], "update"], directory)
+        _run(download, directory)
+    return sorted(directory.glob("*.deb"))
+
+
+def _extract(package: Path, directory: Path) -> None:
+    dpkg = _tool("dpkg-deb", "/usr/bin", "this needs Debian")
+    _run([dpkg, "--extract", str(package), str(directory)], directory)
 
 
 def _build_rust(directory: Path) -> Path:

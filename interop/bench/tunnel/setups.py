@@ -126,22 +126,18 @@ class Chisel:
 
 @dataclass(frozen=True, slots=True)
 class Ssh:
-    """OpenSSH of this machine; ``-R`` at the agent."""
+    """OpenSSH of this machine, or of its distribution; ``-R`` at the agent."""
 
     name: str = "ssh -R"
-
-    @property
-    def note(self) -> str:
-        """Whose it is."""
-        return f"{ssh.version()} of this machine, without a superuser's rights; encrypted"
+    note: str = "the distribution's OpenSSH, without a superuser's rights; encrypted"
 
     def absence(self, workshop: Workshop) -> str:
         """Why it cannot take part."""
-        return ssh.absence()
+        return ssh.absence(workshop)
 
     def programs(self, workshop: Workshop, ports: Ports, folder: Path) -> tuple[Program, ...]:
         """``sshd``, the application, ``ssh``."""
-        server, client = ssh.programs(folder, ports.agents, ports.callers, ports.app)
+        server, client = ssh.programs(workshop, folder, ports.agents, ports.callers, ports.app)
         return server, uvicorn(ports.app), client
 
 

@@ -4,9 +4,10 @@ Keys, configuration and known hosts are made in the folder of the run, so that n
 Where this is run by the superuser, ``daemon`` runs both: an ``sshd`` of the superuser wants a user and a folder of its
 own, and one of another user logs in that user alone.
 
-The rule.  It is the machine's ``sshd``; where there is none, that is said, and nothing is installed.
+The rule.  It is the machine's ``sshd``; where there is none, Debian's is fetched for the run, and nothing is installed.
 
-The trap.  ``nobody`` would not do: systemd's name service says that the account is locked.
+The traps.  ``nobody`` would not do: systemd's name service says that the account is locked.  And the account may not
+look into the folder that programs are fetched into, so they are copied.
 """
 
 from __future__ import annotations
@@ -17,36 +18,42 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+from ...workshop import DebianPrograms, ToolchainError
 from .programs import HOST, Program
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ("absence", "programs", "version")
+    from ...workshop import Workshop
+
+__all__ = ("absence", "programs")
 
 ACCOUNT = "daemon"
+DEBIAN = DebianPrograms(("openssh-server", "openssh-client", "libwrap0"))
+TOOLS = ("sshd", "ssh", "ssh-keygen")
 
 
-def absence() -> str:
+def absence(workshop: Workshop) -> str:
     """Why it cannot take part on this machine, or nothing."""
-    missing = [name for name in ("sshd", "ssh", "ssh-keygen") if not _tool(name)]
-    return f"no {' and '.join(missing)} on this machine" if missing else ""
+    if all(_tool(name) for name in TOOLS):
+        return ""
+    try:
+        workshop.program(DEBIAN)
+    except ToolchainError as error:
+        return f"no sshd on this machine, and none to be had: {error}"
+    return ""
 
 
-def version() -> str:
-    """As it calls itself."""
-    ssh = _tool("ssh")
-    said = subprocess.run([ssh, "-V"], capture_output=True, text=True, check=False) if ssh else None
-    return said.stderr.partition(",")[0].strip() if said else "none"
-
-
-def programs(folder: Path, agents: int, callers: int, app: int) -> tuple[Program, Program]:
+def programs(
+    workshop: Workshop, folder: Path, agents: int, callers: int, app: int
+) -> tuple[Program, Program]:
     """The server, and the client that asks it to listen for callers."""
+    tools, environment = _tools(workshop, folder)
     account = pwd.getpwnam(ACCOUNT) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     user = account.pw_uid if os.geteuid() == 0 else None
     for name in ("host", "client"):
-        command = [_tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
-        subprocess.run(command, check=True, capture_output=True)
+        command = [tools["ssh-keygen"], "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | environment)
     settings = {
         "ListenAddress": f"{HOST}:{agents}",
         "HostKey": folder / "host",
@@ -60,16 +67,29 @@ def programs(folder: Path, agents: int, callers: int, app: int) -> tuple[Program
     configuration = folder / "sshd_config"
     configuration.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
     if user is not None:
-        for path in (folder, *folder.iterdir()):
+        for path in (folder, *folder.rglob("*")):
             os.chown(path, user, -1)
     options = ("BatchMode=yes", "ExitOnForwardFailure=yes", "StrictHostKeyChecking=no")
     hosts = f"UserKnownHostsFile={folder / 'known_hosts'}"
     flags = [it for option in (*options, hosts) for it in ("-o", option)]
     forward = ("-N", "-R", f"{HOST}:{callers}:{HOST}:{app}", "-i", str(folder / "client"))
     target = ("-p", str(agents), f"{account.pw_name}@{HOST}")
-    client = [_tool("ssh"), "-F", "none", *flags, *forward, *target]
-    server = [_tool("sshd"), "-D", "-e", "-f", str(configuration)]
-    return Program(server, agents, user=user), Program(client, callers, user=user)
+    client = [tools["ssh"], "-F", "none", *flags, *forward, *target]
+    server = [tools["sshd"], "-D", "-e", "-f", str(configuration)]
+    return Program(server, agents, environment, user), Program(client, callers, environment, user)
+
+
+def _tools(workshop: Workshop, folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """The path of each, and the environment that they need."""
+    found = {name: _tool(name) for name in TOOLS}
+    if all(found.values()):
+        return found, {}
+    unpacked, copies = workshop.program(DEBIAN), folder / "openssh"
+    copies.mkdir()
+    for path in unpacked.rglob("*"):
+        if path.is_file() and (path.name in TOOLS or path.name.startswith("libwrap.so")):
+            shutil.copy(path, copies)
+    return {name: str(copies / name) for name in TOOLS}, {"LD_LIBRARY_PATH": str(copies)}
 
 
 def _tool(name: str) -> str:
