@@ -76,17 +76,28 @@ class Agent:
         """End the passages of which nothing has left this side; who has one learns that it is safe to try elsewhere."""
         for passage in list(self.passages):
             if passage.stream.id is None:
-                passage.reset()
+                passage.take_back()
+
+    def take_back_early(self) -> None:
+        """The same for those that it was given before it registered: it accepts none before it has the answer.
+
+        Where a reset cannot be said it would find them all the same, ended; there they stay.
+        """
+        for passage in list(self.passages):
+            if passage.stream.can_half_close:  # as on smux, which has no reset
+                passage.take_back()
 
 
 class Passage:
     """One caller's stream to an agent."""
 
-    __slots__ = ("agent", "stream")
+    __slots__ = ("agent", "is_taken_back", "stream")
 
     def __init__(self, agent: Agent, stream: muxado.Stream) -> None:
         self.agent = agent
         self.stream = stream
+        self.is_taken_back = False
+        """Whether it was ended here, and the agent has certainly not looked at it."""
         agent.passages.add(self)
 
     def close(self) -> None:
@@ -98,3 +109,8 @@ class Passage:
         """Cut it off."""
         self.stream.reset()
         self.agent.passages.discard(self)
+
+    def take_back(self) -> None:
+        """The same, where the agent has not looked at it."""
+        self.is_taken_back = True
+        self.reset()

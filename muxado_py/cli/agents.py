@@ -173,6 +173,8 @@ class Agents:
         if owned and not registration.exclusive:
             raise PermissionError(f"another agent serves {', '.join(owned)}, alone")
         self._let_in(agent, registration)
+        if registration.names:
+            agent.take_back_early()  # they wanted what has no name
         for name in registration.names or (None,):
             self._destinations.join(agent, name)
         if registration.exclusive:

@@ -177,7 +177,7 @@ async def _deliver(
                 passage = caller.destination.dial(tried)
             copying = await _copy(caller, passage, greeting)
         tried.append(passage.agent)
-        if copying.failed is not passage.stream or not _may_try_again(caller, copying.failure):
+        if copying.failed is not passage.stream or not _may_try_again(caller, passage, copying):
             await _end(caller, passage, copying)
             return
         logger.info("an agent took no request, asking another: %r", copying.failure)
@@ -201,12 +201,13 @@ async def _copy(caller: Caller, passage: Passage, greeting: bytes) -> Copying | 
     return copying
 
 
-def _is_safe(exc: Exception | None) -> bool:
-    return isinstance(exc, muxado.MuxadoError) and exc.retry.safe
+def _is_safe(passage: Passage, exc: Exception | None) -> bool:
+    return passage.is_taken_back or (isinstance(exc, muxado.MuxadoError) and exc.retry.safe)
 
 
-def _may_try_again(caller: Caller, exc: Exception | None) -> bool:
-    return _is_safe(exc) and caller.is_kept and not caller.is_answered
+def _may_try_again(caller: Caller, passage: Passage, copying: Copying | Relay) -> bool:
+    is_safe = _is_safe(passage, copying.failure)
+    return is_safe and caller.is_kept and not caller.is_answered
 
 
 async def _end(caller: Caller, passage: Passage, copying: Copying | Relay) -> None:
@@ -224,7 +225,7 @@ async def _end(caller: Caller, passage: Passage, copying: Copying | Relay) -> No
     if not caller.is_answered:
         caller.destination.doubt(passage.agent)
     if caller.head.is_http and not caller.is_answered:
-        status, text = (503, NOT_EXECUTED) if _is_safe(exc) else (502, MAY_BE_EXECUTED)
+        status, text = (503, NOT_EXECUTED) if _is_safe(passage, exc) else (502, MAY_BE_EXECUTED)
         logger.warning("a caller got %d: %s", status, reason(exc))
         await answer(connection, bytes(caller.said), status, text)
     else:

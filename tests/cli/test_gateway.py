@@ -273,6 +273,32 @@ async def test_an_agent_with_a_name_serves_no_door_without_one() -> None:
         assert b"No agent is connected" in await ask(gate.ports[0])
 
 
+@pytest.mark.parametrize("wire", ["muxado", "yamux"])
+async def test_who_came_before_an_agent_had_said_its_names_goes_elsewhere(wire: str) -> None:
+    """It was led to what has no name, and must not come to what has another."""
+    early = REQUEST.replace(b"/ ", b"/early ")
+    async with (
+        running(doors=NAMED, wire=wire) as gate,
+        muxado.connect(gate.url, config=muxado.Config(wire=wire)) as session,
+        await anyio.connect_tcp("127.0.0.1", gate.ports[0]) as caller,
+    ):
+        await session.ping()
+        await caller.send(early)
+        await until(lambda: session.statistics().backlog)
+        control = await session.open_stream()
+        await control.send(Registration(("blog",)).line())
+        assert "registered" in await Lines(control).next()
+        answer = await everything(caller)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"No agent is connected" in answer
+        async with await anyio.connect_tcp("127.0.0.1", gate.ports[1]) as named:
+            await named.send(REQUEST)
+            stream = await session.accept_stream()
+            assert await stream.receive() == REQUEST  # and nothing of the early one
+            stream.reset()
+        control.reset()
+
+
 async def test_what_an_agent_of_a_name_refused_goes_to_the_next_of_that_name() -> None:
     async with (
         running(doors=NAMED) as gate,
