@@ -18,8 +18,10 @@ import muxado_py as muxado
 from muxado_py.cli.agent import Agent
 from muxado_py.cli.gateway import gateway
 from muxado_py.cli.options import Address, Published, UnixAddress
+from muxado_py.cli.registering import Registrant
 from muxado_py.cli.registration import Lines, Registration
 from muxado_py.cli.running import NotStarted
+from muxado_py.frames import WIRES
 
 from ..helpers.blocked import until
 
@@ -238,6 +240,28 @@ async def test_each_door_leads_to_the_agents_of_its_name() -> None:
         agent(gate.url, saying(b"two"), names=("blog", "shop", "news")),
     ):
         assert [await greeting(port) for port in gate.ports] == [b"any", b"two", b"two"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spoken", WIRES)
+async def test_an_agent_of_any_wire_has_names_where_the_gateway_takes_each(spoken: str) -> None:
+    async def attach(session: muxado.Session) -> None:
+        await session.net_listener().serve(serve_once)
+
+    blog, stop = Registration(("blog",)), anyio.Event()
+    async with (
+        running(doors=NAMED, wire="auto") as gate,
+        muxado.connect(gate.url, config=muxado.Config(wire=spoken)) as session,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(Registrant(blog, stop).attach, session, attach)
+        while (answer := await ask(gate.ports[1])) != OK:
+            assert answer.startswith(b"HTTP/1.1 503 ")  # it has not registered yet
+        assert (await ask(gate.ports[0])).startswith(b"HTTP/1.1 503 ")
+        stop.set()
+        while (await ask(gate.ports[1])) == OK:
+            pass
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_name_outlives_an_agent_that_serves_it() -> None:
