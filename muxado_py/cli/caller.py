@@ -21,6 +21,7 @@ from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
 from .heads import MOST_KEPT, Head, head_of
+from .ledger import UNWRITTEN, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,6 +49,7 @@ class Caller(ByteStream):
     :param destination: where it wants to go.
     :param settled: called with it once it is settled, and when it is answered.
     :param kept: where it is counted, with others, while a stream has what it said.
+    :param entry: where is written down how it fares.
     """
 
     __slots__ = (
@@ -57,6 +59,7 @@ class Caller(ByteStream):
         "_settled",
         "connection",
         "destination",
+        "entry",
         "has_ended",
         "head",
         "is_answered",
@@ -71,9 +74,11 @@ class Caller(ByteStream):
         destination: Destination,
         settled: Callable[[Caller], None],
         kept: Kept,
+        entry: Entry = UNWRITTEN,
     ) -> None:
         self.connection = connection
         self.destination = destination
+        self.entry = entry
         self.said = bytearray()
         """The first bytes it said, until it is answered or forgotten."""
         self.is_kept = True
@@ -152,6 +157,7 @@ class Caller(ByteStream):
         if not self.is_answered:
             self.is_answered = True
             self.is_answered_in_http = data.startswith(b"HTTP/1.")
+            self.entry.answering(data)
             self._kept.drop(self)
             self.said.clear()
             self._settled(self)

@@ -26,6 +26,7 @@ from .answers import answer
 from .caller import Caller
 from .heads import Head
 from .kept import Kept
+from .ledger import UNWRITTEN, End, Entry, Ledger
 from .newcomers import Newcomer
 from .visits import QUIET, Copied, refuse, visit
 
@@ -47,15 +48,19 @@ class Callers:
     :param limit: how many may be served or wait at once; an eighth of it more may be being turned away.
     :param patience: seconds in which one must be settled.
     :param tasks: where those run that need a task and have none.
+    :param writes: whether each has a line in the log, when it has left.
     """
 
-    def __init__(self, limit: int, patience: float, tasks: TaskGroup) -> None:
+    def __init__(
+        self, limit: int, patience: float, tasks: TaskGroup, *, writes: bool = False
+    ) -> None:
         self._limit = limit
         self._patience = patience
         self._tasks = tasks
         self._context = callback_context()
         self._loop = event_loop()
         self._now = anyio.current_time if self._loop is None else self._loop.time
+        self._ledger = Ledger(self._now) if writes else None
         self._most_refused = max(8, limit // 8)
         self._refused = 0
         self._kept = Kept()
@@ -76,6 +81,7 @@ class Callers:
             if self._may_refuse():
                 self._start(self._turn_away, destination, connection)
             else:
+                self._leave_out(destination, connection)
                 connection.abort()
             return
         caller = self._admit(destination, connection)
@@ -94,6 +100,7 @@ class Callers:
         elif self._may_refuse():
             await self._turn_away(destination, connection)
         else:
+            self._leave_out(destination, connection)
             await abort(connection)
 
     def hand_over(self, newcomer: Newcomer, copied: Copied | None) -> None:
@@ -105,6 +112,7 @@ class Callers:
     def left(self, caller: Caller) -> None:
         """It is served no longer, and its connection is closed."""
         caller.forget()
+        caller.entry.close()
         self._newcomers.pop(caller, None)
         self._waiting.pop(caller, None)
         self._served -= 1
@@ -118,10 +126,22 @@ class Callers:
         return self._served < self._limit or self._make_room()
 
     def _admit(self, destination: Destination, connection: ByteStream) -> Caller:
-        caller = Caller(connection, destination, self._settled, self._kept)
+        entry = self._entry(destination, connection)
+        caller = Caller(connection, destination, self._settled, self._kept, entry)
         self._waiting[caller] = _Waiting(self._now(), self._patience)
         self._served += 1
         return caller
+
+    def _entry(self, destination: Destination, connection: ByteStream) -> Entry:
+        if self._ledger is None:
+            return UNWRITTEN
+        return self._ledger.open(connection, destination.name)
+
+    def _leave_out(self, destination: Destination, connection: ByteStream) -> None:
+        """There is not even room to say that there is none."""
+        entry = self._entry(destination, connection)
+        entry.ended(End.REFUSED)
+        entry.close()
 
     async def _attend(
         self, caller: Caller, waiting: _Waiting | None, copied: Copied | None
@@ -140,7 +160,9 @@ class Callers:
                     await self._dismiss(caller, waiting)
         except Exception as exc:
             # Whatever it is, it is this caller's trouble and must not end the gateway.
-            if not isinstance(exc, (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)):
+            if isinstance(exc, (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)):
+                caller.entry.ended(End.GONE)
+            else:
                 logger.exception("serving a caller failed")
             await abort(caller.connection)
         except BaseException:
@@ -162,9 +184,11 @@ class Callers:
         """End a caller that never got as far as a request."""
         logger.debug("a caller said too little, %s", waiting.why)
         if caller.head is Head.PART and not caller.is_answered:
+            caller.entry.ended(End.REFUSED, 408)
             text = f"The head of the request {waiting.why}."
             await answer(caller.connection, bytes(caller.said), 408, text)
         else:
+            caller.entry.ended(End.REFUSED)
             await close(caller.connection)
 
     def _may_refuse(self) -> bool:
@@ -175,16 +199,19 @@ class Callers:
         return True
 
     async def _turn_away(self, destination: Destination, connection: ByteStream) -> None:
+        entry = self._entry(destination, connection)
         try:
-            caller = Caller(connection, destination, lambda _: None, self._kept)
+            caller = Caller(connection, destination, lambda _: None, self._kept, entry)
             await refuse(caller, "This gateway has no room for more connections.")
         except Exception as exc:  # noqa: BLE001 - it is gone, in whatever way
             logger.debug("a caller is gone: %r", exc)
+            entry.ended(End.GONE)
             await abort(connection)
         except BaseException:
             await abort(connection)
             raise
         finally:
+            entry.close()
             self._refused -= 1
 
     def _make_room(self) -> bool:

@@ -26,6 +26,7 @@ import muxado_py as muxado
 from .agents import Agents, anybody
 from .callers import Callers
 from .doors import Door, open_door
+from .ledger import is_wanted
 from .running import NotStarted, reason
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ async def gateway(
     limit: int,
     graceful_timeout: float,
     head_timeout: float = 60.0,
+    access_log: bool = False,
     wire: str = "muxado",
     guard: Guard | None = None,
     forwarded: Collection[str] = (),
@@ -65,6 +67,7 @@ async def gateway(
     :param graceful_timeout: seconds that callers have to finish after ``stop``.
     :param head_timeout: seconds in which a caller must have sent the head of its first request, or the first
         byte of another protocol, or have been spoken to.
+    :param access_log: whether each caller has a line in the log, when it has left.
     :param wire: what agents speak, see ``Config.wire``.
     :param guard: who may serve what; default whoever connects, whatever it wants to.
     :param forwarded: the names that ``muxado forward`` may call.
@@ -83,7 +86,7 @@ async def gateway(
         except OSError as exc:
             raise NotStarted(f"cannot listen on {url}: {reason(exc)}") from exc
         tasks = anyio.create_task_group()
-        callers = Callers(limit, head_timeout, tasks)
+        callers = Callers(limit, head_timeout, tasks, writes=access_log and is_wanted())
         agents = Agents(
             anybody if guard is None else guard.may_register,
             needs_registration=guard is not None,

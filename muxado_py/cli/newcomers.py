@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..session.relay import Relay
 from .caller import HEARD_AT_ONCE, UnansweredError
+from .ledger import End
 from .visits import QUIET, Copied, copy_between
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class Newcomer:
             data = None
         except OSError as exc:
             logger.debug("a caller is gone: %r", exc)
+            self.caller.entry.ended(End.GONE)
             self.abort()
             return
         try:
@@ -155,6 +157,7 @@ class Newcomer:
                 self._passage = None
             self._host.hand_over(self, None)
             return
+        caller.entry.led(passage)
         relay = copy_between(passage.stream, caller)
         assert isinstance(relay, Relay)
         self._relay = relay
@@ -167,6 +170,7 @@ class Newcomer:
         self._relay = self._passage = None
         if relay.failed is None:
             passage.close()
+            self.caller.entry.ended(End.ANSWERED)
             self._connection.close()
             self._host.left(self.caller)
         elif relay.failed is passage.stream or isinstance(relay.failure, UnansweredError):
@@ -174,5 +178,6 @@ class Newcomer:
         else:
             logger.debug("a caller is gone: %r", relay.failure)
             passage.reset()
+            self.caller.entry.ended(End.GONE)
             self._connection.abort()
             self._host.left(self.caller)

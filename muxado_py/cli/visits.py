@@ -33,6 +33,7 @@ from ..session.relay import Relay, may_relay
 from .answers import MAY_BE_EXECUTED, NOT_EXECUTED, answer
 from .caller import UnansweredError
 from .heads import Head
+from .ledger import End
 from .running import reason
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ async def visit(caller: Caller, copied: Copied | None = None) -> None:
         await listen_to(caller, math.inf if destination.speak_http else QUIET)
         passage, greeting = None, b""
         if caller.head is Head.NOTHING and caller.has_ended and destination.speak_http:
+            caller.entry.ended(End.GONE)
             await close(caller.connection)  # it was opened ahead, and is not needed
             return
         if caller.head is Head.NOTHING and not caller.has_ended:
@@ -114,8 +116,10 @@ async def refuse(caller: Caller, text: str) -> None:
         while caller.head in (Head.NOTHING, Head.UNCERTAIN):
             await caller.hear()
     if caller.head.is_http:
+        caller.entry.ended(End.REFUSED, 503)
         await answer(caller.connection, bytes(caller.said), 503, text)
     else:
+        caller.entry.ended(End.REFUSED)
         await close(caller.connection)
 
 
@@ -175,6 +179,7 @@ async def _deliver(
         else:
             if passage is None:
                 passage = caller.destination.dial(tried)
+            caller.entry.led(passage)
             copying = await _copy(caller, passage, greeting)
         tried.append(passage.agent)
         if copying.failed is not passage.stream or not _may_try_again(caller, passage, copying):
@@ -215,11 +220,13 @@ async def _end(caller: Caller, passage: Passage, copying: Copying | Relay) -> No
     connection, exc = caller.connection, copying.failure
     if exc is None:
         passage.close()
+        caller.entry.ended(End.ANSWERED)
         await close(connection)
         return
     passage.reset()
     if copying.failed is not passage.stream and not isinstance(exc, UnansweredError):
         logger.debug("a caller is gone: %r", exc)
+        caller.entry.ended(End.GONE)
         await abort(connection)
         return
     if not caller.is_answered:
@@ -227,6 +234,7 @@ async def _end(caller: Caller, passage: Passage, copying: Copying | Relay) -> No
     if caller.head.is_http and not caller.is_answered:
         status, text = (503, NOT_EXECUTED) if _is_safe(passage, exc) else (502, MAY_BE_EXECUTED)
         logger.warning("a caller got %d: %s", status, reason(exc))
+        caller.entry.ended(End.REFUSED if status == 503 else End.CUT_OFF, status)
         await answer(connection, bytes(caller.said), status, text)
     else:
         logger.warning("a caller was cut off: %s", reason(exc))

@@ -55,6 +55,7 @@ async def running(
     head_timeout: float = 60.0,
     doors: Sequence[Published] = (Published(HERE),),
     forwarded: Sequence[str] = (),
+    access_log: bool = False,
 ) -> AsyncIterator[Running]:
     """A gateway; leaving the block stops it."""
     stop = anyio.Event()
@@ -69,6 +70,7 @@ async def running(
                 limit=limit,
                 graceful_timeout=graceful_timeout,
                 head_timeout=head_timeout,
+                access_log=access_log,
                 wire=wire,
                 forwarded=forwarded,
             )

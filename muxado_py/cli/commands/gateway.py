@@ -65,6 +65,11 @@ __all__ = ("gateway",)
     "byte of either side. Then they are closed.",
 )
 @click.option(
+    "--access-log/--no-access-log",
+    default=True,
+    help="Whether to log each caller, when it has left.",
+)
+@click.option(
     "--token-file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Tokens of agents, a line name:hash:patterns for each (muxado token). An agent must show one, and serves the "
@@ -88,6 +93,7 @@ def gateway(
     limit_concurrency: int,
     timeout_graceful_shutdown: float,
     timeout_request_head: float,
+    access_log: bool,
     token_file: Path | None,
     jwt_keys: Path | None,
     loop: str,
@@ -155,6 +161,7 @@ def gateway(
         graceful_timeout=timeout_graceful_shutdown,
         head_timeout=timeout_request_head,
         forwarded=allow_forward,
+        access_log=access_log,
         guard=asks,
     )
     running.keep_for_good()
