@@ -15,12 +15,13 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio.abc import Listener, SocketAttribute
+from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute
 
 import muxado_py as muxado
 
 from ..errors import escaped
+from ..session.listener import StreamListener
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,13 +34,14 @@ __all__ = ("SessionsListener", "certified_name", "peer_name")
 logger = logging.getLogger("muxado.cli")
 
 
-class SessionsListener(Listener[muxado.Stream]):
+class SessionsListener(StreamListener):
     """The streams of every attached session, as one listener for one server."""
 
     def __init__(self) -> None:
         self._sessions: list[muxado.Session] = []
         self._handler: Callable[[muxado.Stream], Any] | None = None
         self._handlers: TaskGroup | None = None
+        self._reuses_tasks: bool | None = None
         self._serving = anyio.Event()
         self._closed = anyio.Event()
 
@@ -56,13 +58,19 @@ class SessionsListener(Listener[muxado.Stream]):
             session.go_away()
         self._sessions.append(session)
         try:
-            await session.net_listener().serve(self._handler, self._handlers)
+            await session.net_listener().serve(
+                self._handler, self._handlers, reuse_tasks=self._reuses_tasks
+            )
             await session.wait()
         finally:
             self._sessions.remove(session)
 
     async def serve(
-        self, handler: Callable[[muxado.Stream], Any], task_group: TaskGroup | None = None
+        self,
+        handler: Callable[[muxado.Stream], Any],
+        task_group: TaskGroup | None = None,
+        *,
+        reuse_tasks: bool | None = None,
     ) -> None:
         """Call ``handler`` for each stream of each session until the listener is closed.
 
@@ -72,6 +80,7 @@ class SessionsListener(Listener[muxado.Stream]):
             if task_group is None:
                 task_group = await stack.enter_async_context(anyio.create_task_group())
             self._handler, self._handlers = handler, task_group
+            self._reuses_tasks = reuse_tasks
             self._serving.set()
             await self._closed.wait()
 

@@ -28,12 +28,13 @@ import anyio
 from ..arguments import check_seconds
 from ..errors import SessionClosedError
 from ..session.bridge import abort
+from ..session.listener import StreamListener
 from ..session.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from anyio.abc import ByteStream, Listener
+    from anyio.abc import ByteStream, Listener, TaskGroup
 
 __all__ = ("NOTICE_TIME", "Connections", "check_timeouts", "turn_away")
 
@@ -74,6 +75,17 @@ async def turn_away(stream: ByteStream, cause: Exception) -> None:
             stream.refuse()
             return
     await abort(stream)
+
+
+async def _serve_listener(
+    listener: Listener[ByteStream],
+    handler: Callable[[ByteStream], Awaitable[None]],
+    tasks: TaskGroup,
+) -> None:
+    if isinstance(listener, StreamListener):
+        await listener.serve(handler, tasks, reuse_tasks=True)
+    else:
+        await listener.serve(handler, tasks)
 
 
 class Connections:
@@ -126,7 +138,7 @@ class Connections:
 
                     accepting.start_soon(run_to_the_end)
                     try:
-                        await listener.serve(self._serve_one, handlers)
+                        await _serve_listener(listener, self._serve_one, handlers)
                     except (anyio.ClosedResourceError, SessionClosedError):
                         pass
                     except Exception as exc:  # noqa: BLE001 - raised below, out of the groups

@@ -11,6 +11,7 @@ waiting for a time-out.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,24 @@ if TYPE_CHECKING:
 
     from .driver import Driver
 
-__all__ = ("NetListener",)
+__all__ = ("NetListener", "StreamListener")
 
 
-class NetListener(Listener[Stream]):
+class StreamListener(Listener[Stream]):
+    """A listener of streams that may serve them in tasks which go on to the next."""
+
+    @abstractmethod
+    async def serve(
+        self,
+        handler: Callable[[Stream], Any],
+        task_group: TaskGroup | None = None,
+        *,
+        reuse_tasks: bool | None = None,
+    ) -> None:
+        """See :meth:`NetListener.serve`."""
+
+
+class NetListener(StreamListener):
     """Listens for the streams that the peer opens; made by ``Session.net_listener``."""
 
     def __init__(self, driver: Driver) -> None:
@@ -57,16 +72,20 @@ class NetListener(Listener[Stream]):
         self,
         handler: Callable[[Stream], Any],
         task_group: TaskGroup | None = None,
+        *,
+        reuse_tasks: bool | None = None,
     ) -> None:
         """Call ``handler(stream)`` for each stream, all at once, until the session is over.
 
         The stream is closed when its handler returns.  A handler that raises gets its stream reset
         and a line in the log ``muxado.handler``; the others go on.  Each runs in a context of its
-        own.  Without a ``task_group`` its task may have run an earlier one, and may run a later
+        own.  Where tasks are reused its task may have run an earlier one, and may run a later
         one: do not cancel ``asyncio.current_task()`` of a handler that has returned, and do not wait for
         it to be done.  Streams go to ``serve`` and past whoever waits in :meth:`accept`.
 
         :param task_group: where the handlers run; default one of its own, which this waits for.
+        :param reuse_tasks: whether a task that is done with a stream goes on to another, which costs less than to
+            start one; default yes in a task group of its own, and no in yours.
         :raises TypeError: if ``handler`` is no function.
         :raises RuntimeError: what a ``task_group`` raises that has ended, when the next stream comes; that
             stream is reset, and the session goes on.
@@ -77,12 +96,14 @@ class NetListener(Listener[Stream]):
         """
         check_function("handler", handler)
         if task_group is not None:
-            await self._serve(Handlers(self._driver, handler, task_group, 0))
+            most_idle = MAX_IDLE_TASKS if reuse_tasks else 0
+            await self._serve(Handlers(self._driver, handler, task_group, most_idle))
             return
         failure: SessionError | None = None
         async with create_task_group() as tasks:  # of our own, so that its tasks may go on
             try:
-                await self._serve(Handlers(self._driver, handler, tasks, MAX_IDLE_TASKS))
+                most_idle = 0 if reuse_tasks is False else MAX_IDLE_TASKS
+                await self._serve(Handlers(self._driver, handler, tasks, most_idle))
             except SessionError as exc:
                 failure = exc  # raised below, or it would be a group of one
                 tasks.cancel_scope.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -10,6 +11,8 @@ import pytest
 
 import muxado_py as muxado
 from muxado_py.cli.sessions_listener import SessionsListener, peer_name
+
+from ..helpers.tasks import this_task
 
 if TYPE_CHECKING:
     from tests.conftest import SessionPair
@@ -44,6 +47,24 @@ async def test_one_handler_serves_the_streams_of_every_session(session_pair: Ses
             assert await ask(gateway_b, b"still") == b"still"
             await gateway_b.aclose()
             await listener.aclose()
+
+
+async def test_a_server_may_have_its_tasks_reused(session_pair: SessionPair) -> None:
+    used: set[object] = set()
+
+    async def handle(stream: muxado.Stream) -> None:
+        used.add(this_task())
+        await echo_once(stream)
+
+    listener = SessionsListener()
+    async with session_pair() as (agent, gateway), anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.attach, agent)
+        tasks.start_soon(partial(listener.serve, handle, tasks, reuse_tasks=True))
+        for text in (b"a", b"b", b"c"):
+            assert await ask(gateway, text) == text
+        await listener.aclose()
+        await gateway.aclose()
+    assert len(used) == 1
 
 
 async def test_a_closed_listener_refuses_streams_and_sends_sessions_away(

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import Listener
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from muxado_py.session.listener import StreamListener
+
+from ..helpers.tasks import this_task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -28,12 +31,13 @@ if TYPE_CHECKING:
 CHUNK = bytes(64 * 1024)
 
 
-class CountingListener(Listener["Stream"]):
-    """A session's listener that counts what it accepts."""
+class CountingListener(StreamListener):
+    """A session's listener that counts what it accepts, and remembers which task served it."""
 
     def __init__(self, session: Session) -> None:
         self._listener = session.net_listener()
         self.accepted: list[Stream] = []
+        self.served_by: list[object] = []
         self.has_accepted = anyio.Event()
 
     @property
@@ -41,14 +45,19 @@ class CountingListener(Listener["Stream"]):
         return self._listener.extra_attributes
 
     async def serve(
-        self, handler: Callable[[Stream], Any], task_group: TaskGroup | None = None
+        self,
+        handler: Callable[[Stream], Any],
+        task_group: TaskGroup | None = None,
+        *,
+        reuse_tasks: bool | None = None,
     ) -> None:
         async def counted(stream: Stream) -> None:
             self.accepted.append(stream)
+            self.served_by.append(this_task())
             self.has_accepted.set()
             await handler(stream)
 
-        await self._listener.serve(counted, task_group)
+        await self._listener.serve(counted, task_group, reuse_tasks=reuse_tasks)
 
     async def aclose(self) -> None:
         await self._listener.aclose()

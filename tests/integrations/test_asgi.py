@@ -16,6 +16,7 @@ from anyio.streams.tls import TLSListener
 import muxado_py as muxado
 from muxado_py.integrations import StartupError, httpx_client, serve_asgi, serve_wsgi
 
+from ..helpers.blocked import all_tasks_blocked
 from ..transports import memory_transports
 from .apps import CHUNK, AsgiApp, CountingListener, WsgiApp, serving
 
@@ -50,6 +51,21 @@ async def test_five_requests_use_one_stream(session_pair: SessionPair, server: s
             assert (response.status_code, response.text) == (200, "hello")
         assert len(listener.accepted) == 1
     assert app.log == ["startup", "shutdown"]
+
+
+async def test_connections_after_each_other_are_served_by_one_task(
+    session_pair: SessionPair, server: str
+) -> None:
+    """To start and to end a task is a good part of what a short connection costs."""
+    app = AsgiApp()
+    async with serving(session_pair, serve_asgi, app.asgi, server=server) as (session, listener):
+        for _ in range(3):
+            async with await session.open_stream() as stream:
+                await stream.send(b"GET / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
+                assert (await read_to_the_end(stream)).endswith(b"hello")
+            await all_tasks_blocked()
+        assert len(listener.served_by) == 3
+        assert len(set(listener.served_by)) == 1
 
 
 async def test_the_scope_has_the_lifespans_state(session_pair: SessionPair, server: str) -> None:

@@ -8,6 +8,7 @@ import logging
 import weakref
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -19,6 +20,7 @@ from muxado_py.session.handlers import Handlers
 
 from ..check_byte_stream import receive_all
 from ..helpers.inside import driver_of
+from ..helpers.tasks import this_task
 
 if TYPE_CHECKING:
     from muxado_py.protocol.stream_state import StreamState
@@ -70,6 +72,33 @@ async def test_a_task_that_is_done_takes_the_next_stream(session_pair: SessionPa
                 assert await receive_all(stream) == b"x"
         tasks.cancel_scope.cancel()
     assert len(tasks_used) == 1
+
+
+@pytest.mark.parametrize(
+    ("own_group", "reuse", "used"), [(True, False, 5), (False, None, 5), (False, True, 1)]
+)
+async def test_whether_tasks_are_reused_can_be_said(
+    session_pair: SessionPair, own_group: bool, reuse: bool | None, used: int
+) -> None:
+    tasks_used: list[object] = []
+
+    async def handle(stream: muxado.Stream) -> None:
+        tasks_used.append(this_task())
+        await stream.send(await stream.receive())
+
+    async with session_pair() as (dialed, accepted), create_task_group() as tasks:
+        listener = accepted.net_listener()
+        serve = partial(listener.serve, handle, None if own_group else tasks, reuse_tasks=reuse)
+        tasks.start_soon(serve)
+        for _ in range(5):
+            async with await dialed.open_stream() as stream:
+                await stream.send(b"x")
+                assert await receive_all(stream) == b"x"
+        if own_group:
+            tasks.cancel_scope.cancel()
+        else:
+            await listener.aclose()  # a task that waits for another stream holds up nobody
+    assert len(set(tasks_used)) == used
 
 
 async def test_handlers_wait_for_each_other_in_nothing(session_pair: SessionPair) -> None:
