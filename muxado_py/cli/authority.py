@@ -27,7 +27,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ("Authority", "Signed", "check_agent")
+__all__ = ("Authority", "Signed", "check_agent", "signed_hosts")
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
@@ -160,6 +160,19 @@ def check_agent(name: str) -> str:
             "as in the name of a host"
         )
     return name
+
+
+def signed_hosts(certificate: bytes) -> list[str]:
+    """The names and addresses that a gateway's ``certificate`` is for, in order.
+
+    :raises ValueError: if it is no certificate.
+    """
+    extensions = x509.load_pem_x509_certificate(certificate).extensions
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [str(name.value) for name in names]
 
 
 def _host(text: str) -> x509.GeneralName:

@@ -18,12 +18,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .authority import Authority, Signed, check_agent
+from .authority import Authority, Signed, check_agent, signed_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ("CertificateFileError", "Made", "Wanted", "make_certificates")
+__all__ = ("CertificateFileError", "Made", "Wanted", "gateway_hosts", "make_certificates")
 
 AUTHORITY, GATEWAY, AGENT = "ca", "gateway", "agent"
 
@@ -82,6 +82,14 @@ def make_certificates(directory: Path, wanted: Wanted) -> list[Made]:
         return [_keep(directory, name, *one) for name, one in signed.items()]
     except OSError as exc:
         raise CertificateFileError(f"cannot write into {directory}: {exc.strerror or exc}") from exc
+
+
+def gateway_hosts(directory: Path) -> Sequence[str]:
+    """What the gateway's certificate in ``directory`` is for; :data:`HOSTS` if that cannot be read."""
+    try:
+        return signed_hosts((directory / f"{GATEWAY}.pem").read_bytes()) or HOSTS
+    except (OSError, ValueError):
+        return HOSTS
 
 
 def _names(agents: Sequence[str]) -> list[str]:

@@ -166,6 +166,8 @@ def test_the_command_says_what_it_made_and_how_to_use_it(tmp_path: Path) -> None
     assert gateway.startswith("muxado gateway --listen tls://0.0.0.0:7000 ")
     assert serve.startswith("muxado serve APP --connect tls://gateway.example:7000 ")
     assert serve.endswith(f"--ssl-ca-certs '{keys}/ca.pem'")
+    later = CliRunner().invoke(muxado_command, ["certs", str(keys), "--agent", "phone"])
+    assert later.stderr.startswith("muxado serve APP --connect tls://gateway.example:7000 ")
     refused = CliRunner().invoke(muxado_command, arguments)
     assert refused.exit_code == 2
     assert "say --overwrite" in " ".join(refused.stderr.split())

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..certs import Made
 
 __all__ = ("certs",)
 
 
-@click.command()
+@click.command(short_help="Make an authority, and certificates of it.")
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--host",
@@ -76,20 +78,20 @@ def certs(
         raise click.UsageError(str(exc)) from exc
     for one in made:
         click.echo(f"{one.path} ({one.key.name}): {one.what}, until {one.until}")
-    _advise(made, directory / "ca.pem", hosts)
+    _advise(made, directory / "ca.pem", hosts or making.gateway_hosts(directory))
 
 
-def _advise(made: list[Made], authority: Path, hosts: tuple[str, ...]) -> None:
+def _advise(made: list[Made], authority: Path, hosts: Sequence[str]) -> None:
     """How to use them, on stderr: a script takes the lines above."""
-    host = hosts[0] if hosts else "localhost"
+    host = f"[{hosts[0]}]" if ":" in hosts[0] else hosts[0]
     for one in made:
         if one.what == "authority":
             continue
         if one.what == "agent":
             command = f"serve APP --connect tls://{host}:7000"
         else:
-            everywhere = "0.0.0.0" if hosts else "127.0.0.1"
-            command = f"gateway --listen tls://{everywhere}:7000 --publish 127.0.0.1:8080"
+            listen = "127.0.0.1" if host in ("localhost", "127.0.0.1") else "0.0.0.0"
+            command = f"gateway --listen tls://{listen}:7000 --publish 127.0.0.1:8080"
         files = f"--ssl-certfile {_quoted(one.path)} --ssl-keyfile {_quoted(one.key)}"
         click.echo(
             f"muxado {command} {files} --ssl-ca-certs {_quoted(authority)}",
