@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ("demo",)
 
 
-@click.command()
+@click.command(short_help="See it work on this machine.")
 @click.option("--json", is_flag=True, help="One JSON object on stdout, no table.")
 @click.option(
     "--seconds", type=click.FloatRange(min=0.5), default=5.0, help="Length of each measurement."

@@ -13,12 +13,12 @@ import click
 
 from ..options import DURATION, LOCAL, NAME, URL
 from .shared import (
+    dialing_insecure_option,
     dialing_tls_options,
-    insecure_option,
+    dialing_wire_option,
     logging_options,
     loop_option,
     shown_token,
-    wire_option,
 )
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ("forward",)
 
 
-@click.command()
+@click.command(short_help="Call a name through a gateway.")
 @click.argument("local", metavar="LOCAL", type=LOCAL)
 @click.option("--connect", type=URL, required=True, help="The gateway: what it says to --listen.")
 @click.option(
@@ -39,7 +39,7 @@ __all__ = ("forward",)
 @click.option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Where the token is that the gateway wants (muxado token). [default: the environment's MUXADO_TOKEN]",
+    help="Where the token is that the gateway wants (muxado token). [default: the environment's MUXADO_TOKEN, if it has one]",
 )
 @click.option(
     "--timeout-graceful-shutdown",
@@ -53,9 +53,9 @@ __all__ = ("forward",)
     help="Failures in a row after which to give up. [default: never]",
 )
 @loop_option
-@wire_option
+@dialing_wire_option
 @dialing_tls_options
-@insecure_option
+@dialing_insecure_option
 @logging_options
 def forward(
     local: Address | UnixAddress,
@@ -83,8 +83,6 @@ def forward(
     from ..exposure import check_secrecy
 
     running.configure_logging(log_level, use_colors, log_format)
-    if wire == "auto":
-        raise click.UsageError("--wire auto is for the side that listens: name the wire")
     token = shown_token(token_file)
     if token:
         check_secrecy(connect, insecure=insecure)

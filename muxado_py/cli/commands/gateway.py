@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ("gateway",)
 
 
-@click.command()
+@click.command(short_help="Publish the apps of connected agents.")
 @click.option("--listen", type=URL, required=True, help="Where agents connect (muxado serve).")
 @click.option(
     "--publish",
@@ -118,7 +118,7 @@ def gateway(
     that says nothing gets it after 0.25 seconds, for servers that speak first; not where the last
     answer was HTTP.
 
-    At SIGHUP it reads the token file and the certificates again. Agents whose token is not there any
+    At SIGHUP it reads the token file, the keys and the certificates again. Agents whose token is not there any
     more are sent away; others stay, and so do callers.
 
     A muxado_py agent that freezes gets no more callers after a second, if there is another; those

@@ -15,7 +15,7 @@ from .shared import dialing_tls_options
 __all__ = ("ping",)
 
 
-@click.command()
+@click.command(short_help="Measure the round trip of a session.")
 @click.argument("url", type=URL)
 @click.option("--count", "-c", type=click.IntRange(1), default=4, help="How many pings.")
 @click.option("--interval", "-i", type=DURATION, default="1s", help="Between two pings.")

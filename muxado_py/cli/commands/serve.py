@@ -47,7 +47,7 @@ def _check_number(
         raise click.BadParameter(str(exc)) from exc
 
 
-@click.command()
+@click.command(short_help="Serve an application or a local port.")
 @click.argument("app", metavar="APP")
 @click.option("--connect", type=URL, help="Dial out, and serve APP back to the side dialed.")
 @click.option("--listen", type=URL, help="Serve APP to those who dial this URL.")

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = (
     "LIMIT",
+    "dialing_insecure_option",
     "dialing_tls_options",
+    "dialing_wire_option",
     "insecure_option",
     "logging_options",
     "loop_option",
@@ -50,6 +52,14 @@ wire_option = click.option(
 )
 """``--wire``, see ``Config.wire``."""
 
+dialing_wire_option = click.option(
+    "--wire",
+    type=click.Choice([name for name in WIRE_NAMES if name != "auto"]),
+    default="muxado",
+    help="The byte format of the gateway.",
+)
+"""The same, for a command that never listens."""
+
 
 insecure_option = click.option(
     "--insecure",
@@ -57,6 +67,11 @@ insecure_option = click.option(
     help="Listen for the network, not only for this machine, without asking who comes; show a token without TLS.",
 )
 """``--insecure``, see :mod:`muxado_py.cli.exposure`."""
+
+dialing_insecure_option = click.option(
+    "--insecure", is_flag=True, help="Show a token without TLS, to other machines too."
+)
+"""The same, for a command that dials."""
 
 
 def logging_options(command: Callable[..., None]) -> Callable[..., None]:

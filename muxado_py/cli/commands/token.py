@@ -17,7 +17,7 @@ import click
 __all__ = ("token",)
 
 
-@click.command()
+@click.command(short_help="Make a token for an agent.")
 @click.option("--name", default="agent", help="What the log calls the token's holder.")
 @click.option(
     "--names",
