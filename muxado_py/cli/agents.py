@@ -153,7 +153,7 @@ class Agents:
             return
         agent.sent_away = True
         if admission.cancelled_caught:
-            why = b"an agent must register here, with a token"
+            why = b"an agent must register here, with a token (--token-file, or MUXADO_TOKEN)"
             agent.session.go_away(muxado.ErrorCode.STREAM_REFUSED, why)
         presence.cancel()
 
@@ -207,7 +207,9 @@ class Agents:
     def call(self, agent: Agent, call: Call) -> Destination:
         """See :class:`.reception.Registrar`."""
         if call.name not in self._forwarded:
-            raise PermissionError(f"this gateway forwards no calls to {call.name}")
+            raise PermissionError(
+                f"this gateway forwards no calls to {call.name} (muxado gateway --allow-forward)"
+            )
         registration = Registration((call.name,), token=call.token)
         refusal = self._may_register(agent, registration)
         if refusal is not None:

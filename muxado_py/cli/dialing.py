@@ -80,7 +80,7 @@ async def keep_connected(
         except CONNECT_ERRORS as exc:
             if not ever_answered and (distrust := _distrust(exc)):
                 raise NotStarted(f"{url} {distrust}.") from exc
-            cause = reason(exc) + attempt.hint
+            cause = reason(exc) + (_no_tls(exc) or attempt.hint)
         ever_answered = ever_answered or attempt.answered
         if stop.is_set():
             logger.info("no longer connected to %s: %s", url, cause)
@@ -176,6 +176,13 @@ class _Attempt:
                 await session.wait_for_peer(math.inf)
             self.answered = True
             logger.info("connected to %s", self._url)
+
+
+def _no_tls(exc: Exception) -> str | None:
+    """What to look at when the peer's first bytes were none of TLS."""
+    if isinstance(exc, ssl.SSLError) and exc.reason == "WRONG_VERSION_NUMBER":
+        return "; it answered without TLS: does it want tcp://?"
+    return None
 
 
 def _distrust(exc: Exception) -> str | None:

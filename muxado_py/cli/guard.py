@@ -62,7 +62,7 @@ class Guard:
 
     def _judge(self, agent: Agent, registration: Registration, *, ends: bool) -> str | None:
         if registration.token is None:
-            return "this gateway wants a token (muxado serve --token-file, or MUXADO_TOKEN)"
+            return "this gateway wants a token (--token-file, or MUXADO_TOKEN)"
         try:
             permit = self._find(registration.token, ends)
         except PermissionError as exc:

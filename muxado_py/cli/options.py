@@ -130,9 +130,15 @@ def parse_local(text: str) -> Address | UnixAddress:
     """
     if text.startswith("unix://"):
         return UnixAddress(parse_url(text).host)
-    if re.fullmatch(r":\d+", text):
-        return parse_address(text[1:])._replace(host="")
-    return parse_address(text)
+    everywhere = re.fullmatch(r":\d+", text) is not None
+    try:
+        address = parse_address(text.removeprefix(":") if everywhere else text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not an address: write 127.0.0.1:8080, [::1]:8080, just 8080, "
+            ":8080 for all addresses, or unix:///path"
+        ) from None
+    return address._replace(host="") if everywhere else address
 
 
 def parse_link(text: str) -> EmulatedLink | None:

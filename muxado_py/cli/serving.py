@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -82,7 +83,9 @@ def load(app: str, app_dir: str, factory: bool) -> Any:
         loaded = load_app(app)
         return loaded() if factory else loaded
     except StartupError as exc:
-        raise NotStarted(str(exc)) from exc
+        port = re.fullmatch(r"(?:(\S+):)?(\d+)", app)  # no attribute begins with a digit
+        hint = f" (a local port is tcp://{port[1] or '127.0.0.1'}:{port[2]})" if port else ""
+        raise NotStarted(f"{exc}{hint}") from exc
     except Exception as exc:
         logger.exception("the application failed while it was loaded")
         raise NotStarted(f"cannot load {app!r}: {reason(exc)}") from exc

@@ -184,7 +184,9 @@ def parse_tokens(text: str, source: str) -> Tokens:
             line = parse_line(*parts)
             name = line.permit.name
             if name in names:
-                raise ValueError(f"line {names[name]} has the name {name} already")
+                raise ValueError(
+                    f"line {names[name]} has the name {name} already: each token needs its own"
+                )
             if line.hash in hashes:
                 raise ValueError(f"line {hashes[line.hash]} has the same token")
         except ValueError as exc:

@@ -106,7 +106,7 @@ def peer(handler: Callable[[muxado.Session], Awaitable[object]] | None = None) -
         (("gateway", "--listen", "tcp://127.0.0.1:0"), "or nobody can call"),
         (("forward", "here", "--connect", NOWHERE, "--name", "a"), "127.0.0.1:8080"),
         (("forward", "0", "--connect", NOWHERE, "--name", "A"), "is not a name"),
-        (("forward", "0", "--connect", NOWHERE, "--name", "a", "--wire", "auto"), "name the wire"),
+        (("forward", "0", "--connect", NOWHERE, "--name", "a", "--wire", "auto"), "is not one of"),
         (("serve", APP, "--connect", NOWHERE, "--name", "Blog"), "is not a name"),
         (("serve", "https://127.0.0.1", "--connect", NOWHERE), "write tcp://host:port"),
         (
@@ -286,12 +286,25 @@ def test_the_version() -> None:
     assert result.output == f"muxado, version {muxado.__version__}\n"
 
 
-@pytest.mark.parametrize("name", ["serve", "gateway", "token", "certs", "ping", "demo"])
+@pytest.mark.parametrize("name", ["serve", "gateway", "forward", "token", "certs", "ping", "demo"])
 def test_help_shows_defaults_and_asks_for_no_secret(name: str) -> None:
     result = CliRunner().invoke(muxado_command, [name, "--help"])
     assert result.exit_code == 0
     assert "[default: " in result.output
     assert "password" not in result.output
+
+
+def test_the_list_of_commands_cuts_no_sentence_short() -> None:
+    result = CliRunner().invoke(muxado_command, ["--help"], terminal_width=80)
+    assert "serve " in result.output
+    assert "..." not in result.output.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("written", ["9190", "127.0.0.1:9190"])
+def test_who_names_a_port_for_an_application_is_told_how_to_serve_one(written: str) -> None:
+    result = CliRunner().invoke(muxado_command, ["serve", written, "--connect", NOWHERE])
+    assert result.exit_code == 3
+    assert "a local port is tcp://127.0.0.1:9190" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize("loop", running_commands.LOOPS)

@@ -231,6 +231,20 @@ async def test_advice_fits_the_certificate() -> None:
     assert ".." not in str(mismatch.value) + str(unknown.value)
 
 
+async def test_an_address_without_tls_is_told_from_one_that_is_not_trusted() -> None:
+    with anyio.fail_after(20):
+        async with (
+            muxado.listen("tcp://127.0.0.1:0") as listener,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(listener.serve, wait)
+            with pytest.raises(
+                NotStarted, match=r"answered without TLS: does it want tcp://\? Gave up"
+            ):
+                await keep(listener.url.replace("tcp", "tls"), max_retries=0)()
+            tasks.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("shown", [False, True], ids=["none", "a stranger's"])
 async def test_an_agent_without_the_certificate_that_is_wanted_is_told(
     shown: bool, caplog: pytest.LogCaptureFixture

@@ -181,7 +181,9 @@ def test_a_line_is_added_to_a_file_of_this_user(tmp_path: Path) -> None:
     path.write_text(path.read_text().rstrip("\n"))  # as some editors leave it
     add_line(path, parse_line("desktop", OTHER, "*"))
     assert path.read_text() == f"laptop:{HASH}:blog\ndesktop:{OTHER}:*\n"
-    with pytest.raises(TokenFileError, match="line 1 has the name laptop already"):
+    with pytest.raises(
+        TokenFileError, match="line 1 has the name laptop already: each token needs its own"
+    ):
         add_line(path, parse_line("laptop", OTHER[:-1] + "1", "*"))
     assert len(read_tokens(path)) == 2
 
