@@ -10,6 +10,7 @@ The trap.  What can be asked of a session can fail once it is over; who it is, i
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING
 
 import anyio
@@ -32,6 +33,8 @@ class Agent:
         self._address = peer_name(session)
         self.holder = certified_name(session)
         """Whose certificate or token it shows."""
+        self.since = time.time()
+        """When it came, in seconds since 1970."""
         self.announced = False
         """Whether its first frame has come."""
         self.control: muxado.Stream | None = None

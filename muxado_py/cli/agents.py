@@ -97,6 +97,18 @@ class Agents:
         """What is published or served, in order."""
         return self._destinations.names()
 
+    def connected(self) -> list[tuple[Agent, list[str]]]:
+        """Those that have shown what they are, and what each serves; nothing: what has no name."""
+        return [
+            (agent, [name for name, its in self.serving() if agent in its])
+            for agent in self._agents
+            if agent.announced
+        ]
+
+    def serving(self) -> list[tuple[str, list[Agent]]]:
+        """What is published or served, and by whom."""
+        return self._destinations.serving()
+
     async def serve(self, session: muxado.Session) -> None:
         """Keep ``session`` among the agents until it is over.
 

@@ -49,18 +49,25 @@ class Callers:
     :param patience: seconds in which one must be settled.
     :param tasks: where those run that need a task and have none.
     :param writes: whether each has a line in the log, when it has left.
+    :param counts: whether they are counted for :attr:`ledger`.
     """
 
     def __init__(
-        self, limit: int, patience: float, tasks: TaskGroup, *, writes: bool = False
+        self,
+        limit: int,
+        patience: float,
+        tasks: TaskGroup,
+        *,
+        writes: bool = False,
+        counts: bool = False,
     ) -> None:
-        self._limit = limit
+        self.limit = limit
         self._patience = patience
         self._tasks = tasks
         self._context = callback_context()
         self._loop = event_loop()
         self._now = anyio.current_time if self._loop is None else self._loop.time
-        self._ledger = Ledger(self._now) if writes else None
+        self.ledger = Ledger(self._now, writes=writes) if writes or counts else None
         self._most_refused = max(8, limit // 8)
         self._refused = 0
         self._kept = Kept()
@@ -68,6 +75,11 @@ class Callers:
         self._waiting: dict[Caller, _Waiting] = {}  # the longest first
         self._newcomers: dict[Caller, Newcomer] = {}
         self._idle: anyio.Event | None = None
+
+    @property
+    def served(self) -> int:
+        """How many there are now."""
+        return self._served
 
     def came(self, destination: Destination, accepted: socket.socket) -> None:
         """Serve one caller of a door without a task for as long as that is possible, or turn it away; for callbacks."""
@@ -123,7 +135,7 @@ class Callers:
         self._context.run(self._tasks.start_soon, function, *args)
 
     def _has_room(self) -> bool:
-        return self._served < self._limit or self._make_room()
+        return self._served < self.limit or self._make_room()
 
     def _admit(self, destination: Destination, connection: ByteStream) -> Caller:
         entry = self._entry(destination, connection)
@@ -133,9 +145,9 @@ class Callers:
         return caller
 
     def _entry(self, destination: Destination, connection: ByteStream) -> Entry:
-        if self._ledger is None:
+        if self.ledger is None:
             return UNWRITTEN
-        return self._ledger.open(connection, destination.name)
+        return self.ledger.open(connection, destination.name)
 
     def _leave_out(self, destination: Destination, connection: ByteStream) -> None:
         """There is not even room to say that there is none."""

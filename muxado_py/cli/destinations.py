@@ -126,6 +126,11 @@ class Destinations:
         """What is published or served, in order."""
         return sorted(self._named)
 
+    def serving(self) -> list[tuple[str, list[Agent]]]:
+        """Who serves each of them, that without a name first."""
+        named = [(name, self._named[name].agents) for name in self.names()]
+        return [("", self.nameless.agents), *named]
+
     def has(self, agent: Agent) -> bool:
         """Whether ``agent`` serves anything."""
         return bool(self._of.get(agent))

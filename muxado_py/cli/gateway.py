@@ -23,10 +23,12 @@ import anyio
 
 import muxado_py as muxado
 
+from .admin import open_admin
 from .agents import Agents, anybody
 from .callers import Callers
 from .doors import Door, open_door
 from .ledger import is_wanted
+from .overview import Overview
 from .running import NotStarted, reason
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from .guard import Guard
-    from .options import Published
+    from .options import Address, Published, UnixAddress
     from .reloading import Reloading
 
 __all__ = ("gateway",)
@@ -54,6 +56,7 @@ async def gateway(
     graceful_timeout: float,
     head_timeout: float = 60.0,
     access_log: bool = False,
+    admin: Address | UnixAddress | None = None,
     wire: str = "muxado",
     guard: Guard | None = None,
     forwarded: Collection[str] = (),
@@ -68,6 +71,7 @@ async def gateway(
     :param head_timeout: seconds in which a caller must have sent the head of its first request, or the first
         byte of another protocol, or have been spoken to.
     :param access_log: whether each caller has a line in the log, when it has left.
+    :param admin: where it may be asked how it is, see :mod:`.admin`.
     :param wire: what agents speak, see ``Config.wire``.
     :param guard: who may serve what; default whoever connects, whatever it wants to.
     :param forwarded: the names that ``muxado forward`` may call.
@@ -86,7 +90,13 @@ async def gateway(
         except OSError as exc:
             raise NotStarted(f"cannot listen on {url}: {reason(exc)}") from exc
         tasks = anyio.create_task_group()
-        callers = Callers(limit, head_timeout, tasks, writes=access_log and is_wanted())
+        callers = Callers(
+            limit,
+            head_timeout,
+            tasks,
+            writes=access_log and is_wanted(),
+            counts=admin is not None,
+        )
         agents = Agents(
             anybody if guard is None else guard.may_register,
             needs_registration=guard is not None,
@@ -99,9 +109,16 @@ async def gateway(
         for one in published:
             doors.append(door := await open_door(one, agents.destination(one.name)))
             stack.push_async_callback(door.aclose)
+        asked = None
+        if admin is not None:
+            overview = Overview(agents, callers, [door.published for door in doors], stop)
+            asked = await open_admin(admin, overview.answers())
+            stack.push_async_callback(asked.aclose)
         await stack.enter_async_context(tasks)
         stack.callback(callers.abort)
         tasks.start_soon(listener.serve, agents.serve)
+        if asked is not None:
+            tasks.start_soon(asked.serve, tasks)
         logger.info("agents connect to %s", listener.url)
         for door in doors:
             stack.push_async_callback(

@@ -16,6 +16,7 @@ which is 100 where the caller asked to be told to go on.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -142,10 +143,16 @@ class Ledger:
     """The entries of a gateway.
 
     :param now: the time, in seconds, also where no task runs.
+    :param writes: whether each is a line in the log.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], *, writes: bool = True) -> None:
         self.now = now
+        self._writes = writes
+        self.ends: Counter[tuple[str | None, End]] = Counter()
+        """How many have left, by name and end."""
+        self.sizes: Counter[tuple[str | None, str]] = Counter()
+        """The bytes of those, by name and way, ``in`` or ``out``."""
 
     def open(self, connection: ByteStream, name: str | None) -> Entry:
         """One caller has come.
@@ -157,6 +164,11 @@ class Ledger:
     def close(self, entry: Written) -> None:
         """It has left."""
         values = entry.values()
+        self.ends[entry.name, entry.end] += 1
+        self.sizes[entry.name, "in"] += values["bytes_in"]
+        self.sizes[entry.name, "out"] += values["bytes_out"]
+        if not self._writes:
+            return
         status = "" if entry.status is None else f" {entry.status}"
         logger.info(
             "%s at %s, %s: %s%s, %d bytes in, %d out, %.3f s",

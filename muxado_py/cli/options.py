@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = (
+    "ADMIN",
     "DURATION",
     "LINK",
     "LOCAL",
@@ -39,6 +40,7 @@ __all__ = (
     "check_root_path",
     "check_url",
     "parse_address",
+    "parse_admin",
     "parse_duration",
     "parse_link",
     "parse_local",
@@ -141,6 +143,17 @@ def parse_local(text: str) -> Address | UnixAddress:
     return address._replace(host="") if everywhere else address
 
 
+def parse_admin(text: str) -> Address | UnixAddress:
+    """An address as that of :func:`parse_published`.
+
+    :raises ValueError: for anything else.
+    """
+    address, name = parse_published(text)
+    if name is not None:
+        raise ValueError(f"{text!r} is not an address: this one has no name")
+    return address
+
+
 def parse_link(text: str) -> EmulatedLink | None:
     """``RATE/ROUND-TRIP`` such as ``50mbit/40ms``, or ``none`` (None) for bare loopback.
 
@@ -186,6 +199,7 @@ class _Parsed(click.ParamType[Any]):
 DURATION = _Parsed("duration", parse_duration)
 URL = _Parsed("url", check_url)
 LOCAL = _Parsed("address", parse_local)
+ADMIN = _Parsed("address", parse_admin)
 PUBLISHED = _Parsed("[name=]address", parse_published)
 NAME = _Parsed("name", check_name)
 LINK = _Parsed("rate/rtt", parse_link)

@@ -56,6 +56,7 @@ async def running(
     doors: Sequence[Published] = (Published(HERE),),
     forwarded: Sequence[str] = (),
     access_log: bool = False,
+    admin: UnixAddress | None = None,
 ) -> AsyncIterator[Running]:
     """A gateway; leaving the block stops it."""
     stop = anyio.Event()
@@ -71,6 +72,7 @@ async def running(
                 graceful_timeout=graceful_timeout,
                 head_timeout=head_timeout,
                 access_log=access_log,
+                admin=admin,
                 wire=wire,
                 forwarded=forwarded,
             )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..options import DURATION, NAME, PUBLISHED, URL
+from ..options import ADMIN, DURATION, NAME, PUBLISHED, URL, Address
 from .shared import (
     LIMIT,
     insecure_option,
@@ -22,7 +22,7 @@ from .shared import (
 )
 
 if TYPE_CHECKING:
-    from ..options import Published
+    from ..options import Published, UnixAddress
 
 __all__ = ("gateway",)
 
@@ -70,6 +70,11 @@ __all__ = ("gateway",)
     help="Whether to log each caller, when it has left.",
 )
 @click.option(
+    "--admin",
+    type=ADMIN,
+    help="Where to answer /healthz, /status and /metrics over HTTP: HOST:PORT, PORT on 127.0.0.1, or unix:///path.",
+)
+@click.option(
     "--token-file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Tokens of agents, a line name:hash:patterns for each (muxado token). An agent must show one, and serves the "
@@ -94,6 +99,7 @@ def gateway(
     timeout_graceful_shutdown: float,
     timeout_request_head: float,
     access_log: bool,
+    admin: Address | UnixAddress | None,
     token_file: Path | None,
     jwt_keys: Path | None,
     loop: str,
@@ -140,6 +146,15 @@ def gateway(
         is_guarded=listen.startswith("tls://") and bool(token_file or jwt_keys or ssl_ca_certs),
         insecure=insecure,
     )
+    if isinstance(admin, Address):
+        host = admin.host or "0.0.0.0"
+        check_exposure(
+            f"tcp://[{host}]:{admin.port}" if ":" in host else f"tcp://{host}:{admin.port}",
+            "learns who calls and who serves",
+            "give --admin an address of this machine alone",
+            is_guarded=False,
+            insecure=insecure,
+        )
     try:
         asks = guard.Guard(token_file, jwt_keys) if token_file or jwt_keys else None
     except TokenFileError as exc:
@@ -162,6 +177,7 @@ def gateway(
         head_timeout=timeout_request_head,
         forwarded=allow_forward,
         access_log=access_log,
+        admin=admin,
         guard=asks,
     )
     running.keep_for_good()

@@ -1,0 +1,195 @@
+"""Admin: the address at which whoever runs a gateway asks it how it is, over HTTP.
+
+What it is.  A few answers to GET (:mod:`.overview` makes them), each on a connection of its own.  No library serves them:
+they are short, they are there on every event loop, and a probe must be answered where nothing but the gateway is installed.
+
+The rules.  Nothing here may hold up the gateway: who asks has :data:`TIMEOUT` seconds and :data:`MAX_HEAD` bytes, and more
+than :data:`MAX_CONNECTIONS` at once are closed.  It answers until the last caller has left, so that a probe learns that the
+gateway is stopping.
+
+The trap.  A page that a browser shows may make it ask here, under a name of that page's that leads to this machine.  So a
+Host that is a name other than localhost, or that of the address, is refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+from anyio.abc import SocketAttribute, SocketListener
+
+from ..dialing.unix_paths import UnixPath
+from ..runtime.accept_loop import AcceptingListener
+from ..runtime.plain_sockets import accept_plain
+from ..session.copying import linger
+from .options import Address, UnixAddress
+from .running import NotStarted, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from anyio.abc import ByteStream, Listener, SocketStream, TaskGroup
+
+__all__ = ("Admin", "Answer", "open_admin")
+
+logger = logging.getLogger("muxado.cli")
+
+TIMEOUT = 5.0
+"""Seconds of a connection, from its first to its last byte."""
+
+MAX_HEAD = 8192
+"""Bytes of a request."""
+
+MAX_CONNECTIONS = 16
+"""Connections at once: those of a scraper, a probe and a person."""
+
+_PHRASES = {
+    200: "OK",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+}
+
+
+class Answer(NamedTuple):
+    """What is answered."""
+
+    status: int
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+
+
+async def open_admin(
+    address: Address | UnixAddress, answers: Mapping[str, Callable[[], Answer]]
+) -> Admin:
+    """Listen at the address.
+
+    :param answers: what is answered, by path.
+    :raises NotStarted: if that is not possible.
+    """
+    path = None
+    bound: Listener[SocketStream]
+    try:
+        if isinstance(address, UnixAddress):
+            path = UnixPath(address.path)
+            bound = await SocketListener.from_socket(path.socket)
+        else:
+            bound = await anyio.create_tcp_listener(
+                local_host=address.host or None, local_port=address.port
+            )
+            address = address._replace(port=bound.extra(SocketAttribute.local_port))
+    except OSError as exc:
+        raise NotStarted(f"cannot listen on {address} (--admin): {reason(exc)}") from exc
+    return Admin(address, bound, path, answers)
+
+
+class Admin:
+    """An address that is listened on.
+
+    :ivar address: where it is, with the port that it got.
+    """
+
+    def __init__(
+        self,
+        address: Address | UnixAddress,
+        bound: Listener[SocketStream],
+        path: UnixPath | None,
+        answers: Mapping[str, Callable[[], Answer]],
+    ) -> None:
+        self.address = address
+        self._listener = AcceptingListener(bound, accept_plain)
+        self._path = path
+        self._answers = answers
+        self._connections = 0
+
+    async def serve(self, tasks: TaskGroup) -> None:
+        """Answer until it is closed.
+
+        Cancellation: safe.
+        """
+        logger.info("ask how it is at %s", self.address)
+        await self._listener.serve(self._handle, tasks)
+
+    async def aclose(self) -> None:
+        """Answer nobody any more.
+
+        Cancellation: it is closed all the same.
+        """
+        if self._path is not None:
+            self._path.remove()
+        await self._listener.aclose()
+
+    async def _handle(self, connection: ByteStream) -> None:
+        self._connections += 1
+        try:
+            async with connection:
+                if self._connections > MAX_CONNECTIONS:
+                    return
+                with anyio.move_on_after(TIMEOUT):
+                    await self._converse(connection)
+        except (anyio.BrokenResourceError, anyio.EndOfStream, OSError) as exc:
+            logger.debug("who asked is gone: %r", exc)
+        finally:
+            self._connections -= 1
+
+    async def _converse(self, connection: ByteStream) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            if len(head) > MAX_HEAD:
+                break
+            head += await connection.receive(MAX_HEAD)
+        answer = self._answer(head)
+        lines = [
+            f"HTTP/1.1 {answer.status} {_PHRASES[answer.status]}",
+            f"Content-Type: {answer.content_type}",
+            f"Content-Length: {len(answer.body)}",
+            "Cache-Control: no-store",
+            "X-Content-Type-Options: nosniff",
+            "Connection: close",
+        ]
+        said = "\r\n".join((*lines, "", "")).encode()
+        await connection.send(said if head.startswith(b"HEAD ") else said + answer.body)
+        await connection.send_eof()
+        await linger(connection)
+
+    def _answer(self, head: bytes) -> Answer:
+        request, _, rest = head.partition(b"\r\n")
+        words = request.split(b" ")
+        if b"\r\n\r\n" not in head or len(words) != 3 or not words[2].startswith(b"HTTP/1."):
+            return Answer(400, b"this is no request\n")
+        if not self._may_ask(rest):
+            return Answer(403, b"the Host of a request must be this machine's\n")
+        if words[0] not in (b"GET", b"HEAD"):
+            return Answer(405, b"there is only GET here\n")
+        answers = self._answers.get(words[1].partition(b"?")[0].decode("latin-1"))
+        if answers is None:
+            return Answer(404, f"there is {', '.join(self._answers)}\n".encode())
+        try:
+            return answers()
+        except Exception:
+            logger.exception("answering who asked failed")
+            return Answer(500, b"see the log\n")
+
+    def _may_ask(self, fields: bytes) -> bool:
+        hosts = [
+            line.partition(b":")[2].strip().decode("latin-1").lower()
+            for line in fields.split(b"\r\n")
+            if line.lower().startswith(b"host:")
+        ]
+        return all(self._is_here(host) for host in hosts)
+
+    def _is_here(self, host: str) -> bool:
+        name = host.rpartition("]")[0][1:] if host.startswith("[") else host.partition(":")[0]
+        if name in ("", "localhost", getattr(self.address, "host", "").lower()):
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True

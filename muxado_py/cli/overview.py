@@ -1,0 +1,115 @@
+"""Overview: what a gateway says of itself at its admin address, to people, probes and Prometheus.
+
+What it is.  ``/healthz``: whether it takes callers.  ``/status``: its agents, names, doors and callers now, as JSON.
+``/metrics``: the same as figures, and what the ledger has summed up of the callers that have left.
+
+Where data comes from.  All of it is asked when somebody asks; only the sums are kept, for each name that a door or a call
+may lead to, so that no caller and no agent can make them grow.
+
+The trap.  The library that writes Prometheus' format is an extra; without it the others answer all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ..integrations.extras import MissingExtraError, require
+from .admin import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import anyio
+
+    from .agents import Agents
+    from .callers import Callers
+    from .options import Published
+
+__all__ = ("Overview",)
+
+
+class Overview:
+    """What can be asked of a gateway.
+
+    :param stop: set when it takes no more callers.
+    """
+
+    def __init__(
+        self, agents: Agents, callers: Callers, doors: Sequence[Published], stop: anyio.Event
+    ) -> None:
+        self._agents = agents
+        self._callers = callers
+        self._doors = doors
+        self._stop = stop
+
+    def answers(self) -> dict[str, Callable[[], Answer]]:
+        """What is answered, by path."""
+        return {"/healthz": self.health, "/status": self.status, "/metrics": self.metrics}
+
+    def health(self) -> Answer:
+        """Whether callers may come."""
+        return Answer(503, b"stopping\n") if self._stop.is_set() else Answer(200, b"serving\n")
+
+    def status(self) -> Answer:
+        """What there is."""
+        return Answer(200, json.dumps(self.values(), indent=2).encode() + b"\n", "application/json")
+
+    def values(self) -> dict[str, Any]:
+        """What ``/status`` says."""
+        return {
+            "serving": not self._stop.is_set(),
+            "agents": [
+                {
+                    "peer": agent.peer,
+                    "names": names,
+                    "since": datetime.fromtimestamp(agent.since, UTC).isoformat(timespec="seconds"),
+                    "streams": len(agent.passages),
+                    "round_trip": agent.session.statistics().round_trip,
+                    "suspect": agent.is_suspect,
+                }
+                for agent, names in self._agents.connected()
+            ],
+            "names": {name: [agent.peer for agent in its] for name, its in self._agents.serving()},
+            "doors": [{"address": str(door.address), "name": door.name} for door in self._doors],
+            "callers": {"served": self._callers.served, "limit": self._callers.limit},
+        }
+
+    def metrics(self) -> Answer:
+        """Figures, in Prometheus' format."""
+        try:
+            prometheus = require("prometheus_client", "metrics")
+        except MissingExtraError as exc:
+            return Answer(501, f"{exc}\n".encode())
+        registry = prometheus.CollectorRegistry()
+        registry.register(_Collector(self))
+        return Answer(200, prometheus.generate_latest(registry), prometheus.CONTENT_TYPE_LATEST)
+
+    def collect(self) -> Iterator[Any]:
+        """The families of ``/metrics``."""
+        core = require("prometheus_client.core", "metrics")
+        gauge, counter = core.GaugeMetricFamily, core.CounterMetricFamily
+        connected = self._agents.connected()
+        yield gauge("muxado_agents", "Agents that are connected.", value=len(connected))
+        yield gauge("muxado_callers", "Callers that are served.", value=self._callers.served)
+        yield gauge("muxado_callers_limit", "Callers that may be.", value=self._callers.limit)
+        of_names = gauge("muxado_name_agents", "Agents that serve a name.", labels=["name"])
+        for name, its in self._agents.serving():
+            of_names.add_metric([name], len(its))
+        yield of_names
+        ledger = self._callers.ledger
+        assert ledger is not None
+        ends = counter("muxado_callers_left", "Callers that have left.", labels=["name", "end"])
+        for (its_name, end), number in ledger.ends.items():
+            ends.add_metric([its_name or "", end.value], number)
+        yield ends
+        size = counter("muxado_bytes", "Bytes of callers that have left.", labels=["name", "way"])
+        for (its_name, way), number in ledger.sizes.items():
+            size.add_metric([its_name or "", way], number)
+        yield size
+
+
+class _Collector:
+    def __init__(self, overview: Overview) -> None:
+        self.collect = overview.collect
