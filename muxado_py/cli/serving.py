@@ -85,6 +85,8 @@ def load(app: str, app_dir: str, factory: bool) -> Any:
     except StartupError as exc:
         port = re.fullmatch(r"(?:(\S+):)?(\d+)", app)  # no attribute begins with a digit
         hint = f" (a local port is tcp://{port[1] or '127.0.0.1'}:{port[2]})" if port else ""
+        if app_dir and not port and isinstance(exc.__cause__, ModuleNotFoundError):
+            hint = f" (looked in --app-dir {app_dir} too)"
         raise NotStarted(f"{exc}{hint}") from exc
     except Exception as exc:
         logger.exception("the application failed while it was loaded")

@@ -300,6 +300,13 @@ def test_the_list_of_commands_cuts_no_sentence_short() -> None:
     assert "..." not in result.output.partition("Commands:")[2]
 
 
+def test_where_no_application_is_found_its_directory_is_named(tmp_path: Path) -> None:
+    arguments = ["serve", "nowhere:app", "--connect", NOWHERE, "--app-dir", str(tmp_path)]
+    result = CliRunner().invoke(muxado_command, arguments)
+    assert result.exit_code == 3
+    assert f"looked in --app-dir {tmp_path} too" in result.stderr
+
+
 @pytest.mark.parametrize("written", ["9190", "127.0.0.1:9190"])
 def test_who_names_a_port_for_an_application_is_told_how_to_serve_one(written: str) -> None:
     result = CliRunner().invoke(muxado_command, ["serve", written, "--connect", NOWHERE])
