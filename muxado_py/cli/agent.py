@@ -75,6 +75,11 @@ class Agent:
         await self._dialed.wait()
         self._dialed = anyio.Event()
 
+    def lose_callers(self) -> None:
+        """End all passages: whoever has one came for another application than the one that turns out to be here."""
+        for passage in list(self.passages):
+            passage.reset()
+
     def take_back(self) -> None:
         """End the passages of which nothing has left this side; who has one learns that it is safe to try elsewhere."""
         for passage in list(self.passages):

@@ -197,6 +197,8 @@ class Agents:
         if agent in self._waiting:
             self._waiting.pop(agent).deadline = math.inf
         self._destinations.leave(agent)
+        if registration.names:
+            agent.lose_callers()
 
     def _take_over(self, agent: Agent, names: Sequence[str]) -> None:
         """``agent`` serves ``names`` alone; those who did so before are told."""

@@ -99,6 +99,19 @@ async def test_an_agent_serves_its_names_as_long_as_its_stream_lasts(wire: str) 
         assert not serves(agents, None)
 
 
+async def test_who_came_before_the_names_were_said_is_not_served_under_them() -> None:
+    """A door without a name leads to a new agent until it has said its names; it is to show nobody their application."""
+    async with received() as (peer, agents):
+        await all_tasks_blocked()
+        early = agents.destination().dial()
+        early.stream.send_nowait(b"for the application without a name")
+        await all_tasks_blocked()
+        await say(peer, Registration(("blog",)).line())
+        assert not early.agent.passages
+        agents.destination("blog").dial().stream.send_nowait(b"for the blog")
+        assert await (await peer.accept_stream()).receive() == b"for the blog"
+
+
 async def test_an_agent_that_registers_no_name_serves_what_has_none() -> None:
     async with received(Agents(needs_registration=True)) as (peer, agents):
         await all_tasks_blocked()
