@@ -117,9 +117,11 @@ class Plan:
 
     def rate(self, side: int) -> float:
         """Bytes per second that a side can send, by its path and the buffers of the kernels."""
-        path = self.paths[side]
-        round_trip = self.paths[0].delay + self.paths[1].delay
+        path, back = self.paths[side], self.paths[1 - side]
         window = min(path.receive_buffer, path.send_buffer)
+        # A segment is on its way as long as it is written, carried and acknowledged, or its reader makes room.
+        segment = min(path.segment, window) / path.rate
+        round_trip = segment + path.delay + max(path.delay, back.delay)
         return min(path.rate, window / (round_trip + 1e-6))
 
     @property
