@@ -167,6 +167,19 @@ async def test_who_says_nothing_or_comes_in_a_crowd_holds_nothing_up(
         assert (await get(address, "/healthz"))[0] == 200
 
 
+async def test_more_than_a_few_at_once_are_closed(
+    address: UnixAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_module, "TIMEOUT", 1000.0)
+    async with running(admin=address):
+        few = [await anyio.connect_unix(address.path) for _ in range(admin_module.MAX_CONNECTIONS)]
+        with anyio.fail_after(5):
+            async with await anyio.connect_unix(address.path) as one_more:
+                assert await everything(one_more) == b""
+        for one in few:
+            await one.aclose()
+
+
 async def test_a_fault_of_an_answer_is_logged_and_ends_nothing(
     address: UnixAddress, caplog: pytest.LogCaptureFixture
 ) -> None:
