@@ -44,6 +44,9 @@ logger = logging.getLogger("muxado.cli")
 CONNECT_TIMEOUT = 5.0
 """Seconds that a connection may take; longer than a port of this machine ever does."""
 
+BACKLOG_WAIT = 0.05
+"""Seconds until a Unix socket is asked again whose backlog is full; for TCP the kernel waits."""
+
 
 async def connect(port: LocalPort) -> ByteStream:
     """A connection to it.
@@ -73,7 +76,8 @@ async def _connect(family: socket.AddressFamily, address: str | tuple[str, int])
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        status = sock.connect_ex(address)
+        while (status := sock.connect_ex(address)) == errno.EAGAIN:  # noqa: ASYNC110 - nothing says when there is room
+            await anyio.sleep(BACKLOG_WAIT)
         if status == errno.EINPROGRESS:
             await anyio.wait_writable(sock)
             status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

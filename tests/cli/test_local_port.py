@@ -15,6 +15,8 @@ import muxado_py as muxado
 from muxado_py.cli.local_port import serve_port
 from muxado_py.cli.ports import LocalPort
 
+from ..helpers.blocked import all_tasks_blocked
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
@@ -137,6 +139,29 @@ async def test_a_unix_socket_is_a_port_too(session_pair: SessionPair, tmp_path: 
             await stream.send(b"hello")
             assert await stream.receive() == b"hello"
         tasks.cancel_scope.cancel()
+
+
+async def test_a_unix_socket_whose_backlog_is_full_is_waited_for(
+    session_pair: SessionPair, tmp_path: Path
+) -> None:
+    """As a TCP port is, by the kernel."""
+    path = str(tmp_path / "server")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(0)
+        listener.settimeout(5)
+        async with served(session_pair, LocalPort("unix", path)) as (caller, _):
+            streams = [await caller.open_stream() for _ in range(4)]
+            for stream in streams:
+                await stream.send(b"question")
+            await all_tasks_blocked()
+            for _ in streams:
+                connection, _ = await anyio.to_thread.run_sync(listener.accept)
+                with connection:
+                    connection.sendall(await anyio.to_thread.run_sync(connection.recv, 100))
+            assert [await stream.receive() for stream in streams] == [b"question"] * 4
+            for stream in streams:
+                stream.reset()
 
 
 @pytest.mark.parametrize(
