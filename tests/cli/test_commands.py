@@ -281,6 +281,15 @@ def test_without_pyjwt_a_gateway_with_its_keys_says_what_to_install(
     assert "pip install 'muxado-py[jwt]'" in result.stderr
 
 
+def test_the_demo_wants_the_client_that_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With httpx alone its gateway could not call."""
+    monkeypatch.setitem(sys.modules, "httpx2", None)
+    arguments = ["demo", "--seconds", "0.5", "--link", "none"]
+    result = CliRunner().invoke(muxado_command, arguments)
+    assert result.exit_code == 3
+    assert "httpx2 is not installed" in result.stderr
+
+
 def test_the_version() -> None:
     result = CliRunner().invoke(muxado_command, ["--version"])
     assert result.output == f"muxado, version {muxado.__version__}\n"

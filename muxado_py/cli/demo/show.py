@@ -17,7 +17,6 @@ The trap.  Nothing here may load the machine while it measures: progress is one 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -114,7 +113,7 @@ async def demo(
         for library, extra in (
             ("cryptography", "demo"),
             ("uvicorn", "demo"),
-            ("httpx2" if importlib.util.find_spec("httpx2") else "httpx", "demo"),
+            ("httpx2", "demo"),
         ):
             require(library, extra)
     except MissingExtraError as exc:
