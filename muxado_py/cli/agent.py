@@ -75,11 +75,6 @@ class Agent:
         await self._dialed.wait()
         self._dialed = anyio.Event()
 
-    def lose_callers(self) -> None:
-        """End all passages: whoever has one came for another application than the one that turns out to be here."""
-        for passage in list(self.passages):
-            passage.reset()
-
     def take_back(self) -> None:
         """End the passages of which nothing has left this side; who has one learns that it is safe to try elsewhere."""
         for passage in list(self.passages):
@@ -87,13 +82,16 @@ class Agent:
                 passage.take_back()
 
     def take_back_early(self) -> None:
-        """The same for those that it was given before it registered: it accepts none before it has the answer.
+        """End those that it was given before it registered: they wanted another application.
 
-        Where a reset cannot be said it would find them all the same, ended; there they stay.
+        It accepts none before it has the answer, so these callers may go elsewhere; but where a reset cannot be said it
+        will find them, ended, and perhaps with a whole request.
         """
         for passage in list(self.passages):
-            if passage.stream.can_half_close:  # as on smux, which has no reset
+            if passage.stream.can_half_close:  # not so on smux, which has no reset
                 passage.take_back()
+            else:
+                passage.reset()
 
 
 class Passage:

@@ -185,8 +185,6 @@ class Agents:
         if owned and not registration.exclusive:
             raise PermissionError(f"another agent serves {', '.join(owned)}, alone")
         self._let_in(agent, registration)
-        if registration.names:
-            agent.take_back_early()  # they wanted what has no name
         for name in registration.names or (None,):
             self._destinations.join(agent, name)
         if registration.exclusive:
@@ -198,7 +196,7 @@ class Agents:
             self._waiting.pop(agent).deadline = math.inf
         self._destinations.leave(agent)
         if registration.names:
-            agent.lose_callers()
+            agent.take_back_early()  # they wanted what has no name
 
     def _take_over(self, agent: Agent, names: Sequence[str]) -> None:
         """``agent`` serves ``names`` alone; those who did so before are told."""
