@@ -175,6 +175,7 @@ KNOWS = {
         "layers",
         "listener",
         "copying",
+        "socket_end",
         "relay",
         "bridge",
         "addresses",

@@ -93,6 +93,10 @@ class Agents:
         """Where the callers of a door are led; None: to the agents without names."""
         return self._destinations.publish(name)
 
+    def served(self, name: str) -> Destination | None:
+        """Where callers of ``name`` are led, if anybody serves it."""
+        return self._destinations.served(name)
+
     def names(self) -> list[str]:
         """What is published or served, in order."""
         return self._destinations.names()

@@ -122,6 +122,11 @@ class Destinations:
         self._published.add(name)
         return self._named.setdefault(name, Destination(name, self._now))
 
+    def served(self, name: str) -> Destination | None:
+        """That of ``name``, if anybody serves it; asking keeps nothing."""
+        destination = self._named.get(name)
+        return destination if destination is not None and destination.agents else None
+
     def names(self) -> list[str]:
         """What is published or served, in order."""
         return sorted(self._named)

@@ -1,7 +1,8 @@
-"""Doors: the published addresses, each with the name that its callers want.
+"""Doors: the published addresses, and who attends to those who come in.
 
-What it is.  A door is a listening socket, TCP or Unix, and where those who come in are led: to the agents of a name, or
-to those without one.  It gives each connection to :class:`.callers.Callers`, by callbacks where the loop has them.
+What it is.  A door is a listening socket, TCP or Unix.  It gives each connection to whoever serves its callers: to
+:class:`.callers.Callers`, which leads them to the agents of a name, or to those without one, or to
+:class:`.http_door.guests.Guests`; by callbacks where the loop has them.
 
 The rule.  All doors are open before the first caller is let in, or none is.
 
@@ -12,7 +13,6 @@ over.
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -24,27 +24,27 @@ from ..runtime.accept_loop import AcceptingListener
 from ..runtime.checkpoints import callback_context, event_loop
 from ..runtime.plain_sockets import accept_plain
 from ..session.relay import may_relay
-from .options import UnixAddress
+from .options import Address, UnixAddress
 from .running import NotStarted, reason
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable
+
     from anyio.abc import Listener, SocketStream, TaskGroup
 
-    from .callers import Callers
-    from .destinations import Destination
-    from .options import Published
+    from ..runtime.plain_sockets import PlainSocket
 
 __all__ = ("Door", "open_door")
 
 logger = logging.getLogger("muxado.cli")
 
 
-async def open_door(published: Published, destination: Destination) -> Door:
+async def open_door(address: Address | UnixAddress) -> Door:
     """Listen at the address.
 
     :raises NotStarted: if that is not possible.
     """
-    address = published.address
     path = None
     bound: Listener[SocketStream]
     try:
@@ -58,47 +58,51 @@ async def open_door(published: Published, destination: Destination) -> Door:
             address = address._replace(port=bound.extra(SocketAttribute.local_port))
     except OSError as exc:
         raise NotStarted(f"cannot publish on {address}: {reason(exc)}") from exc
-    return Door(published._replace(address=address), bound, path, destination)
+    return Door(address, bound, path)
 
 
 class Door(AsyncResource):
     """An address that is listened on.
 
-    :param destination: where its callers are led.
-    :ivar published: where it is, with the port that it got.
+    :ivar address: where it is, with the port that it got.
     """
 
     def __init__(
         self,
-        published: Published,
+        address: Address | UnixAddress,
         bound: Listener[SocketStream],
         path: UnixPath | None,
-        destination: Destination,
     ) -> None:
-        self.published = published
+        self.address = address
         self._accepting: AsyncResource = bound
         self._bound = bound
         self._path = path
-        self._destination = destination
 
     @property
     def port(self) -> int:
         """Its TCP port; 0 for a Unix socket."""
-        return getattr(self.published.address, "port", 0)
+        return getattr(self.address, "port", 0)
 
-    def let_in(self, callers: Callers, tasks: TaskGroup) -> None:
-        """From here on those who come are served by ``callers``.
+    def let_in(
+        self,
+        who: str,
+        came: Callable[[socket.socket], None],
+        handle: Callable[[PlainSocket], Awaitable[None]],
+        tasks: TaskGroup,
+    ) -> None:
+        """From here on those who come are served.
 
-        :param tasks: where they are accepted, if the loop has no callbacks.
+        :param who: they are, for the log.
+        :param came: serves one, if the loop has callbacks.
+        :param handle: does the same if it has none.
+        :param tasks: where they are accepted then.
         """
-        of = "" if self.published.name is None else f" of {self.published.name}"
-        logger.info("callers%s connect to %s", of, self.published.address)
+        logger.info("%s connect to %s", who, self.address)
         loop = event_loop()
         if loop is None or not may_relay():
             self._accepting = listener = AcceptingListener(self._bound, accept_plain)
-            tasks.start_soon(listener.serve, partial(callers.handle, self._destination), tasks)
+            tasks.start_soon(listener.serve, handle, tasks)
         else:
-            came = partial(callers.came, self._destination)
             self._accepting = accepting = AcceptCallbacks(self._bound, loop, came)
             callback_context().run(accepting.start)
 

@@ -3,7 +3,8 @@
 What it is.  Two kinds of peers meet here.  *Agents* dial in, open a session and serve an app on it, under names or
 none (:mod:`.agents`).  *Callers* connect to a published address (:mod:`.doors`); what they send and get is copied,
 byte for byte, to a stream of an agent's session (:mod:`.visits`), by callbacks where the loop has them
-(:mod:`.newcomers`).  So whatever runs over TCP passes: HTTP, websockets, gRPC.
+(:mod:`.newcomers`).  So whatever runs over TCP passes: HTTP, websockets, gRPC.  At the HTTP door each request goes its own
+way, by its Host (:mod:`.http_door`).
 
 The rules.  A slow side holds no memory but the stream's window and one read of 64 KiB, and at most as much of
 what a caller began with: the copying reads from a side only what the other has taken, and nothing reads ahead.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -27,7 +29,10 @@ from .admin import open_admin
 from .agents import Agents, anybody
 from .callers import Callers
 from .doors import Door, open_door
+from .http_door.guests import Guests
+from .http_door.routes import Routes
 from .ledger import is_wanted
+from .options import Published
 from .overview import Overview
 from .running import NotStarted, reason
 
@@ -38,7 +43,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from .guard import Guard
-    from .options import Address, Published, UnixAddress
+    from .options import Address, HttpDoor, UnixAddress
     from .reloading import Reloading
 
 __all__ = ("gateway",)
@@ -62,11 +67,12 @@ async def gateway(
     forwarded: Collection[str] = (),
     reloading: Reloading | None = None,
     renew_context: Callable[[], ssl.SSLContext | None] | None = None,
+    http: HttpDoor | None = None,
     task_status: TaskStatus[tuple[str, list[int]]] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept agents at ``url`` and callers at ``published`` until ``stop`` is set.
 
-    :param limit: callers served at once.
+    :param limit: callers served at once; as many again at the HTTP door.
     :param graceful_timeout: seconds that callers have to finish after ``stop``.
     :param head_timeout: seconds in which a caller must have sent the head of its first request, or the first
         byte of another protocol, or have been spoken to.
@@ -77,7 +83,9 @@ async def gateway(
     :param forwarded: the names that ``muxado forward`` may call.
     :param reloading: what is told to read again the tokens of ``guard``, and the certificates.
     :param renew_context: reads these, for an ``ssl_context`` that takes the place of the one that there is.
-    :param task_status: started with the real URL for agents and the real ports for callers, 0 for a Unix socket.
+    :param http: the HTTP door, if there is one.
+    :param task_status: started with the real URL for agents and the real ports for callers, 0 for a Unix socket; that
+        of the HTTP door comes last.
     :raises NotStarted: if an address cannot be listened on.
 
     Cancellation: everything is cut off.
@@ -107,11 +115,19 @@ async def gateway(
             _add_readers(reloading, agents, listener, guard, renew_context)
         doors: list[Door] = []
         for one in published:
-            doors.append(door := await open_door(one, agents.destination(one.name)))
+            doors.append(door := await open_door(one.address))
             stack.push_async_callback(door.aclose)
+        if http is not None:
+            doors.append(door := await open_door(http.address))
+            stack.push_async_callback(door.aclose)
+        opened = [
+            one._replace(address=door.address) for one, door in zip(published, doors, strict=False)
+        ]
+        if http is not None:
+            opened.append(Published(doors[-1].address, f"*.{http.domain}"))
         asked = None
         if admin is not None:
-            overview = Overview(agents, callers, [door.published for door in doors], stop)
+            overview = Overview(agents, callers, opened, stop)
             asked = await open_admin(admin, overview.answers())
             stack.push_async_callback(asked.aclose)
         await stack.enter_async_context(tasks)
@@ -124,15 +140,28 @@ async def gateway(
             stack.push_async_callback(
                 door.aclose
             )  # before the tasks end in which its callers are served
-            door.let_in(callers, tasks)
+        for door, one in zip(doors, published, strict=False):
+            of = "" if one.name is None else f" of {one.name}"
+            to = agents.destination(one.name)
+            door.let_in(
+                f"callers{of}", partial(callers.came, to), partial(callers.handle, to), tasks
+            )
+        guests = None
+        if http is not None:
+            guests = Guests(Routes(http.domain, agents), limit, tasks, http.limits)
+            doors[-1].let_in(f"callers of *.{http.domain}", guests.came, guests.handle, tasks)
         task_status.started((listener.url, [door.port for door in doors]))
         await stop.wait()
         for door in doors:
             await door.aclose()
         callers.stop()
         agents.stop_calls()
+        if guests is not None:
+            guests.stop()
         with anyio.move_on_after(graceful_timeout) as in_time:
             await callers.finished()
+            if guests is not None:
+                await guests.finished()
         if not in_time.cancelled_caught:
             await agents.drain(max(0.0, in_time.deadline - anyio.current_time()))
         tasks.cancel_scope.cancel()

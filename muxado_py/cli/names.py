@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ("MAX_NAMES", "check_name", "check_names")
+__all__ = ("MAX_NAMES", "check_domain", "check_name", "check_names")
 
 MAX_NAMES = 64
 """Names that one agent may serve."""
@@ -46,3 +46,16 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     if len(once) > MAX_NAMES:
         raise ValueError(f"an agent serves at most {MAX_NAMES} names, not {len(once)}")
     return once
+
+
+def check_domain(text: str) -> str:
+    """A domain below which names are hosts, in lower case.
+
+    :raises ValueError: if it is none.
+    """
+    for label in text.lower().split("."):
+        try:
+            check_name(label)
+        except ValueError:
+            raise ValueError(f"{text[:80]!r} is not a domain: write example.org") from None
+    return text.lower()

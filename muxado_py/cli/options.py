@@ -20,13 +20,15 @@ import click
 
 from ..dialing.addresses import parse_url
 from .demo.proxy import EmulatedLink
-from .names import check_name
+from .http_door.limits import Limits
+from .names import check_domain, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = (
     "ADMIN",
+    "DOMAIN",
     "DURATION",
     "LINK",
     "LOCAL",
@@ -35,6 +37,7 @@ __all__ = (
     "ROOT_PATH",
     "URL",
     "Address",
+    "HttpDoor",
     "Published",
     "UnixAddress",
     "check_root_path",
@@ -111,6 +114,15 @@ class Published(NamedTuple):
     address: Address | UnixAddress
     name: str | None = None
     """None: what agents without a name serve."""
+
+
+class HttpDoor(NamedTuple):
+    """Where requests come in, each with the host that it is for."""
+
+    address: Address | UnixAddress
+    domain: str
+    """Below which names are hosts."""
+    limits: Limits = Limits()
 
 
 def parse_published(text: str) -> Published:
@@ -201,6 +213,7 @@ URL = _Parsed("url", check_url)
 LOCAL = _Parsed("address", parse_local)
 ADMIN = _Parsed("address", parse_admin)
 PUBLISHED = _Parsed("[name=]address", parse_published)
+DOMAIN = _Parsed("domain", check_domain)
 NAME = _Parsed("name", check_name)
 LINK = _Parsed("rate/rtt", parse_link)
 ROOT_PATH = _Parsed("text", check_root_path)

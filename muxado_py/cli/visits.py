@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .agent import Agent, Passage
     from .caller import Caller
 
-__all__ = ("QUIET", "Copied", "copy_between", "listen_to", "refuse", "visit")
+__all__ = ("PATIENCE", "QUIET", "Copied", "copy_between", "listen_to", "refuse", "visit")
 
 logger = logging.getLogger("muxado.cli")
 

@@ -70,6 +70,10 @@ class PlainSocket(SocketStream):
         unread, self._unread = self._unread, b""
         return unread
 
+    def put_back(self, data: bytes) -> None:
+        """Receive ``data``, which was too much, once more before anything else; no call may be waiting."""
+        self._unread = data + self._unread
+
     async def receive(self, max_bytes: int = 65536) -> bytes:
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, got {max_bytes}")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muxado_py.cli.names import MAX_NAMES, check_name, check_names
+from muxado_py.cli.names import MAX_NAMES, check_domain, check_name, check_names
 
 
 @pytest.mark.parametrize("text", ["blog", "a", "0", "my-app-2", "a" * 63, "xn--bcher-kva"])
@@ -48,3 +48,11 @@ def test_a_name_counts_once_and_there_is_an_end() -> None:
     assert len(check_names(names[1:])) == MAX_NAMES
     with pytest.raises(ValueError, match="at most 64 names, not 65"):
         check_names(names)
+
+
+def test_a_domain_is_labels_in_lower_case() -> None:
+    assert check_domain("Example.ORG") == "example.org"
+    assert check_domain("localhost") == "localhost"
+    for text in ("", ".", "a..b", ".a", "a.", "*.a", "a_b.c", "a:80"):
+        with pytest.raises(ValueError, match=r"is not a domain: write example\.org"):
+            check_domain(text)

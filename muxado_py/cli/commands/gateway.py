@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..options import ADMIN, DURATION, NAME, PUBLISHED, URL, Address
+from ..options import ADMIN, DOMAIN, DURATION, LOCAL, NAME, PUBLISHED, URL, Address, HttpDoor
 from .shared import (
     LIMIT,
     insecure_option,
@@ -45,10 +45,17 @@ __all__ = ("gateway",)
     "than once. [default: none]",
 )
 @click.option(
+    "--http",
+    type=LOCAL,
+    help="Where HTTP requests come in for any name: with --domain example.org, those to blog.example.org go to the agents "
+    "that serve blog.",
+)
+@click.option("--domain", type=DOMAIN, help="Below which names are hosts, for --http.")
+@click.option(
     "--limit-concurrency",
     type=LIMIT,
     default=500,
-    help="Callers served at once; more are told to come back. An agent takes 1,024, or what its own "
+    help="Callers served at once, and as many again at --http; more are told to come back. An agent takes 1,024, or what its own "
     "--limit-concurrency says.",
 )
 @click.option(
@@ -75,6 +82,17 @@ __all__ = ("gateway",)
     help="Where to answer /healthz, /status and /metrics over HTTP: HOST:PORT, PORT on 127.0.0.1, or unix:///path.",
 )
 @click.option(
+    "--timeout-answer",
+    type=DURATION,
+    default="60s",
+    help="At --http: what agents get from the end of a request to the head of its answer.",
+)
+@click.option(
+    "--limit-request-body",
+    type=click.IntRange(min=0),
+    help="At --http: bytes of a request's body. [default: as many as come]",
+)
+@click.option(
     "--token-file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Tokens of agents, a line name:hash:patterns for each (muxado token). An agent must show one, and serves the "
@@ -95,11 +113,15 @@ def gateway(
     listen: str,
     publish: tuple[Published, ...],
     allow_forward: tuple[str, ...],
+    http: Address | UnixAddress | None,
+    domain: str | None,
     limit_concurrency: int,
     timeout_graceful_shutdown: float,
     timeout_request_head: float,
     access_log: bool,
     admin: Address | UnixAddress | None,
+    timeout_answer: float,
+    limit_request_body: int | None,
     token_file: Path | None,
     jwt_keys: Path | None,
     loop: str,
@@ -127,6 +149,9 @@ def gateway(
     At SIGHUP it reads the token file, the keys and the certificates again. Agents whose token is not there any
     more are sent away; others stay, and so do callers.
 
+    With --http each HTTP request goes by its Host: NAME.example.org to the agents that serve NAME.
+    A request that an agent did not take goes to the next.
+
     A muxado_py agent that freezes gets no more callers after a second, if there is another; those
     that it has wait, for 25 seconds at most.
     """
@@ -134,11 +159,16 @@ def gateway(
     from .. import gateway as publishing
     from .. import guard, reloading, running, tls
     from ..exposure import check_exposure
+    from ..http_door.limits import Limits
     from ..tokens import TokenFileError
 
     running.configure_logging(log_level, use_colors, log_format)
-    if not (publish or allow_forward):
-        raise click.UsageError("say --publish ADDRESS or --allow-forward NAME, or nobody can call")
+    if (http is None) != (domain is None):
+        raise click.UsageError("--http and --domain go together: --http :8080 --domain example.org")
+    if not (publish or http or allow_forward):
+        raise click.UsageError(
+            "say --publish ADDRESS, --http ADDRESS or --allow-forward NAME, or nobody can call"
+        )
     check_exposure(
         listen,
         "becomes an agent",
@@ -164,6 +194,7 @@ def gateway(
     make_context = partial(tls.listening_context, listen, ssl_certfile, ssl_keyfile, ssl_ca_certs)
     ssl_context = make_context()
     hangup = reloading.Reloading()
+    limits = Limits(head=timeout_request_head, answer=timeout_answer, max_body=limit_request_body)
     command = partial(
         publishing.gateway,
         listen,
@@ -179,6 +210,7 @@ def gateway(
         access_log=access_log,
         admin=admin,
         guard=asks,
+        http=None if http is None or domain is None else HttpDoor(http, domain, limits),
     )
     running.keep_for_good()
     running.run(command, loop=loop, hangup=hangup)

@@ -1,0 +1,148 @@
+"""Answers: an agent's head in one reading, the form in which a caller gets it, and what the gateway says itself.
+
+What it is.  :func:`read_answer` makes an :class:`Answer` of a head; with the method it says how the body is framed, and
+:meth:`Answer.for_caller` how it goes on.
+
+The rule.  The caller's framing is ours: a length that the agent said stays, anything else becomes chunks, or the end of the
+connection for HTTP/1.0.  So one answer is never longer or shorter for the caller than it was for us.
+
+The trap.  An agent that says two lengths may have been made to say so by what a caller sent it.  It is not believed in
+either.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from ..answers import RETRY_AFTER
+from .bodies import Body, Chunked, Counted, UntilEnd
+from .fields import (
+    BadMessage,
+    Field,
+    check_characters,
+    end_to_end,
+    read_fields,
+    tokens,
+    values,
+    write_fields,
+)
+
+__all__ = ("Answer", "own_answer", "read_answer")
+
+_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+
+_PHRASES = {
+    400: "Bad Request",
+    404: "Not Found",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    417: "Expectation Failed",
+    431: "Request Header Fields Too Large",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+
+
+class Answer(NamedTuple):
+    """An agent's answer, without what was about its connection."""
+
+    status: int
+    phrase: bytes
+    fields: list[Field]
+    length: int | None
+    is_chunked: bool
+    is_websocket: bool
+    """Whether it switches to that."""
+
+    @property
+    def is_interim(self) -> bool:
+        """Whether another follows."""
+        return self.status < 200
+
+    def body(self, method: bytes) -> Body:
+        """The body that is to come."""
+        if method == b"HEAD" or self.status in (204, 304):
+            return Counted(0)
+        if self.is_chunked:
+            return Chunked()
+        return UntilEnd() if self.length is None else Counted(self.length)
+
+    def for_caller(self, *, in_chunks: bool, connection: bytes) -> bytes:
+        """The head for a caller.
+
+        :param in_chunks: whether a body follows, in chunks.
+        :param connection: what to say of the connection, if anything.
+        """
+        fields = list(self.fields)
+        if in_chunks:
+            fields.append(Field(b"", b"Transfer-Encoding", b"chunked"))
+        elif self.length is not None and self.status != 204 and not self.is_interim:
+            fields.append(Field(b"", b"Content-Length", b"%d" % self.length))
+        if self.is_websocket:
+            fields.append(Field(b"", b"Upgrade", b"websocket"))
+        if connection:
+            fields.append(Field(b"", b"Connection", connection))
+        return write_fields(b"HTTP/1.1 %d %b" % (self.status, self.phrase), fields)
+
+
+def read_answer(head: bytes) -> Answer:
+    """The answer of a whole head.
+
+    :raises BadMessage: 502.
+    """
+    try:
+        check_characters(head)
+        line, *lines = head[:-4].split(b"\r\n")
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise BadMessage(502, "The first line is no answer of HTTP/1.")
+        fields = read_fields(lines)
+        connection = tokens(fields, b"connection")
+        length, is_chunked = _framing(fields)
+    except BadMessage as exc:
+        raise BadMessage(502, f"The agent's answer cannot be read: {exc.text}") from None
+    status = int(match[1])
+    upgrade = values(fields, b"upgrade")
+    return Answer(
+        status,
+        match[2] or b"",
+        end_to_end(fields, connection),
+        length,
+        is_chunked,
+        status == 101 and [one.lower() for one in upgrade] == [b"websocket"],
+    )
+
+
+def _framing(fields: list[Field]) -> tuple[int | None, bool]:
+    lengths, encodings = values(fields, b"content-length"), values(fields, b"transfer-encoding")
+    if len(lengths) + len(encodings) > 1:
+        raise BadMessage(502, "It says in two ways how long it is.")
+    if encodings and encodings[0].lower() != b"chunked":
+        raise BadMessage(502, "Its Transfer-Encoding is not chunked.")
+    if lengths and not _LENGTH.fullmatch(lengths[0]):
+        raise BadMessage(502, "Its Content-Length is no number.")
+    return (int(lengths[0]) if lengths else None), bool(encodings)
+
+
+def own_answer(status: int, text: str, *, is_head: bool, closes: bool) -> bytes:
+    """What the gateway says itself.
+
+    :param is_head: whether it was asked by HEAD.
+    :param closes: whether nothing follows.
+    """
+    phrase = _PHRASES[status]
+    body = f"{status} {phrase}: {text}\n".encode()
+    lines = [
+        f"HTTP/1.1 {status} {phrase}",
+        "Content-Type: text/plain; charset=utf-8",
+        f"Content-Length: {len(body)}",
+    ]
+    if closes:
+        lines.append("Connection: close")
+    if status == 503:
+        lines.append(f"Retry-After: {RETRY_AFTER}")
+    said = "\r\n".join((*lines, "", "")).encode()
+    return said if is_head else said + body

@@ -1,0 +1,84 @@
+"""Heads of answers: how long the body is, and what a caller gets of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from muxado_py.cli.http_door.answers import own_answer, read_answer
+from muxado_py.cli.http_door.bodies import Body, Chunked, Counted, UntilEnd
+from muxado_py.cli.http_door.fields import BadMessage
+
+
+def head(*lines: bytes, status: bytes = b"200 OK") -> bytes:
+    return b"\r\n".join((b"HTTP/1.1 " + status, *lines, b"", b""))
+
+
+@pytest.mark.parametrize(
+    ("raw", "method", "kind", "done"),
+    [
+        (head(b"Content-Length: 5"), b"GET", Counted, False),
+        (head(b"Content-Length: 0"), b"GET", Counted, True),
+        (head(b"Content-Length: 5"), b"HEAD", Counted, True),
+        (head(b"Content-Length: 5", status=b"304 Not Modified"), b"GET", Counted, True),
+        (head(status=b"204 No Content"), b"GET", Counted, True),
+        (head(b"Transfer-Encoding: chunked"), b"GET", Chunked, False),
+        (head(b"Transfer-Encoding: chunked"), b"HEAD", Counted, True),
+        (head(), b"GET", UntilEnd, False),
+        (head(status=b"200"), b"GET", UntilEnd, False),
+        (head(status=b"200 "), b"GET", UntilEnd, False),
+    ],
+)
+def test_how_long_the_body_is(raw: bytes, method: bytes, kind: type[Body], *, done: bool) -> None:
+    body = read_answer(raw).body(method)
+    assert isinstance(body, kind)
+    assert body.done is done
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        head(b"Content-Length: 5", b"Transfer-Encoding: chunked"),
+        head(b"Content-Length: 5", b"Content-Length: 5"),
+        head(b"Content-Length: +5"),
+        head(b"Transfer-Encoding: gzip"),
+        head(b"A : b"),
+        head(b"A: b\nC: d"),
+        head(b"A: b", b" c"),
+        head(status=b"20 OK"),
+        head(status=b"099 Too Little"),
+        b"HTTP/2 200 OK\r\n\r\n",
+        b"ICY 200 OK\r\n\r\n",
+    ],
+)
+def test_what_could_be_read_in_two_ways_is_not_passed_on(raw: bytes) -> None:
+    with pytest.raises(BadMessage) as refused:
+        read_answer(raw)
+    assert refused.value.status == 502
+
+
+def test_a_caller_gets_our_framing_and_nothing_of_the_agents_connection() -> None:
+    raw = head(
+        b"Connection: close, A", b"A: b", b"Keep-Alive: 5", b"Server: x", b"Content-Length: 007"
+    )
+    answer = read_answer(raw)
+    assert answer.for_caller(in_chunks=False, connection=b"") == head(
+        b"Server: x", b"Content-Length: 7"
+    )
+    assert answer.for_caller(in_chunks=True, connection=b"close") == head(
+        b"Server: x", b"Transfer-Encoding: chunked", b"Connection: close"
+    )
+
+
+def test_nothing_is_said_of_the_length_of_a_body_that_cannot_be() -> None:
+    answer = read_answer(head(b"Content-Length: 5", status=b"204 No Content"))
+    assert b"Length" not in answer.for_caller(in_chunks=False, connection=b"")
+
+
+def test_what_the_gateway_says_itself() -> None:
+    said = own_answer(503, "Nobody is here.", is_head=False, closes=True)
+    lines, _, body = said.partition(b"\r\n\r\n")
+    assert b"\r\nRetry-After: " in lines
+    assert b"\r\nConnection: close" in lines
+    assert lines.endswith(b"Content-Length: %d\r\nConnection: close\r\nRetry-After: 5" % len(body))
+    assert body == b"503 Service Unavailable: Nobody is here.\n"
+    assert own_answer(404, "No.", is_head=True, closes=False).endswith(b"\r\n\r\n")

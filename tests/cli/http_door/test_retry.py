@@ -1,0 +1,167 @@
+"""Requests that an agent did not take: who gets them next, and who is told that nobody did."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from .door import OK, Replying, agent, door, everything, heard, request
+from .heads import read_by_h11
+
+if TYPE_CHECKING:
+    import muxado_py as muxado
+
+    from .door import Door
+
+pytestmark = pytest.mark.anyio
+
+CLOSE = b"Connection: close"
+POST = request(CLOSE, b"Content-Length: 5", start=b"POST / HTTP/1.1", body=b"hello")
+
+
+async def both_ways(gate: Door, stack: AsyncExitStack, first: Replying) -> muxado.Session:
+    """An agent that takes nothing, and one that does, both of ``app``."""
+    await stack.enter_async_context(agent(gate.url, first, names=("app",)))
+    refusing = await stack.enter_async_context(agent(gate.url, Replying(), names=("app",)))
+    refusing.stop_accepting()
+    return refusing
+
+
+@pytest.mark.parametrize("raw", [request(CLOSE), POST])
+async def test_what_an_agent_refused_goes_to_the_next_whatever_the_method(raw: bytes) -> None:
+    app = Replying()
+    async with door() as gate, AsyncExitStack() as stack:
+        await both_ways(gate, stack, app)
+        for number in range(1, 6):
+            assert (await gate.ask(raw)).endswith(b"ok")
+            assert len(app.heard) == number
+
+
+async def test_an_agent_that_drains_loses_no_request() -> None:
+    app = Replying()
+    async with (
+        door() as gate,
+        agent(gate.url, app, names=("app",)),
+        agent(gate.url, Replying(), names=("app",)) as leaving,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(leaving.drain)
+        for _ in range(30):
+            assert (await gate.ask(POST)).endswith(b"ok")
+
+
+async def test_what_nobody_took_was_not_executed() -> None:
+    async with (
+        door() as gate,
+        agent(gate.url, Replying(), names=("app",)) as one,
+        agent(gate.url, Replying(), names=("app",)) as other,
+    ):
+        one.stop_accepting()
+        other.stop_accepting()
+        answer = await gate.ask(POST)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nRetry-After: " in answer
+    assert b"It was not executed." in answer
+
+
+@pytest.mark.parametrize("raw", [request(CLOSE), POST])
+async def test_what_may_have_been_executed_is_not_sent_again(
+    raw: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "muxado.cli")
+
+    async def dies(stream: muxado.Stream) -> None:
+        seen.append(await stream.receive())
+        stream.reset()
+
+    seen: list[bytes] = []
+    async with (
+        door() as gate,
+        agent(gate.url, dies, names=("app",)),
+        agent(gate.url, dies, names=("app",)),
+    ):
+        answer = await gate.ask(raw)
+    assert answer.startswith(b"HTTP/1.1 502 ")
+    assert b"It may have executed the request." in answer
+    assert len(seen) == 1
+    assert "asking another" not in caplog.text
+
+
+async def test_an_agent_that_is_lost_with_a_request_is_a_bad_gateway() -> None:
+    async def dies(stream: muxado.Stream) -> None:
+        await stream.receive()
+        session.abort()
+
+    async with door() as gate, agent(gate.url, dies, names=("app",)) as session:
+        answer = await gate.ask(POST)
+        assert answer.startswith(b"HTTP/1.1 502 ")
+
+
+async def test_an_answer_that_has_begun_is_not_asked_for_again() -> None:
+    """Whatever the stream's end says; a byte of it shows that somebody has seen the request."""
+    app = Replying(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+    async with (
+        door() as gate,
+        agent(gate.url, app, names=("app",)),
+        agent(gate.url, app, names=("app",)),
+    ):
+        answer = await gate.ask(POST)
+    assert b"HTTP/1.1 502 " in answer
+    assert len(app.heard) == 1
+
+
+class Refusing:
+    """An agent's application that has a request, and gives it back unread when it is told to."""
+
+    def __init__(self) -> None:
+        self.came = anyio.Event()
+        self.may_refuse = anyio.Event()
+
+    async def __call__(self, stream: muxado.Stream) -> None:
+        self.came.set()
+        await self.may_refuse.wait()
+        stream.refuse()
+
+
+@pytest.mark.parametrize(("size", "answered"), [(60_000, b"200"), (100_000, b"503")])
+async def test_a_body_is_kept_as_far_as_it_is_short(size: int, answered: bytes) -> None:
+    app, refusing = Replying(), Refusing()
+    length = b"Content-Length: %d" % size
+    async with (
+        door() as gate,
+        agent(gate.url, refusing, names=("app",)),
+        await gate.connect() as caller,
+    ):
+        head = request(CLOSE, length, start=b"POST / HTTP/1.1")
+        await caller.send(head + bytes(size - 1) + b"!")
+        await refusing.came.wait()
+        await anyio.sleep(0.1)
+        async with agent(gate.url, app, names=("app",)):
+            refusing.may_refuse.set()
+            answer = await everything(caller)
+    assert answer[9:12] == answered
+    for raw in app.heard:
+        assert raw.endswith(b"\r\n\r\n" + bytes(size - 1) + b"!")
+
+
+async def test_the_next_agent_gets_what_the_first_got_and_then_the_rest() -> None:
+    app, refusing = Replying(), Refusing()
+    async with (
+        door() as gate,
+        agent(gate.url, refusing, names=("app",)),
+        await gate.connect() as caller,
+    ):
+        head = request(b"Transfer-Encoding: chunked", start=b"POST / HTTP/1.1")
+        await caller.send(head + b"3;a\r\nabc\r\n2\r\nd")
+        await refusing.came.wait()
+        async with agent(gate.url, app, names=("app",)):
+            refusing.may_refuse.set()
+            await anyio.sleep(0.05)
+            await caller.send(b"e\r\n0\r\n\r\n")
+            assert await heard(caller, b"ok") == OK
+    (raw,) = app.heard
+    assert read_by_h11(raw).body == b"abcde"
