@@ -15,10 +15,8 @@ end wait for all of that time.
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import logging
-import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -26,6 +24,7 @@ import anyio
 
 from ..integrations.serving import turn_away
 from ..links.layers import stop_reading_ahead
+from ..runtime.connecting import connect_socket
 from ..runtime.plain_sockets import plain_socket, taken_over
 from ..session.bridge import bridge
 from ..session.relay import may_relay
@@ -43,9 +42,6 @@ logger = logging.getLogger("muxado.cli")
 
 CONNECT_TIMEOUT = 5.0
 """Seconds that a connection may take; longer than a port of this machine ever does."""
-
-BACKLOG_WAIT = 0.05
-"""Seconds until a Unix socket is asked again whose backlog is full; for TCP the kernel waits."""
 
 
 async def connect(port: LocalPort) -> ByteStream:
@@ -71,20 +67,11 @@ async def connect(port: LocalPort) -> ByteStream:
     return await _connect(family, (port.host, port.port))
 
 
-async def _connect(family: socket.AddressFamily, address: str | tuple[str, int]) -> ByteStream:
-    """Without a transport, and without asking anybody for what the address says."""
-    sock = socket.socket(family, socket.SOCK_STREAM)
+async def _connect(family: int, address: str | tuple[str, int]) -> ByteStream:
+    sock = await connect_socket(family, address)
     try:
-        sock.setblocking(False)
-        while (status := sock.connect_ex(address)) == errno.EAGAIN:  # noqa: ASYNC110 - nothing says when there is room
-            await anyio.sleep(BACKLOG_WAIT)
-        if status == errno.EINPROGRESS:
-            await anyio.wait_writable(sock)
-            status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if status:
-            raise OSError(status, os.strerror(status))
         return plain_socket(sock)
-    except BaseException:
+    except BaseException:  # it is gone already
         sock.close()
         raise
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from anyio import connect_tcp, connect_unix
+from anyio import connect_tcp
 
 from ..runtime.accept_loop import AcceptingListener
+from ..runtime.connecting import connect_unix
 from .pending import AnyioPending
 
 if TYPE_CHECKING:

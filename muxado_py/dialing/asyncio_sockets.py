@@ -10,8 +10,6 @@ apart (RFC 8305), IPv6 first, and a failed dial says what each of them said.
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import socket
 from contextlib import suppress
 from itertools import chain, zip_longest
@@ -36,6 +34,7 @@ from ..links.inflight_cap import InflightCap
 from ..links.tcp_info import TcpInfo
 from ..links.tls_transport import TLSTransport
 from ..runtime.accept_loop import AcceptingListener
+from ..runtime.connecting import connect_socket
 from .anyio_sockets import Sockets
 from .pending import PendingConnection
 
@@ -52,10 +51,6 @@ __all__ = ("AsyncioSockets",)
 
 EYEBALLS_DELAY = 0.25
 """Seconds until the next address is tried beside the one before (RFC 8305, section 5)."""
-
-
-QUEUE_DELAY = 0.01
-"""Seconds until a Unix socket is tried again whose listener has a full queue."""
 
 
 class _AsyncioPending(PendingConnection):
@@ -128,7 +123,7 @@ class AsyncioSockets(Sockets[socket.socket]):
 
     async def dial_unix(self, path: str) -> PendingConnection:
         loop = asyncio.get_running_loop()
-        return await _pending(loop.create_connection, await _connect(socket.AF_UNIX, path))
+        return await _pending(loop.create_connection, await connect_socket(socket.AF_UNIX, path))
 
     def listener(self, bound: Listener[SocketStream]) -> Listener[socket.socket]:
         return AcceptingListener(bound, _accept)
@@ -159,7 +154,7 @@ async def _race(host: str, port: int) -> socket.socket:
 
     async def attempt(family: int, address: Any, tried: Event) -> None:
         try:
-            winners.append(await _connect(family, address))
+            winners.append(await connect_socket(family, address))
             tasks.cancel_scope.cancel()
         except OSError as exc:
             errors.append(exc)
@@ -188,25 +183,6 @@ async def _found(host: str, port: int) -> list[Any]:
         flags = socket.AI_NUMERICHOST
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     return [*await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-
-
-async def _connect(family: int, address: Any) -> socket.socket:
-    # Not by the loop: uvloop's loses the zone of an address, and asyncio's takes a full queue for success.
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        # There is no event for room in the queue of a Unix socket's listener.
-        while (error := sock.connect_ex(address)) == errno.EAGAIN:  # noqa: ASYNC110
-            await anyio.sleep(QUEUE_DELAY)
-        if error == errno.EINPROGRESS:
-            await anyio.wait_writable(sock)
-            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            raise OSError(error, os.strerror(error))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 async def _accept(listener: Listener[SocketStream]) -> socket.socket:
