@@ -134,6 +134,8 @@ def read_request(head: bytes) -> Request:
     if match is None:
         raise BadMessage(400, "The first line is no request of HTTP/1.1 or HTTP/1.0.")
     method, target, minor = match[1], match[2], int(match[3])
+    if method == b"CONNECT":  # whose answer has no body, whatever its length
+        raise BadMessage(400, "CONNECT asks for a tunnel, and here is none.")
     fields = read_fields(lines)
     keys = [field.key for field in fields]
     for key in _ONCE:

@@ -58,6 +58,7 @@ REQUESTS = {
     "no slash": Sent(_get(start=b"GET a HTTP/1.1"), 400),
     "asterisk": Sent(_get(start=b"OPTIONS * HTTP/1.1"), 400),
     "CONNECT": Sent(_get(start=b"CONNECT app.test:80 HTTP/1.1"), 400),
+    "CONNECT of a path": Sent(_get(start=b"CONNECT /a HTTP/1.1"), 400),
     "absolute": Sent(_get(start=b"GET http://app.test/a?b HTTP/1.1")),
     "absolute without a path": Sent(_get(start=b"GET HTTP://APP.test?b HTTP/1.1")),
     "absolute and another host": Sent(_get(start=b"GET http://other.test/ HTTP/1.1"), 400),
