@@ -240,8 +240,10 @@ class Conversation:
             with suppress(Exception):  # the copying finds out
                 await self._connection.send(switched.first)
             await bridge(self._connection, passage.stream)
-        finally:
+        except BaseException:
             passage.reset()
+            raise
+        passage.close()  # the bridge has ended the stream; what the agent has no room for yet is on its way
 
     # The end.
 

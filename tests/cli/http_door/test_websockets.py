@@ -106,3 +106,32 @@ async def test_a_websocket_that_its_agent_cuts_off_is_cut_off() -> None:
         await caller.send(b"a")
         with pytest.raises(anyio.BrokenResourceError):
             await caller.receive()
+
+
+@pytest.mark.slow
+async def test_what_a_caller_said_last_reaches_an_agent_that_reads_it_late() -> None:
+    """Also what has not left the gateway when both sides have ended."""
+    size = 270_000  # a window, and some
+    ended, done = anyio.Event(), anyio.Event()
+    came = b""
+
+    async def late(stream: muxado.Stream) -> None:
+        nonlocal came
+        await stream.send_eof()
+        await ended.wait()
+        while len(came) < size:
+            came += await stream.receive()
+        done.set()
+
+    async with (
+        door() as gate,
+        agent(gate.url, Replying(SWITCHING, late), names=("app",)),
+        await gate.connect() as caller,
+    ):
+        await caller.send(HANDSHAKE)
+        assert (await everything(caller)).startswith(b"HTTP/1.1 101 ")
+        await caller.send(bytes(size))
+        await caller.send_eof()
+        await anyio.sleep(0.3)
+        ended.set()
+        await done.wait()
