@@ -160,10 +160,10 @@ class Conversation:
         inbox, limits = self.inbox, self._host.limits
         if self.stops and self._refusal is None:
             return b""
-        self._is_answered = False
-        if not inbox.said:
-            self._host.waits(self)
-            self.give(PATIENCE if self.is_turned_away else limits.idle, Late.REQUEST)
+        self._is_answered = self._is_head = False
+        # Also with a word of it there: that may be an empty line, behind which nothing comes.
+        self._host.waits(self)
+        self.give(PATIENCE if self.is_turned_away else limits.idle, Late.REQUEST)
         searched = 0
         may_begin_empty = True  # behind a body (RFC 9112 2.2)
         while True:

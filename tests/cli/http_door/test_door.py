@@ -377,6 +377,17 @@ class TestTime:
         ):
             assert await gate.ask(request()) == OK
 
+    @pytest.mark.parametrize("more", [b"\r\n", b"G"])
+    async def test_so_is_one_that_sent_the_beginning_of_one_ahead(self, more: bytes) -> None:
+        """An empty line behind a request is none, and must not take the time away."""
+        async with (
+            door(Limits(idle=0.3, head=0.3)) as gate,
+            agent(gate.url, Replying(), names=("app",)),
+        ):
+            answer = await gate.ask(request() + more)
+            assert answer.startswith(OK)
+            assert answer[len(OK) : len(OK) + 12] == (b"" if more == b"\r\n" else b"HTTP/1.1 408")
+
     async def test_a_slow_head_is_refused(self) -> None:
         async with door(Limits(head=0.1)) as gate, await gate.connect() as caller:
             with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
