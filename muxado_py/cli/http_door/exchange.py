@@ -183,9 +183,8 @@ class Exchange:
         self._upload.keep()
         if self._asker.inbox.has_ended:
             self.asker_ended()
-        if self.is_whole or not self._upload.is_continued:
-            self._asker.give(self._limits.answer, Late.ANSWER)
         if self.is_whole:
+            self._asker.give(self._limits.answer, Late.ANSWER)
             return await self._hear(passage)
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
@@ -204,6 +203,8 @@ class Exchange:
         try:
             await self._upload.carry(stream)
         except Exception as exc:  # noqa: BLE001 - raised where it is no group
+            if self._is_passed_on and isinstance(exc, BadMessage) and exc.status == 504:
+                return  # it answers, and takes of the request what it likes
             self._fault = exc
             exchange.cancel()
         else:
@@ -250,7 +251,8 @@ class Exchange:
         if self._request.minor:
             head = answer.for_caller(in_chunks=False, connection=b"")
             await self._asker.say(head, is_final=False)
-            self._asker.give(self._limits.answer, Late.ANSWER)
+            if self.is_whole:
+                self._asker.give(self._limits.answer, Late.ANSWER)
 
     async def _pass_on(self, answer: Answer, heard: bytes, stream: muxado.Stream) -> None:
         """Pass on the answer, of whose body ``heard`` has come."""

@@ -54,7 +54,7 @@ class Upload:
         self._size = 0  # of what came of the body
         self._waited = 0.0  # for it
         self.is_continued = not request.expects
-        """Whether the caller need not wait for a word of the agent's before it sends the body."""
+        """Whether the caller waits for no word of the agent's before it sends the body, or no longer."""
         self.is_kept = True
         """Whether ``said`` is all that an agent was sent."""
         self.said = bytearray(head)
@@ -84,7 +84,7 @@ class Upload:
     async def carry(self, stream: muxado.Stream) -> None:
         """Send on ``stream`` what comes of the body, until it is whole.
 
-        :raises BadMessage: if it is wrong, or too slow.
+        :raises BadMessage: if it is wrong, or too slow; 504, if the agent is.
         :raises Exception: if the caller is gone.
 
         Cancellation: what was taken of the caller is in ``said``.
@@ -116,9 +116,16 @@ class Upload:
     async def _await_more(self) -> None:
         if self._inbox.has_ended:
             raise BadMessage(400, "The body of the request ended before it was whole.")
-        if not self.is_continued:  # it waits for a word of the agent's
-            await self._inbox.more()
-            return
+        while not self.is_continued:
+            limit = self._limits.answer
+            with anyio.move_on_after(limit):
+                await self._inbox.more()
+                return
+            if not self.is_continued:
+                raise BadMessage(
+                    504,
+                    f"The agent said nothing for {limit:g} s. It may have executed the request.",
+                )
         began = anyio.current_time()
         patience = self._limits.body + self._size / self._limits.body_rate - self._waited
         with anyio.move_on_after(patience) as scope:
@@ -129,12 +136,13 @@ class Upload:
 
     def _piece(self, data: bytes) -> bytes:
         """What an agent gets of ``data``."""
+        self.is_continued = True  # who hears no word begins without one
         body = self._body
         content = body.feed(data)
-        self._size += len(content)
-        self._check_size(self._size)
         if body.done:
             self._inbox.put_back(body.rest)
+        self._size += len(content)
+        self._check_size(self._size)
         if not self._is_chunked:
             return content
         return (chunk(content) if content else b"") + (last_chunk([]) if body.done else b"")

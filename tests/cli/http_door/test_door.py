@@ -437,6 +437,72 @@ class TestTime:
             assert status(await everything(caller)) == 504
 
     @pytest.mark.slow
+    @pytest.mark.parametrize("interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b""])
+    async def test_a_body_that_waited_for_a_word_may_take_longer_than_an_answer(
+        self, interim: bytes
+    ) -> None:
+        """Whether the word comes or not: who hears none begins after a while."""
+
+        async def app(stream: muxado.Stream) -> None:
+            if interim:
+                await heard(stream, b"\r\n\r\n")
+                await stream.send(interim)
+            await heard(stream, b"!")
+            await stream.send(OK)
+            await stream.aclose()
+
+        size = 20
+        lines = (b"Content-Length: %d" % size, b"Expect: 100-continue")
+        async with (
+            door(Limits(answer=1.0)) as gate,
+            agent(gate.url, app, names=("app",)),
+            await gate.connect() as caller,
+        ):
+            await caller.send(request(*lines, start=b"POST / HTTP/1.1"))
+            if interim:
+                assert await heard(caller, b"\r\n\r\n") == interim
+            for _ in range(size - 1):
+                await caller.send(b"a")
+                await anyio.sleep(0.1)
+            await caller.send(b"!")
+            assert await heard(caller, b"ok") == OK
+
+    @pytest.mark.slow
+    async def test_an_answer_may_take_its_time_though_the_rest_of_the_body_is_not_taken(
+        self,
+    ) -> None:
+        async def app(stream: muxado.Stream) -> None:
+            await stream.receive()
+            await stream.send(OK[:-1])
+            await anyio.sleep(1.0)
+            await stream.send(OK[-1:])
+            await stream.aclose()
+
+        async def send(caller: anyio.abc.SocketStream) -> None:
+            while True:
+                await caller.send(bytes(65536))
+
+        async with (
+            door(Limits(answer=0.3)) as gate,
+            agent(gate.url, app, names=("app",)),
+            await gate.connect() as caller,
+            anyio.create_task_group() as tasks,
+        ):
+            await caller.send(request(b"Content-Length: 100000000", start=b"POST / HTTP/1.1"))
+            tasks.start_soon(send, caller)
+            await heard(caller, b"ok")
+            tasks.cancel_scope.cancel()
+
+    async def test_who_waits_for_a_word_that_never_comes_is_told(self) -> None:
+        lines = (b"Content-Length: 2", b"Expect: 100-continue")
+
+        async def app(stream: muxado.Stream) -> None:
+            await anyio.sleep_forever()
+
+        async with door(Limits(answer=0.1)) as gate, agent(gate.url, app, names=("app",)):
+            assert status(await gate.ask(request(*lines, start=b"POST / HTTP/1.1"))) == 504
+
+    @pytest.mark.slow
     async def test_who_does_not_take_its_answer_is_cut_off(self) -> None:
         ended = anyio.Event()
 
@@ -468,6 +534,21 @@ async def test_a_body_that_is_too_long_is_refused() -> None:
         assert status(await gate.ask(request(b"Content-Length: 11", start=post))) == 413
         raw = request(b"Transfer-Encoding: chunked", start=post, body=b"b\r\nhello world\r\n")
         assert status(await gate.ask(raw)) == 413
+
+
+async def test_what_comes_behind_a_body_that_is_too_long_is_the_next_request() -> None:
+    async with (
+        door(Limits(max_body=10)) as gate,
+        agent(gate.url, Replying(), names=("app",)),
+        await gate.connect() as caller,
+    ):
+        await caller.send(request(b"Transfer-Encoding: chunked", start=b"POST / HTTP/1.1"))
+        await anyio.wait_all_tasks_blocked()
+        await anyio.sleep(0.05)
+        await caller.send(b"b\r\nhello world\r\n0\r\n\r\n" + request(CLOSE))
+        answer = await everything(caller)
+        assert status(answer) == 413
+        assert answer.endswith(b"\r\nConnection: close\r\n\r\nok")
 
 
 class TestRoom:
