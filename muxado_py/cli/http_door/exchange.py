@@ -210,6 +210,8 @@ class Exchange:
         else:
             if not self._is_passed_on:
                 self._asker.give(self._limits.answer, Late.ANSWER)
+            if self._asker.inbox.has_ended:
+                self.asker_ended()  # which could not be said before the last of the body
 
     # The answer.
 

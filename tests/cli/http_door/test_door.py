@@ -323,6 +323,34 @@ async def test_an_agent_learns_that_its_caller_is_gone() -> None:
         await gone.wait()
 
 
+async def test_so_does_one_that_had_no_room_for_its_body_when_that_happened() -> None:
+    size = 300_000  # more than a window
+    may_read, gone = anyio.Event(), anyio.Event()
+
+    async def app(stream: muxado.Stream) -> None:
+        await may_read.wait()
+        raw = b""
+        with pytest.raises(anyio.EndOfStream):
+            while True:
+                raw += await stream.receive()
+        assert len(raw.partition(b"\r\n\r\n")[2]) == size
+        gone.set()
+
+    async with (
+        door() as gate,
+        agent(gate.url, app, names=("app",)),
+        await gate.connect() as caller,
+    ):
+        length = b"Content-Length: %d" % size
+        await caller.send(request(length, start=b"POST / HTTP/1.1"))
+        await caller.send(bytes(size))
+        await caller.send_eof()
+        await anyio.sleep(0.2)
+        may_read.set()
+        with anyio.fail_after(10):
+            await gone.wait()
+
+
 async def test_the_rest_of_a_body_that_never_comes_ends_the_request() -> None:
     ended = anyio.Event()
 
