@@ -87,7 +87,8 @@ def _tools(workshop: Workshop, folder: Path) -> tuple[dict[str, str], dict[str, 
     unpacked, copies = workshop.program(DEBIAN), folder / "openssh"
     copies.mkdir()
     for path in unpacked.rglob("*"):
-        if path.is_file() and (path.name in TOOLS or path.name.startswith("libwrap.so")):
+        is_tool = path.name in TOOLS and path.parent.name in ("bin", "sbin")  # not what sets it up
+        if path.is_file() and (is_tool or path.name.startswith("libwrap.so")):
             shutil.copy(path, copies)
     return {name: str(copies / name) for name in TOOLS}, {"LD_LIBRARY_PATH": str(copies)}
 
