@@ -193,8 +193,9 @@ class Config:
 
     notsent_lowat: int | None = 16 * KIB
     """Bytes the kernel may hold unsent (TCP_NOTSENT_LOWAT) before the transport counts as not
-    writable.  What has left for the kernel can no longer be prioritized.  None: leave it alone.  It need
-    not follow the rate, since what is handed over at once does (:class:`muxado_py.links.flush_size.FlushSize`).  Under
+    writable.  What has left for the kernel can no longer be prioritized.  None: leave it alone, and the
+    congestion control of what is dialed too (:mod:`muxado_py.runtime.congestion`).  It need not follow the
+    rate, since what is handed over at once does (:class:`muxado_py.links.flush_size.FlushSize`).  Under
     BBR, which needs more to measure the path, it is at least 256 KiB, but not on loopback
     (:mod:`muxado_py.links.tcp_info`)."""
 

@@ -52,8 +52,10 @@ class PendingConnection(ABC):
             return
         # Small frames leave at once; and little waits in the kernel, where no priority can overtake it any more.
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if config.notsent_lowat is None:
+            return  # what is dialed is as the system makes it
         unpaced_here(raw)
-        if config.notsent_lowat is not None and _NOTSENT_LOWAT is not None:
+        if _NOTSENT_LOWAT is not None:
             mark = max(config.notsent_lowat, least_unsent(raw))
             raw.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, mark)
 

@@ -641,3 +641,18 @@ async def test_a_connection_that_is_cut_is_an_error_on_both_sides(scheme: str) -
             with fail_after(10):
                 await ended.wait()
         tasks.cancel_scope.cancel()
+
+
+async def test_without_a_mark_what_is_dialed_is_as_the_system_makes_it() -> None:
+    name = socket.TCP_CONGESTION if sys.platform == "linux" else 0
+    if not name:
+        pytest.skip("this system has one congestion control for all")
+    with socket.socket() as plain:
+        usual = plain.getsockopt(socket.IPPROTO_TCP, name, 16)
+    async with muxado.listen("tcp://127.0.0.1:0") as listener, create_task_group() as tasks:
+        tasks.start_soon(listener.serve, echo)
+        config = muxado.Config(notsent_lowat=None)
+        async with muxado.connect(listener.url, config=config) as session:
+            raw = _socket_of(session)
+            assert raw.getsockopt(socket.IPPROTO_TCP, name, 16) == usual
+        tasks.cancel_scope.cancel()
