@@ -18,19 +18,20 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
-from anyio.abc import SocketAttribute, SocketListener
 
-from ..dialing.unix_paths import UnixPath
 from ..runtime.accept_loop import AcceptingListener
 from ..runtime.plain_sockets import accept_plain
 from ..session.copying import linger
-from .options import Address, UnixAddress
+from .binding import bind
 from .running import NotStarted, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from anyio.abc import ByteStream, Listener, SocketStream, TaskGroup
+    from anyio.abc import ByteStream, TaskGroup
+
+    from .binding import Bound
+    from .options import Address, UnixAddress
 
 __all__ = ("Admin", "Answer", "open_admin")
 
@@ -73,20 +74,11 @@ async def open_admin(
     :param answers: what is answered, by path.
     :raises NotStarted: if that is not possible.
     """
-    path = None
-    bound: Listener[SocketStream]
     try:
-        if isinstance(address, UnixAddress):
-            path = UnixPath(address.path)
-            bound = await SocketListener.from_socket(path.socket)
-        else:
-            bound = await anyio.create_tcp_listener(
-                local_host=address.host or None, local_port=address.port
-            )
-            address = address._replace(port=bound.extra(SocketAttribute.local_port))
+        bound = await bind(address)
     except OSError as exc:
         raise NotStarted(f"cannot listen on {address} (--admin): {reason(exc)}") from exc
-    return Admin(address, bound, path, answers)
+    return Admin(bound, answers)
 
 
 class Admin:
@@ -97,14 +89,12 @@ class Admin:
 
     def __init__(
         self,
-        address: Address | UnixAddress,
-        bound: Listener[SocketStream],
-        path: UnixPath | None,
+        bound: Bound,
         answers: Mapping[str, Callable[[], Answer]],
     ) -> None:
-        self.address = address
-        self._listener = AcceptingListener(bound, accept_plain)
-        self._path = path
+        self.address = bound.address
+        self._listener = AcceptingListener(bound.listener, accept_plain)
+        self._path = bound.path
         self._answers = answers
         self._connections = 0
 

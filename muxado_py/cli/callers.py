@@ -194,7 +194,7 @@ class Callers:
 
     async def _dismiss(self, caller: Caller, waiting: _Waiting) -> None:
         """End a caller that never got as far as a request."""
-        logger.debug("a caller said too little, %s", waiting.why)
+        logger.debug("what a caller wants %s", waiting.why)
         if caller.head is Head.PART and not caller.is_answered:
             caller.entry.ended(End.REFUSED, 408)
             text = f"The head of the request {waiting.why}."
@@ -230,7 +230,7 @@ class Callers:
         """Let the caller go that has waited longest, unless that is a moment only."""
         for caller, waiting in self._waiting.items():
             if self._now() - waiting.since > 2 * QUIET:
-                self._let_go(caller, "and its place was needed")
+                self._let_go(caller, "had not come when its place was needed")
                 return True
             break
         return False
@@ -245,7 +245,7 @@ class Callers:
     def stop(self) -> None:
         """Let go of those that wait, who have asked for nothing; for a door that is closed."""
         for caller in list(self._waiting):
-            self._let_go(caller, "and the gateway stops")
+            self._let_go(caller, "had not come when the gateway stopped")
 
     def abort(self) -> None:
         """Cut off those that have no task."""

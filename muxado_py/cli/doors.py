@@ -6,8 +6,7 @@ What it is.  A door is a listening socket, TCP or Unix.  It gives each connectio
 
 The rule.  All doors are open before the first caller is let in, or none is.
 
-The trap.  A Unix socket is a file: it is removed with its door, and one that a killed gateway left behind is taken
-over.
+The trap.  A Unix socket is a file (:mod:`.binding`), which is removed with its door.
 """
 
 from __future__ import annotations
@@ -15,25 +14,25 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import anyio
-from anyio.abc import AsyncResource, SocketAttribute, SocketListener
+from anyio.abc import AsyncResource
 
-from ..dialing.unix_paths import UnixPath
 from ..runtime.accept_callbacks import AcceptCallbacks
 from ..runtime.accept_loop import AcceptingListener
 from ..runtime.checkpoints import callback_context, event_loop
 from ..runtime.plain_sockets import accept_plain
 from ..session.relay import may_relay
-from .options import Address, UnixAddress
+from .binding import bind
 from .running import NotStarted, reason
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
-    from anyio.abc import Listener, SocketStream, TaskGroup
+    from anyio.abc import TaskGroup
 
     from ..runtime.plain_sockets import PlainSocket
+    from .binding import Bound
+    from .options import Address, UnixAddress
 
 __all__ = ("Door", "open_door")
 
@@ -45,20 +44,11 @@ async def open_door(address: Address | UnixAddress) -> Door:
 
     :raises NotStarted: if that is not possible.
     """
-    path = None
-    bound: Listener[SocketStream]
     try:
-        if isinstance(address, UnixAddress):
-            path = UnixPath(address.path)
-            bound = await SocketListener.from_socket(path.socket)
-        else:
-            bound = await anyio.create_tcp_listener(
-                local_host=address.host or None, local_port=address.port
-            )
-            address = address._replace(port=bound.extra(SocketAttribute.local_port))
+        bound = await bind(address)
     except OSError as exc:
         raise NotStarted(f"cannot publish on {address}: {reason(exc)}") from exc
-    return Door(address, bound, path)
+    return Door(bound)
 
 
 class Door(AsyncResource):
@@ -69,14 +59,11 @@ class Door(AsyncResource):
 
     def __init__(
         self,
-        address: Address | UnixAddress,
-        bound: Listener[SocketStream],
-        path: UnixPath | None,
+        bound: Bound,
     ) -> None:
-        self.address = address
-        self._accepting: AsyncResource = bound
+        self.address = bound.address
+        self._accepting: AsyncResource = bound.listener
         self._bound = bound
-        self._path = path
 
     @property
     def port(self) -> int:
@@ -100,10 +87,10 @@ class Door(AsyncResource):
         logger.info("%s connect to %s", who, self.address)
         loop = event_loop()
         if loop is None or not may_relay():
-            self._accepting = listener = AcceptingListener(self._bound, accept_plain)
+            self._accepting = listener = AcceptingListener(self._bound.listener, accept_plain)
             tasks.start_soon(listener.serve, handle, tasks)
         else:
-            self._accepting = accepting = AcceptCallbacks(self._bound, loop, came)
+            self._accepting = accepting = AcceptCallbacks(self._bound.listener, loop, came)
             callback_context().run(accepting.start)
 
     async def aclose(self) -> None:
@@ -111,6 +98,6 @@ class Door(AsyncResource):
 
         Cancellation: it is closed all the same.
         """
-        if self._path is not None:
-            self._path.remove()
+        if self._bound.path is not None:
+            self._bound.path.remove()
         await self._accepting.aclose()

@@ -116,9 +116,17 @@ class Conversation:
     def let_go(self, why: str) -> None:
         """End it if it has no request, and after the one that it has."""
         self.stops = True
-        if self._exchange is None and self._late in (Late.REQUEST, Late.HEAD):
+        waits = self._exchange is None and self._late in (Late.REQUEST, Late.HEAD)
+        if waits and not self._has_head():
             self._why_late = why
             self._scope.cancel()
+
+    def _has_head(self) -> bool:
+        """Whether a request came a moment ago, and its turn is yet to come."""
+        try:
+            return head_end(self.inbox.said) > 0
+        except BadMessage:
+            return True  # which is about to be refused
 
     # For the exchange.
 

@@ -96,7 +96,7 @@ class Guests(Host):
     def stop(self) -> None:
         """Let go of those that have no request, and of the others after it; for a door that is closed."""
         for conversation in list(self._served):
-            conversation.let_go("and the gateway stops")
+            conversation.let_go("had not come when the gateway stopped")
 
     async def finished(self) -> None:
         """Wait until no caller is served.
@@ -126,7 +126,7 @@ class Guests(Host):
         for conversation, since in self._waiting.items():
             if self._now() - since > 2 * QUIET:
                 del self._waiting[conversation]
-                conversation.let_go("and its place was needed")
+                conversation.let_go("had not come when its place was needed")
                 return True
             break
         return False

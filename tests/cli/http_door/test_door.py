@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from anyio.abc import UNIXSocketStream
 
+from muxado_py.cli.agents import Agents
+from muxado_py.cli.http_door.conversation import Conversation, Host
 from muxado_py.cli.http_door.limits import Limits
+from muxado_py.cli.http_door.routes import Routes
+from muxado_py.cli.kept import Kept
+from muxado_py.runtime.plain_sockets import plain_socket
 
 from .door import OK, Replying, agent, door, everything, heard, request
 from .heads import REQUESTS, read_by_h11, read_by_httptools, read_by_waitress
@@ -647,3 +654,19 @@ class TestStop:
             await anyio.wait_all_tasks_blocked()
             may_answer.set()
             assert (await everything(caller)).endswith(b"\r\nConnection: close\r\n\r\nok")
+
+    async def test_a_request_that_came_in_the_same_moment_is_answered(self) -> None:
+        near, far = socket.socketpair()
+        routes = Routes("test", Agents())
+        conversation = Conversation(plain_socket(near), Host(routes, Kept(), Limits()), None)
+        with anyio.fail_after(10):
+            async with (
+                await UNIXSocketStream.from_socket(far) as caller,
+                anyio.create_task_group() as tasks,
+            ):
+                tasks.start_soon(conversation.run)
+                await anyio.wait_all_tasks_blocked()
+                conversation.inbox.said += request()
+                conversation.let_go("had not come when the gateway stopped")
+                await caller.send(b"\r\n")  # what comes next is looked at
+                assert b"No agent serves app now." in await everything(caller)
