@@ -110,19 +110,19 @@ async def test_who_waits_for_a_reader_is_told_apart(session_pair: SessionPair) -
 @pytest.mark.slow
 @pytest.mark.parametrize("wire", sorted(WIRES))
 async def test_both_ends_count_the_same_on_every_wire(wire: str, session_pair: SessionPair) -> None:
-    async with (
-        session_pair(Config(wire=wire)) as (dialed, accepted),
-        create_task_group() as tasks,
-    ):
+    async with session_pair(Config(wire=wire)) as (dialed, accepted):
         near = await dialed.open_stream()
-        tasks.start_soon(near.send, bytes(70_000))
-        far = await accepted.accept_stream()
-        await receive_exactly(far, 60_000)
-        tasks.start_soon(far.send, bytes(700_000))
-        await receive_exactly(near, 699_999)
-        with fail_after(10):
-            while near.statistics().unread != 1 or far.statistics().unread != 10_000:
-                await anyio.lowlevel.checkpoint()
+        async with (
+            create_task_group() as tasks
+        ):  # who sends has returned before its stream is reset
+            tasks.start_soon(near.send, bytes(70_000))
+            far = await accepted.accept_stream()
+            await receive_exactly(far, 60_000)
+            tasks.start_soon(far.send, bytes(700_000))
+            await receive_exactly(near, 699_999)
+            with fail_after(10):
+                while near.statistics().unread != 1 or far.statistics().unread != 10_000:
+                    await anyio.lowlevel.checkpoint()
         assert near.statistics()[:4] == (70_000, 0, 700_000, 1)
         assert far.statistics()[:4] == (700_000, 0, 70_000, 10_000)
         has_windows = wire != "smux1"
