@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .sessions_listener import certified_name, peer_name
+from .certified import certified
+from .sessions_listener import peer_name
 
 if TYPE_CHECKING:
     import muxado_py as muxado
@@ -31,7 +32,9 @@ class Agent:
     def __init__(self, session: muxado.Session) -> None:
         self.session = session
         self._address = peer_name(session)
-        self.holder = certified_name(session)
+        self.certificate = certified(session)
+        """What its certificate says, if it was asked for one."""
+        self.holder = self.certificate.permit.name or None if self.certificate else None
         """Whose certificate or token it shows."""
         self.since = time.time()
         """When it came, in seconds since 1970."""

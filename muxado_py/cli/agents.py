@@ -5,7 +5,7 @@ its names, and nothing else (:mod:`.reception` hears what it says of itself, :mo
 what).
 
 The rules.  An agent opens no streams here but that one: they are refused at once, and nothing of them is kept.  An
-agent whose registration was refused serves nothing.  Where all must register, who has not within
+agent whose registration was refused serves nothing.  Who may not serve what has no name must register: who has not within
 :data:`ADMISSION_TIMEOUT`, or was refused, is sent away: strangers hold nothing here.
 
 The trap.  An agent that never answered is none: a port scan, or a program of another wire.
@@ -62,7 +62,6 @@ class Agents:
     """The agents that are connected.
 
     :param may_register: why an agent may not serve what it wants to; None if it may.
-    :param needs_registration: whether one that has not registered serves nothing.
     :param forwarded: the names that sessions may call.
     :param serve_caller: serves one that came by a stream of such a session.
     """
@@ -71,14 +70,12 @@ class Agents:
         self,
         may_register: Callable[[Agent, Registration], str | None] = anybody,
         *,
-        needs_registration: bool = False,
         forwarded: Collection[str] = (),
         serve_caller: Callable[[Destination, muxado.Stream], Awaitable[None]] = no_callers,
     ) -> None:
         self._forwarded = forwarded
         self._serve_caller = serve_caller
         self._may_register = may_register
-        self._needs_registration = needs_registration
         self._agents: list[Agent] = []
         self._waiting: dict[Agent, anyio.CancelScope] = {}  # to be let in, the oldest first
         loop = event_loop()
@@ -121,12 +118,13 @@ class Agents:
         agent = Agent(session)
         level, cause = logging.INFO, "it closed the session"
         self._agents.append(agent)
-        if not self._needs_registration:
+        must_register = self._may_register(agent, Registration())
+        if must_register is None:
             self._destinations.join(agent, None)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._announce, agent)
-                tasks.start_soon(self._admit, agent, tasks.cancel_scope)
+                tasks.start_soon(self._admit, agent, must_register, tasks.cancel_scope)
                 tasks.start_soon(watch, agent)
                 try:
                     await session.wait()
@@ -149,12 +147,15 @@ class Agents:
                 "%s left without a word: %s; an agent of another --wire does so", agent.peer, cause
             )
 
-    async def _admit(self, agent: Agent, presence: anyio.CancelScope) -> None:
+    async def _admit(
+        self, agent: Agent, must_register: str | None, presence: anyio.CancelScope
+    ) -> None:
         """Hear what it says of itself, for as long as it is here.
 
+        :param must_register: why it has to register; None if it need not.
         :param presence: cancelled for an agent that has to register and is refused, or too slow.
         """
-        if not self._needs_registration:
+        if must_register is None:
             await receive(agent, self)
             return
         with anyio.move_on_after(ADMISSION_TIMEOUT) as admission:
@@ -169,8 +170,8 @@ class Agents:
             return
         agent.sent_away = True
         if admission.cancelled_caught:
-            why = b"an agent must register here, with a token (--token-file, or MUXADO_TOKEN)"
-            agent.session.go_away(muxado.ErrorCode.STREAM_REFUSED, why)
+            why = f"an agent must register here: {must_register}"
+            agent.session.go_away(muxado.ErrorCode.STREAM_REFUSED, why.encode())
         presence.cancel()
 
     async def _announce(self, agent: Agent) -> None:
@@ -256,15 +257,14 @@ class Agents:
         Callers that it has go on.
         """
         for agent in self._agents:
-            if agent.control is None or agent.registration is None:
-                continue
             if not (agent.calls or self._destinations.has(agent)):
-                continue  # another has all its names, which are nothing to judge
-            refusal = may_stay(agent, agent.registration)
+                continue  # another has all its names, or it has none yet: there is nothing to judge
+            refusal = may_stay(agent, agent.registration or Registration())
             if refusal is not None:
                 logger.warning("agent %s may not stay: %s", agent.peer, refusal)
                 self.withdraw(agent)
-                agent.control.reset()
+                if agent.control is not None:
+                    agent.control.reset()
                 agent.session.go_away(debug=refusal.encode())
 
     async def drain(self, seconds: float) -> None:

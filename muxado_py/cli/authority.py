@@ -111,17 +111,19 @@ class Authority:
             hosts[0], [_host(host) for host in hosts], ExtendedKeyUsageOID.SERVER_AUTH, days
         )
 
-    def sign_agent(self, name: str, days: int) -> Signed:
+    def sign_agent(self, name: str, patterns: Sequence[str], days: int) -> Signed:
         """A certificate for the side that dials.
 
         :param name: what the gateway's log calls it, as :func:`check_agent` allows.
+        :param patterns: of the names that it may serve, as :func:`.tokens.check_patterns` allows; they are its DNS names.
         """
-        return self._sign(name, [x509.DNSName(name)], ExtendedKeyUsageOID.CLIENT_AUTH, days)
+        names = [x509.DNSName(pattern) for pattern in patterns]
+        return self._sign(name, names, ExtendedKeyUsageOID.CLIENT_AUTH, days)
 
     def _sign(
         self,
         common_name: str,
-        names: list[x509.GeneralName],
+        names: Sequence[x509.GeneralName],
         purpose: x509.ObjectIdentifier,
         days: int,
     ) -> Signed:

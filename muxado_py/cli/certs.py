@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .authority import Authority, Signed, check_agent, signed_hosts
+from .tokens import check_patterns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,8 @@ class Wanted(NamedTuple):
     hosts: Sequence[str] = ()
     """Names and addresses of the gateway; none for a certificate for :data:`HOSTS`, if there is no other."""
     agents: Sequence[str] = ()
+    names: Sequence[str] = ()
+    """Patterns of what these agents may serve; none: any name."""
     days: int = 397
     authority_days: int = 3650
     overwrite: bool = False
@@ -65,6 +68,9 @@ def make_certificates(directory: Path, wanted: Wanted) -> list[Made]:
     is_new = not _exists(directory, AUTHORITY)
     hosts = wanted.hosts or (() if _exists(directory, GATEWAY) else HOSTS)
     agents = _names(wanted.agents) or ([AGENT] if is_new else [])
+    if wanted.names and not agents:
+        raise ValueError("names are for agents: say --agent NAME with --names")
+    patterns = check_patterns(tuple(wanted.names) or ("*",))
     _check_free(directory, [GATEWAY, *agents] if hosts else agents, is_new, wanted.overwrite)
     signed: dict[str, tuple[Signed, str]] = {}
     if is_new:
@@ -76,7 +82,8 @@ def make_certificates(directory: Path, wanted: Wanted) -> list[Made]:
         what = f"gateway at {', '.join(hosts)}"
         signed[GATEWAY] = authority.sign_gateway(hosts, wanted.days), what
     for name in agents:
-        signed[name] = authority.sign_agent(name, wanted.days), "agent"
+        what = "agent for any name" if "*" in patterns else f"agent for {', '.join(patterns)}"
+        signed[name] = authority.sign_agent(name, patterns, wanted.days), what
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return [_keep(directory, name, *one) for name, one in signed.items()]

@@ -107,7 +107,6 @@ async def gateway(
         )
         agents = Agents(
             anybody if guard is None else guard.may_register,
-            needs_registration=guard is not None,
             forwarded=forwarded,
             serve_caller=callers.handle,
         )

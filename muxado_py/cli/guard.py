@@ -1,10 +1,11 @@
-"""Guard: who may serve what, by the token that an agent shows when it registers.
+"""Guard: who may serve what, by the token and the certificate that an agent shows.
 
-What it is.  What stands between a registration and the names in it, where a gateway has a token file, or keys of JWT.  It says why not,
-in words that are for the agent and for the log, and gives an agent the name of its token.
+What it is.  What stands between a registration and the names in it, where a gateway has a token file, or keys of JWT, or asks for
+certificates.  It says why not, in words that are for the agent and for the log, and gives an agent the name of its token.
 
 The rules.  Each registration is judged, by what the files said when they were last read, and nothing else that an agent says
-is believed.  Without a token an agent serves nothing, doors without a name neither.
+is believed.  Who must show a token and a certificate serves what both are for.  Where there are tokens, an agent without one
+serves nothing, doors without a name neither.
 
 The trap.  The token is in the registration: neither of the two is ever part of a message.
 """
@@ -28,15 +29,23 @@ __all__ = ("Guard",)
 
 
 class Guard:
-    """Who may serve what, by the tokens in one file, and by those that the keys in another have signed.
+    """Who may serve what, by the tokens in one file, by those that the keys in another have signed, and by certificates.
 
     :param token_file: see :mod:`.tokens`.
-    :param key_file: see :mod:`.jwt_keys`.
+    :param key_file: see :mod:`.jwt_keys`; with neither, no token is wanted.
+    :param by_certificate: whether names must stand in the certificate, see :mod:`.certified`.
     :raises TokenFileError: if one cannot be used.
     :raises MissingExtraError: if JWT are to be read, and nothing that reads them is installed.
     """
 
-    def __init__(self, token_file: Path | None, key_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        token_file: Path | None = None,
+        key_file: Path | None = None,
+        *,
+        by_certificate: bool = False,
+    ) -> None:
+        self._by_certificate = by_certificate
         self._token_file = token_file
         self._key_file = key_file
         self._tokens = Tokens(())
@@ -61,17 +70,38 @@ class Guard:
         return self._judge(agent, registration, ends=False)
 
     def _judge(self, agent: Agent, registration: Registration, *, ends: bool) -> str | None:
-        if registration.token is None:
+        wants_token = self._token_file is not None or self._key_file is not None
+        if wants_token and registration.token is None:
             return "this gateway wants a token (--token-file, or MUXADO_TOKEN)"
+        refusal = self._judge_certificate(agent, registration)
+        if refusal is None and wants_token:
+            refusal = self._judge_token(agent, registration, ends=ends)
+        return refusal
+
+    def _judge_certificate(self, agent: Agent, registration: Registration) -> str | None:
+        if not self._by_certificate:
+            return None
+        if agent.certificate is None:
+            return "this gateway wants a certificate (--ssl-certfile)"
+        permit = agent.certificate.permit
+        what = _refused(permit, registration)
+        if not what:
+            return None
+        name = f"the certificate {permit.name}".rstrip()
+        if not permit.patterns:
+            return f"{name} has no names (muxado certs --names), and is not for {what}"
+        return f"{name} is for {', '.join(permit.patterns)} and not for {what}"
+
+    def _judge_token(self, agent: Agent, registration: Registration, *, ends: bool) -> str | None:
+        assert registration.token is not None
         try:
             permit = self._find(registration.token, ends)
         except PermissionError as exc:
             return str(exc)
         if permit is None:
             return "the token that it shows is not known here"
-        refused = [name for name in registration.names or ("",) if not permit.allows(name)]
-        if refused:
-            what = ", ".join(refused) or "doors without a name"
+        what = _refused(permit, registration)
+        if what:
             return f"the token {permit.name} is for {', '.join(permit.patterns)} and not for {what}"
         agent.holder = permit.name
         return None
@@ -81,6 +111,12 @@ class Guard:
         if found is None and self._keys is not None:
             found = self._keys.find(token, ends=ends)
         return found
+
+
+def _refused(permit: Permit, registration: Registration) -> str:
+    """What of a registration is not permitted, in words; empty if all of it is."""
+    refused = [name for name in registration.names or ("",) if not permit.allows(name)]
+    return (", ".join(refused) or "doors without a name") if refused else ""
 
 
 def _read_keys(path: Path) -> JwtKeys:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import SocketAttribute
-from anyio.streams.tls import TLSAttribute
 
 import muxado_py as muxado
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-__all__ = ("SessionsListener", "certified_name", "peer_name")
+__all__ = ("SessionsListener", "peer_name")
 
 
 logger = logging.getLogger("muxado.cli")
@@ -151,13 +150,3 @@ def peer_name(session: muxado.Session) -> str:
     if not port:
         return "a local peer"
     return escaped(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-
-
-def certified_name(session: muxado.Session) -> str | None:
-    """What the certificate that the peer showed calls it, for the log; None if it was asked for none."""
-    certificate = session.extra_attributes.get(TLSAttribute.peer_certificate, lambda: None)()
-    for part in (certificate or {}).get("subject", ()):
-        for key, value in part:
-            if key == "commonName":
-                return escaped(value)
-    return None

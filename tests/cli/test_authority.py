@@ -76,7 +76,7 @@ def test_a_gateway_and_an_agent_take_each_other(made: tuple[Authority, Signed], 
     authority, _ = made
     hosts = ("localhost", "*.gateway.example", "127.0.0.1", "::1")
     gateway = authority.sign_gateway(hosts, 10)
-    agent = authority.sign_agent("laptop", 10)
+    agent = authority.sign_agent("laptop", ("*",), 10)
     for host in ("localhost", "my.gateway.example", "127.0.0.1", "::1"):
         ends.shake(gateway, agent, host)
     with pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
@@ -87,7 +87,7 @@ def test_neither_stands_in_for_the_other(made: tuple[Authority, Signed], ends: E
     authority, _ = made
     gateway, agent = (
         authority.sign_gateway(("localhost",), 10),
-        authority.sign_agent("localhost", 10),
+        authority.sign_agent("localhost", ("*",), 10),
     )
     for shown in ((agent, agent), (gateway, gateway)):
         with pytest.raises(ssl.SSLCertVerificationError, match=r"(unsuitable|unsupported) cert"):
@@ -99,9 +99,12 @@ def test_what_another_authority_signed_is_not_taken(
 ) -> None:
     authority, _ = made
     stranger, _ = Authority.make(30)
-    gateway, agent = authority.sign_gateway(("localhost",), 10), authority.sign_agent("laptop", 10)
+    gateway, agent = (
+        authority.sign_gateway(("localhost",), 10),
+        authority.sign_agent("laptop", ("*",), 10),
+    )
     for shown in (
-        (gateway, stranger.sign_agent("laptop", 10)),
+        (gateway, stranger.sign_agent("laptop", ("*",), 10)),
         (stranger.sign_gateway(("localhost",), 10), agent),
     ):
         with pytest.raises(ssl.SSLCertVerificationError, match="unable to get local issuer"):
@@ -111,7 +114,7 @@ def test_what_another_authority_signed_is_not_taken(
 def test_an_agent_signs_nothing(made: tuple[Authority, Signed], ends: Ends) -> None:
     """Nor does the gateway: who has a leaf's key is no authority."""
     authority, _ = made
-    agent = authority.sign_agent("laptop", 10)
+    agent = authority.sign_agent("laptop", ("*",), 10)
     with pytest.raises(ValueError, match="the certificate of no authority"):
         Authority.load(agent.certificate, agent.key)
 
@@ -119,16 +122,16 @@ def test_an_agent_signs_nothing(made: tuple[Authority, Signed], ends: Ends) -> N
 def test_what_was_kept_signs_as_before(made: tuple[Authority, Signed], ends: Ends) -> None:
     _, kept = made
     again = Authority.load(kept.certificate, kept.key)
-    ends.shake(again.sign_gateway(("localhost",), 10), again.sign_agent("laptop", 10))
+    ends.shake(again.sign_gateway(("localhost",), 10), again.sign_agent("laptop", ("*",), 10))
 
 
 def test_nothing_outlives_its_authority(made: tuple[Authority, Signed]) -> None:
     authority, kept = made
-    agent = authority.sign_agent("laptop", 365)
+    agent = authority.sign_agent("laptop", ("*",), 365)
     assert agent.until == kept.until
     assert agent.until == x509.load_pem_x509_certificate(agent.certificate).not_valid_after_utc
     now = datetime.datetime.now(datetime.UTC)
-    short = authority.sign_agent("laptop", 10).until
+    short = authority.sign_agent("laptop", ("*",), 10).until
     assert datetime.timedelta(days=9) < short - now <= datetime.timedelta(days=10)
 
 
@@ -174,7 +177,10 @@ def test_an_authority_of_somebody_elses_tool_signs_too(
     key = rsa.generate_private_key(65537, 2048)
     kept = Signed(authority_of(key, identifier=identifier), pem(key), datetime.datetime.max)
     authority = Authority.load(kept.certificate, kept.key)
-    gateway, agent = authority.sign_gateway(("localhost",), 5), authority.sign_agent("laptop", 5)
+    gateway, agent = (
+        authority.sign_gateway(("localhost",), 5),
+        authority.sign_agent("laptop", ("*",), 5),
+    )
     Ends(tmp_path / "shown.pem", kept, strict=False).shake(gateway, agent)
 
 

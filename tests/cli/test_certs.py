@@ -35,7 +35,7 @@ def test_a_first_run_makes_all_of_it(tmp_path: Path) -> None:
     made = make_certificates(keys, Wanted())
     assert [one.path.name for one in made] == ["ca.pem", "gateway.pem", "agent.pem"]
     assert names_in(keys / "gateway.pem") == ["localhost", "127.0.0.1", "::1"]
-    assert names_in(keys / "agent.pem") == ["agent"]
+    assert names_in(keys / "agent.pem") == ["*"]
     assert sorted(contents(keys)) == sorted(
         path.name for one in made for path in (one.path, one.key)
     )
@@ -84,6 +84,9 @@ def test_a_gateway_whose_files_were_moved_to_it_gets_others(tmp_path: Path) -> N
         (Wanted(agents=("gateway",), overwrite=True), "cannot be an agent's name"),
         (Wanted(agents=("new", "../agent")), "cannot be an agent's name"),
         (Wanted(agents=("new",), hosts=("a b",), overwrite=True), "is no host"),
+        (Wanted(agents=("new",), names=("Blog",)), "is no pattern of names"),
+        (Wanted(agents=("new",), names=("",)), "is no pattern of names"),
+        (Wanted(hosts=("a",), names=("blog",), overwrite=True), "say --agent NAME with --names"),
     ],
 )
 def test_a_run_that_is_refused_has_written_nothing(
@@ -160,7 +163,7 @@ def test_the_command_says_what_it_made_and_how_to_use_it(tmp_path: Path) -> None
     assert [line.partition(", until 20")[0] for line in result.stdout.splitlines()] == [
         f"{keys}/ca.pem (ca.key): authority",
         f"{keys}/gateway.pem (gateway.key): gateway at gateway.example",
-        f"{keys}/laptop.pem (laptop.key): agent",
+        f"{keys}/laptop.pem (laptop.key): agent for any name",
     ]
     gateway, serve = result.stderr.splitlines()
     assert gateway.startswith("muxado gateway --listen tls://0.0.0.0:7000 ")
@@ -171,6 +174,17 @@ def test_the_command_says_what_it_made_and_how_to_use_it(tmp_path: Path) -> None
     refused = CliRunner().invoke(muxado_command, arguments)
     assert refused.exit_code == 2
     assert "say --overwrite" in " ".join(refused.stderr.split())
+
+
+def test_the_command_says_what_an_agent_is_for(tmp_path: Path) -> None:
+    arguments = ["certs", str(tmp_path), "--agent", "laptop", "--names", "blog-*, blog"]
+    result = CliRunner().invoke(muxado_command, arguments)
+    assert "laptop.pem (laptop.key): agent for blog-*, blog, until" in result.stdout
+    assert "muxado serve APP --name blog --connect" in result.stderr
+    assert names_in(tmp_path / "laptop.pem") == ["blog-*", "blog"]
+    arguments = ["certs", str(tmp_path), "--agent", "phone", "--names", "app-*"]
+    result = CliRunner().invoke(muxado_command, arguments)
+    assert "muxado serve APP --name NAME --connect" in result.stderr
 
 
 @pytest.mark.slow

@@ -10,11 +10,19 @@ import pytest
 from click.testing import CliRunner
 
 from muxado_py.cli.agent import Agent
+from muxado_py.cli.certified import Certified
 from muxado_py.cli.certs import Wanted, make_certificates
 from muxado_py.cli.commands import muxado as muxado_command
 from muxado_py.cli.guard import Guard
 from muxado_py.cli.registration import Registration
-from muxado_py.cli.tokens import TokenFileError, add_line, hash_token, make_token, parse_line
+from muxado_py.cli.tokens import (
+    Permit,
+    TokenFileError,
+    add_line,
+    hash_token,
+    make_token,
+    parse_line,
+)
 
 from .processes import running
 
@@ -74,6 +82,53 @@ def test_without_a_token_of_the_file_nothing_is_served(tmp_path: Path, shown: st
     assert refusal is not None
     assert ("wants a token" in refusal) is (shown is None)
     assert not shown or shown not in refusal
+
+
+def certified(*patterns: str) -> Agent:
+    judged = agent()
+    judged.certificate = Certified(Permit("laptop", patterns), 7)
+    return judged
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names", "refusal"),
+    [
+        (("blog", "shop-*"), ("blog", "shop-1"), None),
+        (("blog",), ("blog", "ssh"), "the certificate laptop is for blog and not for ssh"),
+        (("blog",), (), "the certificate laptop is for blog and not for doors without a name"),
+        (("*",), (), None),
+        (
+            (),
+            ("blog",),
+            "the certificate laptop has no names (muxado certs --names), and is not for blog",
+        ),
+    ],
+)
+def test_a_certificate_is_for_its_names(
+    patterns: tuple[str, ...], names: tuple[str, ...], refusal: str | None
+) -> None:
+    judged = certified(*patterns)
+    guard = Guard(by_certificate=True)
+    assert guard.may_register(judged, Registration(names)) == refusal
+    assert guard.may_stay(judged, Registration(names)) == refusal
+    assert Guard().may_register(judged, Registration(names)) is None
+
+
+def test_where_certificates_are_asked_for_nobody_goes_without() -> None:
+    assert Guard(by_certificate=True).may_register(agent(), Registration()) is not None
+
+
+def test_who_shows_both_serves_what_both_are_for(tmp_path: Path) -> None:
+    token = add(tmp_path / "tokens", "blogger", "blog,shop")
+    guard = Guard(tmp_path / "tokens", by_certificate=True)
+    for name, refusal in (
+        ("blog", None),
+        ("shop", "the certificate laptop is for blog, ssh and not for shop"),
+        ("ssh", "the token blogger is for blog, shop and not for ssh"),
+    ):
+        judged = certified("blog", "ssh")
+        assert guard.may_register(judged, Registration((name,), token=token)) == refusal
+        assert "wants a token" in (guard.may_register(judged, Registration((name,))) or "")
 
 
 def test_a_file_with_nobody_in_it_lets_nobody_in(tmp_path: Path) -> None:

@@ -72,6 +72,10 @@ async def say(peer: muxado.Session, said: bytes) -> tuple[muxado.Stream, dict[st
     return stream, await Lines(stream).next()
 
 
+def with_token(agent: Agent, registration: Registration) -> str | None:
+    return None if registration.token else "this gateway wants a token"
+
+
 def serves(agents: Agents, name: str | None) -> bool:
     """Whether a caller of ``name`` gets a stream."""
     try:
@@ -113,10 +117,10 @@ async def test_who_came_before_the_names_were_said_is_not_served_under_them() ->
 
 
 async def test_an_agent_that_registers_no_name_serves_what_has_none() -> None:
-    async with received(Agents(needs_registration=True)) as (peer, agents):
+    async with received(Agents(with_token)) as (peer, agents):
         await all_tasks_blocked()
         assert not serves(agents, None)
-        _, answer = await say(peer, Registration().line())
+        _, answer = await say(peer, Registration(token="right").line())
         assert answer == {"muxado": 1, "registered": []}
         assert serves(agents, None)
 
@@ -161,7 +165,7 @@ async def is_refused(peer: muxado.Session) -> None:
 @pytest.mark.parametrize(
     ("does", "hint"),
     [
-        (silent, "an agent must register here, with a token (--token-file, or MUXADO_TOKEN)"),
+        (silent, "an agent must register here: no"),
         (says_nothing, ""),
         (says_something_else, ""),
         (is_refused, ""),
@@ -178,7 +182,7 @@ async def test_who_must_register_and_does_not_is_sent_away(
     def nobody(agent: Agent, registration: Registration) -> str | None:
         return "no"
 
-    async with received(Agents(nobody, needs_registration=True)) as (peer, agents):
+    async with received(Agents(nobody)) as (peer, agents):
         began = anyio.current_time()
         await peer.ping()
         await does(peer)
@@ -190,8 +194,8 @@ async def test_who_must_register_and_does_not_is_sent_away(
 
 
 async def test_who_has_registered_may_stay() -> None:
-    async with received(Agents(needs_registration=True)) as (peer, agents):
-        stream, _ = await say(peer, Registration(("blog",)).line())
+    async with received(Agents(with_token)) as (peer, agents):
+        stream, _ = await say(peer, Registration(("blog",), token="right").line())
         await anyio.sleep(10 * ADMISSION_TIMEOUT)
         assert serves(agents, "blog")
         stream.reset()  # as an agent that stops, and has callers still
@@ -335,11 +339,11 @@ async def test_a_review_sends_away_who_may_not_stay_and_nobody_whose_names_anoth
     def named(agent: Agent, registration: Registration) -> str | None:
         return None if registration.names else "this token is not for doors without a name"
 
-    agents = Agents(needs_registration=True)
+    agents = Agents(with_token)
     async with received(agents) as (older, _), received(agents) as (newer, _):
         kept = [
-            await say(older, Registration(("blog",)).line()),
-            await say(newer, Registration(("blog",), exclusive=True).line()),
+            await say(older, Registration(("blog",), token="right").line()),
+            await say(newer, Registration(("blog",), exclusive=True, token="right").line()),
         ]
         agents.review(named)
         await all_tasks_blocked()
@@ -352,17 +356,29 @@ async def test_a_review_sends_away_who_may_not_stay_and_nobody_whose_names_anoth
         assert [answer["registered"] for _, answer in kept] == [["blog"], ["blog"]]
 
 
+async def test_a_review_judges_those_too_that_never_registered() -> None:
+    """What has no name needs none, and a certificate that is for any name may be revoked."""
+    agents = Agents()
+    async with received(agents) as (peer, _):
+        await peer.ping()
+        agents.review(lambda agent, registration: None)
+        assert serves(agents, None)
+        agents.review(lambda agent, registration: "no" if not registration.names else None)
+        assert not serves(agents, None)
+        await peer.wait()
+
+
 async def test_no_more_than_so_many_wait_to_be_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """They hold a session each for ten seconds, and whoever reaches the gateway may be one of them."""
     monkeypatch.setattr(agents_module, "MAX_WAITING", 3)
-    agents = Agents(needs_registration=True)
+    agents = Agents(with_token)
     async with AsyncExitStack() as stack:
         peers = []
         for number in range(6):
             peer, _ = await stack.enter_async_context(received(agents))
             peers.append(peer)
             if number == 0:
-                kept = await say(peer, Registration(("blog",)).line())
+                kept = await say(peer, Registration(("blog",), token="right").line())
             await peer.ping()
             await all_tasks_blocked()
         assert [peer.closed for peer in peers] == [False, True, True, False, False, False]

@@ -36,6 +36,10 @@ __all__ = ("certs",)
     help="Name of an agent; may be given more than once. [default: agent, with a new authority]",
 )
 @click.option(
+    "--names",
+    help="Names that the agents may serve, with commas between them; a * stands for any part of a name. [default: *]",
+)
+@click.option(
     "--days", type=click.IntRange(1, 36500), default=397, help="How long certificates are good for."
 )
 @click.option(
@@ -53,6 +57,7 @@ def certs(
     directory: Path,
     hosts: tuple[str, ...],
     agents: tuple[str, ...],
+    names: str | None,
     days: int,
     authority_days: int,
     overwrite: bool,
@@ -71,24 +76,31 @@ def certs(
         raise NotStarted(str(exc)) from exc
     from .. import certs as making
 
-    wanted = making.Wanted(hosts, agents, days, authority_days, overwrite)
+    patterns = () if names is None else tuple(part.strip() for part in names.split(","))
+    wanted = making.Wanted(hosts, agents, patterns, days, authority_days, overwrite)
     try:
         made = making.make_certificates(directory, wanted)
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
     for one in made:
         click.echo(f"{one.path} ({one.key.name}): {one.what}, until {one.until}")
-    _advise(made, directory / "ca.pem", hosts or making.gateway_hosts(directory))
+    name = "" if "*" in (patterns or "*") else _first_name(patterns)
+    _advise(made, directory / "ca.pem", hosts or making.gateway_hosts(directory), name)
 
 
-def _advise(made: list[Made], authority: Path, hosts: Sequence[str]) -> None:
+def _first_name(patterns: Sequence[str]) -> str:
+    """As an option, for the command of an agent that must serve one."""
+    return f" --name {next((one for one in patterns if '*' not in one), 'NAME')}"
+
+
+def _advise(made: list[Made], authority: Path, hosts: Sequence[str], name: str) -> None:
     """How to use them, on stderr: a script takes the lines above."""
     host = f"[{hosts[0]}]" if ":" in hosts[0] else hosts[0]
     for one in made:
         if one.what == "authority":
             continue
-        if one.what == "agent":
-            command = f"serve APP --connect tls://{host}:7000"
+        if one.what.startswith("agent"):
+            command = f"serve APP{name} --connect tls://{host}:7000"
         else:
             listen = "127.0.0.1" if host in ("localhost", "127.0.0.1") else "0.0.0.0"
             command = f"gateway --listen tls://{listen}:7000 --publish 127.0.0.1:8080"

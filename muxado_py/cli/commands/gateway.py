@@ -104,6 +104,12 @@ __all__ = ("gateway",)
     help="Keys of those who sign tokens as JWT, in PEM or as JWK. A token has the claims exp, jti, and names, a list of "
     "what it is for; sub is its name in the log. [default: no JWT is taken]",
 )
+@click.option(
+    "--cert-names",
+    type=click.Choice(["listed", "any"]),
+    help="With --ssl-ca-certs: whether an agent serves the names that its certificate lists as DNS names, or any. "
+    "[default: listed]",
+)
 @loop_option
 @wire_option
 @tls_options
@@ -124,6 +130,7 @@ def gateway(
     limit_request_body: int | None,
     token_file: Path | None,
     jwt_keys: Path | None,
+    cert_names: str | None,
     loop: str,
     wire: str,
     ssl_certfile: str | None,
@@ -140,7 +147,8 @@ def gateway(
     leads to those that serve blog, to each its share; of agents without a name the one that
     connected last serves. Whoever can connect to --listen becomes an agent: where that is not only
     this machine, use tls://, and give your agents tokens (--token-file, --jwt-keys) or
-    certificates (--ssl-ca-certs), or both.
+    certificates (--ssl-ca-certs), or both. Either says which names an agent may serve (muxado token
+    --names, muxado certs --names).
 
     A caller gets its stream with the head of its HTTP request, or at once in another protocol. One
     that says nothing gets it after 0.25 seconds, for servers that speak first; not where the last
@@ -185,8 +193,15 @@ def gateway(
             is_guarded=False,
             insecure=insecure,
         )
+    if cert_names and not ssl_ca_certs:
+        raise click.UsageError("--cert-names needs --ssl-ca-certs: it is for agents' certificates")
+    by_certificate = ssl_ca_certs is not None and cert_names != "any"
     try:
-        asks = guard.Guard(token_file, jwt_keys) if token_file or jwt_keys else None
+        asks = (
+            guard.Guard(token_file, jwt_keys, by_certificate=by_certificate)
+            if token_file or jwt_keys or by_certificate
+            else None
+        )
     except TokenFileError as exc:
         raise click.UsageError(str(exc)) from exc
     except MissingExtraError as exc:
