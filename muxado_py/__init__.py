@@ -11,6 +11,7 @@ The layout; CONTRIBUTING.md has all modules::
     links/               bytes between a connection and its transport, and their end
     session/             what applications hold, on anyio, with its tasks and timers
     dialing/             sessions from addresses and transports
+    service/             rules of calls that may go to one of several sessions
     integrations/        servers, clients and sockets of the ecosystem
     cli/                 the ``muxado`` command
 

@@ -124,6 +124,7 @@ FOLDERS = {
         "session_listener",
         "endpoints",
     ),
+    "service": ("retry_budget",),
 }
 """The folders in the order in which the data flows, each with its modules in that order."""
 
@@ -144,6 +145,7 @@ KNOWS = {
     "scheduler": set(),
     "timers": set(),
     "budgets": set(),
+    "retry_budget": set(),
     "stream_state": {"errors", "scheduler"},
     "send_half": {"stream_state"},
     "recv_half": {"stream_state"},
@@ -183,6 +185,7 @@ KNOWS = {
         "addresses",
         "unix_paths",
         "endpoints",
+        "retry_budget",
         "integrations",
         "",
     },

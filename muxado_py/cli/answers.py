@@ -20,13 +20,16 @@ from ..session.copying import linger
 if TYPE_CHECKING:
     from anyio.abc import ByteStream
 
-__all__ = ("MAY_BE_EXECUTED", "NOT_EXECUTED", "answer")
+__all__ = ("MAY_BE_EXECUTED", "NOT_EXECUTED", "NO_BUDGET", "answer")
 
 RETRY_AFTER = 5
 """Seconds after which a caller should try again; an agent that lost its connection is back by then."""
 
 MAY_BE_EXECUTED = "The agent broke off before it answered. It may have executed the request."
 NOT_EXECUTED = "The agent broke off before it took the request. It was not executed."
+NO_BUDGET = (
+    "No agent took the request, and too many are offered again already. It was not executed."
+)
 
 _PHRASES = {408: "Request Timeout", 502: "Bad Gateway", 503: "Service Unavailable"}
 

@@ -29,6 +29,7 @@ from .requests import head_end, read_request
 
 if TYPE_CHECKING:
     from ...runtime.plain_sockets import PlainSocket
+    from ...service.retry_budget import RetryBudget
     from ..kept import Kept
     from .limits import Limits
     from .requests import Request
@@ -40,13 +41,22 @@ __all__ = ("Conversation", "Host")
 class Host:
     """What all conversations of a door have in common.
 
+    :param budget: of their requests that are offered to another agent.
     :param scheme: what callers speak, ``http`` or ``https``.
     """
 
-    def __init__(self, routes: Routes, kept: Kept, limits: Limits, scheme: str = "http") -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        kept: Kept,
+        limits: Limits,
+        budget: RetryBudget,
+        scheme: str = "http",
+    ) -> None:
         self.routes = routes
         self.kept = kept
         self.limits = limits
+        self.budget = budget
         self.scheme = scheme
 
     def waits(self, conversation: Conversation) -> None:
@@ -209,6 +219,7 @@ class Conversation:
                 self,
                 host.kept,
                 host.limits,
+                host.budget,
             )
             await exchange.run(host.routes.find(request.host))
             self._switched = exchange.switched

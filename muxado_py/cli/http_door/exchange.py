@@ -4,7 +4,8 @@ What it is.  The head goes to an agent in a stream of its own, with what has com
 carried after it, while the answer is awaited already.  What is heard of the answer goes to the caller as it comes.
 
 The rules.  Until the first byte of an answer has come, what the agent was sent is kept, as far as it is little: if the
-stream then ends with the verdict that no application has seen it, the next agent gets the same bytes, whatever the method.
+stream then ends with the verdict that no application has seen it, the next agent gets the same bytes, whatever the method,
+as long as few have refused it and the budget of all requests allows (:mod:`muxado_py.service.retry_budget`).
 Any other end is told to the caller, and nothing is sent twice.
 
 The trap.  An answer may come before the body has: who then went on with the connection would take the rest of the body
@@ -23,7 +24,7 @@ import anyio
 
 import muxado_py as muxado
 
-from ..answers import MAY_BE_EXECUTED, NOT_EXECUTED
+from ..answers import MAY_BE_EXECUTED, NO_BUDGET, NOT_EXECUTED
 from ..caller import UnansweredError
 from ..running import reason
 from .answers import read_answer
@@ -33,6 +34,7 @@ from .requests import head_end
 from .uploads import Upload
 
 if TYPE_CHECKING:
+    from ...service.retry_budget import RetryBudget
     from ..agent import Agent, Passage
     from ..destinations import Destination
     from ..kept import Kept
@@ -48,6 +50,9 @@ logger = logging.getLogger("muxado.cli")
 
 MAX_INTERIM = 16
 """Answers that are not the last one, of one request."""
+
+MAX_REFUSALS = 3
+"""Agents that may say of one request that they do not take it; those that were never sent it do not count."""
 
 
 class Late(Enum):
@@ -89,14 +94,23 @@ class Exchange:
 
     :param head: what agents get of its head.
     :param kept: where it is counted, with others, while it is kept.
+    :param budget: from which it is offered to another agent.
     """
 
     def __init__(
-        self, request: Request, head: bytes, asker: Asker, kept: Kept, limits: Limits
+        self,
+        request: Request,
+        head: bytes,
+        asker: Asker,
+        kept: Kept,
+        limits: Limits,
+        budget: RetryBudget,
     ) -> None:
         self._request = request
         self._asker = asker
         self._limits = limits
+        self._budget = budget
+        self._refusals = 0
         self._upload = Upload(request, head, asker.inbox, kept, limits)
         self._fault: Exception | None = None  # of the caller
         self._is_heard = False  # whether a byte of an answer came
@@ -121,6 +135,7 @@ class Exchange:
         Cancellation: the agent's stream is cut off.
         """
         tried: list[Agent] = []
+        self._budget.count_call()
         try:
             while True:
                 passage = self._dial(destination, tried)
@@ -144,12 +159,24 @@ class Exchange:
 
     def _dial(self, destination: Destination, tried: list[Agent]) -> Passage:
         try:
-            return destination.dial(tried)
+            passage = destination.dial(tried)
         except ConnectionRefusedError as exc:
             raise BadMessage(503, NOT_EXECUTED if tried else str(exc)) from exc
+        if tried and not self._budget.take():
+            passage.reset()
+            logger.warning("a caller got 503: too many requests are offered again")
+            raise BadMessage(503, NO_BUDGET)
+        return passage
 
     def _may_try_again(self, passage: Passage, failure: Exception) -> bool:
-        return _is_safe(passage, failure) and self._upload.is_kept and not self._is_heard
+        if not passage.is_taken_back and getattr(failure, "retry", None) is muxado.Retry.REFUSED:
+            self._refusals += 1
+        return (
+            _is_safe(passage, failure)
+            and self._upload.is_kept
+            and not self._is_heard
+            and self._refusals < MAX_REFUSALS
+        )
 
     def _verdict(self, passage: Passage, failure: Exception) -> BadMessage:
         is_safe = _is_safe(passage, failure) and not self._is_heard

@@ -20,6 +20,7 @@ from anyio.abc import SocketAttribute
 
 from ...runtime.checkpoints import callback_context, event_loop
 from ...runtime.plain_sockets import plain_socket
+from ...service.retry_budget import RetryBudget
 from ...session.bridge import abort
 from ..kept import Kept
 from ..visits import QUIET
@@ -48,12 +49,12 @@ class Guests(Host):
     """
 
     def __init__(self, routes: Routes, limit: int, tasks: TaskGroup, limits: Limits) -> None:
-        super().__init__(routes, Kept(), limits)
+        loop = event_loop()
+        self._now = anyio.current_time if loop is None else loop.time
+        super().__init__(routes, Kept(), limits, RetryBudget(self._now))
         self._limit = limit
         self._tasks = tasks
         self._context = callback_context()
-        loop = event_loop()
-        self._now = anyio.current_time if loop is None else loop.time
         self._most_refused = max(8, limit // 8)
         self._refused = 0
         self._served: set[Conversation] = set()

@@ -15,6 +15,7 @@ from muxado_py.cli.http_door.limits import Limits
 from muxado_py.cli.http_door.routes import Routes
 from muxado_py.cli.kept import Kept
 from muxado_py.runtime.plain_sockets import plain_socket
+from muxado_py.service.retry_budget import RetryBudget
 
 from .door import OK, Replying, agent, door, everything, heard, request
 from .heads import REQUESTS, read_by_h11, read_by_httptools, read_by_waitress
@@ -658,7 +659,11 @@ class TestStop:
     async def test_a_request_that_came_in_the_same_moment_is_answered(self) -> None:
         near, far = socket.socketpair()
         routes = Routes("test", Agents())
-        conversation = Conversation(plain_socket(near), Host(routes, Kept(), Limits()), None)
+        conversation = Conversation(
+            plain_socket(near),
+            Host(routes, Kept(), Limits(), RetryBudget(anyio.current_time)),
+            None,
+        )
         with anyio.fail_after(10):
             async with (
                 await UNIXSocketStream.from_socket(far) as caller,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+
+from muxado_py.service.retry_budget import RetryBudget
 
 from .door import OK, Replying, agent, door, everything, heard, request
 from .heads import read_by_h11
@@ -165,3 +168,63 @@ async def test_the_next_agent_gets_what_the_first_got_and_then_the_rest() -> Non
             assert await heard(caller, b"ok") == OK
     (raw,) = app.heard
     assert read_by_h11(raw).body == b"abcde"
+
+
+async def test_no_more_than_three_agents_refuse_a_request() -> None:
+    refused: list[bytes] = []
+
+    async def refuse(stream: muxado.Stream) -> None:
+        refused.append(b"")
+        stream.refuse()
+
+    async with door() as gate, AsyncExitStack() as stack:
+        for _ in range(5):
+            await stack.enter_async_context(agent(gate.url, refuse, names=("app",)))
+        answer = await gate.ask(POST)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"It was not executed." in answer
+        assert len(refused) == 3
+
+
+async def test_who_finds_the_budget_empty_is_told_to_come_back_and_not_that_it_was_executed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    budget = partial(RetryBudget, share=0.5, per_second=0)
+    monkeypatch.setattr("muxado_py.cli.http_door.guests.RetryBudget", budget)
+
+    async def refuse(stream: muxado.Stream) -> None:
+        stream.refuse()
+
+    async with (
+        door() as gate,
+        agent(gate.url, refuse, names=("app",)),
+        agent(gate.url, refuse, names=("app",)),
+    ):
+        answers = [await gate.ask(POST) for _ in range(2)]
+    for answer in answers:
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 5\r\n" in answer
+        assert b"It was not executed." in answer
+    assert b"too many are offered again" in answers[0]
+    assert b"too many are offered again" not in answers[1]
+    assert caplog.text.count("too many requests are offered again") == 1
+
+
+async def test_what_one_connection_asks_counts_for_what_another_may_ask_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    budget = partial(RetryBudget, share=0.2, per_second=0)
+    monkeypatch.setattr("muxado_py.cli.http_door.guests.RetryBudget", budget)
+    app = Replying()
+    async with (
+        door() as gate,
+        agent(gate.url, app, names=("app",)) as taking,
+        AsyncExitStack() as stack,
+    ):
+        for _ in range(4):
+            assert (await gate.ask(POST)).endswith(b"ok")
+        refusing = await stack.enter_async_context(agent(gate.url, Replying(), names=("app",)))
+        refusing.stop_accepting()
+        taking.stop_accepting()
+        assert b"too many" not in await gate.ask(POST)
+        assert b"too many" in await gate.ask(POST)
