@@ -27,7 +27,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ("Authority", "Signed", "check_agent", "signed_hosts")
+__all__ = ("Authority", "Signed", "check_agent", "serial_of", "signed_hosts")
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
@@ -162,6 +162,14 @@ def check_agent(name: str) -> str:
             "as in the name of a host"
         )
     return name
+
+
+def serial_of(certificate: bytes) -> int:
+    """The number that the authority has given to ``certificate``.
+
+    :raises ValueError: if it is no certificate.
+    """
+    return x509.load_pem_x509_certificate(certificate).serial_number
 
 
 def signed_hosts(certificate: bytes) -> list[str]:

@@ -13,20 +13,25 @@ The trap.  Whoever has ``ca.key`` makes agents as he likes.  No gateway and no a
 
 from __future__ import annotations
 
+import datetime
 import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .authority import Authority, Signed, check_agent, signed_hosts
+from .authority import Authority, Signed, check_agent, serial_of, signed_hosts
+from .revoked import read_revoked, serial_line
 from .tokens import check_patterns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ("CertificateFileError", "Made", "Wanted", "gateway_hosts", "make_certificates")
+__all__ = ("CertificateFileError", "Made", "Wanted", "gateway_hosts", "make_certificates", "revoke")
 
 AUTHORITY, GATEWAY, AGENT = "ca", "gateway", "agent"
+
+REVOKED = "revoked"
+"""The file of what is revoked, for the gateway."""
 
 HOSTS = ("localhost", "127.0.0.1", "::1")
 """Where a gateway is dialed if nothing is said: on this machine."""
@@ -89,6 +94,37 @@ def make_certificates(directory: Path, wanted: Wanted) -> list[Made]:
         return [_keep(directory, name, *one) for name, one in signed.items()]
     except OSError as exc:
         raise CertificateFileError(f"cannot write into {directory}: {exc.strerror or exc}") from exc
+
+
+def revoke(directory: Path, agents: Sequence[str]) -> tuple[Path, list[str]]:
+    """Write down that the certificates of ``agents`` in ``directory`` are good no more, for ``muxado gateway --revoked``.
+
+    :returns: the file, and those of the agents that were not in it yet.
+    :raises CertificateFileError: if one has no certificate there, or the file cannot be used; nothing is written then.
+    :raises ValueError: for a name that cannot be an agent's, or if the file is wrong.
+    """
+    path = directory / REVOKED
+    found: dict[str, int] = {}
+    for name in _names(agents):
+        try:
+            found[name] = serial_of((directory / f"{name}.pem").read_bytes())
+        except OSError as exc:
+            raise CertificateFileError(f"cannot read {exc.filename}: {exc.strerror}") from exc
+        except ValueError as exc:
+            raise CertificateFileError(f"cannot use {directory / name}.pem: {exc}") from exc
+    known = read_revoked(path).serials if path.exists() else frozenset()
+    new = [name for name, serial in found.items() if serial not in known]
+    today = datetime.datetime.now(datetime.UTC)
+    lines = [f"# {name}, {today:%Y-%m-%d}\n{serial_line(found[name])}\n" for name in new]
+    try:
+        with path.open("a+b") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                lines[:0] = [] if file.read(1) == b"\n" else ["\n"]
+            file.write("".join(lines).encode())
+    except OSError as exc:
+        raise CertificateFileError(f"cannot write {path}: {exc.strerror or exc}") from exc
+    return path, new
 
 
 def gateway_hosts(directory: Path) -> Sequence[str]:

@@ -173,13 +173,13 @@ def _add_readers(
     guard: Guard | None,
     renew_context: Callable[[], ssl.SSLContext | None] | None,
 ) -> None:
-    if guard is not None:
+    if guard is not None and guard.what:
 
-        def read_tokens() -> None:
+        def read_permits() -> None:
             guard.reload()
             agents.review(guard.may_stay)
 
-        reloading.add("tokens", read_tokens)
+        reloading.add(guard.what, read_permits)
     if renew_context is not None:
 
         def read_certificates() -> None:

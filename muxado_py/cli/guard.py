@@ -5,7 +5,7 @@ certificates.  It says why not, in words that are for the agent and for the log,
 
 The rules.  Each registration is judged, by what the files said when they were last read, and nothing else that an agent says
 is believed.  Who must show a token and a certificate serves what both are for.  Where there are tokens, an agent without one
-serves nothing, doors without a name neither.
+serves nothing, doors without a name neither.  What is revoked (:mod:`.revoked`) is for nothing.
 
 The trap.  The token is in the registration: neither of the two is ever part of a message.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..integrations.extras import require
+from .revoked import Revoked, read_revoked
 from .tokens import Tokens, read_tokens
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Guard:
     :param token_file: see :mod:`.tokens`.
     :param key_file: see :mod:`.jwt_keys`; with neither, no token is wanted.
     :param by_certificate: whether names must stand in the certificate, see :mod:`.certified`.
+    :param revoked_file: see :mod:`.revoked`.
     :raises TokenFileError: if one cannot be used.
     :raises MissingExtraError: if JWT are to be read, and nothing that reads them is installed.
     """
@@ -44,22 +46,33 @@ class Guard:
         key_file: Path | None = None,
         *,
         by_certificate: bool = False,
+        revoked_file: Path | None = None,
     ) -> None:
         self._by_certificate = by_certificate
+        self._revoked_file = revoked_file
+        self._revoked = Revoked()
         self._token_file = token_file
         self._key_file = key_file
         self._tokens = Tokens(())
         self._keys: JwtKeys | None = None
         self.reload()
 
+    @property
+    def what(self) -> str:
+        """What of its files says, in words; empty if it has none."""
+        if self._token_file is not None or self._key_file is not None:
+            return "tokens"
+        return "" if self._revoked_file is None else "revoked certificates"
+
     def reload(self) -> None:
         """Judge by what the files say now.
 
-        :raises TokenFileError: if one cannot be used; what both said before holds then.
+        :raises TokenFileError: if one cannot be used; what all said before holds then.
         """
         tokens = Tokens(()) if self._token_file is None else read_tokens(self._token_file)
         keys = None if self._key_file is None else _read_keys(self._key_file)
-        self._tokens, self._keys = tokens, keys
+        revoked = Revoked() if self._revoked_file is None else read_revoked(self._revoked_file)
+        self._tokens, self._keys, self._revoked = tokens, keys, revoked
 
     def may_register(self, agent: Agent, registration: Registration) -> str | None:
         """Why ``agent`` may not serve what it wants to; None if it may, and is called by its token's name then."""
@@ -79,15 +92,16 @@ class Guard:
         return refusal
 
     def _judge_certificate(self, agent: Agent, registration: Registration) -> str | None:
-        if not self._by_certificate:
-            return None
         if agent.certificate is None:
-            return "this gateway wants a certificate (--ssl-certfile)"
+            wanted = "this gateway wants a certificate (--ssl-certfile)"
+            return wanted if self._by_certificate else None
         permit = agent.certificate.permit
-        what = _refused(permit, registration)
+        name = f"the certificate {permit.name}".rstrip()
+        if agent.certificate.serial in self._revoked.serials:
+            return f"{name} is revoked"
+        what = _refused(permit, registration) if self._by_certificate else ""
         if not what:
             return None
-        name = f"the certificate {permit.name}".rstrip()
         if not permit.patterns:
             return f"{name} has no names (muxado certs --names), and is not for {what}"
         return f"{name} is for {', '.join(permit.patterns)} and not for {what}"
@@ -100,6 +114,8 @@ class Guard:
             return str(exc)
         if permit is None:
             return "the token that it shows is not known here"
+        if permit.id in self._revoked.ids:
+            return f"the token {permit.name} is revoked"
         what = _refused(permit, registration)
         if what:
             return f"the token {permit.name} is for {', '.join(permit.patterns)} and not for {what}"

@@ -2,7 +2,7 @@
 
 What it is.  A file of keys, public ones in PEM or a set of JSON Web Keys (RFC 7517), and what a token that is signed
 with one of them is for: the claim ``names`` has the patterns, ``sub`` or ``jti`` the name for the log.  ``exp`` and
-``jti`` are not optional.  PyJWT reads tokens; it is imported at the top, so this module is itself imported only where
+``jti``, by which it may be revoked, are not optional.  PyJWT reads tokens; it is imported at the top, so this module is itself imported only where
 that has been found.
 
 The rules.  The key says which algorithm is used, and never the token: whoever could choose would take the public key for
@@ -180,7 +180,9 @@ def _permit(claims: dict[str, Any]) -> Permit:
         patterns = check_patterns(tuple(names))
     except ValueError as exc:
         raise PermissionError(f"the token that it shows is no good: {exc}") from None
-    name = escaped((claims.get("sub") or claims["jti"])[:63])
-    if not name:
-        raise PermissionError("the token that it shows is no good: jti is empty")
-    return Permit(name, patterns)
+    number = claims["jti"]
+    if not number or number != number.strip() or not number.isprintable():
+        raise PermissionError(
+            "the token that it shows is no good: its jti can be revoked by no line of a file"
+        )
+    return Permit(escaped((claims.get("sub") or number)[:63]), patterns, number)

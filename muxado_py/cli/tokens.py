@@ -70,6 +70,8 @@ class Permit(NamedTuple):
     name: str
     """Of the token, or of its holder, for the log."""
     patterns: tuple[str, ...]
+    id: str | None = None
+    """By which it may be revoked, if it has one: the ``jti`` of a JWT."""
 
     def allows(self, name: str) -> bool:
         """Whether its holder may serve ``name``: in a pattern a ``*`` stands for any part of it, or for none.

@@ -74,7 +74,7 @@ def test_each_kind_of_key_is_for_its_algorithm(algorithm: str) -> None:
     keys = parse_keys("".join(map(public, PRIVATE.values())), "keys")
     assert len(keys) == 3
     found = keys.find(signed(PRIVATE[algorithm], algorithm))
-    assert found == Permit("laptop", ("blog", "shop-*"))
+    assert found == Permit("laptop", ("blog", "shop-*"), "17")
 
 
 @pytest.mark.slow
@@ -166,7 +166,7 @@ def test_no_made_up_token_is_more_than_unknown(noise: bytes, at: int) -> None:
         ({"aud": "another service"}, "(?i)audience"),
         ({"jti": 17}, "JWT ID must be a string"),
         ({"sub": 17}, "Subject must be a string"),
-        ({"sub": None, "jti": ""}, "jti is empty"),
+        ({"sub": None, "jti": ""}, "its jti can be revoked by no line"),
         ({"names": "blog"}, "names is no list of patterns"),
         ({"names": [1]}, "names is no list of patterns"),
         ({"names": ["Blog"]}, "'Blog' is no pattern of names"),
@@ -274,6 +274,31 @@ def test_a_guard_takes_tokens_of_either_kind_and_lets_stay_whose_time_is_over(
     (tmp_path / "keys").write_text(public(ED))
     guard.reload()
     assert guard.may_stay(agent, Registration(("blog",), token=signed())) is not None
+
+
+def test_a_token_that_is_revoked_is_for_nothing(tmp_path: Path) -> None:
+    """Whatever it is called in the log, and also where it was let in before."""
+    session: Any = Session()
+    agent, blog = Agent(session), ("blog",)
+    (tmp_path / "keys").write_text(public(EC))
+    (tmp_path / "revoked").write_text("jti=18\njti=laptop\n")
+    guard = Guard(key_file=tmp_path / "keys", revoked_file=tmp_path / "revoked")
+    shown = {number: Registration(blog, token=signed(jti=number)) for number in ("17", "18")}
+    assert guard.may_register(agent, shown["17"]) is None
+    for judge in (guard.may_register, guard.may_stay):
+        assert judge(agent, shown["18"]) == "the token laptop is revoked"
+        expired = Registration(blog, token=signed(jti="18", exp=1))
+        assert judge(agent, expired) is not None
+    (tmp_path / "revoked").write_text("jti=17\n")
+    guard.reload()
+    assert guard.may_stay(agent, shown["17"]) == "the token laptop is revoked"
+    assert guard.may_stay(agent, shown["18"]) is None
+
+
+@pytest.mark.parametrize("number", ["", " 17", "17\n", "1\n7", "\x1b", "\u00a0"])
+def test_what_no_line_could_revoke_is_not_taken(keys: JwtKeys, number: str) -> None:
+    with pytest.raises(PermissionError, match="its jti can be revoked by no line of a file"):
+        keys.find(signed(jti=number))
 
 
 @pytest.mark.slow

@@ -40,6 +40,12 @@ __all__ = ("certs",)
     help="Names that the agents may serve, with commas between them; a * stands for any part of a name. [default: *]",
 )
 @click.option(
+    "--revoke",
+    multiple=True,
+    help="Name of an agent whose certificate is to be good no more, in DIR/revoked for muxado gateway --revoked; may be "
+    "given more than once.",
+)
+@click.option(
     "--days", type=click.IntRange(1, 36500), default=397, help="How long certificates are good for."
 )
 @click.option(
@@ -58,6 +64,7 @@ def certs(
     hosts: tuple[str, ...],
     agents: tuple[str, ...],
     names: str | None,
+    revoke: tuple[str, ...],
     days: int,
     authority_days: int,
     overwrite: bool,
@@ -79,6 +86,12 @@ def certs(
     patterns = () if names is None else tuple(part.strip() for part in names.split(","))
     wanted = making.Wanted(hosts, agents, patterns, days, authority_days, overwrite)
     try:
+        if revoke:
+            path, new = making.revoke(directory, revoke)
+            click.echo(f"{path}: {', '.join(new) or 'nothing new'}")
+            click.echo("kill -HUP of a gateway with this --revoked lets it read the file", err=True)
+            if not (hosts or agents):
+                return
         made = making.make_certificates(directory, wanted)
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc

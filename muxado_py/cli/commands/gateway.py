@@ -110,6 +110,11 @@ __all__ = ("gateway",)
     help="With --ssl-ca-certs: whether an agent serves the names that its certificate lists as DNS names, or any. "
     "[default: listed]",
 )
+@click.option(
+    "--revoked",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Certificates and JWT that are good no more: a line serial=... or jti=... for each (muxado certs --revoke).",
+)
 @loop_option
 @wire_option
 @tls_options
@@ -131,6 +136,7 @@ def gateway(
     token_file: Path | None,
     jwt_keys: Path | None,
     cert_names: str | None,
+    revoked: Path | None,
     loop: str,
     wire: str,
     ssl_certfile: str | None,
@@ -154,8 +160,8 @@ def gateway(
     that says nothing gets it after 0.25 seconds, for servers that speak first; not where the last
     answer was HTTP.
 
-    At SIGHUP it reads the token file, the keys and the certificates again. Agents whose token is not there any
-    more are sent away; others stay, and so do callers.
+    At SIGHUP it reads the token file, the keys, the certificates and what is revoked again. Agents whose token is
+    not there any more, or is revoked, are sent away; others stay, and so do callers.
 
     With --http each HTTP request goes by its Host: NAME.example.org to the agents that serve NAME.
     A request that an agent did not take goes to the next.
@@ -195,11 +201,15 @@ def gateway(
         )
     if cert_names and not ssl_ca_certs:
         raise click.UsageError("--cert-names needs --ssl-ca-certs: it is for agents' certificates")
+    if revoked and not (ssl_ca_certs or jwt_keys):
+        raise click.UsageError(
+            "--revoked needs --ssl-ca-certs or --jwt-keys: a token is revoked by taking its line out of --token-file"
+        )
     by_certificate = ssl_ca_certs is not None and cert_names != "any"
     try:
         asks = (
-            guard.Guard(token_file, jwt_keys, by_certificate=by_certificate)
-            if token_file or jwt_keys or by_certificate
+            guard.Guard(token_file, jwt_keys, by_certificate=by_certificate, revoked_file=revoked)
+            if token_file or jwt_keys or by_certificate or revoked
             else None
         )
     except TokenFileError as exc:
