@@ -22,6 +22,8 @@ NAMES = {
     0x5: "PING",
     0x6: "SETTINGS",
     0x7: "CREDIT",
+    0x8: "WINDOW",
+    0x9: "OPEN",
     0xF: "PAD",
 }
 KINDS = {name: kind for kind, name in NAMES.items()}

@@ -169,7 +169,12 @@ def honest_exchange(*, typed: bool, hello: bool = True) -> bytes:
     client, server = pair.client, pair.server
     kind = 9 if typed else None
     for number in range(4):
-        near, far = pair.open(b"call %d" % number, priority=Priority(number), stream_type=kind)
+        near, far = pair.open(
+            b"call %d" % number,
+            priority=Priority(number),
+            stream_type=kind,
+            metadata={"caller": b"192.0.2.7:%d" % number} if hello and number % 2 else None,
+        )
         client.write(near, bytes(1500))
         client.set_priority(near, Priority(7 - number))
         server.write(far, bytes(3000))

@@ -73,6 +73,8 @@ def test_the_readme_names_what_there_is() -> None:
         owner, _, attribute = span.partition("(")[0].rpartition(".")
         if owner == "session":
             assert hasattr(muxado.Session, attribute), span
+        elif owner == "stream":
+            assert hasattr(muxado.Stream, attribute), span
         elif owner == "error":
             assert attribute in inspect.get_annotations(muxado.MuxadoError), span
         elif owner == "integrations":

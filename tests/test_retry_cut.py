@@ -40,11 +40,13 @@ class Exchange:
     """One run of the script.
 
     :param wire: what it is played on.
+    :param metadata: whether streams are opened with some.
     :ivar handed_off: ids of the streams that the accepting application got.
     :ivar outcomes: what each call came to: its id, and the verdict on its error if it had one.
     """
 
-    def __init__(self, wire: str) -> None:
+    def __init__(self, wire: str, *, metadata: bool = False) -> None:
+        self._metadata = {"caller": b"192.0.2.7:4711"} if metadata else None
         self._config = muxado.Config(wire=wire, accept_backlog=5)
         self.handed_off: set[int | None] = set()
         self.outcomes: list[tuple[int | None, Retry | None]] = []
@@ -65,7 +67,7 @@ class Exchange:
 
     async def _call(self, session: muxado.Session, number: int) -> None:
         try:
-            stream = await session.open_stream()
+            stream = await session.open_stream(metadata=self._metadata)
         except muxado.MuxadoError as exc:
             self.outcomes.append((None, exc.retry))
             return
@@ -86,6 +88,7 @@ class Exchange:
                 for answer in (b"all of it", b"a part", b""):
                     stream = await session.accept_stream()
                     self.handed_off.add(stream.id)
+                    assert stream.metadata == (self._metadata or {})
                     await stream.send(answer)
                     if answer == b"all of it":
                         await stream.aclose()
@@ -106,28 +109,35 @@ class Exchange:
                 assert stream_id not in self.handed_off
 
 
-async def play(wire: str, *, sends: float, receives: float) -> tuple[Exchange, int, int]:
+async def play_once(
+    wire: str, *, sends: float, receives: float, metadata: bool
+) -> tuple[Exchange, int, int]:
     """One run, and how many bytes the dialer sent and got in it."""
     near, far = memory_transports(64)
     counted_near, counted_far = Recorder(near), Recorder(far)
-    exchange = Exchange(wire)
+    exchange = Exchange(wire, metadata=metadata)
     await exchange.play(Cut(counted_near, sends=sends, receives=receives), counted_far)
     exchange.check()
     return exchange, len(counted_near.sent), len(counted_far.sent)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wire", REFUSED)
-async def test_a_cut_after_any_byte_leaves_no_false_promise(wire: str) -> None:
-    uncut, sent, received = await play(wire, sends=float("inf"), receives=float("inf"))
+@pytest.mark.parametrize(
+    ("wire", "metadata"), [*((wire, False) for wire in REFUSED), ("muxado", True)]
+)
+async def test_a_cut_after_any_byte_leaves_no_false_promise(wire: str, metadata: bool) -> None:
+    async def play(*, sends: float, receives: float) -> tuple[Exchange, int, int]:
+        return await play_once(wire, sends=sends, receives=receives, metadata=metadata)
+
+    uncut, sent, received = await play(sends=float("inf"), receives=float("inf"))
     assert len(uncut.handed_off) == 3
     verdicts = [verdict for _, verdict in uncut.outcomes]
     assert verdicts.count(Retry.REFUSED) == REFUSED[wire]
     seen: set[Retry | None] = set()
     for count in range(sent + 1):
-        exchange, *_ = await play(wire, sends=count, receives=float("inf"))
+        exchange, *_ = await play(sends=count, receives=float("inf"))
         seen.update(verdict for _, verdict in exchange.outcomes)
     for count in range(received + 1):
-        exchange, *_ = await play(wire, sends=float("inf"), receives=count)
+        exchange, *_ = await play(sends=float("inf"), receives=count)
         seen.update(verdict for _, verdict in exchange.outcomes)
     assert seen == {None, *Retry}

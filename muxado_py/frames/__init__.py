@@ -7,6 +7,7 @@ A wire is registered in :mod:`~muxado_py.frames.detect` by its name in
 from __future__ import annotations
 
 from .detect import AUTO, HEAD, WIRES, candidates, mistaken, stranger
+from .metadata import pack, unpack
 from .wire import UNLIMITED, Decoder, Receiver, Setting, Traits, Wire
 
 __all__ = (
@@ -21,5 +22,7 @@ __all__ = (
     "Wire",
     "candidates",
     "mistaken",
+    "pack",
     "stranger",
+    "unpack",
 )

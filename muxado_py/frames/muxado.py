@@ -19,16 +19,18 @@ A muxado_py peer is recognized by its first frame of a known type: a WNDINC for 
 given out, with the two spare flag bits set.  Go ignores a WNDINC for an id it does not know, the
 Rust crate do too; an RST for it would be ignored here.  Not the SYN and FIN bits: the crate
 looks at those on every type (ngrok/ngrok-rust, ``muxado/src/frame.rs``).  Only after that frame
-are types 4 to 8 sent or understood::
+are types 4 to 9 sent or understood::
 
     4 PRIORITY  body: urgency8 (weight-1)8
     5 PING      flag ACK=1, body: 8 bytes, given back
     6 SETTINGS  id 0, once, body: (key16 value32) ...
     7 CREDIT    id 0, body: limit64, the total payload the sender of this frame takes
     8 WINDOW    body: window32, what the window of the stream has grown to
+    9 OPEN      body: the stream's metadata; what a SYN is for a stream that has none
 
 The rule.  Lengths and ids are checked on the header.  Only fixed bodies are ever kept, at most
-1 KiB of a GOAWAY's debug text with them; DATA goes on in pieces, the rest is skipped in pieces.
+1 KiB of a GOAWAY's debug text and 4 KiB of metadata with them; DATA goes on in pieces, the rest is skipped in
+pieces.
 
 The trap.  After each GOAWAY goes one header of an unknown type: Go muxado up to v2.0.1 swallows
 eight bytes too many after a GOAWAY, and would lose the next frame's header.
@@ -41,6 +43,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import ErrorCode
 from .decoding import BodyDecoder
+from .metadata import MAX_METADATA, unpack
 from .wire import Traits, Wire
 
 if TYPE_CHECKING:
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Muxado", "MuxadoDecoder")
 
-RST, DATA, WNDINC, GOAWAY, PRIORITY, PING, SETTINGS, CREDIT, WINDOW = range(0x00, 0x90, 0x10)
+RST, DATA, WNDINC, GOAWAY, PRIORITY, PING, SETTINGS, CREDIT, WINDOW, OPEN = range(0x00, 0xA0, 0x10)
 FIN, SYN, ACK, SPARE = 1, 2, 1, 0x0C
 
 MAX_ID = 0x7FFF_FFFD
@@ -70,7 +73,7 @@ _SETTING = Struct(">HI")
 
 _PAD = _HEADER.pack(0xF0, 0)
 _HELLO = _HEADER_AND_WORD.pack(4 << 8 | WNDINC | SPARE, HELLO_ID, HELLO_INCREMENT)
-_TYPE_NAMES = {RST: "RST", WNDINC: "WNDINC", GOAWAY: "GOAWAY", DATA: "DATA"}
+_TYPE_NAMES = {RST: "RST", WNDINC: "WNDINC", GOAWAY: "GOAWAY", OPEN: "OPEN"}
 
 
 class MuxadoDecoder(BodyDecoder):
@@ -207,6 +210,8 @@ class MuxadoDecoder(BodyDecoder):
     ) -> int:
         """A frame between muxado_py peers, or one of a type nobody knows: that one is skipped."""
         receiver = self._receiver
+        if kind == OPEN and self._extended:
+            return self._open(length, stream_id, data, pos, end)
         if not self._extended or length not in _EXTENSION_LENGTHS.get(kind, ()):
             self._skip = length
             receiver.noise()
@@ -226,6 +231,22 @@ class MuxadoDecoder(BodyDecoder):
             receiver.ponged(body)
         else:
             receiver.pinged(body)
+        return pos + length
+
+    def _open(self, length: int, stream_id: int, data: Input, pos: int, end: int) -> int:
+        """A stream with metadata.  Nothing of it can be skipped: what follows on the stream would be for nobody."""
+        if length > MAX_METADATA:
+            return self._bad_length(OPEN, length, f"at most {MAX_METADATA}")
+        if stream_id > MAX_ID or not stream_id:
+            return self._violation(ErrorCode.PROTOCOL_ERROR, f"OPEN for stream {stream_id:#x}")
+        if end - pos < length:
+            return -1
+        metadata = bytes(data[pos : pos + length])
+        try:
+            unpack(metadata)
+        except ValueError as exc:
+            return self._violation(ErrorCode.PROTOCOL_ERROR, f"OPEN whose metadata {exc}")
+        self._receiver.opened(stream_id, None, metadata)
         return pos + length
 
     def _bad_length(self, kind: int, length: int, expected: str) -> int:
@@ -324,6 +345,10 @@ class Muxado(Wire):
     @staticmethod
     def priority(stream_id: int, urgency: int, weight: int) -> bytes:
         return _HEADER.pack(2 << 8 | PRIORITY, stream_id) + bytes((urgency, weight - 1))
+
+    @staticmethod
+    def opening(stream_id: int, metadata: bytes) -> bytes:
+        return _HEADER.pack(len(metadata) << 8 | OPEN, stream_id) + metadata
 
     @staticmethod
     def window(stream_id: int, window: int) -> bytes:

@@ -8,7 +8,7 @@ Why sent frames are decoded.  The operations of a :class:`~muxado_py.frames.Wire
 others, or never leave; what is cut for the transport is the truth, in the order of the wire.  And so a frame has the
 same line on both sides, whichever wire it is.
 
-The rules.  Of a payload only the size is told, and what a peer says in words only escaped.  The length of a
+The rules.  Of a payload, and of metadata, only the size is told, and what a peer says in words only escaped.  The length of a
 DATA frame is that of the whole frame, however many pieces it arrives in, and is told with the first.
 
 The trap.  A frame that says several things has a line for each: a FIN on DATA is a ``fin`` behind its ``data``.
@@ -56,10 +56,12 @@ class Reporting:
     def _say(self, frame: str, **what: object) -> None:
         self._report({"direction": self._direction, "frame": frame, **what})
 
-    def opened(self, stream_id: int, stream_type: int | None = None) -> None:
-        typed = {} if stream_type is None else {"type": stream_type}
-        self._say("open", stream=stream_id, **typed)
-        self._receiver.opened(stream_id, stream_type)
+    def opened(self, stream_id: int, stream_type: int | None = None, metadata: bytes = b"") -> None:
+        more = {} if stream_type is None else {"type": stream_type}
+        if metadata:
+            more["metadata"] = len(metadata)
+        self._say("open", stream=stream_id, **more)
+        self._receiver.opened(stream_id, stream_type, metadata)
 
     def acknowledged(self, stream_id: int, at_hand_off: bool) -> None:
         self._say("ack", stream=stream_id)

@@ -117,8 +117,11 @@ class Receiver(Protocol):
     def paused(self) -> bool:
         """While True the decoder keeps what it has and decodes no further frame."""
 
-    def opened(self, stream_id: int, stream_type: int | None = None) -> None:
-        """The peer opened a stream; the type is given where the SYN has one."""
+    def opened(self, stream_id: int, stream_type: int | None = None, metadata: bytes = b"") -> None:
+        """The peer opened a stream; the type is given where the SYN has one.
+
+        :param metadata: what a muxado_py says of it, packed as :mod:`~muxado_py.frames.metadata` has it.
+        """
 
     def acknowledged(self, stream_id: int, at_hand_off: bool) -> None:
         """The peer acknowledged our stream; ``at_hand_off`` if its frame can mean nothing else than
@@ -284,6 +287,13 @@ class Wire(ABC):
 
     def settings(self, values: Mapping[int, int]) -> bytes:
         """:class:`Setting` values."""
+        return b""
+
+    def opening(self, stream_id: int, metadata: bytes) -> bytes:
+        """The SYN of a stream of ours that has metadata, without any of its data.
+
+        :param metadata: packed, and not empty.
+        """
         return b""
 
     def priority(self, stream_id: int, urgency: int, weight: int) -> bytes:

@@ -96,7 +96,7 @@ class Admission:
         self._max_streams = config.max_streams
         self._max_backlog = config.accept_backlog
 
-    def opened(self, stream_id: int, stream_type: int | None = None) -> None:
+    def opened(self, stream_id: int, stream_type: int | None = None, metadata: bytes = b"") -> None:
         table = self._table
         if stream_id == table.ledger.highest + 2:
             table.ledger.highest = stream_id  # the next in order, as nearly all are
@@ -122,6 +122,8 @@ class Admission:
             return self._stream_ends.reply_reset(stream_id, ErrorCode.ACCEPT_QUEUE_FULL)
         stream = self._flow.new_stream(stream_id, DEFAULT_PRIORITY)
         stream.stream_type = stream_type
+        if metadata:
+            stream.metadata = metadata
         table.open_peer(stream_id, stream)
         if beats:
             self._heartbeats.take(stream)

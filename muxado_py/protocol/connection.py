@@ -34,7 +34,7 @@ from ..errors import (
     Retry,
     SessionClosedError,
 )
-from ..frames import HEAD, WIRES, mistaken
+from ..frames import HEAD, WIRES, mistaken, pack, unpack
 from ..frames.reporting import Reporting, SentFrames
 from ..scheduler import DEFAULT_PRIORITY, check_priority
 from .admission import Admission
@@ -55,7 +55,7 @@ from .timeouts import Timeouts
 from .timers import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ..config import Config
     from ..frames import Traits
@@ -278,28 +278,49 @@ class Connection:
 
     # C. Commands: streams.
 
-    def open(self, priority: Priority | None, stream_type: int | None) -> StreamState:
+    def open(
+        self,
+        priority: Priority | None,
+        stream_type: int | None,
+        metadata: Mapping[str, bytes] | None = None,
+    ) -> StreamState:
         """A new stream of ours; its SYN goes with the next flush that has room for it.
 
+        :param metadata: what the peer is to know of it from its beginning.
         :raises GoneAwayError: if either side is going away.
         :raises StreamLimitError: if as many streams are open as the peer takes, or the ids are used
             up.
         :raises SessionError: if the session is over.
-        :raises TypeError: if ``priority`` is no :class:`Priority`.
+        :raises TypeError: if ``priority`` is no :class:`Priority`, or ``metadata`` no mapping of ``str`` to
+            ``bytes``.
+        :raises ValueError: if ``metadata`` cannot be packed.
+        :raises NotImplementedError: if the peer is not known to understand metadata.
         """
         if priority is not None:
             check_priority(priority)
+        packed = b"" if metadata is None else pack(metadata)
         failure = self._opening.why_no_stream()
         if failure is not None:
             raise failure.error(Retry.NEVER_SENT)
+        if packed:
+            self._opening.check_metadata()
         stream = self._flow.new_stream(None, priority or DEFAULT_PRIORITY)
         if stream_type is not None:
             stream.stream_type = stream_type
         self._table.open_local(stream)
-        self._gates.scheduler.mark_ready(stream, 0)  # its SYN, with what is written until then
+        if packed:
+            stream.metadata = packed
+            self._gates.scheduler.mark_ready(stream, len(packed))
+        else:
+            self._gates.scheduler.mark_ready(stream, 0)  # its SYN, with what is written until then
         if stream_type is not None and not self._wire.traits.types_in_syn:
             self._gates.write(stream, stream_type.to_bytes(4, "big"))
         return stream
+
+    @staticmethod
+    def metadata_of(stream: StreamState) -> dict[str, bytes]:
+        """What the opener of ``stream`` said of it, in a dict of its own."""
+        return unpack(stream.metadata)
 
     def accept(self) -> StreamState | None:
         """The next stream of the peer, handed off for good; None if none waits."""

@@ -87,6 +87,7 @@ class Losses:
         """
         tally = _Tally(self._lead)
         decoder = self._wire.decoder(cast("Receiver", tally))
+        decoder.feed(self._wire.hello())  # else it would not know what only a muxado_py is sent
         decoder.feed(frames[:skip])
         tally.found.clear()
         tally.ended.clear()
@@ -112,7 +113,7 @@ class _Tally:
         self._lead = lead
         self._leads: dict[int, int] = {}  # what of it is still to come
 
-    def opened(self, stream_id: int, stream_type: int | None = None) -> None:
+    def opened(self, stream_id: int, stream_type: int | None = None, metadata: bytes = b"") -> None:
         self._leads[stream_id] = self._lead
 
     def data(self, stream_id: int, chunk: Input, pending: int) -> None:

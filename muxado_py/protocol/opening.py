@@ -1,5 +1,7 @@
 """Opening: whether this side may open one more stream, and which limit is in the way.
 
+And whether the peer understands what is to be said of it (metadata): a frame that it does not know would open nothing.
+
 Where data comes from and goes to.  The connection asks before it opens a stream; what the peer has told of its
 limit stands in :mod:`~muxado_py.protocol.flow_control`.
 
@@ -65,6 +67,23 @@ class Opening:
             text = "the stream ids of this session are used up; open a new session"
             return Failure(StreamLimitError, text, ErrorCode.STREAMS_EXHAUSTED, False)
         return None
+
+    def check_metadata(self) -> None:
+        """:raises NotImplementedError: unless the peer is known to understand metadata."""
+        if not self._traits.recognizes:
+            raise NotImplementedError(
+                f"the {self._config.wire} wire has no frame for metadata: only the muxado wire has, between two "
+                "muxado_py peers"
+            )
+        if self._flow.is_muxado_py is None:
+            raise NotImplementedError(
+                "the peer has not said yet whether it is a muxado_py, and no other understands metadata: "
+                "await open_stream(), or wait_for_peer() before"
+            )
+        if not self._flow.is_muxado_py:
+            raise NotImplementedError(
+                "the peer is no muxado_py, and no other understands metadata: say it in the first bytes of the stream"
+            )
 
     def _too_many(self) -> Failure | None:
         """Which limit stands against one more stream."""

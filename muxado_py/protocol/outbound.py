@@ -225,6 +225,8 @@ class Outbound:
         if stream.wants_writable and stream.unsent <= gates.low_water:
             stream.wants_writable = False
             self._events.note_writable(stream)
+        if syn and stream.metadata:
+            nbytes += len(stream.metadata)  # a flush is as long as all that is in it
         return nbytes, more
 
     def _cut_last(self, stream: StreamState, nbytes: int) -> tuple[int, bool]:
@@ -261,6 +263,9 @@ class Outbound:
         assert stream.id is not None
         if self._acknowledges:
             self._table.unacknowledged.add(stream)
+        if stream.metadata:
+            begin = self._wire.opening(stream.id, stream.metadata)
+            return begin + self._data_header(stream.id, nbytes, False) if nbytes else begin
         priority, wanted = stream.priority, None
         if priority is not DEFAULT_PRIORITY and priority != DEFAULT_PRIORITY:
             wanted = (priority.urgency, priority.weight)

@@ -112,6 +112,7 @@ class StreamState:
         "in_writable",
         "local",
         "max_recv_window",
+        "metadata",
         "owed_credit",
         "owner",
         "pace",
@@ -155,6 +156,8 @@ class StreamState:
         self.local = local = stream_id is None
         """Whether this side opened it."""
         self.stream_type: int | None = None
+        self.metadata = b""
+        """What its opener says of it, packed; see :mod:`~muxado_py.frames.metadata`."""
         self.priority = priority
         self.place: Any = None
         """The scheduler's own."""

@@ -17,7 +17,14 @@ from anyio import TypedAttributeProvider, move_on_after
 from anyio.abc import SocketAttribute
 
 from ..arguments import check_seconds, check_whole, octets
-from ..errors import ErrorCode, PeerTimeoutError, SessionClosedError, check_code
+from ..errors import (
+    ErrorCode,
+    MuxadoError,
+    PeerTimeoutError,
+    Retry,
+    SessionClosedError,
+    check_code,
+)
 from .bridge import abort, bridge, socket_pair
 from .closing import abort_session, close_session, drain_session, go_away
 from .driver import Driver
@@ -120,7 +127,11 @@ class Session(TypedAttributeProvider):
     # Streams.
 
     async def open_stream(
-        self, *, priority: Priority | None = None, stream_type: int | None = None
+        self,
+        *,
+        priority: Priority | None = None,
+        stream_type: int | None = None,
+        metadata: Mapping[str, bytes] | None = None,
     ) -> Stream:
         """Open a stream to the peer.
 
@@ -129,12 +140,20 @@ class Session(TypedAttributeProvider):
         :param priority: its place among this session's streams, told to a muxado_py peer too.
         :param stream_type: 0 to 0xFFFFFFFE; required with ``Config(typed_streams=True)``, and not
             allowed without, but on the muxado1 wire, whose SYN has a place for it.
-        :raises TypeError: if ``priority`` is no :class:`Priority`, or ``stream_type`` no int.
-        :raises ValueError: if ``stream_type`` is out of range, missing or not allowed.
+        :param metadata: pairs that the peer has as :attr:`.Stream.metadata` when it accepts the stream: keys of
+            visible ASCII, 4,096 bytes in all with 3 for each pair.  Only a muxado_py on the muxado wire
+            understands them: until the peer's first frame has told what it is, this call waits for it,
+            ``Config.recognize_timeout`` at most.  An empty mapping says nothing, and can be said to every peer.
+        :raises TypeError: if ``priority`` is no :class:`Priority`, ``stream_type`` no int, or ``metadata`` no
+            mapping of ``str`` to ``bytes``.
+        :raises ValueError: if ``stream_type`` is out of range, missing or not allowed, or if ``metadata`` is too
+            long or has a key that cannot be.
+        :raises NotImplementedError: if there is ``metadata``, and the peer is no muxado_py, or the wire another.
         :raises GoneAwayError: if this side or the peer is going away.
         :raises StreamLimitError: if as many streams are open as the peer takes, or the ids are used
             up.
-        :raises SessionError: if the session is over.  All of these are also ``OSError``, with
+        :raises PeerTimeoutError: if there is ``metadata``, and the peer did not say in time what it is.
+        :raises SessionError: if the session is over.  All errors of the session are also ``OSError``, with
             ``retry`` ``NEVER_SENT``.
 
         Cancellation: no stream is opened.
@@ -144,22 +163,40 @@ class Session(TypedAttributeProvider):
             await driver.backend_checkpoint()
         if stream_type is not None or self._typed:
             self._check_type(stream_type)
+        if metadata and driver.connection.is_muxado_py is None:
+            await self._until_recognized()
         # As open_stream_nowait, without the call that each stream would pay.
-        state = driver.connection.open(priority, stream_type)
+        state = driver.connection.open(priority, stream_type, metadata)
         driver.wrote()
         return Stream(driver, state)
 
     def open_stream_nowait(
-        self, *, priority: Priority | None = None, stream_type: int | None = None
+        self,
+        *,
+        priority: Priority | None = None,
+        stream_type: int | None = None,
+        metadata: Mapping[str, bytes] | None = None,
     ) -> Stream:
-        """Like ``open_stream``, without a checkpoint."""
+        """Like ``open_stream``, without a checkpoint.
+
+        :raises NotImplementedError: if there is ``metadata``, and also while it is not known what the peer is: see
+            :attr:`is_muxado_py`.
+        """
         driver = self._driver
         driver.check_here()
         if stream_type is not None or self._typed:
             self._check_type(stream_type)
-        state = driver.connection.open(priority, stream_type)
+        state = driver.connection.open(priority, stream_type, metadata)
         driver.wrote()  # its SYN goes when this turn ends, in one frame with what is sent until then
         return Stream(driver, state)
+
+    async def _until_recognized(self) -> None:
+        """Wait until it is known what the peer is; no stream was opened yet."""
+        try:
+            await self.wait_for_peer()
+        except MuxadoError as exc:
+            exc.retry = Retry.NEVER_SENT
+            raise
 
     def _check_type(self, stream_type: int | None) -> None:
         if stream_type is None:
@@ -188,6 +225,7 @@ class Session(TypedAttributeProvider):
         *address: object,
         priority: Priority | None = None,
         stream_type: int | None = None,
+        metadata: Mapping[str, bytes] | None = None,
     ) -> Stream:
         """``open_stream`` in the shape of a dial function; any address is taken and ignored.
 
@@ -195,13 +233,14 @@ class Session(TypedAttributeProvider):
 
         Cancellation: no stream is opened.
         """
-        return await self.open_stream(priority=priority, stream_type=stream_type)
+        return await self.open_stream(priority=priority, stream_type=stream_type, metadata=metadata)
 
     async def dial_socket(
         self,
         *address: object,
         priority: Priority | None = None,
         stream_type: int | None = None,
+        metadata: Mapping[str, bytes] | None = None,
     ) -> socket.socket:
         """``net_dial``, with a real, blocking, connected socket that leads to the new stream.
 
@@ -216,7 +255,9 @@ class Session(TypedAttributeProvider):
         inner, outer = socket_pair()
         try:
             tasks = await self._driver.tasks()
-            stream = await self.net_dial(*address, priority=priority, stream_type=stream_type)
+            stream = await self.net_dial(
+                *address, priority=priority, stream_type=stream_type, metadata=metadata
+            )
         except BaseException:
             outer.close()
             await abort(inner)

@@ -102,6 +102,15 @@ class Stream(ByteStream):
         return self._state.stream_type
 
     @property
+    def metadata(self) -> Mapping[str, bytes]:
+        """What its opener said of it, ``open_stream(metadata=...)``; empty if that was nothing.
+
+        It is all there when :meth:`Session.accept_stream` returns the stream.  What stands there is what the peer
+        wrote: believe it as far as you believe the peer.  Each look at it makes a new dict.
+        """
+        return self._driver.connection.metadata_of(self._state)
+
+    @property
     def priority(self) -> Priority:
         """Its place among the session's streams, from the next frame on.
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muxado_py.frames import WIRES
+from muxado_py.frames import WIRES, metadata
 
 from ..helpers.recording import Recorder
 
@@ -29,9 +29,21 @@ def body(draw: st.DrawFn, length: int) -> bytes:
     return data.ljust(min(length, 2000), b"\0") if draw(st.booleans()) else data
 
 
+keys = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=6)
+pairs = st.dictionaries(keys, st.binary(max_size=40), max_size=4)
+
+
+@st.composite
+def opening(draw: st.DrawFn) -> bytes:
+    """A stream of muxado_py with metadata."""
+    return WIRES["muxado"](client=True).opening(draw(ids), metadata.pack(draw(pairs)))
+
+
 @st.composite
 def muxado(draw: st.DrawFn) -> bytes:
     """A header that is likely to mean something, and its body."""
+    if draw(st.integers(0, 7)) == 0:
+        return draw(opening())
     length = draw(lengths)
     header = length.to_bytes(3, "big") + bytes([draw(st.integers(0, 255))])
     return header + draw(ids).to_bytes(4, "big") + body(draw, length)

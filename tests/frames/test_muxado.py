@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from muxado_py.errors import ErrorCode
-from muxado_py.frames import WIRES, Setting
+from muxado_py.frames import WIRES, Setting, pack
 from muxado_py.frames.muxado import Muxado
 
 from ..helpers.decoding import Call, Sink, decode, peak_while, singly
@@ -143,6 +143,15 @@ ROWS = {
         lambda wire: wire.window(3, 2**19),
         extended=True,
     ),
+    "open with metadata": Row(
+        "00000c 90 00000003 01 0002 6b 7631 03 0000 6e616d",
+        [("opened", 3, bytes.fromhex("01 0002 6b 7631 03 0000 6e616d"))],
+        lambda wire: wire.opening(3, pack({"k": b"v1", "nam": b""})),
+        extended=True,
+    ),
+    "open with metadata that is empty": Row(
+        "000000 90 00000003", [("opened", 3)], None, extended=True
+    ),
     # Between muxado_py peers a frame of the wrong size is no violation: it may be of another version.
     "priority of another size": Row("000001 40 00000003 07", [("noise",)], None, extended=True),
     "ping of another size": Row("000004 50 00000000 01020304", [("noise",)], None, extended=True),
@@ -155,6 +164,9 @@ ROWS = {
     # Nobody but a muxado_py is understood to speak of these.
     "priority from a foreign peer": Row("000002 40 00000003 07ff", [("noise",)], None),
     "ping from a foreign peer": Row("000008 50 00000000 0102030405060708", [("noise",)], None),
+    "open with metadata from a foreign peer": Row(
+        "000006 90 00000003 01 0002 6b 7631", [("noise",)], None
+    ),
 }
 
 MALFORMED = {
@@ -218,6 +230,60 @@ MALFORMED = {
 }
 
 
+MALFORMED_OF_MUXADO_PY = {
+    "4,097 bytes of metadata": (
+        "001001 90 00000003",
+        ErrorCode.FRAME_SIZE_ERROR,
+        "OPEN of 4097 bytes, expected at most 4096",
+    ),
+    "16 MiB of metadata": (
+        "ffffff 90 00000003",
+        ErrorCode.FRAME_SIZE_ERROR,
+        "OPEN of 16777215 bytes, expected at most 4096",
+    ),
+    "metadata for stream 0": (
+        "000000 90 00000000",
+        ErrorCode.PROTOCOL_ERROR,
+        "OPEN for stream 0x0",
+    ),
+    "metadata for the id of the hello": (
+        "000000 90 7fffffff",
+        ErrorCode.PROTOCOL_ERROR,
+        "OPEN for stream 0x7fffffff",
+    ),
+    "a pair whose lengths are not whole": (
+        "000002 90 00000003 01 00",
+        ErrorCode.PROTOCOL_ERROR,
+        "OPEN whose metadata ends in the middle of a pair",
+    ),
+    "a pair whose value is not whole": (
+        "000005 90 00000003 01 0002 6b 76",
+        ErrorCode.PROTOCOL_ERROR,
+        "OPEN whose metadata ends in the middle of a pair",
+    ),
+    "a pair without a key": (
+        "000004 90 00000003 00 0001 76",
+        ErrorCode.PROTOCOL_ERROR,
+        "OPEN whose metadata has the key ''",
+    ),
+    "a key that is no text": (
+        "000005 90 00000003 02 0000 6b0a",
+        ErrorCode.PROTOCOL_ERROR,
+        "OPEN whose metadata has the key 'k\\n'",
+    ),
+    "a key that is no ASCII": (
+        "000004 90 00000003 01 0000 e9",
+        ErrorCode.PROTOCOL_ERROR,
+        "OPEN whose metadata has the key '\xe9'",
+    ),
+    "a key that comes twice": (
+        "000009 90 00000003 01 0000 6b 01 0001 6b 76",
+        ErrorCode.PROTOCOL_ERROR,
+        "OPEN whose metadata has the key 'k' twice",
+    ),
+}
+
+
 class TestRows(RowChecks):
     wire = WIRE
     rows = ROWS
@@ -246,6 +312,28 @@ def test_malformed(frame: str, code: int, message: str) -> None:
     header_only = data[:8] + bytes(4) if data[4:8] == b"\x7f\xff\xff\xff" else data[:8]
     assert decode(WIRE, header_only)[0] == verdict
     assert decode(WIRE, data + bytes.fromhex("000001 10 00000005 78"))[0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "message"),
+    [pytest.param(*row, id=name) for name, row in MALFORMED_OF_MUXADO_PY.items()],
+)
+def test_malformed_metadata(frame: str, code: int, message: str) -> None:
+    """No stream is opened, and nothing behind it is read."""
+    data = HELLO + bytes.fromhex(frame)
+    verdict: list[Call] = [("recognized", True), ("violated", code, message)]
+    assert decode(WIRE, data)[0] == verdict
+    assert decode(WIRE, *singly(data))[0] == verdict
+    assert decode(WIRE, data + bytes.fromhex("000001 10 00000005 78"))[0] == verdict
+
+
+def test_metadata_of_the_greatest_length_is_taken() -> None:
+    metadata = pack({"k": bytes(4092)})
+    assert len(metadata) == 4096
+    assert decode(WIRE, *singly(HELLO + WIRE.opening(3, metadata))) == (
+        [("recognized", True), ("opened", 3, metadata)],
+        False,
+    )
 
 
 @pytest.mark.parametrize("pause_every", [0, 1])

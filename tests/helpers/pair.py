@@ -19,6 +19,8 @@ from muxado_py.protocol.connection import Connection
 from .layouts import spaced, split_frames
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from muxado_py import Priority
     from muxado_py.protocol.stream_state import StreamState
 
@@ -110,11 +112,14 @@ class Pair:
         *,
         priority: Priority | None = None,
         stream_type: int | None = None,
+        metadata: Mapping[str, bytes] | None = None,
         by: Connection | None = None,
     ) -> tuple[StreamState, StreamState]:
         """Open a stream, let it arrive and accept it: both ends of it."""
         opener = by or self.client
-        near = opener.open(priority, stream_type)
+        if metadata:
+            self.run_until_idle()  # else they do not know each other yet
+        near = opener.open(priority, stream_type, metadata)
         if data:
             opener.write(near, data)
         self.run_until_idle()

@@ -30,8 +30,12 @@ class Recorder:
         if self._pause_every and self._count % self._pause_every == 0:
             self.paused = True
 
-    def opened(self, stream_id: int, stream_type: int | None = None) -> None:
-        self._note("opened", stream_id, *(() if stream_type is None else (stream_type,)))
+    def opened(self, stream_id: int, stream_type: int | None = None, metadata: bytes = b"") -> None:
+        more = (
+            *(() if stream_type is None else (stream_type,)),
+            *((metadata,) if metadata else ()),
+        )
+        self._note("opened", stream_id, *more)
 
     def acknowledged(self, stream_id: int, at_hand_off: bool) -> None:
         self._note("acknowledged", stream_id, at_hand_off)

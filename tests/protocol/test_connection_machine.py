@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from muxado_py.protocol.stream_state import StreamState
 
 priorities = st.builds(Priority, st.integers(0, 7), st.sampled_from([1, 16, 256]))
+pairs = st.sampled_from([{}, {}, {}, {"caller": b"192.0.2.7:4711"}, {"k": bytes(4092)}])
 sizes = st.sampled_from([1, 5, 100, 4_000, 70_000])
 
 
@@ -100,17 +101,24 @@ class Applications(RuleBasedStateMachine):
 
     # Streams.
 
-    @rule(target=ends, by=st.integers(0, 1), priority=st.none() | priorities)
-    def open(self, by: int, priority: Priority | None) -> MultipleResults[End] | End:
+    @rule(target=ends, by=st.integers(0, 1), priority=st.none() | priorities, said=pairs)
+    def open(
+        self, by: int, priority: Priority | None, said: dict[str, bytes]
+    ) -> MultipleResults[End] | End:
         side = self.sides[by]
         if side.events.failure or side.events.go_away or side in self.leaving:
             with pytest.raises(SessionError):
                 side.open(priority, None)
             return multiple()
         try:
-            end = End(side, side.open(priority, None), len(self.all))
+            end = End(side, side.open(priority, None, said), len(self.all))
         except StreamLimitError:
             return multiple()
+        except NotImplementedError:
+            assert said
+            assert not side.is_muxado_py
+            return multiple()
+        assert side.is_muxado_py or not said
         self.all.append(end)
         return end
 
@@ -128,6 +136,7 @@ class Applications(RuleBasedStateMachine):
         end = End(side, state, len(self.all))
         (end.peer,) = (one for one in self.all if one.side is not side and one.state.id == state.id)
         end.peer.peer = end
+        assert side.metadata_of(state) == end.peer.side.metadata_of(end.peer.state)
         self.all.append(end)
         return end
 

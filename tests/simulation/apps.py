@@ -223,9 +223,11 @@ class SideApp:
         await sleep(plan.start)
         half = self._ledger.new_half(self._side, opened_here=True)
         kind = TYPE if session.config.typed_streams else None
+        understood = self._plan.wire == "muxado" and not self._plan.foreign
+        said = {"of": half.name.encode()} if understood and half.number % 2 else None
         try:
             half.stream = await self._ledger.call(
-                half, "open", session.open_stream(stream_type=kind)
+                half, "open", session.open_stream(stream_type=kind, metadata=said)
             )
         except MuxadoError as exc:
             half.error = exc

@@ -60,6 +60,8 @@ def _pairs(ledger: Ledger) -> Iterator[tuple[Half, Half]]:
 
 def _of_direction(plan: Plan, ledger: Ledger, sender: Half, reader: Half) -> Iterator[str]:
     name = f"{sender.name} to {reader.name}"
+    if sender.stream and reader.stream and sender.stream.metadata != reader.stream.metadata:
+        yield f"metadata: {name}, {sender.stream.metadata} and {reader.stream.metadata}"
     got, base = bytes(reader.got), 2 * sender.number + sender.side
     if got != content(base, 0, len(got)) or len(got) > sender.sent_most:
         yield f"no prefix: {name}, {len(got)} B of {sender.sent_most}"

@@ -1,0 +1,92 @@
+"""Metadata: what the opener of a stream says of it, as pairs of a key and a value.
+
+What it is.  The body of the frame that opens such a stream, both ways: from a mapping of the application's to bytes,
+and back.  A pair is the length of its key in one byte, that of its value in two, the key, and the value; they follow
+one another to the end of the body::
+
+    00000000: 06 000e  63 61 6c 6c 65 72  31 39 32 2e ...
+              key      "caller"           "192.0.2.7:4711"
+                 value
+
+Where it is kept.  As the bytes that came, with the stream, until somebody asks: 4 KiB of short pairs are some 100 KiB
+in a dict, and every stream that a peer opens may have them.
+
+The rule.  The bounds are the same in both directions.  Whoever opens a stream is told at the call; what a peer sends
+beyond them breaks the format, and is found out before the stream is made: no application asks for what cannot
+be read.
+
+The trap.  A key is a name for programs, not a text: it is visible ASCII, so that it can stand in a log as it is.  A value
+is whatever its writer put there, and says what its writer wants it to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from struct import Struct
+
+__all__ = ("MAX_METADATA", "pack", "unpack")
+
+MAX_METADATA = 4096
+"""Bytes of all pairs of one stream, with the lengths."""
+
+MAX_KEY = 255
+
+_SIZES = Struct(">BH")
+
+
+def pack(metadata: Mapping[str, bytes]) -> bytes:
+    """The pairs as they stand in the frame.
+
+    :raises TypeError: if it is no mapping of ``str`` to ``bytes``.
+    :raises ValueError: if a key is not 1 to 255 characters of visible ASCII, or all is too long.
+    """
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata must be a mapping of str to bytes, got {metadata!r:.80}")
+    parts: list[bytes] = []
+    total = 0
+    for key, value in metadata.items():
+        if not isinstance(key, str):
+            raise TypeError(f"a key of metadata must be a str, got {key!r:.80}")
+        if not _is_key(key):
+            raise ValueError(
+                f"a key of metadata must be 1 to {MAX_KEY} characters of visible ASCII, got {key!r:.80}"
+            )
+        if not isinstance(value, bytes | bytearray | memoryview):
+            raise TypeError(f"metadata[{key!r:.80}] must be bytes, got {value!r:.80}")
+        octets = bytes(value)
+        total += _SIZES.size + len(key) + len(octets)
+        if total > MAX_METADATA:
+            raise ValueError(
+                f"metadata takes more than {MAX_METADATA} bytes: {_SIZES.size} for each pair, the key and the value"
+            )
+        parts += (_SIZES.pack(len(key), len(octets)), key.encode("ascii"), octets)
+    return b"".join(parts)
+
+
+def unpack(body: bytes) -> dict[str, bytes]:
+    """The pairs that stand in ``body``.
+
+    :raises ValueError: if it is not made of such pairs; the message says what is wrong with it.
+    """
+    pairs: dict[str, bytes] = {}
+    at, end = 0, len(body)
+    while at < end:
+        if end - at < _SIZES.size:
+            raise ValueError("ends in the middle of a pair")
+        key_size, size = _SIZES.unpack_from(body, at)
+        at += _SIZES.size
+        stop = at + key_size
+        key = body[at:stop].decode("latin-1")
+        at = stop + size
+        if at > end:
+            raise ValueError("ends in the middle of a pair")
+        if not _is_key(key):
+            raise ValueError(f"has the key {key!r:.80}")
+        if key in pairs:
+            raise ValueError(f"has the key {key!r:.80} twice")
+        pairs[key] = body[stop:at]
+    return pairs
+
+
+def _is_key(key: str) -> bool:
+    return 0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable() and " " not in key
