@@ -386,6 +386,7 @@ LOOPS = {
         "tls_transport",
         "asyncio_link",
         "socket_end",
+        "relay",
         "asyncio_sockets",
     },
     "trio": {"trio_checkpoints"},

@@ -18,9 +18,8 @@ from anyio.abc import AsyncResource
 
 from ..runtime.accept_callbacks import AcceptCallbacks
 from ..runtime.accept_loop import AcceptingListener
-from ..runtime.checkpoints import callback_context, event_loop
+from ..runtime.checkpoints import callback_context, socket_loop
 from ..runtime.plain_sockets import accept_plain
-from ..session.relay import may_relay
 from .binding import bind
 from .running import NotStarted, reason
 
@@ -85,8 +84,8 @@ class Door(AsyncResource):
         :param tasks: where they are accepted then.
         """
         logger.info("%s connect to %s", who, self.address)
-        loop = event_loop()
-        if loop is None or not may_relay():
+        loop = socket_loop()
+        if loop is None:
             self._accepting = listener = AcceptingListener(self._bound.listener, accept_plain)
             tasks.start_soon(listener.serve, handle, tasks)
         else:

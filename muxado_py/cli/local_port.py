@@ -24,10 +24,10 @@ import anyio
 
 from ..integrations.serving import turn_away
 from ..links.layers import stop_reading_ahead
+from ..runtime.checkpoints import socket_loop
 from ..runtime.connecting import connect_socket
 from ..runtime.plain_sockets import plain_socket, taken_over
 from ..session.bridge import bridge
-from ..session.relay import may_relay
 
 if TYPE_CHECKING:
     from anyio.abc import ByteStream, Listener, TaskStatus
@@ -59,7 +59,7 @@ async def connect(port: LocalPort) -> ByteStream:
         connection = await anyio.connect_tcp(
             port.host, port.port
         )  # a name, or an address with a zone
-        if may_relay() and (own := taken_over(connection)):
+        if socket_loop() is not None and (own := taken_over(connection)):
             return own
         stop_reading_ahead(connection)
         return connection

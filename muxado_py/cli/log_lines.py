@@ -40,6 +40,14 @@ class TextLines(logging.Formatter):
     def __init__(self, use_colors: bool) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
         self._use_colors = use_colors
+        self._second = 0, ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """The time of day, which many lines share."""
+        second = int(record.created)
+        if self._second[0] != second:
+            self._second = second, super().formatTime(record, datefmt)
+        return self._second[1]
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)

@@ -158,7 +158,7 @@ class Newcomer:
             self._host.hand_over(self, None)
             return
         caller.entry.led(passage)
-        relay = copy_between(passage.stream, caller)
+        relay = copy_between(self._loop, passage.stream, caller)
         assert isinstance(relay, Relay)
         self._relay = relay
         relay.start(self._relayed)

@@ -26,10 +26,11 @@ from anyio import EndOfStream, create_task_group, move_on_after
 
 import muxado_py as muxado
 
+from ..runtime.checkpoints import socket_loop
 from ..runtime.plain_sockets import PlainSocket
 from ..session.bridge import abort, close
 from ..session.copying import Copying
-from ..session.relay import Relay, may_relay
+from ..session.relay import Relay
 from .answers import MAY_BE_EXECUTED, NOT_EXECUTED, answer
 from .caller import UnansweredError
 from .heads import Head
@@ -37,6 +38,8 @@ from .ledger import End
 from .running import reason
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .agent import Agent, Passage
     from .caller import Caller
 
@@ -58,11 +61,17 @@ class Copied(NamedTuple):
     copying: Copying | Relay
 
 
-def copy_between(stream: muxado.Stream, caller: Caller) -> Copying | Relay:
-    """What copies between the two, by callbacks where the loop has them; ``caller`` was rewound."""
-    if not (isinstance(caller.connection, PlainSocket) and may_relay()):
+def copy_between(
+    loop: asyncio.AbstractEventLoop | None, stream: muxado.Stream, caller: Caller
+) -> Copying | Relay:
+    """What copies between the two; ``caller`` was rewound.
+
+    :param loop: the running one, if it calls back for sockets.
+    """
+    if loop is None or not isinstance(caller.connection, PlainSocket):
         return Copying(stream, caller, ends_with_a=caller.head.is_http)
     return Relay(
+        loop,
         caller.connection,
         stream,
         tap=None if caller.is_answered else caller,
@@ -198,7 +207,7 @@ async def _copy(caller: Caller, passage: Passage, greeting: bytes) -> Copying | 
         caller.rewind(stream.send_nowait(bytes(caller.said)))
         if greeting:
             await caller.send(greeting)
-        copying = copy_between(stream, caller)
+        copying = copy_between(socket_loop(), stream, caller)
         await copying.run()
     except BaseException:
         passage.reset()

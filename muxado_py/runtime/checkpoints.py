@@ -51,6 +51,7 @@ __all__ = (
     "current_backend",
     "current_task",
     "event_loop",
+    "socket_loop",
     "wake",
 )
 
@@ -121,6 +122,31 @@ def event_loop() -> asyncio.AbstractEventLoop | None:
     """The loop, if asyncio or uvloop runs this task; None on trio."""
     token = current_token().native_token
     return token if isinstance(token, asyncio.AbstractEventLoop) else None
+
+
+READERS: dict[type, bool] = {}
+"""Kinds of loops that were asked whether they call back for sockets, and whether they do."""
+
+
+def socket_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop, if it calls back for sockets; asyncio's on Windows does not, unless one asks for the other."""
+    loop = event_loop()
+    if loop is None:
+        return None
+    known = READERS.get(type(loop))
+    if known is None:
+        known = READERS[type(loop)] = _has_readers(loop)
+    return loop if known else None
+
+
+def _has_readers(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        loop.remove_reader(-1)
+    except NotImplementedError:
+        return False
+    except Exception:  # noqa: BLE001 - this is no descriptor
+        pass
+    return True
 
 
 def current_task() -> asyncio.Task[Any] | None:

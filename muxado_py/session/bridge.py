@@ -31,10 +31,11 @@ from anyio.streams.tls import TLSStream
 
 from ..links.layers import layers_of, stop_reading_ahead
 from ..runtime.accept_loop import serve_listener
+from ..runtime.checkpoints import socket_loop
 from ..runtime.plain_sockets import PlainSocket, reset_when_closed, taken_over
 from ..scheduler import check_priority
 from .copying import LINGER_TIME, Copying
-from .relay import may_relay, relay_between
+from .relay import relay_between
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ async def forward(
         check_priority(priority)
 
     async def connect(connection: ByteStream) -> None:
-        if may_relay():
+        if socket_loop() is not None:
             connection = taken_over(connection) or connection
         stop_reading_ahead(connection)
         try:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from anyio import BusyResourceError, EndOfStream, WouldBlock
 
-from ..runtime.checkpoints import event_loop, wake
+from ..runtime.checkpoints import socket_loop, wake
 from ..runtime.plain_sockets import PlainSocket
 from .copy_budget import count_both_ways, piece_size
 from .socket_end import SocketEnd
@@ -37,11 +37,12 @@ from .stream import Stream
 from .waking import unwatch_peer, watch_peer
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from anyio.abc import ByteStream
 
-__all__ = ("Relay", "Tap", "may_relay", "relay_between")
+__all__ = ("Relay", "Tap", "relay_between")
 
 logger = logging.getLogger("muxado.bridge")
 
@@ -63,8 +64,9 @@ class Tap(Protocol):
 
 
 class Relay(SocketEnd):
-    """Copies both ways between ``connection`` and ``stream``, once; on asyncio and uvloop.
+    """Copies both ways between ``connection`` and ``stream``, once.
 
+    :param loop: the running one, which calls back for sockets.
     :param tap: who listens in.
     :param first: what the socket said before.
     :param has_ended: whether it has ended, after that.
@@ -91,6 +93,7 @@ class Relay(SocketEnd):
 
     def __init__(
         self,
+        loop: asyncio.AbstractEventLoop,
         connection: PlainSocket,
         stream: Stream,
         *,
@@ -99,8 +102,6 @@ class Relay(SocketEnd):
         has_ended: bool = False,
         ends_with: ByteStream | None = None,
     ) -> None:
-        loop = event_loop()
-        assert loop is not None
         super().__init__(loop, connection.raw_socket)
         self._connection = connection
         self._stream = stream
@@ -335,21 +336,9 @@ class Relay(SocketEnd):
 
 def relay_between(a: ByteStream, b: ByteStream, *, ends_with_a: bool = False) -> Relay | None:
     """What copies between the two without tasks, if they are a plain socket and a stream, and the loop has callbacks."""
-    for connection, stream in ((a, b), (b, a)):
-        if isinstance(connection, PlainSocket) and isinstance(stream, Stream) and may_relay():
-            return Relay(connection, stream, ends_with=a if ends_with_a else None)
+    loop = socket_loop()
+    if loop is not None:
+        for connection, stream in ((a, b), (b, a)):
+            if isinstance(connection, PlainSocket) and isinstance(stream, Stream):
+                return Relay(loop, connection, stream, ends_with=a if ends_with_a else None)
     return None
-
-
-def may_relay() -> bool:
-    """Whether the loop calls back for sockets; asyncio's on Windows does not, unless one asks for the other."""
-    loop = event_loop()
-    if loop is None:
-        return False
-    try:
-        loop.remove_reader(-1)
-    except NotImplementedError:
-        return False
-    except Exception:  # noqa: BLE001 - this is no descriptor
-        pass
-    return True

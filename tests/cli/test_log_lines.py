@@ -45,6 +45,21 @@ def test_a_record_is_an_object_with_time_level_logger_and_message() -> None:
     }
 
 
+def test_lines_for_people_have_the_time_of_their_own_second() -> None:
+    formatter = TextLines(use_colors=False)
+    record = logging.makeLogRecord({"msg": "x", "levelname": "INFO"})
+
+    def time_at(seconds: float) -> str:
+        record.created = seconds
+        return formatter.format(record).split()[0]
+
+    shown = [time_at(1_700_000_000 + more) for more in (0.1, 0.9, 1.0, 60.0, 0.2)]
+    at = [
+        datetime.fromtimestamp(1_700_000_000 + more) for more in (0, 0, 1, 60, 0)
+    ]  # the local one
+    assert shown == [f"{one:%H:%M:%S}" for one in at]
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -621,7 +621,7 @@ async def test_a_tap_hears_what_the_stream_took_no_more(
         dialed = await session.net_dial()
         with user:
             sent = user.send(bytes(150_000), socket.MSG_DONTWAIT)
-            await Relay(inner, dialed, tap=Listening()).run()
+            await Relay(asyncio.get_running_loop(), inner, dialed, tap=Listening()).run()
             left = b""
             with suppress(BlockingIOError):
                 left = inner.raw_socket.recv(sent)

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ...runtime.checkpoints import event_loop
+from ...runtime.checkpoints import socket_loop
 from ...runtime.plain_sockets import PlainSocket
-from ...session.relay import may_relay
 from ...session.socket_end import SocketEnd
 
 if TYPE_CHECKING:
@@ -206,7 +205,7 @@ def open_inbox(connection: ByteStream, tasks: TaskGroup) -> Inbox:
 
     :param tasks: where that is done, if it takes a task.
     """
-    loop = event_loop()
-    if loop is not None and isinstance(connection, PlainSocket) and may_relay():
+    loop = socket_loop()
+    if loop is not None and isinstance(connection, PlainSocket):
         return CallbackInbox(loop, connection)
     return TaskInbox(connection, tasks)
