@@ -121,6 +121,11 @@ class Config:
     """Seconds that a stream may wait for ``accept_stream`` on a wire that acknowledges streams (yamux),
     before it is refused.  hashicorp's yamux ends its session after 75."""
 
+    trust_caller: bool | None = None
+    """Whether a stream's ``SocketAttribute.remote_address``, and with it what servers of applications take for their
+    client's address, is what the peer says of its caller in the metadata ``caller``.  None: on sessions that
+    this side dialed, since it chose whom; not on those that others dialed, who could say what they like."""
+
     half_close: bool = False
     """Whether ``send_eof`` may half close a stream on a wire whose peers can lose what they have not
     read yet by it (smux: Go's since v1.5.54 after its own ``CloseWrite``; older ones stop writing)."""
@@ -234,6 +239,8 @@ class Config:
                 raise ValueError(f"{name} must be {what} from {low} to {high}, got {value!r}")
         self._check_windows()
         self._check_frame_log()
+        if self.trust_caller is not None and not isinstance(self.trust_caller, bool):
+            raise ValueError(f"trust_caller must be True, False or None, got {self.trust_caller!r}")
 
     def with_wire(self, wire: str) -> Config:
         """These settings for another wire, whose initial window they take if it has one."""

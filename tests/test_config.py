@@ -101,6 +101,19 @@ def test_a_scheduler_of_ones_own() -> None:
     assert Config(scheduler=FifoScheduler).scheduler is FifoScheduler
 
 
+@pytest.mark.parametrize("value", [0, 1, "yes", "always"])
+def test_whom_to_trust_is_yes_no_or_left_open(value: Any) -> None:
+    with pytest.raises(
+        ValueError, match=f"^trust_caller must be True, False or None, got {value!r}"
+    ):
+        Config(trust_caller=value)
+    assert [Config(trust_caller=one).trust_caller for one in (None, True, False)] == [
+        None,
+        True,
+        False,
+    ]
+
+
 def test_a_stream_window_below_the_initial_one() -> None:
     with pytest.raises(ValueError, match=r"initial window \(262144\).*got 1024$"):
         Config(stream_window=1024)

@@ -100,6 +100,7 @@ FOLDERS = {
         "statistics",
         "waking",
         "stream_errors",
+        "caller_address",
         "stream",
         "glimpse",
         "copy_budget",

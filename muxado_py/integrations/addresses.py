@@ -2,7 +2,8 @@
 
 What it is.  ``scope["client"]`` and ``scope["server"]`` of ASGI, which uvicorn and anycorn ask of a
 transport, and what CGI calls ``REMOTE_ADDR`` and ``SERVER_NAME``.  They are those of the connection that
-carries the session: behind a gateway the client is the gateway.
+carries the session; behind a gateway the client is the gateway, unless that says who calls
+(:mod:`~muxado_py.session.caller_address`).
 
 The rule.  A client is a host and a port, or None; never a path.  A server is that, or a path and None.
 

@@ -41,7 +41,8 @@ async def serve_asgi(
     """Serve an ASGI application to whoever opens streams; returns when ``listener`` has ended.
 
     HTTP/1.1 and websockets, each stream a connection.  The listener is closed at the end.  The scope's
-    ``client`` and ``server`` are the addresses of the session; over a Unix socket there is no client.
+    ``client`` and ``server`` are the addresses of the session; over a Unix socket there is no client.  Where a gateway
+    that was dialed says who calls, the client is that caller (``Config.trust_caller``).
 
     A caller that closes its sending half after the request is answered as on a kernel's socket: by
     anycorn always, by uvicorn only if the application never waits before it answers (uvicorn takes the

@@ -59,7 +59,8 @@ async def serve_wsgi(
     HTTP/1.1, each stream a connection.  Works under asyncio and trio.  The listener is closed at the
     end.  ``REMOTE_ADDR``, ``REMOTE_PORT``, ``SERVER_NAME`` and ``SERVER_PORT`` are the addresses of the
     session; where it has none (a Unix socket) the first two are absent and the others ``localhost``
-    and ``80``.
+    and ``80``.  Where a gateway that was dialed says who calls, the first two are that caller's
+    (``Config.trust_caller``).
 
     :param app: the application, or its name as ``"module:attribute"``.
     :param listener: usually ``session.net_listener()``; any anyio listener of byte streams works.

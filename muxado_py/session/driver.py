@@ -79,6 +79,8 @@ class Driver:
         )
         self.stream_attributes = _addresses(self.link)
         """What a stream knows of the transport: its addresses."""
+        self.trusts_caller = is_client if config.trust_caller is None else config.trust_caller
+        """Whether the peer's word for who calls is taken; see :mod:`.caller_address`."""
         self._frame_log = frame_log(
             self.connection, config, self.stream_attributes, is_client=is_client
         )

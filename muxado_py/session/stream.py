@@ -18,12 +18,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anyio import BusyResourceError, EndOfStream
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 
 from ..arguments import octets, view_of
 from ..errors import ErrorCode
 from ..protocol.stream_state import Owner, RecvState, SendState
 from ..runtime.checkpoints import Callback
+from .caller_address import read_caller
 from .statistics import of_stream
 from .stream_errors import (
     abort_stream,
@@ -128,8 +129,16 @@ class Stream(ByteStream):
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """The transport's addresses, as ``SocketAttribute.local_address`` and ``remote_address``."""
-        return self._driver.stream_attributes
+        """The transport's addresses, as ``SocketAttribute.local_address`` and ``remote_address``.
+
+        The latter is the caller's, if the peer says whose stream this is and is believed (``Config.trust_caller``).
+        """
+        driver, state = self._driver, self._state
+        if driver.trusts_caller and state.metadata and not state.local:
+            caller = read_caller(self.metadata)
+            if caller is not None:
+                return {**driver.stream_attributes, SocketAttribute.remote_address: lambda: caller}
+        return driver.stream_attributes
 
     def statistics(self) -> StreamStatistics:
         """A snapshot of what the stream has carried and what it holds; also after its end.  Never waits."""
