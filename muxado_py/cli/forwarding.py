@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from .options import Address
     from .registration import Call
+    from .shown_token import ShownToken
 
 __all__ = ("ForwardOptions", "forward")
 
@@ -55,6 +56,8 @@ class ForwardOptions(NamedTuple):
     max_retries: int | None
     wire: str
     """``Config.wire``."""
+    token: ShownToken | None = None
+    """What is shown with the call."""
 
 
 async def forward(
@@ -71,7 +74,7 @@ async def forward(
 
     Cancellation: everything is cut off.
     """
-    uplink = _Uplink(options.call)
+    uplink = _Uplink(options.call, options.token)
     address, path = options.local, None
     listener: Listener[SocketStream]
     try:
@@ -122,8 +125,9 @@ async def _dial(uplink: _Uplink, options: ForwardOptions, stop: anyio.Event) -> 
 class _Uplink:
     """The session that there is, if any; it is dialed as a session is."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, token: ShownToken | None) -> None:
         self._call = call
+        self._token = token
         self._session: muxado.Session | None = None
         self._came = anyio.Event()
 
@@ -133,7 +137,10 @@ class _Uplink:
         :raises RegistrationError: if the gateway takes no calls of that name.
         """
         session.stop_accepting()
-        stream, _ = await say(session, self._call.line(), "calling")
+        call = self._call
+        if self._token is not None:
+            call = call._replace(token=self._token.now())
+        stream, _ = await say(session, call.line(), "calling")
         logger.info("calling %s", self._call.name)
         self._session = session
         self._came.set()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from .registration import Registration
+    from .shown_token import ShownToken
 
 __all__ = ("Registrant", "say")
 
@@ -52,10 +53,14 @@ class Registrant:
 
     :param registration: what it wants to serve.
     :param stop: set by whoever stops this side; and here, when it has lost all of its names.
+    :param token: what it shows each time, in place of what is in ``registration``.
     """
 
-    def __init__(self, registration: Registration, stop: anyio.Event) -> None:
+    def __init__(
+        self, registration: Registration, stop: anyio.Event, token: ShownToken | None = None
+    ) -> None:
         self._registration = registration
+        self._token = token
         self._stop = stop
         self.replaced: str | None = None
         """Why it serves nothing any more: another agent has its last names."""
@@ -71,6 +76,8 @@ class Registrant:
         Cancellation: that of ``attach``.
         """
         registration = self._registration
+        if self._token is not None:
+            registration = registration._replace(token=self._token.now())
         stream, lines = await say(session, registration.line(), "registered")
         if registration.names:
             logger.info("serving as %s", ", ".join(registration.names))

@@ -33,6 +33,11 @@ class Reloading:
         """``read`` what is called ``what``, from now on; it raises what the user is to be told."""
         self._readers.append((what, read))
 
+    @property
+    def has_any(self) -> bool:
+        """Whether there is something to read."""
+        return bool(self._readers)
+
     def __call__(self) -> None:
         """Read all of it."""
         for what, read in self._readers:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from .registration import Registration
+    from .shown_token import ShownToken
 
 __all__ = ("ServeOptions", "detect_interface", "load", "serve")
 
@@ -71,6 +72,8 @@ class ServeOptions(NamedTuple):
     """What is said to the gateway that is dialed; None: nothing."""
     http: dict[str, Any]
     """Options of the HTTP server under uvicorn's names, and ``threads`` for WSGI."""
+    token: ShownToken | None = None
+    """What is shown to the gateway, with the registration."""
 
 
 def load(app: str, app_dir: str, factory: bool) -> Any:
@@ -246,7 +249,7 @@ def _session_config(options: ServeOptions) -> muxado.Config:
 
 
 async def _dial(listener: SessionsListener, options: ServeOptions, stop: anyio.Event) -> None:
-    registrant = options.registration and Registrant(options.registration, stop)
+    registrant = options.registration and Registrant(options.registration, stop, options.token)
 
     async def attach(session: muxado.Session) -> None:
         if registrant is None:

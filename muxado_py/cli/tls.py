@@ -20,7 +20,7 @@ import ssl
 
 import click
 
-__all__ = ("dialing_context", "listening_context")
+__all__ = ("dialing_context", "listening_context", "show_anew")
 
 PASSWORD_VARIABLE = "MUXADO_SSL_KEYFILE_PASSWORD"
 
@@ -56,6 +56,15 @@ def listening_context(
         context.verify_mode = ssl.CERT_REQUIRED
     _load(context, certfile, keyfile)
     return context
+
+
+def show_anew(context: ssl.SSLContext, certfile: str, keyfile: str | None) -> None:
+    """Show what these files have now, from the next connection of ``context`` on.
+
+    :raises click.UsageError: the files do not fit each other; what was shown before is shown then.
+    """
+    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certfile, keyfile)  # half of a pair would stay
+    _load(context, certfile, keyfile)
 
 
 def _wanted(url: str, *files: str | None) -> bool:

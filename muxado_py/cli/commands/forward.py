@@ -18,6 +18,7 @@ from .shared import (
     dialing_wire_option,
     logging_options,
     loop_option,
+    read_again,
     shown_token,
 )
 
@@ -77,7 +78,8 @@ def forward(
     """Lead each connection to LOCAL through a gateway to the agents that serve a name.
 
     LOCAL is HOST:PORT, PORT on 127.0.0.1, :PORT on all addresses, or unix:///path. The gateway must
-    allow it (muxado gateway --allow-forward NAME).
+    allow it (muxado gateway --allow-forward NAME). The token file is read again for each session; at SIGHUP it is
+    read too, and the certificate.
     """
     from .. import forwarding, registration, running, tls
     from ..exposure import check_secrecy
@@ -89,10 +91,12 @@ def forward(
     options = forwarding.ForwardOptions(
         local=local,
         url=connect,
-        call=registration.Call(name, token),
+        call=registration.Call(name),
+        token=token,
         ssl_context=tls.dialing_context(connect, ssl_certfile, ssl_keyfile, ssl_ca_certs),
         graceful_timeout=timeout_graceful_shutdown,
         max_retries=max_retries,
         wire=wire,
     )
-    running.run(partial(forwarding.forward, options), loop=loop)
+    hangup = read_again(token, options.ssl_context, ssl_certfile, ssl_keyfile)
+    running.run(partial(forwarding.forward, options), loop=loop, hangup=hangup)

@@ -23,6 +23,7 @@ from .shared import (
     insecure_option,
     logging_options,
     loop_option,
+    read_again,
     shown_token,
     tls_options,
     wire_option,
@@ -163,6 +164,9 @@ def serve(
     connection to it. With http:// a server that closes its connection has closed it both ways.
 
     Behind a gateway the application sees the gateway's address as the client of every request.
+
+    The token file is read again before each registration. At SIGHUP it is read too, and the certificate, for the next
+    session; without either, SIGHUP ends the command.
     """
     from .. import registration, running, serving, tls
     from ..exposure import check_exposure, check_secrecy
@@ -202,11 +206,13 @@ def serve(
         graceful_timeout=timeout_graceful_shutdown,
         max_retries=max_retries,
         wire=wire,
-        registration=registration.Registration(name, exclusive, token) if name or token else None,
+        registration=registration.Registration(name, exclusive) if name or token else None,
+        token=token,
         http=http,
     )
     command = partial(serving.serve, application, options, started=running.keep_for_good)
-    running.run(command, loop=loop)
+    hangup = read_again(token, ssl_context, ssl_certfile, ssl_keyfile)
+    running.run(command, loop=loop, hangup=hangup)
 
 
 def _what(

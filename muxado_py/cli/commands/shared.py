@@ -7,7 +7,7 @@ The rule.  A group of options is for one thing, and the module that takes their 
 
 from __future__ import annotations
 
-import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -15,8 +15,12 @@ import click
 from ...config import WIRE_NAMES
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from pathlib import Path
+
+    from ..reloading import Reloading
+    from ..shown_token import ShownToken
 
 __all__ = (
     "LIMIT",
@@ -26,6 +30,7 @@ __all__ = (
     "insecure_option",
     "logging_options",
     "loop_option",
+    "read_again",
     "shown_token",
     "tls_options",
     "wire_option",
@@ -117,13 +122,32 @@ def _tls_options(
     return click.option("--ssl-certfile", type=exists, help=certfile)(command)
 
 
-def shown_token(path: Path | None) -> str | None:
-    """The token that is shown to a gateway: what stands in the file, or in the environment; see :mod:`muxado_py.cli.tokens`."""
-    from ..tokens import TokenFileError, read_token
+def shown_token(path: Path | None) -> ShownToken | None:
+    """What is shown to a gateway, if there is something: see :mod:`muxado_py.cli.shown_token`."""
+    from ..shown_token import ShownToken
+    from ..tokens import TokenFileError
 
-    if path is None:
-        return os.environ.get("MUXADO_TOKEN", "").strip() or None
     try:
-        return read_token(path)
+        token = ShownToken(path)
     except TokenFileError as exc:
         raise click.UsageError(str(exc)) from exc
+    return token if token.is_there else None
+
+
+def read_again(
+    token: ShownToken | None,
+    ssl_context: ssl.SSLContext | None,
+    ssl_certfile: str | None,
+    ssl_keyfile: str | None,
+) -> Reloading | None:
+    """What is read again at SIGHUP for the next session; None if there is nothing, and it may end the process."""
+    from ..reloading import Reloading
+    from ..tls import show_anew
+
+    reloading = Reloading()
+    if token is not None and token.is_in_file:
+        reloading.add("tokens", token.read)
+    if ssl_context is not None and ssl_certfile is not None:
+        show = partial(show_anew, ssl_context, ssl_certfile, ssl_keyfile)
+        reloading.add("certificates", show)
+    return reloading if reloading.has_any else None
