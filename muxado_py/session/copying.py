@@ -51,6 +51,7 @@ class Copying:
         self._sides = a, b
         self._ends_with_a = ends_with_a
         self._directions = CancelScope(), CancelScope()  # the first from a to b
+        self._over = Event(), Event()  # of each
         self._all = CancelScope()
         self._one_ended = False
         self._broken = Event()
@@ -75,14 +76,17 @@ class Copying:
     async def _direct(self, index: int) -> None:
         """One direction, and what its end means for the other."""
         source, sink = self._sides[index], self._sides[1 - index]
-        with self._directions[index]:
-            if not await self._copy(source, sink):
-                return
-            if not self._one_ended:
-                self._one_ended = True
-                await self._closed(index)
-                await self._linger(1 - index)
-            self._all.cancel()
+        try:
+            with self._directions[index]:
+                if not await self._copy(source, sink):
+                    return
+                if not self._one_ended:
+                    self._one_ended = True
+                    await self._closed(index)
+                    await self._linger(1 - index)
+                self._all.cancel()
+        finally:
+            self._over[index].set()
 
     async def _copy(self, source: ByteStream, sink: ByteStream) -> bool:
         """Copy until ``source`` ended and ``sink`` knows it; False if the rest is for the other direction."""
@@ -146,6 +150,7 @@ class Copying:
                 await self._thrown_away.wait()
         else:
             self._directions[index].cancel()
+            await self._over[index].wait()  # two cannot receive of it
             await linger(self._sides[index])
 
     def _note(self, side: ByteStream, exc: Exception) -> None:

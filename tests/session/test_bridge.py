@@ -25,6 +25,7 @@ from muxado_py import bridge, forward, serve_asgi
 from muxado_py.runtime.accept_loop import AcceptingListener
 from muxado_py.runtime.plain_sockets import accept_plain
 from muxado_py.session.bridge import socket_pair
+from muxado_py.session.copying import Copying
 from muxado_py.session.relay import Relay
 
 from ..helpers.blocked import until
@@ -838,6 +839,51 @@ async def test_who_never_says_goodbye_in_tls_does_not_keep_the_bridge(
         await theirs.aclose()
         with anyio.fail_after(10):
             await bridge(inner, stream)
+
+
+class Uploading(ByteStream):
+    """A side that says something now and then, and notes what is taken of it; of it only one may receive."""
+
+    def __init__(self) -> None:
+        self.more, self.took_more = anyio.Event(), anyio.Event()
+        self._receiving = anyio.ResourceGuard("receiving from")
+        self._said = False
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        with self._receiving:
+            if self._said:
+                await self.more.wait()
+                self.took_more.set()
+                await anyio.sleep_forever()
+            self._said = True
+            return b"a part"
+
+    async def send(self, item: bytes) -> None:
+        pass
+
+    async def send_eof(self) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        self.took_more.set()
+
+
+async def test_what_a_side_says_behind_its_answer_is_taken_though_nobody_wants_it() -> None:
+    """Closed with bytes unread, it might lose the answer."""
+    server, ours = memory_transports()
+    side = Uploading()
+    async with server, ours, create_task_group() as tasks:
+        copying = Copying(ours, side, ends_with_a=True)
+        tasks.start_soon(copying.run)
+        assert await server.receive() == b"a part"
+        await server.send(b"answer")
+        await server.send_eof()
+        await anyio.wait_all_tasks_blocked()
+        side.more.set()
+        with anyio.fail_after(10):
+            await side.took_more.wait()
+        assert copying.failed is None
+        tasks.cancel_scope.cancel()
 
 
 class Endless(ByteStream):
