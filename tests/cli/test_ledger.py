@@ -180,15 +180,23 @@ async def test_what_an_agent_broke_off_is_cut_off(begun: bool, lines: Lines) -> 
         await stream.receive()
         if begun:
             await stream.send(OK[:-1])
-            await anyio.sleep(0.05)
+            await heard.wait()
         stream.reset()
 
-    async with running() as gate, agent(gate.url, break_off):
-        try:
-            answer = await ask(gate.port)
-            assert begun or answer.startswith(b"HTTP/1.1 502")
-        except (anyio.BrokenResourceError, OSError):
-            assert begun
+    heard = anyio.Event()
+    async with (
+        running() as gate,
+        agent(gate.url, break_off),
+        await anyio.connect_tcp("127.0.0.1", gate.port) as caller,
+    ):
+        await caller.send(REQUEST)
+        if begun:
+            assert await caller.receive() == OK[:-1]
+            heard.set()
+            with pytest.raises((anyio.BrokenResourceError, OSError)):
+                await everything(caller)
+        else:
+            assert (await everything(caller)).startswith(b"HTTP/1.1 502")
     found = lines.only()
     assert (found["end"], found["status"]) == ("cut off", 200 if begun else 502)
 
@@ -214,6 +222,7 @@ async def test_a_caller_that_breaks_off_is_gone(lines: Lines) -> None:
 async def test_who_opened_ahead_and_said_nothing_is_gone(lines: Lines) -> None:
     async with running() as gate, agent(gate.url, serve_once):
         assert await ask(gate.port) == OK
+        await lines.wait_for(1)
         await (await anyio.connect_tcp("127.0.0.1", gate.port)).aclose()
         await lines.wait_for(2)
     assert [one["end"] for one in lines.fields] == ["answered", "gone"]

@@ -193,16 +193,18 @@ async def test_a_server_that_breaks_off_resets_its_stream_and_no_other(
     session_pair: SessionPair,
 ) -> None:
     async def break_off(connection: SocketStream) -> None:
-        if await connection.receive() == b"break":
+        if (heard := await connection.receive()) == b"break":
             raw = connection.extra(SocketAttribute.raw_socket)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             await anyio.aclose_forcefully(connection)
         else:
+            await connection.send(heard)
             await echo(connection)
 
     async with server(break_off) as port, served(session_pair, port) as (caller, _):
         other = await caller.open_stream()
         await other.send(b"other")
+        assert await other.receive() == b"other"
         stream = await caller.open_stream()
         await stream.send(b"break")
         with pytest.raises(muxado.StreamResetError) as lost:
@@ -269,6 +271,7 @@ async def test_who_stops_lets_connections_end_and_takes_no_more(session_pair: Se
         assert await stream.receive() == b"a"
         stop()
         with anyio.CancelScope(shield=True):
+            await all_tasks_blocked()  # it has stopped
             late = await caller.open_stream()
             await late.send(b"late")
             with pytest.raises(muxado.StreamRefusedError):
