@@ -21,6 +21,8 @@ from ..runtime.accept_loop import AcceptingListener
 from ..runtime.checkpoints import callback_context, socket_loop
 from ..runtime.plain_sockets import accept_plain
 from .binding import bind
+from .names import check_name
+from .options import Address
 from .running import NotStarted, reason
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from ..runtime.plain_sockets import PlainSocket
     from .binding import Bound
-    from .options import Address, UnixAddress
+    from .options import UnixAddress
 
 __all__ = ("Door", "open_door")
 
@@ -46,8 +48,19 @@ async def open_door(address: Address | UnixAddress) -> Door:
     try:
         bound = await bind(address)
     except OSError as exc:
-        raise NotStarted(f"cannot publish on {address}: {reason(exc)}") from exc
+        raise NotStarted(f"cannot publish on {address}: {reason(exc)}{_hint(address)}") from exc
     return Door(bound)
+
+
+def _hint(address: Address | UnixAddress) -> str:
+    """What may have been meant by an address that looks like a name and a port."""
+    if not isinstance(address, Address) or address.host == "localhost":
+        return ""
+    try:
+        check_name(address.host)
+    except ValueError:
+        return ""
+    return f" (agents that serve {address.host} are published by {address.host}={address.port})"
 
 
 class Door(AsyncResource):

@@ -6,7 +6,12 @@ import socket
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
+
+from muxado_py.cli import doors
+from muxado_py.cli.options import Address, UnixAddress
+from muxado_py.cli.running import NotStarted
 
 from .processes import running
 from .test_end_to_end import get
@@ -15,6 +20,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .processes import Running
+
+
+@pytest.mark.parametrize(
+    ("address", "hint"),
+    [
+        (
+            Address("blog", 8081),
+            " (agents that serve blog are published by blog=8081)",
+        ),
+        (Address("blog.example.org", 8081), ""),
+        (Address("Blog", 8081), ""),
+        (Address("localhost", 80), ""),
+        (Address("", 80), ""),
+        (Address("192.0.2.1", 80), ""),
+        (UnixAddress("blog"), ""),
+    ],
+)
+def test_a_name_that_was_written_as_a_host_is_said_so(
+    address: Address | UnixAddress, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def bind(address: Address | UnixAddress) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(doors, "bind", bind)
+    with pytest.raises(NotStarted) as refused:
+        anyio.run(doors.open_door, address)
+    assert str(refused.value) == f"cannot publish on {address}: Name or service not known{hint}"
 
 
 class Tunnel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
@@ -454,4 +454,32 @@ async def test_a_review_sends_away_who_may_not_call_any_more() -> None:
         assert not peer.closed
         agents.review(lambda agent, registration: f"{registration.token} is not known any more")
         await peer.wait()
+        assert kept[1]["calling"] == "blog"
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_no_stream_is_led_of_a_session_that_may_not_call_any_more(wire: str) -> None:
+    """Whatever it makes of it that it is told to go: the next stream is judged by what holds now."""
+    led: list[bytes] = []
+
+    async def serve_caller(destination: Destination, stream: muxado.Stream) -> None:
+        async with stream:
+            led.append(await stream.receive())
+            await stream.send(b"served")
+            led.append(await stream.receive())
+
+    agents = Agents(forwarded=("blog",), serve_caller=serve_caller)
+    async with received(agents, wire=wire) as (peer, _):
+        kept = await say(peer, Call("blog", "token").line())
+        earlier = await peer.open_stream()
+        await earlier.send(b"earlier")
+        assert await earlier.receive() == b"served"
+        agents.review(lambda agent, registration: "the token is revoked")
+        later = peer.open_stream_nowait()  # it has not heard of that
+        later.send_nowait(b"later")
+        with suppress(muxado.MuxadoError, anyio.EndOfStream):
+            assert not await later.receive()
+        await earlier.send(b"goes on")
+        await all_tasks_blocked()
+        assert led == [b"earlier", b"goes on"]
         assert kept[1]["calling"] == "blog"
