@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+import muxado_py as muxado
+
 from .certified import certified
 from .sessions_listener import peer_name
 
 if TYPE_CHECKING:
-    import muxado_py as muxado
-
     from .registration import Registration
 
 __all__ = ("Agent", "Passage")
@@ -48,9 +48,13 @@ class Agent:
         """Whether it has not answered for a while; see :mod:`.suspicion`."""
         self.doubted_until = -math.inf
         """The time until which others go first, because it took no caller."""
+        self.distance = 0
+        """Whether it is another gateway, through which callers come to an agent; who is nearer goes first."""
         self._dialed = anyio.Event()
         self.registration: Registration | None = None
         """What it registered, if it was let in."""
+        self.is_gateway = False
+        """Whether it is none, but another gateway, whose streams are callers."""
         self.calls = False
         """Whether it is none, but a session whose streams are callers."""
         self.sent_away = False
@@ -61,14 +65,18 @@ class Agent:
         """Who it is, for the log."""
         return self._address if self.holder is None else f"{self.holder}@{self._address}"
 
-    def open(self) -> Passage:
-        """A passage for one more caller.
+    def open(self, name: str | None = None) -> Passage:
+        """A passage for one more caller, of ``name``.
 
         :raises OSError: if it takes none.
         """
         passage = Passage(self, self.session.open_stream_nowait())
-        self._dialed.set()
+        self.was_dialed()
         return passage
+
+    def was_dialed(self) -> None:
+        """There was a passage."""
+        self._dialed.set()
 
     async def dialed(self) -> None:
         """Wait until there was a passage since the last time.
@@ -108,6 +116,12 @@ class Passage:
         self.is_taken_back = False
         """Whether it was ended here, and the agent has certainly not looked at it."""
         agent.passages.add(self)
+
+    def verdict(self, exc: BaseException | None) -> muxado.Retry:
+        """Whether its caller may be led to another agent, by what ended the stream."""
+        if self.is_taken_back:
+            return muxado.Retry.NEVER_SENT
+        return exc.retry if isinstance(exc, muxado.MuxadoError) else muxado.Retry.UNKNOWN
 
     def close(self) -> None:
         """End it in order."""

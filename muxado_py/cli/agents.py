@@ -22,9 +22,10 @@ import anyio
 
 import muxado_py as muxado
 
+from ..errors import escaped
 from ..runtime.checkpoints import event_loop
 from .agent import Agent
-from .destinations import Destination, Destinations
+from .destinations import ALONE, Destination, Destinations
 from .reception import receive
 from .registration import Registration, line
 from .running import reason
@@ -33,7 +34,10 @@ from .suspicion import watch
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
-    from .registration import Call
+    from .beyond import Beyond
+    from .registration import Call, Hop
+
+    ServeHop = Callable[[muxado.Stream, Callable[[str], Destination | None]], Awaitable[None]]
 
 __all__ = ("Agents", "anybody")
 
@@ -58,12 +62,19 @@ async def no_callers(destination: Destination, stream: muxado.Stream) -> None:
     stream.reset()
 
 
+async def no_hops(stream: muxado.Stream, find: Callable[[str], Destination | None]) -> None:
+    """Where no gateway may."""
+    stream.reset()
+
+
 class Agents:
     """The agents that are connected.
 
     :param may_register: why an agent may not serve what it wants to; None if it may.
     :param forwarded: the names that sessions may call.
     :param serve_caller: serves one that came by a stream of such a session.
+    :param serve_hop: serves one that came by a stream of another gateway; it can ask who serves a name here.
+    :param beyond: the other gateways.
     """
 
     def __init__(
@@ -72,14 +83,18 @@ class Agents:
         *,
         forwarded: Collection[str] = (),
         serve_caller: Callable[[Destination, muxado.Stream], Awaitable[None]] = no_callers,
+        serve_hop: ServeHop = no_hops,
+        beyond: Beyond = ALONE,
     ) -> None:
         self._forwarded = forwarded
         self._serve_caller = serve_caller
+        self._serve_hop = serve_hop
+        self._beyond = beyond
         self._may_register = may_register
         self._agents: list[Agent] = []
         self._waiting: dict[Agent, anyio.CancelScope] = {}  # to be let in, the oldest first
         loop = event_loop()
-        self._destinations = Destinations(anyio.current_time if loop is None else loop.time)
+        self._destinations = Destinations(anyio.current_time if loop is None else loop.time, beyond)
         self._stopping = False
 
     @property
@@ -91,7 +106,7 @@ class Agents:
         return self._destinations.publish(name)
 
     def served(self, name: str) -> Destination | None:
-        """Where callers of ``name`` are led, if anybody serves it."""
+        """Where callers of ``name`` are led, if anybody may serve it."""
         return self._destinations.served(name)
 
     def names(self) -> list[str]:
@@ -103,7 +118,7 @@ class Agents:
         return [
             (agent, [name for name, its in self.serving() if agent in its])
             for agent in self._agents
-            if agent.announced
+            if agent.announced and not agent.is_gateway
         ]
 
     def serving(self) -> list[tuple[str, list[Agent]]]:
@@ -238,6 +253,21 @@ class Agents:
     async def lead(self, stream: muxado.Stream, destination: Destination) -> None:
         """See :class:`.reception.Registrar`."""
         await self._serve_caller(destination, stream)
+
+    def hop(self, agent: Agent, hop: Hop) -> None:
+        """See :class:`.reception.Registrar`."""
+        refusal = "this gateway ends" if self._stopping else self._beyond.may_hop(hop)
+        if refusal is not None:
+            raise PermissionError(refusal)
+        agent.holder = f"gateway {escaped(hop.node)}"
+        agent.is_gateway = True
+        if agent in self._waiting:
+            self._waiting.pop(agent).deadline = math.inf
+        self._destinations.leave(agent)
+
+    async def lead_hop(self, stream: muxado.Stream) -> None:
+        """See :class:`.reception.Registrar`."""
+        await self._serve_hop(stream, self._destinations.served_here)
 
     def stop_calls(self) -> None:
         """Sessions that call may open no more streams; those that they have go on."""

@@ -8,7 +8,7 @@ that come at once, and one that stands still has one caller more than the others
 name: the one that connected last.  A new agent thus takes over from the one it replaces, and an agent that came back
 after its network failed takes over from its own dead session, which the gateway may not have noticed yet.
 
-In either case others go before these: who does not answer (:mod:`.suspicion`); who took no caller a moment ago, and
+In either case agents here go before those of other gateways (:mod:`.beyond`), and others go before these: who does not answer (:mod:`.suspicion`); who took no caller a moment ago, and
 would get them all, since it has none; and a connection that never sent a frame, which may be a Go agent, which says
 nothing until it is asked, or a port scan.
 
@@ -26,10 +26,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .beyond import Alone
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from .agent import Agent, Passage
+    from .beyond import Beyond
 
 __all__ = ("Destination", "Destinations")
 
@@ -39,19 +42,26 @@ logger = logging.getLogger("muxado.cli")
 DOUBT = 1.0
 """Seconds in which an agent that took no caller is asked after the others."""
 
+ALONE = Alone()
+
 
 class Destination:
     """A name and who serves it.
 
     :param name: None for those agents that registered none.
     :param now: the time, in seconds, also where no task runs.
+    :param beyond: who else may serve it.
     """
 
     def __init__(
-        self, name: str | None = None, now: Callable[[], float] = anyio.current_time
+        self,
+        name: str | None = None,
+        now: Callable[[], float] = anyio.current_time,
+        beyond: Beyond = ALONE,
     ) -> None:
         self.name = name
         self._now = now
+        self._beyond = beyond
         self.agents: list[Agent] = []
         """The newest last."""
         self.owner: Agent | None = None
@@ -59,16 +69,33 @@ class Destination:
         self.speak_http = False
         """Whether the last answer was one of HTTP/1, where nobody waits for the server's first word."""
 
-    def dial(self, tried: Collection[Agent] = ()) -> Passage:
+    async def reach(self, tried: Collection[Agent] = ()) -> Passage:
+        """The same as :meth:`dial`; where it finds nobody, other gateways are asked for.
+
+        :raises ConnectionRefusedError: if none opens a stream.
+
+        Cancellation: safe.
+        """
+        try:
+            return self.dial(tried)
+        except ConnectionRefusedError:
+            if self.name is None or not await self._beyond.seek(self.name, tried):
+                raise
+        return self.dial(tried)
+
+    def dial(self, tried: Collection[Agent] = (), *, here: bool = False) -> Passage:
         """A passage to an agent that is not among ``tried``.
 
+        :param here: whether those of other gateways are left out.
         :raises ConnectionRefusedError: if none opens a stream.
         """
         agents = [agent for agent in self.agents if agent not in tried]
+        if not here and self.name is not None:
+            agents += [one for one in self._beyond.agents(self.name) if one not in tried]
         while agents:
             agent = self._choose(agents)
             try:
-                return agent.open()
+                return agent.open(self.name)
             except Exception as exc:  # noqa: BLE001 - it is that agent's trouble, not the caller's
                 logger.debug("agent %s opens no stream: %r", agent.peer, exc)
             agents.remove(agent)
@@ -88,6 +115,8 @@ class Destination:
     def doubt(self, agent: Agent) -> None:
         """``agent`` took no caller; others go first for a moment."""
         agent.doubted_until = self._now() + DOUBT
+        if self.name is not None:
+            self._beyond.doubt(self.name, agent)
 
     def _why_none(self) -> str:
         if self.agents:
@@ -97,19 +126,22 @@ class Destination:
         return f"No agent serves {self.name} now."
 
 
-def _rank(agent: Agent, now: float) -> tuple[bool, bool, bool]:
+def _rank(agent: Agent, now: float) -> tuple[bool, bool, int, bool]:
     """Who has the lower one goes first."""
-    return agent.is_suspect, agent.doubted_until > now, not agent.session.heard
+    is_doubted = agent.doubted_until > now
+    return agent.is_suspect, is_doubted, agent.distance, not agent.session.heard
 
 
 class Destinations:
     """All destinations of a gateway, and who serves which.
 
     :param now: the time, in seconds, also where no task runs.
+    :param beyond: who else may serve them, and is told what is served here.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], beyond: Beyond = ALONE) -> None:
         self._now = now
+        self._beyond = beyond
         self.nameless = Destination(None, now)
         self._named: dict[str, Destination] = {}
         self._published: set[str] = set()
@@ -120,10 +152,22 @@ class Destinations:
         if name is None:
             return self.nameless
         self._published.add(name)
-        return self._named.setdefault(name, Destination(name, self._now))
+        return self._of_name(name)
+
+    def _of_name(self, name: str) -> Destination:
+        return self._named.setdefault(name, Destination(name, self._now, self._beyond))
 
     def served(self, name: str) -> Destination | None:
-        """That of ``name``, if anybody serves it; asking keeps nothing."""
+        """That of ``name``, if anybody may serve it; asking keeps nothing."""
+        destination = self._named.get(name)
+        if destination is None and self._beyond.is_there:
+            return Destination(name, self._now, self._beyond)
+        if destination is not None and (destination.agents or self._beyond.is_there):
+            return destination
+        return None
+
+    def served_here(self, name: str) -> Destination | None:
+        """That of ``name``, if an agent of this gateway serves it."""
         destination = self._named.get(name)
         return destination if destination is not None and destination.agents else None
 
@@ -150,10 +194,15 @@ class Destinations:
         if name is None:
             destination = self.nameless
         else:
-            destination = self._named.setdefault(name, Destination(name, self._now))
+            destination = self._of_name(name)
             destination.speak_http = False  # it may be another application
         destination.agents.append(agent)
         self._of.setdefault(agent, []).append(destination)
+        self._tell(destination)
+
+    def _tell(self, destination: Destination) -> None:
+        if destination.name is not None:
+            self._beyond.serve(destination.name, len(destination.agents))
 
     def own(self, agent: Agent, name: str) -> list[Agent]:
         """``agent``, which serves ``name``, does so alone; the others lose it.
@@ -166,12 +215,14 @@ class Destinations:
             destination.agents.remove(other)
             self._of[other].remove(destination)
         destination.owner = agent
+        self._tell(destination)
         return others
 
     def leave(self, agent: Agent) -> None:
         """``agent`` serves nothing from here on; callers that it has go on."""
         for destination in self._of.pop(agent, ()):
             destination.agents.remove(agent)
+            self._tell(destination)
             if destination.owner is agent:
                 destination.owner = None
             name = destination.name

@@ -27,10 +27,14 @@ import muxado_py as muxado
 
 from .admin import open_admin
 from .agents import Agents, anybody
+from .beyond import Alone
 from .callers import Callers
+from .cluster.cluster import joined
+from .cluster.hops import serve_hop
 from .doors import Door, open_door
 from .http_door.guests import Guests
 from .http_door.routes import Routes
+from .kept import Kept
 from .ledger import is_wanted
 from .options import Published
 from .overview import Overview
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskStatus
 
+    from .cluster.cluster import Membership
     from .guard import Guard
     from .options import Address, HttpDoor, UnixAddress
     from .reloading import Reloading
@@ -68,6 +73,7 @@ async def gateway(
     reloading: Reloading | None = None,
     renew_context: Callable[[], ssl.SSLContext | None] | None = None,
     http: HttpDoor | None = None,
+    membership: Membership | None = None,
     task_status: TaskStatus[tuple[str, list[int]]] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept agents at ``url`` and callers at ``published`` until ``stop`` is set.
@@ -84,6 +90,7 @@ async def gateway(
     :param reloading: what is told to read again the tokens of ``guard``, and the certificates.
     :param renew_context: reads these, for an ``ssl_context`` that takes the place of the one that there is.
     :param http: the HTTP door, if there is one.
+    :param membership: how it is one of several gateways, if it is.
     :param task_status: started with the real URL for agents and the real ports for callers, 0 for a Unix socket; that
         of the HTTP door comes last.
     :raises NotStarted: if an address cannot be listened on.
@@ -97,6 +104,9 @@ async def gateway(
             )
         except OSError as exc:
             raise NotStarted(f"cannot listen on {url}: {reason(exc)}") from exc
+        cluster = None
+        if membership is not None:
+            cluster = await stack.enter_async_context(joined(membership, listener.url))
         tasks = anyio.create_task_group()
         callers = Callers(
             limit,
@@ -109,6 +119,8 @@ async def gateway(
             anybody if guard is None else guard.may_register,
             forwarded=forwarded,
             serve_caller=callers.handle,
+            serve_hop=partial(serve_hop, kept=Kept()),
+            beyond=cluster or Alone(),
         )
         if reloading is not None:
             _add_readers(reloading, agents, listener, guard, renew_context)
@@ -151,6 +163,8 @@ async def gateway(
             doors[-1].let_in(f"callers of *.{http.domain}", guests.came, guests.handle, tasks)
         task_status.started((listener.url, [door.port for door in doors]))
         await stop.wait()
+        if cluster is not None:
+            cluster.drain()
         for door in doors:
             await door.aclose()
         callers.stop()

@@ -17,15 +17,18 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anyio import EndOfStream, create_task_group, fail_after
 
 import muxado_py as muxado
 
-from .registration import LINE_TIMEOUT, Call, Lines, Registration, line
+from .registration import LINE_TIMEOUT, Call, Hop, Lines, Registration, line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from anyio.abc import TaskGroup
 
     from .agent import Agent
@@ -57,6 +60,15 @@ class Registrar(Protocol):
     async def lead(self, stream: muxado.Stream, destination: Destination) -> None:
         """Serve a caller that came by a stream, until it has left."""
 
+    def hop(self, agent: Agent, hop: Hop) -> None:
+        """``agent`` is another gateway, whose streams are callers, for whatever name each says.
+
+        :raises PermissionError: if it may not; the text is for it.
+        """
+
+    async def lead_hop(self, stream: muxado.Stream) -> None:
+        """Serve a caller that came by a stream of another gateway, until it has left."""
+
 
 async def receive(agent: Agent, registrar: Registrar) -> None:
     """Hear what ``agent`` says of itself, as long as it has it so; returns when there is nothing more to hear.
@@ -81,13 +93,13 @@ class _Reception:
     def __init__(self, agent: Agent, registrar: Registrar) -> None:
         self._agent = agent
         self._registrar = registrar
-        self._destination: Destination | None = None
-        """Where the streams are led of a session that calls."""
+        self._lead: Callable[[muxado.Stream], Coroutine[Any, Any, None]] | None = None
+        """Who serves the streams of a session that calls."""
 
     def take(self, stream: muxado.Stream, tasks: TaskGroup) -> None:
         """Do with a stream that is not the first what is to be done."""
-        if self._destination is not None:
-            tasks.start_soon(self._registrar.lead, stream, self._destination)
+        if self._lead is not None:
+            tasks.start_soon(self._lead, stream)
             return
         try:
             stream.refuse()
@@ -119,7 +131,7 @@ class _Reception:
             logger.warning("agent %s is refused: %s", agent.peer, exc)
             await stream.send(line(refused=str(exc)))
             return
-        if self._destination is None:
+        if self._lead is None:
             agent.session.stop_accepting()
         agent.control = stream
         try:
@@ -130,7 +142,7 @@ class _Reception:
                 logger.warning("agent %s said more than a registration", agent.peer)
         finally:
             agent.control = None
-            self._destination = None
+            self._lead = None
             registrar.withdraw(agent)
 
     def _judge(self, said: dict[str, Any]) -> tuple[bytes, str]:
@@ -141,8 +153,14 @@ class _Reception:
         """
         if "call" in said:
             call = Call.parse(said)
-            self._destination = self._registrar.call(self._agent, call)
+            destination = self._registrar.call(self._agent, call)
+            self._lead = partial(self._registrar.lead, destination=destination)
             return line(calling=call.name), f"calls {call.name}"
+        if "hop" in said:
+            hop = Hop.parse(said)
+            self._registrar.hop(self._agent, hop)
+            self._lead = self._registrar.lead_hop
+            return line(hopping=hop.node), "is another gateway"
         registration = Registration.parse(said)
         self._registrar.register(self._agent, registration)
         names = ", ".join(registration.names) or "doors without a name"

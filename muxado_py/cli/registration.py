@@ -22,7 +22,16 @@ from .names import check_name, check_names
 if TYPE_CHECKING:
     from anyio.abc import ByteReceiveStream
 
-__all__ = ("LINE_TIMEOUT", "MAX_LINE", "Call", "Lines", "Registration", "RegistrationError", "line")
+__all__ = (
+    "LINE_TIMEOUT",
+    "MAX_LINE",
+    "Call",
+    "Hop",
+    "Lines",
+    "Registration",
+    "RegistrationError",
+    "line",
+)
 
 VERSION = 1
 """Of the exchange; every line says it, as ``"muxado"``."""
@@ -109,6 +118,36 @@ class Call(NamedTuple):
         if not isinstance(token, str | None):
             raise ValueError("token must be a string")
         return cls(check_name(name), token)
+
+
+class Hop(NamedTuple):
+    """What a gateway says whose streams are callers of its own, for whatever name each of them wants."""
+
+    node: str
+    """Which gateway it is."""
+    token: str
+    """Why it may."""
+
+    def __repr__(self) -> str:
+        """Without the token."""
+        return f"Hop(node={self.node!r}, token=...)"
+
+    def line(self) -> bytes:
+        """As it is said."""
+        return line(hop=self.node, token=self.token)
+
+    @classmethod
+    def parse(cls, said: dict[str, Any]) -> Hop:
+        """What a peer said.
+
+        :raises ValueError: if it is no hop, with what is wrong, for that peer.
+        """
+        node, token = said.get("hop"), said.get("token")
+        if not isinstance(node, str):
+            raise ValueError("hop must be the id of a gateway")
+        if not isinstance(token, str):
+            raise ValueError("token must be a string")
+        return cls(node, token)
 
 
 def line(**said: Any) -> bytes:

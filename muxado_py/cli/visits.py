@@ -24,8 +24,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from anyio import EndOfStream, create_task_group, move_on_after
 
-import muxado_py as muxado
-
 from ..runtime.checkpoints import socket_loop
 from ..runtime.plain_sockets import PlainSocket
 from ..session.bridge import abort, close
@@ -40,10 +38,12 @@ from .running import reason
 if TYPE_CHECKING:
     import asyncio
 
+    import muxado_py as muxado
+
     from .agent import Agent, Passage
     from .caller import Caller
 
-__all__ = ("PATIENCE", "QUIET", "Copied", "copy_between", "listen_to", "refuse", "visit")
+__all__ = ("PATIENCE", "QUIET", "Copied", "copy_between", "copy_to", "listen_to", "refuse", "visit")
 
 logger = logging.getLogger("muxado.cli")
 
@@ -139,7 +139,7 @@ async def _wait_beside(caller: Caller) -> tuple[Passage | None, bytes]:
 
     :raises ConnectionRefusedError: if no agent takes a stream.
     """
-    passage = caller.destination.dial()
+    passage = await caller.destination.reach()
     greeting, ended = b"", False
 
     async def hear_agent() -> None:
@@ -187,9 +187,9 @@ async def _deliver(
             copied = None
         else:
             if passage is None:
-                passage = caller.destination.dial(tried)
+                passage = await caller.destination.reach(tried)
             caller.entry.led(passage)
-            copying = await _copy(caller, passage, greeting)
+            copying = await copy_to(caller, passage, greeting)
         tried.append(passage.agent)
         if copying.failed is not passage.stream or not _may_try_again(caller, passage, copying):
             await _end(caller, passage, copying)
@@ -200,7 +200,13 @@ async def _deliver(
         passage = None
 
 
-async def _copy(caller: Caller, passage: Passage, greeting: bytes) -> Copying | Relay:
+async def copy_to(caller: Caller, passage: Passage, greeting: bytes = b"") -> Copying | Relay:
+    """Copy between ``caller`` and an agent, until that is over.
+
+    :param greeting: what the agent said already.
+
+    Cancellation: the stream is cut off.
+    """
     stream = passage.stream
     try:
         # With the SYN, if it can be: an agent that ends knows then what it was asked.
@@ -215,12 +221,8 @@ async def _copy(caller: Caller, passage: Passage, greeting: bytes) -> Copying | 
     return copying
 
 
-def _is_safe(passage: Passage, exc: Exception | None) -> bool:
-    return passage.is_taken_back or (isinstance(exc, muxado.MuxadoError) and exc.retry.safe)
-
-
 def _may_try_again(caller: Caller, passage: Passage, copying: Copying | Relay) -> bool:
-    is_safe = _is_safe(passage, copying.failure)
+    is_safe = passage.verdict(copying.failure).safe
     return is_safe and caller.is_kept and not caller.is_answered
 
 
@@ -241,7 +243,7 @@ async def _end(caller: Caller, passage: Passage, copying: Copying | Relay) -> No
     if not caller.is_answered:
         caller.destination.doubt(passage.agent)
     if caller.head.is_http and not caller.is_answered:
-        status, text = (503, NOT_EXECUTED) if _is_safe(passage, exc) else (502, MAY_BE_EXECUTED)
+        status, text = (503, NOT_EXECUTED) if passage.verdict(exc).safe else (502, MAY_BE_EXECUTED)
         logger.warning("a caller got %d: %s", status, reason(exc))
         caller.entry.ended(End.REFUSED if status == 503 else End.CUT_OFF, status)
         await answer(connection, bytes(caller.said), status, text)

@@ -138,7 +138,7 @@ class Exchange:
         self._budget.count_call()
         try:
             while True:
-                passage = self._dial(destination, tried)
+                passage = await self._dial(destination, tried)
                 tried.append(passage.agent)
                 failure = await self._offer(passage)
                 if failure is None:
@@ -157,9 +157,9 @@ class Exchange:
             with suppress(Exception):  # it cannot be told, or has ended too
                 self._stream.send_eof_nowait()
 
-    def _dial(self, destination: Destination, tried: list[Agent]) -> Passage:
+    async def _dial(self, destination: Destination, tried: list[Agent]) -> Passage:
         try:
-            passage = destination.dial(tried)
+            passage = await destination.reach(tried)
         except ConnectionRefusedError as exc:
             raise BadMessage(503, NOT_EXECUTED if tried else str(exc)) from exc
         if tried and not self._budget.take():
@@ -169,17 +169,17 @@ class Exchange:
         return passage
 
     def _may_try_again(self, passage: Passage, failure: Exception) -> bool:
-        if not passage.is_taken_back and getattr(failure, "retry", None) is muxado.Retry.REFUSED:
+        if passage.verdict(failure) is muxado.Retry.REFUSED:
             self._refusals += 1
         return (
-            _is_safe(passage, failure)
+            passage.verdict(failure).safe
             and self._upload.is_kept
             and not self._is_heard
             and self._refusals < MAX_REFUSALS
         )
 
     def _verdict(self, passage: Passage, failure: Exception) -> BadMessage:
-        is_safe = _is_safe(passage, failure) and not self._is_heard
+        is_safe = passage.verdict(failure).safe and not self._is_heard
         status, text = (503, NOT_EXECUTED) if is_safe else (502, MAY_BE_EXECUTED)
         logger.warning("a caller got %d: %s", status, reason(failure))
         return BadMessage(status, text)
@@ -329,7 +329,3 @@ def _answer_end(heard: bytes) -> int:
         return head_end(heard)
     except BadMessage:
         raise BadMessage(502, "The head of the agent's answer is too long.") from None
-
-
-def _is_safe(passage: Passage, failure: Exception) -> bool:
-    return passage.is_taken_back or (isinstance(failure, muxado.MuxadoError) and failure.retry.safe)

@@ -1,0 +1,217 @@
+"""Neighbours: the sessions with other gateways, in which callers hop to them.
+
+What it is.  One session to each gateway that a caller was led to, dialed when the first one is.  To a destination it is an
+agent like others, a little farther away; each stream of it says which name it wants.
+
+The rules.  Whether it lives is asked every second, and its answer is waited for no longer than :data:`SILENCE`: what hangs
+must not hold callers.  Who could not be reached, or was lost, is not dialed for :data:`SUSPECT`.
+
+The trap.  A process that is stopped takes connections; so a gateway counts as reached when it has agreed, and not before.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import anyio
+
+import muxado_py as muxado
+
+from ..agent import Agent, Passage
+from ..dialing import CONNECT_ERRORS
+from ..registering import say
+from ..running import reason
+from ..suspicion import watch
+from .hops import REFUSED, name_of
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Collection, Sequence
+
+    from anyio.abc import TaskGroup
+
+    from ..registration import Hop
+    from .nodes import Node
+
+__all__ = ("SUSPECT", "Neighbour", "Neighbours")
+
+logger = logging.getLogger("muxado.cli")
+
+CONNECTING = 1.0
+"""Seconds for a connection; the answer to the first line has a second of its own."""
+
+HEARTBEAT = 1.0
+SILENCE = 2.0
+"""Seconds without an answer after which a gateway is lost."""
+
+SUSPECT = 3.0
+"""Seconds for which a gateway that was lost or not reached is left alone."""
+
+AT_ONCE = 2
+"""Gateways that are dialed at once for one caller."""
+
+
+class Neighbour(Agent):
+    """A gateway that callers hop to, as long as one session lasts."""
+
+    def __init__(self, node: Node, session: muxado.Session) -> None:
+        super().__init__(session)
+        self.node = node
+        self.holder = f"gateway {node.id}"
+        self.distance = 1
+        self.is_leaving = False
+        """Whether it takes no more callers in this session."""
+
+    def open(self, name: str | None = None) -> Passage:
+        assert name is not None
+        try:
+            stream = self.session.open_stream_nowait(metadata=name_of(name))
+        except muxado.GoneAwayError:
+            self.is_leaving = True
+            raise
+        self.was_dialed()
+        return Hopping(self, stream)
+
+
+class Hopping(Passage):
+    """One caller's stream to an agent of another gateway's."""
+
+    __slots__ = ()
+
+    def verdict(self, exc: BaseException | None) -> muxado.Retry:
+        if isinstance(exc, muxado.StreamResetError) and exc.remote and exc.code == REFUSED:
+            return muxado.Retry.REFUSED
+        return super().verdict(exc)
+
+
+class Neighbours:
+    """All of them.
+
+    :param hop: what this gateway says of itself.
+    :param context: what ``connect`` needs for ``tls://``.
+    :param now: the time, in seconds.
+    """
+
+    def __init__(
+        self,
+        hop: Hop,
+        context: Callable[[str], ssl.SSLContext | None],
+        now: Callable[[], float],
+    ) -> None:
+        self._hop = hop
+        self._context = context
+        self._now = now
+        self._tasks: TaskGroup | None = None
+        self._connected: dict[str, Neighbour] = {}
+        self._dialing: dict[str, anyio.Event] = {}
+        self._suspect_until: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Until it is cancelled: the sessions are closed then."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            try:
+                await anyio.sleep_forever()
+            finally:
+                self._tasks = None
+
+    def get(self, node_id: str) -> Neighbour | None:
+        """That gateway, if it takes callers now."""
+        found = self._connected.get(node_id)
+        return None if found is None or found.is_leaving else found
+
+    async def reach(self, nodes: Sequence[Node], tried: Collection[Agent]) -> bool:
+        """Have a session with one of ``nodes``, at least, that is not among ``tried``; no: with none.
+
+        Cancellation: safe; what is dialed is dialed.
+        """
+        if self._is_reached(nodes, tried):
+            return True
+        waiting = [node for node in nodes if self._may_dial(node)]
+        waiting.sort(key=lambda node: node.is_draining)
+        while waiting:
+            events = [self._dial(node) for node in waiting[:AT_ONCE]]
+            del waiting[:AT_ONCE]
+            await _first(events)
+            for event in events:
+                if self._is_reached(nodes, tried):
+                    return True
+                await event.wait()
+            if self._is_reached(nodes, tried):
+                return True
+        return False
+
+    def _is_reached(self, nodes: Sequence[Node], tried: Collection[Agent]) -> bool:
+        found = (self.get(node.id) for node in nodes)
+        return any(one is not None and one not in tried for one in found)
+
+    def _may_dial(self, node: Node) -> bool:
+        if node.id in self._connected or self._tasks is None:
+            return False
+        until = self._suspect_until.get(node.id, 0.0)
+        if self._now() < until:
+            return False
+        self._suspect_until.pop(node.id, None)
+        return True
+
+    def _dial(self, node: Node) -> anyio.Event:
+        """Set when it is connected, or could not be."""
+        event = self._dialing.get(node.id)
+        if event is None:
+            assert self._tasks is not None
+            event = self._dialing[node.id] = anyio.Event()
+            self._tasks.start_soon(self._hold, node, event)
+        return event
+
+    async def _hold(self, node: Node, over: anyio.Event) -> None:
+        """Dial it, and keep the session until it is over."""
+        config = muxado.Config(
+            connect_timeout=CONNECTING, heartbeat_interval=HEARTBEAT, heartbeat_timeout=SILENCE
+        )
+        try:
+            context = self._context(node.url)
+            async with muxado.connect(node.url, config=config, ssl_context=context) as session:
+                session.stop_accepting()
+                stream, _ = await say(session, self._hop.line(), "hopping")
+                try:
+                    await self._keep(Neighbour(node, session), over)
+                finally:
+                    stream.reset()
+        except (*CONNECT_ERRORS, ValueError) as exc:
+            logger.warning("no session with the gateway at %s: %s", node.url, reason(exc))
+            self._suspect_until[node.id] = self._now() + SUSPECT
+        finally:
+            self._dialing.pop(node.id, None)
+            over.set()
+
+    async def _keep(self, neighbour: Neighbour, reached: anyio.Event) -> None:
+        node_id = neighbour.node.id
+        logger.info("callers may hop to the gateway at %s", neighbour.node.url)
+        self._connected[node_id] = neighbour
+        self._dialing.pop(node_id, None)
+        reached.set()
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch, neighbour)
+            try:
+                await neighbour.session.wait()
+            except muxado.SessionError as exc:
+                failure = exc
+            finally:
+                del self._connected[node_id]
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+
+async def _first(events: Sequence[anyio.Event]) -> None:
+    """Until one of them is set."""
+
+    async def wait(event: anyio.Event) -> None:
+        await event.wait()
+        tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for event in events:
+            tasks.start_soon(wait, event)
