@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..options import ADMIN, DOMAIN, DURATION, LOCAL, NAME, PUBLISHED, URL, Address, HttpDoor
+from .membership import MembershipOptions, cluster_options, membership
 from .shared import (
     LIMIT,
     insecure_option,
@@ -115,6 +116,7 @@ __all__ = ("gateway",)
     type=click.Path(dir_okay=False, path_type=Path),
     help="Certificates and JWT that are good no more: a line serial=... or jti=... for each (muxado certs --revoke).",
 )
+@cluster_options
 @loop_option
 @wire_option
 @tls_options
@@ -137,6 +139,11 @@ def gateway(
     jwt_keys: Path | None,
     cert_names: str | None,
     revoked: Path | None,
+    registry: str | None,
+    node_url: str | None,
+    cluster_token_file: Path | None,
+    node_certfile: str | None,
+    node_keyfile: str | None,
     loop: str,
     wire: str,
     ssl_certfile: str | None,
@@ -165,6 +172,10 @@ def gateway(
 
     With --http each HTTP request goes by its Host: NAME.example.org to the agents that serve NAME.
     A request that an agent did not take goes to the next.
+
+    With --registry an agent of one gateway is reached through each other one that has the same
+    registry and token; what is wrong with one gateway, or with the registry, is no trouble of the
+    others' callers.
 
     A muxado_py agent that freezes gets no more callers after a second, if there is another; those
     that it has wait, for 25 seconds at most.
@@ -218,6 +229,14 @@ def gateway(
         raise running.NotStarted(str(exc)) from exc
     make_context = partial(tls.listening_context, listen, ssl_certfile, ssl_keyfile, ssl_ca_certs)
     ssl_context = make_context()
+    one_of_several = membership(
+        MembershipOptions(
+            registry, node_url, cluster_token_file, node_certfile, node_keyfile, ssl_ca_certs
+        ),
+        listen,
+        wire,
+        insecure=insecure,
+    )
     hangup = reloading.Reloading()
     limits = Limits(head=timeout_request_head, answer=timeout_answer, max_body=limit_request_body)
     command = partial(
@@ -236,6 +255,7 @@ def gateway(
         admin=admin,
         guard=asks,
         http=None if http is None or domain is None else HttpDoor(http, domain, limits),
+        membership=one_of_several,
     )
     running.keep_for_good()
     running.run(command, loop=loop, hangup=hangup)

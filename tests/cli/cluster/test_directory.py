@@ -56,6 +56,9 @@ def test_only_who_is_missed_for_long_is_gone() -> None:
 
 
 def test_nobody_makes_it_note_nodes_without_end() -> None:
-    directory = Directory("me", Clock())
-    directory.gone(str(number) for number in range(3 * MAX_MISSED))
-    assert len(directory._missed) == MAX_MISSED
+    clock = Clock()
+    directory = Directory("me", clock)
+    for _ in range(2):
+        found = directory.gone(str(number) for number in range(3 * MAX_MISSED))
+        clock.now += GONE_AFTER
+    assert len(found) == MAX_MISSED
