@@ -19,6 +19,7 @@ from .revoked import Revoked, read_revoked
 from .tokens import Tokens, read_tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from .agent import Agent
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from .tokens import Permit
 
 __all__ = ("Guard",)
+
+MAX_SHOWN = 16
+"""Patterns that a message names: a thousand of a certificate would not go into a line."""
 
 
 class Guard:
@@ -104,7 +108,7 @@ class Guard:
             return None
         if not permit.patterns:
             return f"{name} has no names (muxado certs --names), and is not for {what}"
-        return f"{name} is for {', '.join(permit.patterns)} and not for {what}"
+        return f"{name} is for {_shown(permit.patterns)} and not for {what}"
 
     def _judge_token(self, agent: Agent, registration: Registration, *, ends: bool) -> str | None:
         assert registration.token is not None
@@ -118,7 +122,7 @@ class Guard:
             return f"the token {permit.name} is revoked"
         what = _refused(permit, registration)
         if what:
-            return f"the token {permit.name} is for {', '.join(permit.patterns)} and not for {what}"
+            return f"the token {permit.name} is for {_shown(permit.patterns)} and not for {what}"
         agent.holder = permit.name
         return None
 
@@ -133,6 +137,12 @@ def _refused(permit: Permit, registration: Registration) -> str:
     """What of a registration is not permitted, in words; empty if all of it is."""
     refused = [name for name in registration.names or ("",) if not permit.allows(name)]
     return (", ".join(refused) or "doors without a name") if refused else ""
+
+
+def _shown(patterns: Sequence[str]) -> str:
+    """As many as a line of the log, and of the exchange, has room for."""
+    more = len(patterns) - MAX_SHOWN
+    return ", ".join(patterns[:MAX_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _read_keys(path: Path) -> JwtKeys:

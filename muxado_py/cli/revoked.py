@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ("Revoked", "parse_revoked", "read_revoked", "serial_line")
 
-_SERIAL = re.compile(r"[0-9A-Fa-f]{1,64}")  # RFC 5280, 4.1.2.2: up to 20 octets
+_SERIAL = re.compile(
+    r"-?[0-9A-Fa-f]{1,64}"
+)  # RFC 5280, 4.1.2.2: not negative, up to 20 octets; bear others
 
 
 class Revoked(NamedTuple):

@@ -14,7 +14,8 @@ from muxado_py.cli.certified import Certified
 from muxado_py.cli.certs import Wanted, make_certificates
 from muxado_py.cli.commands import muxado as muxado_command
 from muxado_py.cli.guard import Guard
-from muxado_py.cli.registration import Registration
+from muxado_py.cli.names import MAX_NAMES
+from muxado_py.cli.registration import MAX_LINE, Registration, line
 from muxado_py.cli.tokens import (
     Permit,
     TokenFileError,
@@ -112,6 +113,19 @@ def test_a_certificate_is_for_its_names(
     assert guard.may_register(judged, Registration(names)) == refusal
     assert guard.may_stay(judged, Registration(names)) == refusal
     assert Guard().may_register(judged, Registration(names)) is None
+
+
+def test_a_refusal_goes_into_a_line(tmp_path: Path) -> None:
+    """However much a certificate is for, or a token; or it would look like an answer of no gateway."""
+    patterns = tuple(f"{number:04}-{'x' * 50}" for number in range(1000))
+    token = add(tmp_path / "tokens", "laptop", ",".join(patterns))
+    names = tuple(f"{number}-{'y' * 55}" for number in range(MAX_NAMES))
+    for guard, shown in ((Guard(tmp_path / "tokens"), token), (Guard(by_certificate=True), None)):
+        judged = certified(*patterns)
+        refusal = guard.may_register(judged, Registration(names, token=shown))
+        assert refusal is not None
+        assert " and 984 more and not for 0-yyy" in refusal
+        assert len(line(refused=refusal)) <= MAX_LINE
 
 
 def test_where_certificates_are_asked_for_nobody_goes_without() -> None:

@@ -31,6 +31,7 @@ APP = "tests.cli.apps:starlette_app"
         (" serial = 5f:3A \r\nserial=00005F3A", Revoked(frozenset({0x5F3A}))),
         ("jti=17\njti = a=b \n", Revoked(ids=frozenset({"17", "a=b"}))),
         (serial_line(0), Revoked(frozenset({0}))),
+        ("serial=-0A\n", Revoked(frozenset({-10}))),
         (serial_line(2**159), Revoked(frozenset({2**159}))),
     ],
 )
@@ -41,7 +42,7 @@ def test_each_line_is_a_serial_number_or_an_id(text: str, revoked: Revoked) -> N
 @pytest.mark.parametrize(
     "line",
     [
-        *("5F3A", "serial=", "serial=xyz", "serial=-1", "serial=1_0", "serial=" + "0" * 65),
+        *("5F3A", "serial=", "serial=xyz", "serial=--1", "serial=1_0", "serial=" + "0" * 65),
         *(
             "serial=\u0661",
             "jti=",
