@@ -7,13 +7,12 @@ The rules.  Nothing here may hold up the gateway: who asks has :data:`TIMEOUT` s
 than :data:`MAX_CONNECTIONS` at once are closed.  It answers until the last caller has left, so that a probe learns that the
 gateway is stopping.
 
-The trap.  A page that a browser shows may make it ask here, under a name of that page's that leads to this machine.  So a
-Host that is a name other than localhost, or that of the address, is refused.
+The trap.  A page that a browser shows may make it ask here (:mod:`.origins`), or show what is answered as a part of
+itself.  So each answer says that it is nobody else's, and what may run in it: nothing, but for what it names itself.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +22,7 @@ from ..runtime.accept_loop import AcceptingListener
 from ..runtime.plain_sockets import accept_plain
 from ..session.copying import linger
 from .binding import bind
+from .origins import refusal
 from .running import NotStarted, reason
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ MAX_HEAD = 8192
 MAX_CONNECTIONS = 16
 """Connections at once: those of a scraper, a probe and a person."""
 
+CLOSED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""What a browser may do with any answer."""
+
 _PHRASES = {
     200: "OK",
     400: "Bad Request",
@@ -64,6 +67,8 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
+    may_run: str = ""
+    """What of it a browser may run and show, in the words of Content-Security-Policy; nothing else may be."""
 
 
 async def open_admin(
@@ -140,7 +145,11 @@ class Admin:
             f"Content-Type: {answer.content_type}",
             f"Content-Length: {len(answer.body)}",
             "Cache-Control: no-store",
+            f"Content-Security-Policy: {CLOSED}{answer.may_run}",
+            "Cross-Origin-Resource-Policy: same-origin",
+            "Referrer-Policy: no-referrer",
             "X-Content-Type-Options: nosniff",
+            "X-Frame-Options: DENY",
             "Connection: close",
         ]
         said = "\r\n".join((*lines, "", "")).encode()
@@ -149,12 +158,12 @@ class Admin:
         await linger(connection)
 
     def _answer(self, head: bytes) -> Answer:
-        request, _, rest = head.partition(b"\r\n")
-        words = request.split(b" ")
+        words = head.partition(b"\r\n")[0].split(b" ")
         if b"\r\n\r\n" not in head or len(words) != 3 or not words[2].startswith(b"HTTP/1."):
             return Answer(400, b"this is no request\n")
-        if not self._may_ask(rest):
-            return Answer(403, b"the Host of a request must be this machine's\n")
+        why_not = refusal(head, getattr(self.address, "host", ""))
+        if why_not is not None:
+            return Answer(403, f"{why_not}\n".encode())
         if words[0] not in (b"GET", b"HEAD"):
             return Answer(405, b"there is only GET here\n")
         answers = self._answers.get(words[1].partition(b"?")[0].decode("latin-1"))
@@ -165,21 +174,3 @@ class Admin:
         except Exception:
             logger.exception("answering who asked failed")
             return Answer(500, b"see the log\n")
-
-    def _may_ask(self, fields: bytes) -> bool:
-        hosts = [
-            line.partition(b":")[2].strip().decode("latin-1").lower()
-            for line in fields.split(b"\r\n")
-            if line.lower().startswith(b"host:")
-        ]
-        return all(self._is_here(host) for host in hosts)
-
-    def _is_here(self, host: str) -> bool:
-        name = host.rpartition("]")[0][1:] if host.startswith("[") else host.partition(":")[0]
-        if name in ("", "localhost", getattr(self.address, "host", "").lower()):
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True

@@ -31,7 +31,8 @@ class Agent:
 
     def __init__(self, session: muxado.Session) -> None:
         self.session = session
-        self._address = peer_name(session)
+        self.address = peer_name(session)
+        """Where its session comes from."""
         self.certificate = certified(session)
         """What its certificate says, if it was asked for one."""
         self.holder = self.certificate.permit.name or None if self.certificate else None
@@ -63,7 +64,7 @@ class Agent:
     @property
     def peer(self) -> str:
         """Who it is, for the log."""
-        return self._address if self.holder is None else f"{self.holder}@{self._address}"
+        return self.address if self.holder is None else f"{self.holder}@{self.address}"
 
     def open(self, name: str | None = None) -> Passage:
         """A passage for one more caller, of ``name``.

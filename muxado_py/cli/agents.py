@@ -114,12 +114,17 @@ class Agents:
         return self._destinations.names()
 
     def connected(self) -> list[tuple[Agent, list[str]]]:
-        """Those that have shown what they are, and what each serves; nothing: what has no name."""
-        return [
-            (agent, [name for name, its in self.serving() if agent in its])
+        """Those that have shown what they are and do not call, and what each serves; "": what has no name."""
+        names: dict[Agent, list[str]] = {
+            agent: []
             for agent in self._agents
-            if agent.announced and not agent.is_gateway
-        ]
+            if agent.announced and not (agent.calls or agent.is_gateway)
+        }
+        for name, its in self.serving():
+            for agent in its:
+                if agent in names:
+                    names[agent].append(name)
+        return list(names.items())
 
     def serving(self) -> list[tuple[str, list[Agent]]]:
         """What is published or served, and by whom."""

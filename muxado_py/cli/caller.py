@@ -142,6 +142,8 @@ class Caller(ByteStream):
         if not self.head.is_settled:
             self.head = head_of(self.said)
             if self.head.is_settled:
+                if self.head.is_http:
+                    self.entry.asking(self.said)
                 self._settled(self)
         if self._has_stream and self.head.is_settled:
             self._keep()

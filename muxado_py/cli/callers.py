@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream, TaskGroup
 
     from .destinations import Destination
+    from .latest import Latest
 
 __all__ = ("Callers",)
 
@@ -49,7 +50,7 @@ class Callers:
     :param patience: seconds in which one must be settled.
     :param tasks: where those run that need a task and have none.
     :param writes: whether each has a line in the log, when it has left.
-    :param counts: whether they are counted for :attr:`ledger`.
+    :param latest: where they are seen; those are counted for :attr:`ledger`, too.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Callers:
         tasks: TaskGroup,
         *,
         writes: bool = False,
-        counts: bool = False,
+        latest: Latest | None = None,
     ) -> None:
         self.limit = limit
         self._patience = patience
@@ -67,7 +68,8 @@ class Callers:
         self._context = callback_context()
         self._loop = event_loop()
         self._now = anyio.current_time if self._loop is None else self._loop.time
-        self.ledger = Ledger(self._now, writes=writes) if writes or counts else None
+        is_kept = writes or latest is not None
+        self.ledger = Ledger(self._now, writes=writes, latest=latest) if is_kept else None
         self._most_refused = max(8, limit // 8)
         self._refused = 0
         self._kept = Kept()

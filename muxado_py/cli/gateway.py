@@ -35,9 +35,11 @@ from .doors import Door, open_door
 from .http_door.guests import Guests
 from .http_door.routes import Routes
 from .kept import Kept
+from .latest import Latest
 from .ledger import is_wanted
 from .options import Published
 from .overview import Overview
+from .page import Page
 from .running import NotStarted, reason
 
 if TYPE_CHECKING:
@@ -108,12 +110,9 @@ async def gateway(
         if membership is not None:
             cluster = await stack.enter_async_context(joined(membership, listener.url))
         tasks = anyio.create_task_group()
+        latest = None if admin is None else Latest()
         callers = Callers(
-            limit,
-            head_timeout,
-            tasks,
-            writes=access_log and is_wanted(),
-            counts=admin is not None,
+            limit, head_timeout, tasks, writes=access_log and is_wanted(), latest=latest
         )
         agents = Agents(
             anybody if guard is None else guard.may_register,
@@ -137,9 +136,10 @@ async def gateway(
         if http is not None:
             opened.append(Published(doors[-1].address, f"*.{http.domain}"))
         asked = None
-        if admin is not None:
+        if admin is not None and latest is not None:
+            page = Page(listener.url, agents, latest, opened, stop)
             overview = Overview(agents, callers, opened, stop)
-            asked = await open_admin(admin, overview.answers())
+            asked = await open_admin(admin, page.answers() | overview.answers())
             stack.push_async_callback(asked.aclose)
         await stack.enter_async_context(tasks)
         stack.callback(callers.abort)
@@ -159,7 +159,7 @@ async def gateway(
             )
         guests = None
         if http is not None:
-            guests = Guests(Routes(http.domain, agents), limit, tasks, http.limits)
+            guests = Guests(Routes(http.domain, agents), limit, tasks, http.limits, latest)
             doors[-1].let_in(f"callers of *.{http.domain}", guests.came, guests.handle, tasks)
         task_status.started((listener.url, [door.port for door in doors]))
         await stop.wait()

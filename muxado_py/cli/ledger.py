@@ -25,6 +25,7 @@ from anyio.abc import SocketAttribute
 
 from ..errors import escaped
 from ..runtime.plain_sockets import PlainSocket
+from .latest import MAX_LINE
 from .log_lines import fields
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream
 
     from .agent import Passage
+    from .latest import Latest
 
 __all__ = ("UNWRITTEN", "End", "Entry", "Ledger", "Written", "is_wanted")
 
@@ -65,6 +67,9 @@ class Entry:
     def led(self, passage: Passage) -> None:
         """It has ``passage``, which is no other's, and no other any more."""
 
+    def asking(self, said: bytes | bytearray) -> None:
+        """It is asking in HTTP/1, and ``said`` is the head of its first request."""
+
     def answering(self, data: bytes) -> None:
         """It is answered, and ``data`` is the beginning."""
 
@@ -84,7 +89,17 @@ UNWRITTEN = Entry()
 class Written(Entry):
     """One caller."""
 
-    __slots__ = ("_client", "_door", "_ledger", "_passage", "_since", "end", "name", "status")
+    __slots__ = (
+        "_client",
+        "_door",
+        "_ledger",
+        "_passage",
+        "_since",
+        "end",
+        "line",
+        "name",
+        "status",
+    )
 
     def __init__(self, ledger: Ledger, connection: ByteStream, name: str | None) -> None:
         self._ledger = ledger
@@ -94,6 +109,8 @@ class Written(Entry):
         self.name = name
         """What it wanted."""
         self.end = End.CUT_OFF
+        self.line = b""
+        """The first of its request, if that is HTTP/1 and somebody is to see it."""
         self.status: int | None = None
         """Of the first answer, if that was HTTP/1."""
 
@@ -114,6 +131,10 @@ class Written(Entry):
 
     def led(self, passage: Passage) -> None:
         self._passage = passage
+
+    def asking(self, said: bytes | bytearray) -> None:
+        if self._ledger.latest is not None:
+            self.line = bytes(said[: min(said.find(b"\n"), MAX_LINE)])
 
     def answering(self, data: bytes) -> None:
         status = data[9:12]
@@ -153,11 +174,15 @@ class Ledger:
 
     :param now: the time, in seconds, also where no task runs.
     :param writes: whether each is a line in the log.
+    :param latest: where they are seen.
     """
 
-    def __init__(self, now: Callable[[], float], *, writes: bool = True) -> None:
+    def __init__(
+        self, now: Callable[[], float], *, writes: bool = True, latest: Latest | None = None
+    ) -> None:
         self.now = now
         self._writes = writes
+        self.latest = latest
         self.ends: Counter[tuple[str | None, End]] = Counter()
         """How many have left, by name and end."""
         self.sizes: Counter[tuple[str | None, str]] = Counter()
@@ -168,7 +193,10 @@ class Ledger:
 
         :param name: of what its door leads to.
         """
-        return Written(self, connection, name)
+        entry = Written(self, connection, name)
+        if self.latest is not None:
+            self.latest.came(entry)
+        return entry
 
     def close(self, entry: Written) -> None:
         """It has left."""
@@ -176,6 +204,9 @@ class Ledger:
         self.ends[entry.name, entry.end] += 1
         self.sizes[entry.name, "in"] += values["bytes_in"]
         self.sizes[entry.name, "out"] += values["bytes_out"]
+        if self.latest is not None:
+            self.latest.left(entry)
+            self.latest.asked(entry, entry.end, values["seconds"])
         if not self._writes:
             return
         agent, name = values["agent"] or "no agent", entry.name

@@ -17,7 +17,7 @@ from anyio import to_thread
 import muxado_py as muxado
 from muxado_py.cli.agent import Agent
 from muxado_py.cli.gateway import gateway
-from muxado_py.cli.options import Address, Published, UnixAddress
+from muxado_py.cli.options import Address, HttpDoor, Published, UnixAddress
 from muxado_py.cli.registering import Registrant
 from muxado_py.cli.registration import Lines, Registration
 from muxado_py.cli.running import NotStarted
@@ -57,6 +57,7 @@ async def running(
     forwarded: Sequence[str] = (),
     access_log: bool = False,
     admin: UnixAddress | None = None,
+    http: HttpDoor | None = None,
 ) -> AsyncIterator[Running]:
     """A gateway; leaving the block stops it."""
     stop = anyio.Event()
@@ -75,6 +76,7 @@ async def running(
                 admin=admin,
                 wire=wire,
                 forwarded=forwarded,
+                http=http,
             )
         )
         with anyio.fail_after(30):

@@ -80,7 +80,7 @@ __all__ = ("gateway",)
 @click.option(
     "--admin",
     type=ADMIN,
-    help="Where to answer /healthz, /status and /metrics over HTTP: HOST:PORT, PORT on 127.0.0.1, or unix:///path.",
+    help="Where a browser shows how it is, and /healthz, /status and /metrics are for programs: HOST:PORT, PORT on 127.0.0.1, or unix:///path.",
 )
 @click.option(
     "--timeout-answer",

@@ -13,6 +13,7 @@ or is held to the time of what was before.
 from __future__ import annotations
 
 import math
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ import anyio
 
 from ...session.bridge import IO_ERRORS, abort, bridge, close
 from ...session.copying import linger
+from ..latest import MAX_LINE
+from ..ledger import End
 from ..visits import PATIENCE
 from .answers import own_answer
 from .exchange import Exchange, Late, Switched
@@ -30,7 +33,9 @@ from .requests import head_end, read_request
 if TYPE_CHECKING:
     from ...runtime.plain_sockets import PlainSocket
     from ...service.retry_budget import RetryBudget
+    from ..agent import Passage
     from ..kept import Kept
+    from ..latest import Latest
     from .limits import Limits
     from .requests import Request
     from .routes import Routes
@@ -42,6 +47,7 @@ class Host:
     """What all conversations of a door have in common.
 
     :param budget: of their requests that are offered to another agent.
+    :param latest: where their requests are seen.
     :param scheme: what callers speak, ``http`` or ``https``.
     """
 
@@ -51,12 +57,14 @@ class Host:
         kept: Kept,
         limits: Limits,
         budget: RetryBudget,
+        latest: Latest | None = None,
         scheme: str = "http",
     ) -> None:
         self.routes = routes
         self.kept = kept
         self.limits = limits
         self.budget = budget
+        self.latest = latest
         self.scheme = scheme
 
     def waits(self, conversation: Conversation) -> None:
@@ -81,9 +89,17 @@ class Conversation:
         refusal: BadMessage | None = None,
     ) -> None:
         self.stops = refusal is not None
+        self.client = client
+        self.name: str | None = None
+        """What its request wants."""
+        self.line = b""
+        """The first of its request."""
+        self.status: int | None = None
+        """What that was answered."""
+        self._passage: Passage | None = None
+        self._asked_at: float | None = None  # the request that has not ended
         self._connection = connection
         self._host = host
-        self._client = client
         self._refusal = refusal
         self._scope = anyio.CancelScope()
         self._late: Late | None = None
@@ -92,6 +108,11 @@ class Conversation:
         self._is_head = False
         self._exchange: Exchange | None = None
         self._switched: Switched | None = None
+
+    @property
+    def agent(self) -> str | None:
+        """Who had its request last."""
+        return None if self._passage is None else self._passage.agent.peer
 
     @property
     def is_turned_away(self) -> bool:
@@ -116,6 +137,8 @@ class Conversation:
         except BaseException:
             await abort(self._connection)
             raise
+        finally:
+            self._end_request(End.CUT_OFF if self.inbox.failure is None else End.GONE)
         if self._switched is not None:
             await self._copy(self._switched)
         elif is_whole:
@@ -140,6 +163,10 @@ class Conversation:
 
     # For the exchange.
 
+    def led(self, passage: Passage) -> None:
+        """See :class:`.exchange.Asker`."""
+        self._passage = passage
+
     def give(self, seconds: float, late: Late | None) -> None:
         """See :class:`.exchange.Asker`."""
         self._late = late
@@ -148,7 +175,9 @@ class Conversation:
 
     async def say(self, data: bytes, *, is_final: bool = True) -> None:
         """See :class:`.exchange.Asker`."""
-        self._is_answered |= is_final
+        if is_final and not self._is_answered:
+            self._is_answered = True
+            self.status = int(data[9:12])
         if not self.inbox.send(data):
             self.give(self._host.limits.write, Late.TAKING)
             await self.inbox.flush()
@@ -209,20 +238,24 @@ class Conversation:
         self._is_head = head.startswith(b"HEAD ")
         host = self._host
         request: Request | None = None
+        self._begin_request(head)
         try:
             request = read_request(head)
             if self._refusal is not None:
                 raise self._refusal
             self._exchange = exchange = Exchange(
                 request,
-                request.for_agent(self._client, host.scheme),
+                request.for_agent(self.client, host.scheme),
                 self,
                 host.kept,
                 host.limits,
                 host.budget,
             )
-            await exchange.run(host.routes.find(request.host))
+            destination = host.routes.find(request.host)
+            self.name = destination.name
+            await exchange.run(destination)
             self._switched = exchange.switched
+            self._end_request(End.ANSWERED)
             return exchange.keeps_alive
         except BadMessage as exc:
             if self._is_answered:
@@ -236,9 +269,21 @@ class Conversation:
                 and not self.stops
             )
             await self._refuse(exc, closes=not goes_on)
+            self._end_request(End.CUT_OFF if exc.status in (502, 504) else End.REFUSED)
             return goes_on
         finally:
             self._exchange = None
+
+    def _begin_request(self, head: bytes) -> None:
+        self._asked_at = time.monotonic()
+        self.line = head[: min(head.find(b"\n"), MAX_LINE)]
+        self.name = self.status = self._passage = None
+
+    def _end_request(self, end: End) -> None:
+        """It has ended like that, if none said so before."""
+        if self._asked_at is not None and self._host.latest is not None:
+            self._host.latest.asked(self, end, time.monotonic() - self._asked_at)
+        self._asked_at = None
 
     async def _refuse(self, refusal: BadMessage, *, closes: bool = True) -> None:
         await self.say(

@@ -71,6 +71,9 @@ class Asker(Protocol):
     stops: bool
     """Whether it has no further requests."""
 
+    def led(self, passage: Passage) -> None:
+        """It has ``passage``, and no other any more."""
+
     def give(self, seconds: float, late: Late | None) -> None:
         """From here on there are so many ``seconds``, until something else is said."""
 
@@ -140,6 +143,7 @@ class Exchange:
             while True:
                 passage = await self._dial(destination, tried)
                 tried.append(passage.agent)
+                self._asker.led(passage)
                 failure = await self._offer(passage)
                 if failure is None:
                     return

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from ...runtime.plain_sockets import PlainSocket
+    from ..latest import Latest
     from .limits import Limits
     from .routes import Routes
 
@@ -46,12 +47,20 @@ class Guests(Host):
 
     :param limit: how many may be served or wait at once; an eighth of it more may be being turned away.
     :param tasks: where they are served.
+    :param latest: where they are seen.
     """
 
-    def __init__(self, routes: Routes, limit: int, tasks: TaskGroup, limits: Limits) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        limit: int,
+        tasks: TaskGroup,
+        limits: Limits,
+        latest: Latest | None = None,
+    ) -> None:
         loop = event_loop()
         self._now = anyio.current_time if loop is None else loop.time
-        super().__init__(routes, Kept(), limits, RetryBudget(self._now))
+        super().__init__(routes, Kept(), limits, RetryBudget(self._now), latest)
         self._limit = limit
         self._tasks = tasks
         self._context = callback_context()
@@ -133,12 +142,16 @@ class Guests(Host):
         return False
 
     async def _serve(self, conversation: Conversation) -> None:
+        if self.latest is not None:
+            self.latest.came(conversation)
         try:
             await conversation.run()
         except Exception:
             # Whatever it is, it is this caller's trouble and must not end the gateway.
             logger.exception("serving a caller failed")
         finally:
+            if self.latest is not None:
+                self.latest.left(conversation)
             self._waiting.pop(conversation, None)
             self._served.discard(conversation)
             self._refused -= conversation.is_turned_away
