@@ -83,6 +83,8 @@ class DebianPrograms:
     """
 
     packages: tuple[str, ...]
+    with_dependencies: bool = False
+    """Whether what they need and this machine has not installed is in the folder too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,9 @@ def _build(source: Source, directory: Path) -> Path:
         case DebianSource(package, module):
             unpacked = _unpack(source, directory)
             return _build_go(directory, package, f"-replace={module}={unpacked}")
-        case DebianPrograms(packages):
+        case DebianPrograms(packages, with_dependencies):
+            if with_dependencies:
+                packages = _missing(packages, directory)
             for archive in _download(packages, directory):
                 _extract(archive, directory)
             return directory
@@ -213,13 +217,27 @@ def _unpack(source: DebianSource, directory: Path) -> Path:
 
 def _download(packages: Sequence[str], directory: Path) -> list[Path]:
     """Debian's packages."""
-    download = [_tool("apt-get", "/usr/bin", "this needs Debian"), "download", *packages]
-    try:
-        _run(download, directory)
-    except ToolchainError:  # nobody asked for Debian's lists yet
-        _run([download[0], "update"], directory)
-        _run(download, directory)
+    _apt(["download", *packages], directory)
     return sorted(directory.glob("*.deb"))
+
+
+def _missing(packages: Sequence[str], directory: Path) -> tuple[str, ...]:
+    """The packages, and those that would be installed with them."""
+    said = _apt(["install", "--simulate", "--no-install-recommends", *packages], directory)
+    wanted = [line.split()[1] for line in said.splitlines() if line.startswith("Inst ")]
+    return tuple(dict.fromkeys([*packages, *wanted]))
+
+
+def _apt(arguments: list[str], directory: Path) -> str:
+    """One at a time: others would find the lists locked that one of them asks for."""
+    apt = _tool("apt-get", "/usr/bin", "this needs Debian")
+    with (directory.parent.parent / "apt.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            return _run([apt, *arguments], directory)
+        except ToolchainError:  # nobody asked for Debian's lists yet, or they are old
+            _run([apt, "update"], directory)
+            return _run([apt, *arguments], directory)
 
 
 def _extract(package: Path, directory: Path) -> None:
@@ -254,9 +272,10 @@ def _tool(name: str, usual_place: str, advice: str) -> str:
     return path
 
 
-def _run(command: list[str], directory: Path) -> None:
+def _run(command: list[str], directory: Path) -> str:
+    """What it writes to its stdout."""
     try:
-        subprocess.run(
+        done = subprocess.run(
             command,
             cwd=directory,
             check=True,
@@ -268,3 +287,4 @@ def _run(command: list[str], directory: Path) -> None:
         raise ToolchainError(f"{' '.join(command)}\n{error.stderr}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ToolchainError(f"{' '.join(command)}: {error}") from error
+    return done.stdout
