@@ -48,7 +48,7 @@ async def test_another_loop_in_another_thread_is_told(
         far = await accepted.accept_stream()
 
         async def use() -> None:
-            with fail_after(5):
+            with fail_after(20):
                 await WAITING[name](dialed, stream)
 
         def work() -> None:

@@ -217,6 +217,18 @@ async def test_a_ping_that_was_given_up_before_it_left_never_leaves() -> None:
         await anyio.aclose_forcefully(far)
 
 
+async def test_a_late_pong_is_ignored() -> None:
+    async with scripted() as (session, peer):
+        await peer.say(HELLO)
+        with pytest.raises(muxado.PeerTimeoutError, match="no answer to a ping"):
+            await session.ping(0.01)
+        late = await peer.expect("PING")
+        await peer.say(frame("PING", 0, late.body, flags=1))
+        await settled()
+        assert session.statistics().round_trip is None
+        assert not session.closed
+
+
 async def test_each_ping_has_its_own_time() -> None:
     async with scripted() as (session, peer):
         await peer.say(HELLO)

@@ -113,11 +113,12 @@ async def test_a_handler_has_it(session_pair: SessionPair) -> None:
 async def test_another_wire_says_at_once_that_it_cannot(
     wire: str, session_pair: SessionPair
 ) -> None:
-    async with session_pair(Config(wire=wire)) as (dialed, _):
-        with fail_after(5), pytest.raises(NotImplementedError, match=f"the {wire} wire"):
+    async with session_pair(Config(wire=wire)) as (dialed, accepted):
+        with fail_after(20), pytest.raises(NotImplementedError, match=f"the {wire} wire"):
             await dialed.open_stream(metadata=SAID)
         async with await dialed.open_stream(metadata={}):
             pass
+        await (await accepted.accept_stream()).aclose()
 
 
 class TestInTime:

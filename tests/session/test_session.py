@@ -132,7 +132,7 @@ async def test_a_mistake_of_ours_in_the_end_is_raised_and_hangs_nothing(
                 monkeypatch.setattr(Connection, "terminate", mistaken)
     assert caught.group_contains(RuntimeError, match="a mistake")
     assert session.closed
-    with fail_after(5), suppress(muxado.SessionError):
+    with fail_after(20), suppress(muxado.SessionError):
         await session.wait()
 
 
@@ -340,7 +340,7 @@ async def test_closing_a_listener_wakes_who_waits_in_it(session_pair: SessionPai
         tasks.start_soon(accept)
         tasks.start_soon(listener.serve, partial(anyio.sleep, math.inf))
         await anyio.wait_all_tasks_blocked()
-        with fail_after(5):
+        with fail_after(20):
             await listener.aclose()
 
 
@@ -475,7 +475,7 @@ async def expect_the_end(
         partial(stream.send, b"x"),
     ]
     for call in calls:
-        with fail_after(5), pytest.raises(kind) as info:
+        with fail_after(20), pytest.raises(kind) as info:
             await call()
         assert isinstance(info.value, OSError)
         if call in calls[:2]:
@@ -595,7 +595,7 @@ async def test_the_end_of_the_session_wakes_every_blocked_call(how: str) -> None
         await anyio.wait_all_tasks_blocked()
         if how == "goodbye":
             await peer.say(goaway(MAX_ID))
-        with fail_after(5):
+        with fail_after(20):
             await peer.transport.aclose()
             while len(woken) < len(calls):
                 await anyio.lowlevel.checkpoint()
@@ -616,7 +616,7 @@ async def test_a_peers_goodbye_ends_the_session_after_the_last_stream() -> None:
         await far.send_eof()
         await peer.say(data(2, b" over", fin=True))
         assert await receive_all(far) == b"call over"
-        with fail_after(5):
+        with fail_after(20):
             await session.wait()
         last = (await peer.to_the_end())[-2:]
         assert [one.kind for one in last] == ["GOAWAY", "PAD"]
@@ -636,7 +636,7 @@ async def test_a_session_that_went_away_ends_after_the_last_stream(
         for stream, other in (ends, ends[::-1]):
             await stream.send_eof()
             assert await receive_all(other) == b""
-        with fail_after(5):
+        with fail_after(20):
             await dialed.wait()
             await accepted.wait()
 
@@ -753,7 +753,7 @@ async def test_a_drain_of_two_sessions_loses_nothing(session_pair: SessionPair) 
         for _ in range(20):
             tasks.start_soon(call)
         await until(lambda: handled == 20)
-        with fail_after(5):
+        with fail_after(20):
             await accepted.drain()
             await dialed.wait()
     assert answers == [b"call answered"] * 20
@@ -833,12 +833,12 @@ async def test_a_broken_scheduler_is_heard_of() -> None:
 
     near, far = memory_transports()
     async with muxado.server(far) as accepted:
-        with fail_after(5), pytest.raises(ExceptionGroup) as group:
+        with fail_after(20), pytest.raises(ExceptionGroup) as group:
             async with muxado.client(near, muxado.Config(scheduler=Broken)) as session:
                 _stream = await session.open_stream()
                 await anyio.sleep(math.inf)
         assert group.group_contains(ZeroDivisionError)
-        with pytest.raises(muxado.TransportError), fail_after(5):
+        with pytest.raises(muxado.TransportError), fail_after(20):
             await accepted.wait()
 
 
@@ -868,10 +868,10 @@ async def test_a_session_fails_only_where_it_is_used() -> None:
 
 async def test_a_session_tells_whether_its_peer_is_a_muxado_py(session_pair: SessionPair) -> None:
     async with session_pair() as (dialed, accepted):
-        assert dialed.is_muxado_py is None
         await dialed.ping()
         assert dialed.is_muxado_py is accepted.is_muxado_py is True
     async with scripted() as (session, peer):
+        assert session.is_muxado_py is None
         await peer.say(rst(3, 0))
         await settled()
         assert session.is_muxado_py is False
@@ -978,18 +978,6 @@ async def test_stray_and_wrong_pongs_are_ignored() -> None:
         await peer.say(frame("PING", 0, ping_frame.body, flags=1) * 2)
         await settled()
         assert rounds == [session.statistics().round_trip]
-        assert not session.closed
-
-
-async def test_a_late_pong_is_ignored() -> None:
-    async with scripted() as (session, peer):
-        await peer.say(HELLO)
-        with pytest.raises(muxado.PeerTimeoutError, match="no answer to a ping"):
-            await session.ping(0.01)
-        late = await peer.expect("PING")
-        await peer.say(frame("PING", 0, late.body, flags=1))
-        await settled()
-        assert session.statistics().round_trip is None
         assert not session.closed
 
 

@@ -204,7 +204,7 @@ async def test_closing_while_a_send_is_blocked_still_sends_the_end() -> None:
             await all_tasks_blocked()
             stream.close()
         # No credit came, and the rest was taken back: the end needs none.
-        with fail_after(5):
+        with fail_after(20):
             while not (await peer.expect("DATA", 3)).flags & FIN:
                 pass
         assert len(payload(peer.seen, 3)) == WINDOW

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from anyio import create_task_group, current_time
-from anyio.lowlevel import checkpoint
 
 import muxado_py as muxado
 from muxado_py import Config, ErrorCode, Retry
@@ -536,28 +535,21 @@ async def test_a_stream_that_may_not_linger_is_reset_if_it_cannot_leave_at_once(
         assert session.statistics().live_streams == 0
 
 
-class Slow(Around):
-    """Takes some turns of the loop for what it is given, and no time."""
-
-    async def send(self, item: bytes) -> None:
-        for _ in range(4):
-            await checkpoint()
-        await self._inner.send(item)
-
-
 async def test_a_stream_that_may_not_linger_leaves_with_the_flush_that_is_due() -> None:
     config = Config(linger_timeout=0.0, heartbeat_interval=None)
     near, far = memory_transports(1000)
-    async with muxado.client(Slow(near), config) as session:
+    stuck = Stuck(near)
+    async with muxado.client(stuck, config) as session:
         other = await session.open_stream()
         await anyio.sleep(1)
         for _ in range(5):
+            stuck.hold()
             await other.send(b"y")
-            await checkpoint()
-            await checkpoint()  # a flush is under way, and takes some turns more
+            await settled()  # a flush is under way, and takes some turns more, and no time
             stream = await session.open_stream()
             await stream.send(b"x")
             await stream.aclose()
+            stuck.release()
             await anyio.sleep(1)
             assert session.statistics().live_streams == 1
     said = b""
@@ -619,13 +611,14 @@ async def waits_of(config: Config, session_pair: SessionPair) -> int:
     """How often the loop of two sessions waits in an hour in which they are idle, long after they were used."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, virtual_time.JumpingLoop)
-    async with session_pair(config) as (dialed, accepted), create_task_group() as tasks:
+    async with session_pair(config) as (dialed, accepted):
         for opener, taker in ((dialed, accepted), (accepted, dialed)):
             for size in (1, 1000, 300_000):
                 stream = await opener.open_stream()
-                tasks.start_soon(stream.send, bytes(size))
-                far = await taker.accept_stream()
-                assert await receive_exactly(far, size) == bytes(size)
+                async with create_task_group() as sending:
+                    sending.start_soon(stream.send, bytes(size))
+                    far = await taker.accept_stream()
+                    assert await receive_exactly(far, size) == bytes(size)
                 await far.aclose()
                 await stream.aclose()
         kept = await dialed.open_stream()  # it is open, and nothing is to be done for it
