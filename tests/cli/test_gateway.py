@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 import pytest
 from anyio import to_thread
+from anyio.abc import SocketStream
 
 import muxado_py as muxado
+from muxado_py.cli import suspicion
 from muxado_py.cli.agent import Agent
 from muxado_py.cli.gateway import gateway
 from muxado_py.cli.options import Address, HttpDoor, Published, UnixAddress
@@ -79,7 +81,7 @@ async def running(
                 http=http,
             )
         )
-        with anyio.fail_after(30):
+        with anyio.fail_after(300):
             yield Running(url, next(iter(ports), 0), stop, ports)
             stop.set()
 
@@ -434,7 +436,12 @@ HELLO = bytes.fromhex("00 00 04 2c 7f ff ff ff 6d 78 70 01")
 
 
 @pytest.mark.slow
-async def test_what_never_left_for_an_agent_that_stands_still_goes_to_another() -> None:
+async def test_what_never_left_for_an_agent_that_stands_still_goes_to_another(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(suspicion, "ANSWER", 0.5)
+    caplog.set_level(logging.INFO, "muxado.cli")
+
     async def upload() -> None:
         with suppress(anyio.BrokenResourceError):
             async with await anyio.connect_tcp("127.0.0.1", gate.port) as caller:
@@ -443,17 +450,21 @@ async def test_what_never_left_for_an_agent_that_stands_still_goes_to_another() 
 
     async with running() as gate, agent(gate.url, serve_once):
         host, _, port = gate.url.removeprefix("tcp://").rpartition(":")
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        raw.connect((host, int(port)))
         async with (
-            await anyio.connect_tcp(host, int(port)) as stopped,
+            await SocketStream.from_socket(raw) as stopped,
             anyio.create_task_group() as callers,
         ):
             await stopped.send(HELLO)
             await stopped.receive()
-            for _ in range(80):  # more than the kernel takes
+            for _ in range(24):  # more than the kernel takes
                 callers.start_soon(upload)
-            await anyio.sleep(0.2)
-            with anyio.fail_after(15):  # before the session ends, which would help too
-                assert await ask(gate.port) == OK
+            while "does not answer; others go first" not in caplog.text:  # noqa: ASYNC110 - a log wakes nobody
+                await anyio.sleep(0.01)
+            assert await ask(gate.port) == OK
+            assert " is gone: " not in caplog.text  # the end of the session would help too
             callers.cancel_scope.cancel()
 
 
@@ -717,10 +728,11 @@ async def test_who_opens_ahead_is_served_when_it_speaks() -> None:
     """Although its agent has ended the stream on which nothing was said, or the agent itself has."""
 
     async def handle(stream: muxado.Stream) -> None:
+        if silent.is_set():
+            await serve_once(stream)
+            return
         with anyio.move_on_after(0.1):
             await stream.receive()
-            await stream.send(OK)
-            return
         silent.set()
         stream.reset()
 

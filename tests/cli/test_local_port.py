@@ -49,7 +49,7 @@ async def served(
         if wire == "muxado":
             await caller.ping()
             await agent.ping()
-        with anyio.fail_after(30):
+        with anyio.fail_after(300):
             yield Served(caller, tasks.cancel_scope.cancel)
         tasks.cancel_scope.cancel()
 

@@ -28,6 +28,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return virtual_time.backend(request.param)
 
 
+@pytest.fixture
+def nobody_is_suspected() -> None:
+    """Here they are, on a clock that no machine makes late."""
+
+
 class Stopping(ByteStream):
     """A transport below a process that can be stopped: while it is, nothing is received."""
 

@@ -60,7 +60,7 @@ async def door(
                 http=http,
             )
         )
-        with anyio.fail_after(30):
+        with anyio.fail_after(300):
             yield Door(url, ports[-1], stop)
             stop.set()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -21,6 +22,8 @@ from .door import OK, Replying, agent, door, everything, heard, request
 from .heads import REQUESTS, read_by_h11, read_by_httptools, read_by_waitress
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     import muxado_py as muxado
 
 pytestmark = pytest.mark.anyio
@@ -298,9 +301,10 @@ async def test_a_part_of_an_answer_never_looks_like_the_whole(answer: bytes) -> 
 async def test_an_answer_that_is_reset_breaks_off() -> None:
     async def cut(stream: muxado.Stream) -> None:
         await stream.send(b"abc")
-        await anyio.sleep(0.01)
+        await has_begun.wait()
         stream.reset()
 
+    has_begun = anyio.Event()
     app = Replying(b"HTTP/1.1 200 OK\r\n\r\n", cut)
     async with (
         door() as gate,
@@ -308,6 +312,8 @@ async def test_an_answer_that_is_reset_breaks_off() -> None:
         await gate.connect() as caller,
     ):
         await caller.send(request())
+        await heard(caller, b"abc\r\n")
+        has_begun.set()
         with pytest.raises(anyio.BrokenResourceError):
             while True:
                 await caller.receive()
@@ -399,6 +405,19 @@ async def test_a_caller_is_not_read_further_than_its_agent_takes() -> None:
     assert sent < 30_000_000
 
 
+def hurrying(**limits: float) -> tuple[Any, Callable[[muxado.Stream], Awaitable[None]]]:
+    """Limits that become these when the application has a request, and this application."""
+    changing = SimpleNamespace(**Limits()._asdict())
+
+    async def app(stream: muxado.Stream) -> None:
+        await heard(stream, b"\r\n\r\n")
+        vars(changing).update(limits)
+        await stream.send(OK)
+        await stream.aclose()
+
+    return changing, app
+
+
 class TestTime:
     """What comes too late."""
 
@@ -407,32 +426,33 @@ class TestTime:
             assert await everything(caller) == b""
 
     async def test_a_connection_without_another_request_is_closed(self) -> None:
-        async with (
-            door(Limits(idle=0.3)) as gate,
-            agent(gate.url, Replying(), names=("app",)),
-        ):
+        limits, app = hurrying(idle=0.05)
+        async with door(limits) as gate, agent(gate.url, app, names=("app",)):
             assert await gate.ask(request()) == OK
 
     @pytest.mark.parametrize("more", [b"\r\n", b"G"])
     async def test_so_is_one_that_sent_the_beginning_of_one_ahead(self, more: bytes) -> None:
         """An empty line behind a request is none, and must not take the time away."""
-        async with (
-            door(Limits(idle=0.3, head=0.3)) as gate,
-            agent(gate.url, Replying(), names=("app",)),
-        ):
+        limits, app = hurrying(idle=0.05, head=0.05)
+        async with door(limits) as gate, agent(gate.url, app, names=("app",)):
             answer = await gate.ask(request() + more)
             assert answer.startswith(OK)
             assert answer[len(OK) : len(OK) + 12] == (b"" if more == b"\r\n" else b"HTTP/1.1 408")
 
     async def test_a_slow_head_is_refused(self) -> None:
         async with door(Limits(head=0.1)) as gate, await gate.connect() as caller:
-            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+
+            async def dawdle() -> None:
                 for byte in request(b"A: " + b"b" * 500):
                     await caller.send(bytes([byte]))
-                    with anyio.move_on_after(0.02):
-                        answer = await heard(caller, b".\n")
-                        assert status(answer) == 408
-                        await caller.receive()
+                    await anyio.sleep(0.02)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(dawdle)
+                assert status(await heard(caller, b".\n")) == 408
+                tasks.cancel_scope.cancel()
+            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await caller.receive()
 
     async def test_a_slow_body_is_refused(self) -> None:
         raw = request(b"Content-Length: 5", start=b"POST / HTTP/1.1", body=b"hel")
@@ -614,8 +634,8 @@ class TestRoom:
             agent(gate.url, Replying(), names=("app",)),
             await gate.connect() as first,
         ):
-            await anyio.sleep(0.7)
-            assert (await gate.ask(request(CLOSE))).endswith(b"ok")
+            while not (await gate.ask(request(CLOSE))).endswith(b"ok"):  # noqa: ASYNC110 - nothing tells
+                await anyio.sleep(0.1)  # it has not waited long enough
             assert await everything(first) == b""
 
 

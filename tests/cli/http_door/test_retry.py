@@ -12,6 +12,7 @@ import pytest
 
 from muxado_py.service.retry_budget import RetryBudget
 
+from ...helpers.blocked import until
 from .door import OK, Replying, agent, door, everything, heard, request
 from .heads import read_by_h11
 
@@ -124,7 +125,13 @@ class Refusing:
         self.came = anyio.Event()
         self.may_refuse = anyio.Event()
 
+    async def has(self, nbytes: int) -> None:
+        """Wait until so many are here, unread."""
+        await self.came.wait()
+        await until(lambda: self._stream.statistics().bytes_received >= nbytes)
+
     async def __call__(self, stream: muxado.Stream) -> None:
+        self._stream = stream
         self.came.set()
         await self.may_refuse.wait()
         stream.refuse()
@@ -141,8 +148,7 @@ async def test_a_body_is_kept_as_far_as_it_is_short(size: int, answered: bytes) 
     ):
         head = request(CLOSE, length, start=b"POST / HTTP/1.1")
         await caller.send(head + bytes(size - 1) + b"!")
-        await refusing.came.wait()
-        await anyio.sleep(0.1)
+        await refusing.has(size)
         async with agent(gate.url, app, names=("app",)):
             refusing.may_refuse.set()
             answer = await everything(caller)
