@@ -65,6 +65,10 @@ class Registrant:
         self.replaced: str | None = None
         """Why it serves nothing any more: another agent has its last names."""
 
+    def serves(self, name: str) -> bool:
+        """Whether it serves ``name`` now: no other agent does so alone."""
+        return name in self._registration.names
+
     async def attach(
         self, session: muxado.Session, attach: Callable[[muxado.Session], Awaitable[None]]
     ) -> None:

@@ -253,9 +253,10 @@ async def _dial(listener: SessionsListener, options: ServeOptions, stop: anyio.E
 
     async def attach(session: muxado.Session) -> None:
         if registrant is None:
-            await listener.attach(session)
+            await listener.attach(session, _no_name)
         else:
-            await registrant.attach(session, listener.attach)
+            serve_names = partial(listener.attach, serves=registrant.serves)
+            await registrant.attach(session, serve_names)
 
     await keep_connected(
         options.url,
@@ -268,6 +269,11 @@ async def _dial(listener: SessionsListener, options: ServeOptions, stop: anyio.E
     )
     if registrant is not None and registrant.replaced is not None:
         raise ConnectionLost(f"{registrant.replaced}. There is nothing left to serve.")
+
+
+def _no_name(name: str) -> bool:
+    """What an agent serves that has registered nothing."""
+    return False
 
 
 async def _listen(

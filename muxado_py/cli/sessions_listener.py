@@ -6,12 +6,16 @@ so that one server, with one lifespan, outlives any of them.
 Where data comes from and goes to.  Each session keeps its own accept queue; the listener only lends
 every session the handler of the server.  So a stream is accepted when a handler takes it and not
 before, and a stream that nobody took is refused by its session, with a verdict that is safe.
+
+The rule.  Each stream is judged, not the session alone: a gateway that asks for a name which this side has not offered, or has
+lost, gets nothing of what it serves under another.
 """
 
 from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -23,7 +27,7 @@ from ..errors import escaped
 from ..session.listener import StreamListener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from anyio.abc import TaskGroup
 
@@ -31,6 +35,9 @@ __all__ = ("SessionsListener", "peer_name")
 
 
 logger = logging.getLogger("muxado.cli")
+
+NAME = "name"
+"""In the metadata of a gateway's stream: which name its caller wants; see docs/protocol.md."""
 
 
 class SessionsListener(StreamListener):
@@ -44,21 +51,26 @@ class SessionsListener(StreamListener):
         self._serving = anyio.Event()
         self._closed = anyio.Event()
 
-    async def attach(self, session: muxado.Session) -> None:
+    async def attach(
+        self, session: muxado.Session, serves: Callable[[str], bool] | None = None
+    ) -> None:
         """Serve the streams of ``session``; returns when it is over.
 
+        :param serves: whether a name is served here, where the peer is a gateway that says which one a stream is for;
+            one for another name is refused.
         :raises SessionError: if it ended without a goodbye.
 
         Cancellation: its streams are no longer accepted; handlers that run go on.
         """
         await self._serving.wait()
         assert self._handler is not None
+        handler = self._handler if serves is None else partial(_judged, self._handler, serves)
         if self._closed.is_set():
             session.go_away()
         self._sessions.append(session)
         try:
             await session.net_listener().serve(
-                self._handler, self._handlers, reuse_tasks=self._reuses_tasks
+                handler, self._handlers, reuse_tasks=self._reuses_tasks
             )
             await session.wait()
         finally:
@@ -139,6 +151,23 @@ class SessionsListener(StreamListener):
         for session in self._sessions:
             session.stop_accepting()
         await anyio.lowlevel.checkpoint()
+
+
+def _judged(
+    handler: Callable[[muxado.Stream], Awaitable[object]],
+    serves: Callable[[str], bool],
+    stream: muxado.Stream,
+) -> Awaitable[object]:
+    """What is to be awaited for ``stream``: no task and no coroutine more than the handler's for what is served here."""
+    name = stream.metadata.get(NAME)
+    if name is None or serves(name.decode("ascii", "replace")):
+        return handler(stream)
+    return _refuse(stream, name)
+
+
+async def _refuse(stream: muxado.Stream, name: bytes) -> None:
+    logger.info("the gateway wants %s, which is not served here", escaped(repr(name)[1:]))
+    stream.refuse()
 
 
 def peer_name(session: muxado.Session) -> str:

@@ -218,6 +218,9 @@ async def test_who_loses_a_name_keeps_the_others_and_does_not_ask_for_it_again(
             tasks.cancel_scope.cancel()
     assert caplog.text.count(r"192.0.2.1\x1b[31m serves blog now, alone") == 1
     assert registrant.replaced is None
+    assert [name for name in ("blog", "shop", "never ours", "") if registrant.serves(name)] == [
+        "shop"
+    ]
 
 
 async def test_who_loses_its_last_name_stops() -> None:

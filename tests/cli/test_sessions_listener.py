@@ -67,6 +67,45 @@ async def test_a_server_may_have_its_tasks_reused(session_pair: SessionPair) -> 
     assert len(used) == 1
 
 
+async def call(session: muxado.Session, name: bytes | None) -> bytes:
+    metadata = None if name is None else {"name": name}
+    async with await session.open_stream(metadata=metadata) as stream:
+        await stream.send(b"hello")
+        return await stream.receive()
+
+
+async def test_a_stream_for_what_is_not_served_here_is_refused_each_time(
+    session_pair: SessionPair,
+) -> None:
+    """A gateway that takes one name for another shows nobody the wrong application, and its caller goes elsewhere."""
+    served = {"blog"}
+    listener = SessionsListener()
+    async with session_pair() as (agent, gateway), anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.attach, agent, served.__contains__)
+        tasks.start_soon(listener.serve, echo_once)
+        for name in (b"blog", None):
+            assert await call(gateway, name) == b"hello"
+        for name in (b"ssh", b"", b"Blog", b"blog\n", b"\xff\x1b", b"x" * 1000):
+            with pytest.raises(muxado.StreamRefusedError) as refused:
+                await call(gateway, name)
+            assert refused.value.retry.safe
+        assert await call(gateway, b"blog") == b"hello"
+        served.clear()
+        with pytest.raises(muxado.StreamRefusedError):
+            await call(gateway, b"blog")
+        tasks.cancel_scope.cancel()
+
+
+async def test_who_judges_no_names_serves_all(session_pair: SessionPair) -> None:
+    """Not an agent of a gateway, but whoever is dialed: what a peer means by a name is its own affair."""
+    listener = SessionsListener()
+    async with session_pair() as (agent, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.attach, agent)
+        tasks.start_soon(listener.serve, echo_once)
+        assert await call(peer, b"anything") == b"hello"
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_closed_listener_refuses_streams_and_sends_sessions_away(
     session_pair: SessionPair,
 ) -> None:
