@@ -181,6 +181,7 @@ KNOWS = {
         "listener",
         "copying",
         "socket_end",
+        "caller_address",
         "relay",
         "bridge",
         "addresses",

@@ -21,6 +21,8 @@ from .certified import certified
 from .sessions_listener import peer_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .registration import Registration
 
 __all__ = ("Agent", "Passage")
@@ -66,12 +68,14 @@ class Agent:
         """Who it is, for the log."""
         return self.address if self.holder is None else f"{self.holder}@{self.address}"
 
-    def open(self, name: str | None = None) -> Passage:
-        """A passage for one more caller, of ``name``.
+    def open(self, metadata: Mapping[str, bytes]) -> Passage:
+        """A passage for one more caller.
 
+        :param metadata: what it is told of the caller, if it understands that.
         :raises OSError: if it takes none.
         """
-        passage = Passage(self, self.session.open_stream_nowait())
+        told = metadata if self.session.is_muxado_py else None
+        passage = Passage(self, self.session.open_stream_nowait(metadata=told))
         self.was_dialed()
         return passage
 

@@ -21,11 +21,13 @@ from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
 from .heads import MOST_KEPT, Head, head_of
+from .introductions import introduce
 from .ledger import UNWRITTEN, Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
+    from .agent import Agent, Passage
     from .destinations import Destination
     from .kept import Kept
 
@@ -92,6 +94,14 @@ class Caller(ByteStream):
         self._settled = settled
         self._kept = kept
         self._has_stream = False
+
+    def dial(self) -> Passage:
+        """A passage to an agent, which is told who calls; see :meth:`.Destination.dial`."""
+        return self.destination.dial((), introduce(self.connection))
+
+    async def reach(self, tried: Collection[Agent] = ()) -> Passage:
+        """The same, to one that is not among ``tried``; see :meth:`.Destination.reach`."""
+        return await self.destination.reach(tried, introduce(self.connection))
 
     def rewind(self, sent: int) -> None:
         """A stream has the first ``sent`` bytes of what it said; receive the others once more."""

@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .beyond import Alone
+from .introductions import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from .agent import Agent, Passage
     from .beyond import Beyond
@@ -38,6 +39,9 @@ __all__ = ("Destination", "Destinations")
 
 logger = logging.getLogger("muxado.cli")
 
+
+NOBODY: Mapping[str, bytes] = {}
+"""What is said of a caller of whom nothing is known."""
 
 DOUBT = 1.0
 """Seconds in which an agent that took no caller is asked after the others."""
@@ -69,7 +73,9 @@ class Destination:
         self.speak_http = False
         """Whether the last answer was one of HTTP/1, where nobody waits for the server's first word."""
 
-    async def reach(self, tried: Collection[Agent] = ()) -> Passage:
+    async def reach(
+        self, tried: Collection[Agent] = (), caller: Mapping[str, bytes] = NOBODY
+    ) -> Passage:
         """The same as :meth:`dial`; where it finds nobody, other gateways are asked for.
 
         :raises ConnectionRefusedError: if none opens a stream.
@@ -77,25 +83,33 @@ class Destination:
         Cancellation: safe.
         """
         try:
-            return self.dial(tried)
+            return self.dial(tried, caller)
         except ConnectionRefusedError:
             if self.name is None or not await self._beyond.seek(self.name, tried):
                 raise
-        return self.dial(tried)
+        return self.dial(tried, caller)
 
-    def dial(self, tried: Collection[Agent] = (), *, here: bool = False) -> Passage:
+    def dial(
+        self,
+        tried: Collection[Agent] = (),
+        caller: Mapping[str, bytes] = NOBODY,
+        *,
+        here: bool = False,
+    ) -> Passage:
         """A passage to an agent that is not among ``tried``.
 
+        :param caller: what it is told of the caller, besides which name that wants, if it understands it.
         :param here: whether those of other gateways are left out.
         :raises ConnectionRefusedError: if none opens a stream.
         """
+        metadata = caller if self.name is None else {**caller, NAME: self.name.encode()}
         agents = [agent for agent in self.agents if agent not in tried]
         if not here and self.name is not None:
             agents += [one for one in self._beyond.agents(self.name) if one not in tried]
         while agents:
             agent = self._choose(agents)
             try:
-                return agent.open(self.name)
+                return agent.open(metadata)
             except Exception as exc:  # noqa: BLE001 - it is that agent's trouble, not the caller's
                 logger.debug("agent %s opens no stream: %r", agent.peer, exc)
             agents.remove(agent)

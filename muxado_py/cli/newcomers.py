@@ -148,7 +148,7 @@ class Newcomer:
         self._unwatch()
         caller = self.caller
         try:
-            self._passage = passage = caller.destination.dial()
+            self._passage = passage = caller.dial()
             caller.rewind(passage.stream.send_nowait(bytes(caller.said)))
         except Exception as exc:  # noqa: BLE001 - a task finds out in its turn, and says so
             logger.debug("no stream for a caller yet: %r", exc)

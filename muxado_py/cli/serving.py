@@ -242,10 +242,17 @@ def _anycorn_config(http: dict[str, Any]) -> Any:
 
 
 def _session_config(options: ServeOptions) -> muxado.Config:
-    """Room for as many streams as are served at once, and for those that are told that there are too many."""
+    """Room for as many streams as are served at once, and for those that are told that there are too many.
+
+    A gateway that was dialed is believed who calls, unless that is to be taken from what proxies say.
+    """
     config = muxado.Config(wire=options.wire)
     limit = options.http["limit_concurrency"] or 0
-    return replace(config, max_streams=max(config.max_streams, limit + limit // 8))
+    return replace(
+        config,
+        max_streams=max(config.max_streams, limit + limit // 8),
+        trust_caller=options.dial and options.http["forwarded_allow_ips"] is None,
+    )
 
 
 async def _dial(listener: SessionsListener, options: ServeOptions, stop: anyio.Event) -> None:

@@ -139,7 +139,7 @@ async def _wait_beside(caller: Caller) -> tuple[Passage | None, bytes]:
 
     :raises ConnectionRefusedError: if no agent takes a stream.
     """
-    passage = await caller.destination.reach()
+    passage = await caller.reach()
     greeting, ended = b"", False
 
     async def hear_agent() -> None:
@@ -187,7 +187,7 @@ async def _deliver(
             copied = None
         else:
             if passage is None:
-                passage = await caller.destination.reach(tried)
+                passage = await caller.reach(tried)
             caller.entry.led(passage)
             copying = await copy_to(caller, passage, greeting)
         tried.append(passage.agent)

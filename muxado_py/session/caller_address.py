@@ -17,7 +17,7 @@ The trap.  A caller over a Unix socket has no address, so nothing is said, and t
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def written_caller(address: object) -> bytes | None:
     host = _host(str(address[0]).partition("%")[0])
     if host is None:
         return None
-    return (f"[{host}]:{address[1]}" if host.version == 6 else f"{host}:{address[1]}").encode()
+    return (f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}").encode()
 
 
 def read_caller(metadata: Mapping[str, bytes]) -> tuple[str, int] | None:
@@ -50,16 +50,18 @@ def read_caller(metadata: Mapping[str, bytes]) -> tuple[str, int] | None:
     if not (port.isdigit() and 0 < int(port) <= 0xFFFF):
         return None
     is_bracketed = text.startswith("[") and text.endswith("]")
-    host = _host(text[1:-1] if is_bracketed else text)
-    if host is None or "%" in text or (host.version == 6) != is_bracketed:
+    if (":" in text) != is_bracketed or "%" in text:
         return None
-    return str(host), int(port)
+    host = _host(text[1:-1] if is_bracketed else text)
+    return None if host is None else (host, int(port))
 
 
-def _host(text: str) -> IPv4Address | IPv6Address | None:
-    """The address; that of IPv4 where one of IPv6 only stands for it."""
+def _host(text: str) -> str | None:
+    """An address in its one form; that of IPv4 where one of IPv6 only stands for it."""
     try:
-        host = ip_address(text)
+        if ":" not in text:
+            return str(IPv4Address(text))
+        address = IPv6Address(text)
     except ValueError:
         return None
-    return (host.ipv4_mapped or host) if isinstance(host, IPv6Address) else host
+    return str(address.ipv4_mapped or address)

@@ -27,6 +27,7 @@ class Dying:
 
     heard = True
     closed = False
+    is_muxado_py = True
     extra_attributes: dict[Any, Any] = {}  # noqa: RUF012
 
     async def accept_stream(self) -> muxado.Stream:
@@ -38,7 +39,7 @@ class Dying:
     async def wait_for_peer(self, timeout: float) -> None:
         pass
 
-    def open_stream_nowait(self) -> muxado.Stream:
+    def open_stream_nowait(self, metadata: object) -> muxado.Stream:
         raise AttributeError("'NoneType' object has no attribute 'getsockname'")
 
 

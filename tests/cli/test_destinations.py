@@ -26,13 +26,14 @@ class Opened:
 class Opening:
     """A session that opens streams, or does not."""
 
+    is_muxado_py = False
     extra_attributes: dict[Any, Any] = {}  # noqa: RUF012
 
     def __init__(self, *, heard: bool = True, full: bool = False) -> None:
         self.heard = heard
         self.full = full
 
-    def open_stream_nowait(self) -> Opened:
+    def open_stream_nowait(self, metadata: object) -> Opened:
         if self.full:
             raise ConnectionRefusedError
         return Opened()

@@ -7,6 +7,7 @@ import http.client
 import os
 import signal
 import socket
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -56,8 +57,12 @@ def tunnel(app: str, *options: str) -> Iterator[Tunnel]:
         yield Tunnel(process, agent, url, port)
 
 
-def get(port: int, path: str = "/", **headers: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+def get(
+    port: int, path: str = "/", *, source: str = "127.0.0.1", **headers: str
+) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", port, timeout=30, source_address=(source, 0)
+    )
     try:
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()
@@ -203,6 +208,21 @@ def test_a_caller_says_who_it_is_only_to_those_who_believe_it(
         assert get(open_tunnel.port, "/client", **claims) == (200, seen)
         client = seen.partition(" ")[2]
         open_tunnel.agent.wait_for(rf'({client}):\d+ - "GET /client HTTP/1\.1" 200')
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="127.0.0.2 is an address of this machine on Linux"
+)
+@pytest.mark.parametrize(
+    ("app", "loop"),
+    [("starlette_app", "uvloop"), ("starlette_app", "trio"), ("flask_app", "asyncio")],
+)
+def test_an_application_sees_who_calls_the_gateway(app: str, loop: str) -> None:
+    with tunnel(app, "--loop", loop) as open_tunnel:
+        for source in ("127.0.0.2", "127.0.0.3"):
+            assert get(open_tunnel.port, "/client", source=source) == (200, f"http {source}")
+            open_tunnel.agent.wait_for(rf"({source}):\d+ .*GET /client")
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ async def test_who_does_not_answer_is_suspected_in_a_second_and_trusted_with_the
         process.stop()
         await anyio.sleep(1)
         assert not agent.is_suspect  # nobody has asked it anything
-        passage = agent.open()
+        passage = agent.open({})
         await anyio.sleep(1)
         assert agent.is_suspect
         assert passage in agent.passages  # it may have been heard
@@ -117,7 +117,7 @@ async def test_who_does_not_answer_is_suspected_in_a_second_and_trusted_with_the
 
 async def test_who_works_for_long_and_answers_pings_is_no_suspect() -> None:
     async with watched() as (agent, peer, _):
-        passage = agent.open()
+        passage = agent.open({})
         stream = await peer.accept_stream()
         await anyio.sleep(10)
         assert not agent.is_suspect
@@ -131,7 +131,7 @@ async def test_who_works_for_long_and_answers_pings_is_no_suspect() -> None:
 async def test_who_answers_no_pings_is_no_suspect(wire: str) -> None:
     async with watched(wire) as (agent, _, process):
         process.stop()
-        passage = agent.open()
+        passage = agent.open({})
         await anyio.sleep(5)
         assert not agent.is_suspect
         passage.reset()
@@ -140,11 +140,11 @@ async def test_who_answers_no_pings_is_no_suspect(wire: str) -> None:
 async def test_what_never_left_is_taken_back_and_is_safe_to_send_again() -> None:
     async with watched(depth=1) as (agent, _, process):
         process.stop()
-        sent = agent.open()
+        sent = agent.open({})
         await sent.stream.send(b"question")
         await anyio.sleep(0.1)
         while True:  # until the transport takes no more
-            blocked = agent.open()
+            blocked = agent.open({})
             await blocked.stream.send(bytes(100_000))
             await anyio.sleep(0.01)
             if blocked.stream.id is None:
@@ -163,7 +163,7 @@ async def test_what_never_left_is_taken_back_and_is_safe_to_send_again() -> None
 async def test_the_end_of_the_session_ends_the_suspicion(caplog: pytest.LogCaptureFixture) -> None:
     async with watched() as (agent, _, process):
         process.stop()
-        passage = agent.open()
+        passage = agent.open({})
         with pytest.raises(muxado.SessionError):
             await passage.stream.receive()
     assert "answers again" not in caplog.text

@@ -3,7 +3,8 @@
 What it is.  A gateway opens a session, says in its first line that it hops, and with each stream which name it wants.  Here
 it is copied to an agent, byte for byte; what the caller is told when that fails is for the gateway that it came to.
 
-The rules.  Who hops here goes no further: only agents of this gateway's are asked.  As long as nothing was answered,
+The rules.  Who hops here goes no further: only agents of this gateway's are asked, and told what the other gateway said of
+the caller.  As long as nothing was answered,
 and each agent that was asked said that its application never saw the caller, the stream ends with :data:`REFUSED`, or was
 never taken: then the other gateway asks the next.  Any other end says nothing of that.
 
@@ -23,6 +24,7 @@ import muxado_py as muxado
 from ...session.bridge import abort, close
 from ..caller import Caller
 from ..heads import Head
+from ..introductions import NAME
 from ..visits import copy_to
 
 if TYPE_CHECKING:
@@ -32,20 +34,12 @@ if TYPE_CHECKING:
     from ..destinations import Destination
     from ..kept import Kept
 
-__all__ = ("REFUSED", "name_of", "serve_hop", "wanted_name")
+__all__ = ("REFUSED", "serve_hop", "wanted_name")
 
 logger = logging.getLogger("muxado.cli")
 
 REFUSED = 0x101
 """The code of a reset between gateways: no application has seen anything of the stream."""
-
-NAME = "name"
-"""In the metadata of a stream: which name it wants."""
-
-
-def name_of(name: str) -> dict[str, bytes]:
-    """The metadata of a stream that wants ``name``."""
-    return {NAME: name.encode()}
 
 
 def wanted_name(stream: muxado.Stream) -> str:
@@ -90,7 +84,7 @@ async def _lead(caller: Caller, destination: Destination) -> bool:
         caller.heard(stream.receive_nowait())
     while True:
         try:
-            passage = destination.dial(tried, here=True)
+            passage = destination.dial(tried, stream.metadata, here=True)
         except ConnectionRefusedError:
             return False
         tried.append(passage.agent)

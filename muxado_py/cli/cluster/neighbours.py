@@ -23,11 +23,11 @@ from ..dialing import CONNECT_ERRORS
 from ..registering import say
 from ..running import reason
 from ..suspicion import watch
-from .hops import REFUSED, name_of
+from .hops import REFUSED
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -63,10 +63,9 @@ class Neighbour(Agent):
         self.is_leaving = False
         """Whether it takes no more callers in this session."""
 
-    def open(self, name: str | None = None) -> Passage:
-        assert name is not None
+    def open(self, metadata: Mapping[str, bytes]) -> Passage:
         try:
-            stream = self.session.open_stream_nowait(metadata=name_of(name))
+            stream = self.session.open_stream_nowait(metadata=metadata)
         except muxado.GoneAwayError:
             self.is_leaving = True
             raise

@@ -163,7 +163,8 @@ def serve(
     A local port is tcp://host:port, http://host:port or unix:///path: each stream becomes a
     connection to it. With http:// a server that closes its connection has closed it both ways.
 
-    Behind a gateway the application sees the gateway's address as the client of every request.
+    Behind a gateway the application sees the address of whoever called that, where both speak the muxado
+    wire; else, or with --forwarded-allow-ips, the gateway's address is the client of every request.
 
     The token file is read again before each registration. At SIGHUP it is read too, and the certificate, for the next
     session; without either, SIGHUP ends the command.

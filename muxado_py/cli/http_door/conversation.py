@@ -21,6 +21,7 @@ import anyio
 
 from ...session.bridge import IO_ERRORS, abort, bridge, close
 from ...session.copying import linger
+from ..introductions import introduce
 from ..latest import MAX_LINE
 from ..ledger import End
 from ..visits import PATIENCE
@@ -253,7 +254,7 @@ class Conversation:
             )
             destination = host.routes.find(request.host)
             self.name = destination.name
-            await exchange.run(destination)
+            await exchange.run(destination, introduce(self._connection))
             self._switched = exchange.switched
             self._end_request(End.ANSWERED)
             return exchange.keeps_alive

@@ -34,6 +34,8 @@ from .requests import head_end
 from .uploads import Upload
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ...service.retry_budget import RetryBudget
     from ..agent import Agent, Passage
     from ..destinations import Destination
@@ -129,9 +131,10 @@ class Exchange:
         """Whether all of the request has come."""
         return self._upload.is_whole
 
-    async def run(self, destination: Destination) -> None:
+    async def run(self, destination: Destination, caller: Mapping[str, bytes]) -> None:
         """Have it answered.
 
+        :param caller: what agents are told of it.
         :raises BadMessage: what the caller is to be told, if it was not answered.
         :raises Exception: if the caller is gone, or an answer broke off.
 
@@ -141,7 +144,7 @@ class Exchange:
         self._budget.count_call()
         try:
             while True:
-                passage = await self._dial(destination, tried)
+                passage = await self._dial(destination, tried, caller)
                 tried.append(passage.agent)
                 self._asker.led(passage)
                 failure = await self._offer(passage)
@@ -161,9 +164,11 @@ class Exchange:
             with suppress(Exception):  # it cannot be told, or has ended too
                 self._stream.send_eof_nowait()
 
-    async def _dial(self, destination: Destination, tried: list[Agent]) -> Passage:
+    async def _dial(
+        self, destination: Destination, tried: list[Agent], caller: Mapping[str, bytes]
+    ) -> Passage:
         try:
-            passage = await destination.reach(tried)
+            passage = await destination.reach(tried, caller)
         except ConnectionRefusedError as exc:
             raise BadMessage(503, NOT_EXECUTED if tried else str(exc)) from exc
         if tried and not self._budget.take():

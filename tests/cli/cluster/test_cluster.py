@@ -16,6 +16,7 @@ from muxado_py.cli.registration import Hop, RegistrationError
 
 from ..http_door.door import OK, Replying, request
 from ..test_gateway import agent, ask, everything, greeting, saying
+from ..test_introductions import Telling, call, written
 from .several import TOKEN, Gone, registered, several
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.usefixtures("way")]
@@ -59,6 +60,15 @@ async def test_requests_hop_and_bodies_with_them() -> None:
             assert (await ask(entry.http, POST)).endswith(b"ok")
             assert len(app.heard) == number
             assert app.heard[-1].endswith(b"\r\n\r\nhello")
+
+
+async def test_an_agent_is_told_who_called_the_other_gateway() -> None:
+    registry, app = MemoryRegistry(), Telling()
+    async with several(2, registry) as (entry, owner), agent(owner.url, app, names=("blog",)):
+        await registered(registry, "blog")
+        caller = await call(entry.blog)
+    assert app.told == [{"caller": written(caller), "name": b"blog"}]
+    assert app.seen == [caller]
 
 
 async def test_agents_here_go_first() -> None:
