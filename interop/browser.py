@@ -16,10 +16,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from base64 import b64decode
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from websockets.sync.client import connect
@@ -87,12 +88,18 @@ def running_browser(command: Sequence[str], directory: Path) -> Iterator[Browser
     ]
     log = directory.with_suffix(".log")
     with log.open("wb") as stderr:
-        process = subprocess.Popen([*command, *flags], stdout=subprocess.DEVNULL, stderr=stderr)
+        process = subprocess.Popen(
+            [*command, *flags],
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
+        )
     try:
         with connect(_address(process, log), max_size=None, open_timeout=PATIENCE) as socket:
             yield Browser(socket)
     finally:
-        process.terminate()
+        with suppress(ProcessLookupError):  # with what it started, and what started it
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(PATIENCE)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -35,13 +35,14 @@ SECRET = "do-not-show-this"
 
 @pytest.fixture
 def browser(workshop: Workshop, tmp_path: Path) -> Iterator[Browser]:
-    try:
-        command = find_browser(workshop, fetch=may_fetch())
-    except ToolchainError as error:
-        if may_fetch():
-            pytest.fail(f"MUXADO_INTEROP=require, but {error}", pytrace=False)
-        pytest.skip(str(error))
-    with running_browser(command, tmp_path / "browser") as browser:
+    with ExitStack() as stack:
+        try:
+            command = find_browser(workshop, fetch=may_fetch())
+            browser = stack.enter_context(running_browser(command, tmp_path / "browser"))
+        except ToolchainError as error:
+            if may_fetch():
+                pytest.fail(f"MUXADO_INTEROP=require, but {error}", pytrace=False)
+            pytest.skip(str(error))
         yield browser
 
 
@@ -70,9 +71,9 @@ def gateway(certificates: Path) -> Iterator[tuple[Running, str, int]]:
         *("--ssl-keyfile", f"{certificates}/gateway.key"),
         *("--ssl-ca-certs", f"{certificates}/ca.pem"),
     ) as process:
-        admin = process.wait_for(r"ask how it is at ([\d.:]+)")
+        admin = process.wait_for(r"see how it is at (http://[\d.:]+)/")
         door = process.wait_for(r"callers of \*\.example\.org connect to [\d.]+:(\d+)")
-        yield process, f"http://{admin}", int(door)
+        yield process, admin, int(door)
 
 
 @contextmanager

@@ -108,7 +108,8 @@ class Admin:
 
         Cancellation: safe.
         """
-        logger.info("ask how it is at %s", self.address)
+        at = f"http://{self.address}/" if self._path is None else str(self.address)
+        logger.info("see how it is at %s", at)
         await self._listener.serve(self._handle, tasks)
 
     async def aclose(self) -> None:

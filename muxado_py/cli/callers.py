@@ -78,11 +78,6 @@ class Callers:
         self._newcomers: dict[Caller, Newcomer] = {}
         self._idle: anyio.Event | None = None
 
-    @property
-    def served(self) -> int:
-        """How many there are now."""
-        return self._served
-
     def came(self, destination: Destination, accepted: socket.socket) -> None:
         """Serve one caller of a door without a task for as long as that is possible, or turn it away; for callbacks."""
         try:

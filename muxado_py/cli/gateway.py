@@ -136,9 +136,10 @@ async def gateway(
         if http is not None:
             opened.append(Published(doors[-1].address, f"*.{http.domain}"))
         asked = None
-        if admin is not None and latest is not None:
-            page = Page(listener.url, agents, latest, opened, stop)
-            overview = Overview(agents, callers, opened, stop)
+        if admin is not None and latest is not None and callers.ledger is not None:
+            page = Page(listener.url, agents, latest, opened, stop, is_alone=cluster is None)
+            kinds = (http is not None) + bool(published or forwarded)
+            overview = Overview(agents, callers.ledger, latest, limit * kinds, opened, stop)
             asked = await open_admin(admin, page.answers() | overview.answers())
             stack.push_async_callback(asked.aclose)
         await stack.enter_async_context(tasks)

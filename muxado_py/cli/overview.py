@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import anyio
 
     from .agents import Agents
-    from .callers import Callers
+    from .latest import Latest
+    from .ledger import Ledger
     from .options import Published
 
 __all__ = ("Overview",)
@@ -33,14 +34,25 @@ __all__ = ("Overview",)
 class Overview:
     """What can be asked of a gateway.
 
+    :param ledger: of the callers that have left.
+    :param latest: the callers that are there, those of the HTTP door too.
+    :param limit: how many there may be.
     :param stop: set when it takes no more callers.
     """
 
     def __init__(
-        self, agents: Agents, callers: Callers, doors: Sequence[Published], stop: anyio.Event
+        self,
+        agents: Agents,
+        ledger: Ledger,
+        latest: Latest,
+        limit: int,
+        doors: Sequence[Published],
+        stop: anyio.Event,
     ) -> None:
         self._agents = agents
-        self._callers = callers
+        self._ledger = ledger
+        self._latest = latest
+        self._limit = limit
         self._doors = doors
         self._stop = stop
 
@@ -73,7 +85,7 @@ class Overview:
             ],
             "names": {name: [agent.peer for agent in its] for name, its in self._agents.serving()},
             "doors": [{"address": str(door.address), "name": door.name} for door in self._doors],
-            "callers": {"served": self._callers.served, "limit": self._callers.limit},
+            "callers": {"served": len(self._latest.callers), "limit": self._limit},
         }
 
     def metrics(self) -> Answer:
@@ -92,20 +104,18 @@ class Overview:
         gauge, counter = core.GaugeMetricFamily, core.CounterMetricFamily
         connected = self._agents.connected()
         yield gauge("muxado_agents", "Agents that are connected.", value=len(connected))
-        yield gauge("muxado_callers", "Callers that are served.", value=self._callers.served)
-        yield gauge("muxado_callers_limit", "Callers that may be.", value=self._callers.limit)
+        yield gauge("muxado_callers", "Callers that are served.", value=len(self._latest.callers))
+        yield gauge("muxado_callers_limit", "Callers that may be.", value=self._limit)
         of_names = gauge("muxado_name_agents", "Agents that serve a name.", labels=["name"])
         for name, its in self._agents.serving():
             of_names.add_metric([name], len(its))
         yield of_names
-        ledger = self._callers.ledger
-        assert ledger is not None
         ends = counter("muxado_callers_left", "Callers that have left.", labels=["name", "end"])
-        for (its_name, end), number in ledger.ends.items():
+        for (its_name, end), number in self._ledger.ends.items():
             ends.add_metric([its_name or "", end.value], number)
         yield ends
         size = counter("muxado_bytes", "Bytes of callers that have left.", labels=["name", "way"])
-        for (its_name, way), number in ledger.sizes.items():
+        for (its_name, way), number in self._ledger.sizes.items():
             size.add_metric([its_name or "", way], number)
         yield size
 

@@ -50,6 +50,7 @@ class Page:
     """The page of one gateway.
 
     :param url: where agents connect.
+    :param is_alone: whether no other gateway may have agents that serve the names, too.
     """
 
     def __init__(
@@ -59,8 +60,11 @@ class Page:
         latest: Latest,
         doors: Sequence[Published],
         stop: anyio.Event,
+        *,
+        is_alone: bool = True,
     ) -> None:
         self._url = url
+        self._is_alone = is_alone
         self._agents = agents
         self._latest = latest
         self._doors = doors
@@ -95,6 +99,7 @@ class Page:
             "now": self._latest.now(),
             "since": self._since,
             "serving": not self._stop.is_set(),
+            "alone": self._is_alone,
             "listen": self._url,
             "doors": [_door(one) for one in self._doors[:MAX_NAMES]],
             "agents": _some(agents, _agent),

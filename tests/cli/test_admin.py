@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from muxado_py.cli import admin as admin_module
 from muxado_py.cli.admin import Admin, Answer, open_admin
 from muxado_py.cli.commands import muxado as muxado_command
-from muxado_py.cli.options import Address, Published, UnixAddress
+from muxado_py.cli.options import Address, HttpDoor, Published, UnixAddress
 from muxado_py.cli.running import NotStarted
 
 from .processes import running as running_process
@@ -96,6 +96,21 @@ async def test_the_status_has_agents_names_doors_and_callers(address: UnixAddres
     assert found["names"] == {"": [], "blog": [peer], "shop": [peer]}
     assert found["doors"] == [{"address": f"127.0.0.1:{gate.port}", "name": "blog"}]
     assert found["callers"] == {"served": 1, "limit": 100}
+
+
+@pytest.mark.parametrize(("doors", "limit"), [([], 100), ([Published(HERE)], 200)])
+async def test_callers_of_the_http_door_are_callers(
+    address: UnixAddress, doors: list[Published], limit: int
+) -> None:
+    http = HttpDoor(Address("127.0.0.1", 0), "test")
+    async with (
+        running(admin=address, doors=doors, http=http) as gate,
+        await anyio.connect_tcp("127.0.0.1", gate.ports[-1]) as caller,
+    ):
+        await caller.send(REQUEST)
+        await caller.receive()
+        found = json.loads((await get(address, "/status"))[1])
+        assert found["callers"] == {"served": 1, "limit": limit}
 
 
 async def test_metrics_count_those_that_have_left(address: UnixAddress) -> None:
@@ -238,7 +253,7 @@ async def test_a_command_answers_at_its_admin_address() -> None:
         *("gateway", "--listen", "tcp://127.0.0.1:0", "--publish", "127.0.0.1:0"),
         *("--admin", "127.0.0.1:0", "--no-access-log"),
     ) as gateway:
-        where = gateway.wait_for(r"ask how it is at ([\d.:]+)")
+        where = gateway.wait_for(r"see how it is at http://([\d.:]+)/")
         assert await to_thread.run_sync(fetch, f"http://{where}/healthz") == b"serving\n"
         status = await to_thread.run_sync(fetch, f"http://{where}/status")
         assert json.loads(status)["serving"] is True
