@@ -81,6 +81,7 @@ FOLDERS = {
         "link",
         "attributes",
         "tls",
+        "tls_socket",
         "tls_stream",
         "anyio_link",
         "recv_buffers",
@@ -177,6 +178,8 @@ KNOWS = {
         "accept_callbacks",
         "connecting",
         "plain_sockets",
+        "tls",
+        "tls_socket",
         "layers",
         "listener",
         "copying",
@@ -395,7 +398,8 @@ LOOPS = {
     "threading": {*ECOSYSTEM, "checkpoints"},  # which thread this is
     "socket": {
         *ECOSYSTEM,
-        "relay",
+        "tls_socket",
+        "socket_end",
         "bridge",
         "pending",
         "unix_paths",

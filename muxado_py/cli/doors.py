@@ -1,6 +1,7 @@
 """Doors: the published addresses, and who attends to those who come in.
 
-What it is.  A door is a listening socket, TCP or Unix.  It gives each connection to whoever serves its callers: to
+What it is.  A door is a listening socket, TCP or Unix.  It gives each connection, where it speaks TLS after a handshake
+(:mod:`.handshakes`), to whoever serves its callers: to
 :class:`.callers.Callers`, which leads them to the agents of a name, or to those without one, or to
 :class:`.http_door.guests.Guests`; by callbacks where the loop has them.
 
@@ -12,6 +13,7 @@ The trap.  A Unix socket is a file (:mod:`.binding`), which is removed with its 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from anyio.abc import AsyncResource
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from ..runtime.plain_sockets import PlainSocket
     from .binding import Bound
+    from .handshakes import Handshakes
     from .options import UnixAddress
 
 __all__ = ("Door", "open_door")
@@ -76,11 +79,17 @@ class Door(AsyncResource):
         self.address = bound.address
         self._accepting: AsyncResource = bound.listener
         self._bound = bound
+        self._handshakes: Handshakes | None = None
 
     @property
     def port(self) -> int:
         """Its TCP port; 0 for a Unix socket."""
         return getattr(self.address, "port", 0)
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether callers speak TLS."""
+        return getattr(self.address, "tls", False)
 
     def let_in(
         self,
@@ -88,6 +97,7 @@ class Door(AsyncResource):
         came: Callable[[socket.socket], None],
         handle: Callable[[PlainSocket], Awaitable[None]],
         tasks: TaskGroup,
+        handshakes: Handshakes | None = None,
     ) -> None:
         """From here on those who come are served.
 
@@ -95,7 +105,11 @@ class Door(AsyncResource):
         :param came: serves one, if the loop has callbacks.
         :param handle: does the same if it has none.
         :param tasks: where they are accepted then.
+        :param handshakes: of a door with TLS.
         """
+        if handshakes is not None:
+            self._handshakes = handshakes
+            came, handle = partial(handshakes.came, came), partial(handshakes.handle, handle)
         logger.info("%s connect to %s", who, self.address)
         loop = socket_loop()
         if loop is None:
@@ -113,3 +127,5 @@ class Door(AsyncResource):
         if self._bound.path is not None:
             self._bound.path.remove()
         await self._accepting.aclose()
+        if self._handshakes is not None:
+            self._handshakes.stop()

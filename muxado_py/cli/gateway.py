@@ -32,6 +32,7 @@ from .callers import Callers
 from .cluster.cluster import joined
 from .cluster.hops import serve_hop
 from .doors import Door, open_door
+from .handshakes import Handshakes
 from .http_door.guests import Guests
 from .http_door.routes import Routes
 from .kept import Kept
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from .guard import Guard
     from .options import Address, HttpDoor, UnixAddress
     from .reloading import Reloading
+    from .tls import DoorContexts
 
 __all__ = ("gateway",)
 
@@ -74,6 +76,8 @@ async def gateway(
     forwarded: Collection[str] = (),
     reloading: Reloading | None = None,
     renew_context: Callable[[], ssl.SSLContext | None] | None = None,
+    door_contexts: DoorContexts | None = None,
+    renew_door_contexts: Callable[[], DoorContexts] | None = None,
     http: HttpDoor | None = None,
     membership: Membership | None = None,
     task_status: TaskStatus[tuple[str, list[int]]] = anyio.TASK_STATUS_IGNORED,
@@ -91,6 +95,8 @@ async def gateway(
     :param forwarded: the names that ``muxado forward`` may call.
     :param reloading: what is told to read again the tokens of ``guard``, and the certificates.
     :param renew_context: reads these, for an ``ssl_context`` that takes the place of the one that there is.
+    :param door_contexts: what doors need whose address says TLS.
+    :param renew_door_contexts: reads these anew.
     :param http: the HTTP door, if there is one.
     :param membership: how it is one of several gateways, if it is.
     :param task_status: started with the real URL for agents and the real ports for callers, 0 for a Unix socket; that
@@ -121,6 +127,14 @@ async def gateway(
             serve_hop=partial(serve_hop, kept=Kept()),
             beyond=cluster or Alone(),
         )
+        bytes_tls = http_tls = None
+        if door_contexts is not None:
+            bytes_tls, http_tls = (
+                Handshakes(context, limit, head_timeout) for context in door_contexts
+            )
+            if reloading is not None and renew_door_contexts is not None:
+                show = partial(_show, (bytes_tls, http_tls), renew_door_contexts)
+                reloading.add("certificates of the doors", show)
         if reloading is not None:
             _add_readers(reloading, agents, listener, guard, renew_context)
         doors: list[Door] = []
@@ -156,12 +170,24 @@ async def gateway(
             of = "" if one.name is None else f" of {one.name}"
             to = agents.destination(one.name)
             door.let_in(
-                f"callers{of}", partial(callers.came, to), partial(callers.handle, to), tasks
+                f"callers{of}",
+                partial(callers.came, to),
+                partial(callers.handle, to),
+                tasks,
+                bytes_tls if door.has_tls else None,
             )
         guests = None
         if http is not None:
-            guests = Guests(Routes(http.domain, agents), limit, tasks, http.limits, latest)
-            doors[-1].let_in(f"callers of *.{http.domain}", guests.came, guests.handle, tasks)
+            door = doors[-1]
+            scheme = "https" if door.has_tls else "http"
+            guests = Guests(Routes(http.domain, agents), limit, tasks, http.limits, latest, scheme)
+            door.let_in(
+                f"callers of *.{http.domain}",
+                guests.came,
+                guests.handle,
+                tasks,
+                http_tls if door.has_tls else None,
+            )
         task_status.started((listener.url, [door.port for door in doors]))
         await stop.wait()
         if cluster is not None:
@@ -179,6 +205,11 @@ async def gateway(
         if not in_time.cancelled_caught:
             await agents.drain(max(0.0, in_time.deadline - anyio.current_time()))
         tasks.cancel_scope.cancel()
+
+
+def _show(doors: Sequence[Handshakes], renew: Callable[[], DoorContexts]) -> None:
+    for door, context in zip(doors, renew(), strict=True):
+        door.context = context
 
 
 def _add_readers(

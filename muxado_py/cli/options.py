@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = (
     "ADMIN",
     "DOMAIN",
+    "DOOR",
     "DURATION",
     "LINK",
     "LOCAL",
@@ -44,6 +45,7 @@ __all__ = (
     "check_url",
     "parse_address",
     "parse_admin",
+    "parse_door",
     "parse_duration",
     "parse_link",
     "parse_local",
@@ -80,10 +82,12 @@ class Address(NamedTuple):
     host: str
     """Empty: on all addresses of this machine."""
     port: int
+    tls: bool = False
 
     def __str__(self) -> str:
         host = self.host or "*"
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        there = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        return f"tls://{there}" if self.tls else there
 
 
 def parse_address(text: str) -> Address:
@@ -126,7 +130,7 @@ class HttpDoor(NamedTuple):
 
 
 def parse_published(text: str) -> Published:
-    """``[NAME=]ADDRESS``, with an address of :func:`parse_local`.
+    """``[NAME=]ADDRESS``, with an address of :func:`parse_door`.
 
     :raises ValueError: for anything else.
     """
@@ -134,7 +138,21 @@ def parse_published(text: str) -> Published:
     if "=" in text and not text.startswith("unix://"):  # a path may have one
         name, _, text = text.partition("=")
         check_name(name)
-    return Published(parse_local(text), name)
+    return Published(parse_door(text), name)
+
+
+def parse_door(text: str) -> Address | UnixAddress:
+    """An address of :func:`parse_local`, or one with ``tls://`` or ``https://`` before it.
+
+    :raises ValueError: for anything else.
+    """
+    plain = text.removeprefix("https://").removeprefix("tls://")
+    if plain == text:
+        return parse_local(text)
+    address = parse_local(plain)
+    if isinstance(address, UnixAddress):
+        raise ValueError(f"{text!r} is not an address: a Unix socket needs no TLS")
+    return address._replace(tls=True)
 
 
 def parse_local(text: str) -> Address | UnixAddress:
@@ -163,6 +181,8 @@ def parse_admin(text: str) -> Address | UnixAddress:
     address, name = parse_published(text)
     if name is not None:
         raise ValueError(f"{text!r} is not an address: this one has no name")
+    if isinstance(address, Address) and address.tls:
+        raise ValueError(f"{text!r} is not an address: this one speaks no TLS")
     return address
 
 
@@ -212,6 +232,7 @@ DURATION = _Parsed("duration", parse_duration)
 URL = _Parsed("url", check_url)
 LOCAL = _Parsed("address", parse_local)
 ADMIN = _Parsed("address", parse_admin)
+DOOR = _Parsed("address", parse_door)
 PUBLISHED = _Parsed("[name=]address", parse_published)
 DOMAIN = _Parsed("domain", check_domain)
 NAME = _Parsed("name", check_name)

@@ -1,10 +1,10 @@
-"""TLS contexts from the ``--ssl-*`` options.
+"""TLS contexts from the ``--ssl-*`` and the ``--door-*`` options.
 
 What it is.  The dialing side verifies the name and the certificate of the side it dials, with the
 authorities of the system or those of ``--ssl-ca-certs``.  The listening side shows
 ``--ssl-certfile``; given ``--ssl-ca-certs`` too, it lets in only peers with a certificate of those
 authorities.  That is how a gateway knows its agents: whoever connects to it *is* an agent and gets
-the callers' requests.
+the callers' requests.  A door with TLS shows a certificate and asks for none.
 
 The rule.  There is no switch that turns verification off.  A self-signed certificate is trusted by
 naming it with ``--ssl-ca-certs``.
@@ -17,10 +17,17 @@ from __future__ import annotations
 
 import os
 import ssl
+from typing import NamedTuple
 
 import click
 
-__all__ = ("dialing_context", "listening_context", "show_anew")
+__all__ = (
+    "DoorContexts",
+    "dialing_context",
+    "door_contexts",
+    "listening_context",
+    "show_anew",
+)
 
 PASSWORD_VARIABLE = "MUXADO_SSL_KEYFILE_PASSWORD"
 
@@ -67,6 +74,27 @@ def show_anew(context: ssl.SSLContext, certfile: str, keyfile: str | None) -> No
     _load(context, certfile, keyfile)
 
 
+class DoorContexts(NamedTuple):
+    """What the doors of a gateway need that speak TLS."""
+
+    plain: ssl.SSLContext
+    """Where it does not matter what callers speak above it."""
+    http: ssl.SSLContext
+    """Where it has to be HTTP/1.1."""
+
+
+def door_contexts(certfile: str, keyfile: str | None) -> DoorContexts:
+    """With this certificate.
+
+    :raises click.UsageError: if the files do not fit each other.
+    """
+    made = DoorContexts(*(_trusting(ssl.Purpose.CLIENT_AUTH, None) for _ in range(2)))
+    for context in made:
+        _load(context, certfile, keyfile, "door-")
+    made.http.set_alpn_protocols(["http/1.1"])
+    return made
+
+
 def _wanted(url: str, *files: str | None) -> bool:
     if url.startswith("tls://"):
         return True
@@ -82,13 +110,13 @@ def _trusting(purpose: ssl.Purpose, ca_certs: str | None) -> ssl.SSLContext:
         raise click.UsageError(f"cannot use --ssl-ca-certs {ca_certs}: {exc}") from exc
 
 
-def _load(context: ssl.SSLContext, certfile: str, keyfile: str | None) -> None:
+def _load(context: ssl.SSLContext, certfile: str, keyfile: str | None, of: str = "ssl-") -> None:
     # Never None: OpenSSL would then ask on the terminal and hang a service without one.
     password = os.environ.get(PASSWORD_VARIABLE, "")
     try:
         context.load_cert_chain(certfile, keyfile, password)
     except (OSError, ssl.SSLError) as exc:
         raise click.UsageError(
-            f"cannot use --ssl-certfile {certfile} with --ssl-keyfile {keyfile or certfile}: "
+            f"cannot use --{of}certfile {certfile} with --{of}keyfile {keyfile or certfile}: "
             f"{exc}. The key's password, if it has one, is read from {PASSWORD_VARIABLE}."
         ) from exc

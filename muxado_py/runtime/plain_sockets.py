@@ -116,12 +116,15 @@ class PlainSocket(SocketStream):
             await checkpoint()
             if self._closed:
                 raise ClosedResourceError
-            if not self._finished:
+            while not self._finished:
                 try:
                     self._socket.shutdown(socket.SHUT_WR)
+                except BlockingIOError:  # of TLS, which has to say so
+                    await wait_writable(self._socket)
                 except OSError as exc:
                     raise self._broken(exc) from exc
-            self._finished = True
+                else:
+                    self._finished = True
 
     def _broken(self, exc: OSError) -> Exception:
         return ClosedResourceError() if self._closed else BrokenResourceError(str(exc))

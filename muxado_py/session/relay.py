@@ -22,7 +22,6 @@ the relay first.
 from __future__ import annotations
 
 import logging
-import socket
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -233,7 +232,7 @@ class Relay(SocketEnd):
             self._refused(exc)
         else:
             # The stream need not linger: what it was sent arrives although it is closed.
-            if not self._down_open or self._ends_with is self._connection:
+            if not (self._down_open or self._ending) or self._ends_with is self._connection:
                 self._finish()
 
     def _refused(self, exc: Exception) -> None:
@@ -281,11 +280,10 @@ class Relay(SocketEnd):
         if self._tap is not None:
             tap, self._tap = self._tap, None
             tap.ending()
-        try:
-            self._socket.shutdown(socket.SHUT_WR)
-        except OSError as exc:
-            self._failed(exc)
-            return
+        if self._end():
+            self._took_end()
+
+    def _took_end(self) -> None:
         if not self._up_open:
             self._finish()
         elif self._ends_with is self._stream or self._is_closed():

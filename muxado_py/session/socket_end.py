@@ -4,6 +4,9 @@ What it is.  What :class:`~muxado_py.session.relay.Relay` does with its socket, 
 read whenever the loop says so, a piece is written until the kernel has taken it, and at the end what still comes is
 thrown away for a moment.
 
+Where that socket speaks TLS (:mod:`~muxado_py.links.tls_socket`), it may hold what the loop does not see, and it takes its
+time to say that it ends.
+
 The rule.  The socket is watched for what is wanted now, and for nothing else: so back-pressure is the kernel's.  When
 :meth:`_unwatch` was called, nobody is called any more, and the socket may be closed.
 
@@ -13,16 +16,17 @@ What comes behind them is looked for a second later, or such a connection would 
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 from anyio import BrokenResourceError
 
+from ..links.tls_socket import TLSSocket
 from .copy_budget import piece_size
 from .copying import LINGER_TIME, MAX_LINGER_TIME
 
 if TYPE_CHECKING:
     import asyncio
-    import socket
 
 __all__ = ("SocketEnd",)
 
@@ -37,6 +41,7 @@ class SocketEnd:
 
     __slots__ = (
         "_discards",
+        "_ending",
         "_linger_until",
         "_loop",
         "_quiet_since",
@@ -44,14 +49,17 @@ class SocketEnd:
         "_rest",
         "_socket",
         "_timer",
+        "_tls",
         "_writing",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         self._loop = loop
         self._socket = sock
+        self._tls = sock if isinstance(sock, TLSSocket) else None
         self._reading = self._writing = False  # what the loop watches it for
         self._rest = _NOTHING  # what the kernel had no room for
+        self._ending = False  # whether the kernel had no room for the end either
         self._discards = False  # whether what it says is thrown away
         self._linger_until: float | None = None
         self._quiet_since = 0.0
@@ -65,6 +73,10 @@ class SocketEnd:
 
     def _took_rest(self) -> None:
         """The kernel has taken what it had no room for."""
+        raise NotImplementedError
+
+    def _took_end(self) -> None:
+        """The kernel has taken the end."""
         raise NotImplementedError
 
     def _broke(self, exc: Exception) -> None:
@@ -81,6 +93,8 @@ class SocketEnd:
         if not self._reading:
             self._reading = True
             self._loop.add_reader(self._socket, self._readable)
+            if self._tls is not None and self._tls.has_more:
+                self._loop.call_soon(self._read_held)
 
     def _stop_reading(self) -> None:
         if self._reading:
@@ -96,8 +110,15 @@ class SocketEnd:
             self._failed(exc)
             return
         self._heard(data)
+        if self._tls is not None and self._tls.has_more and self._reading:
+            self._loop.call_soon(self._read_held)
         if self._timer is None and self._reading:
             self._timer = self._loop.call_later(LOOK_AGAIN, self._look_again)
+
+    def _read_held(self) -> None:
+        """What TLS has and the kernel has not."""
+        if self._reading:
+            self._readable()
 
     def _look_again(self) -> None:
         self._timer = None
@@ -117,17 +138,38 @@ class SocketEnd:
             return False
         if taken < len(data):
             self._rest = memoryview(data)[taken:]
-            if not self._writing:
-                self._writing = True
-                self._loop.add_writer(self._socket, self._writable)
+            self._watch_writing()
             return False
         self._rest = _NOTHING
         return True
 
+    def _end(self) -> bool:
+        """End its direction; whether that is done, else :meth:`_took_end` says when, unless it broke."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            self._ending = True
+            self._watch_writing()
+            return False
+        except OSError as exc:
+            self._failed(exc)
+            return False
+        self._ending = False
+        return True
+
     def _writable(self) -> None:
-        if self._send(self._rest):
+        if self._ending:
+            if self._end():
+                self._stop_writing()
+                self._took_end()
+        elif self._send(self._rest):
             self._stop_writing()
             self._took_rest()
+
+    def _watch_writing(self) -> None:
+        if not self._writing:
+            self._writing = True
+            self._loop.add_writer(self._socket, self._writable)
 
     def _stop_writing(self) -> None:
         if self._writing:

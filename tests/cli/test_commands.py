@@ -54,6 +54,10 @@ def peer(handler: Callable[[muxado.Session], Awaitable[object]] | None = None) -
         yield url
 
 
+def listen_here(published: str) -> tuple[str, ...]:
+    return ("--listen", "tcp://127.0.0.1:0", "--publish", published)
+
+
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
@@ -133,6 +137,13 @@ def peer(handler: Callable[[muxado.Session], Awaitable[object]] | None = None) -
             ),
             "MUXADO_SSL_KEYFILE_PASSWORD",
         ),
+        (("gateway", *listen_here("blog=tls://0")), "needs --door-certfile"),
+        (("gateway", *listen_here("blog=0"), "--door-certfile", __file__), "door with TLS"),
+        (
+            ("gateway", *listen_here("blog=tls://0"), "--door-certfile", __file__),
+            "cannot use --door-certfile",
+        ),
+        (("gateway", *listen_here("unix:///tmp/door"), "--admin", "tls://0"), "speaks no TLS"),
         (("demo", "--link", "wide"), "50mbit/40ms"),
         (("ping",), "URL"),
     ],

@@ -11,6 +11,8 @@ from muxado_py.cli.options import (
     UnixAddress,
     check_url,
     parse_address,
+    parse_admin,
+    parse_door,
     parse_duration,
     parse_link,
     parse_published,
@@ -98,6 +100,8 @@ def test_what_is_published_may_have_a_name(text: str, published: Published) -> N
         ("blog=:99999", "is not an address"),
         ("unix://", "unix:///path"),
         ("blog=tcp://127.0.0.1:1", "is not an address"),
+        ("blog=tls://127.0.0.1", "is not an address"),
+        ("tls://unix:///tmp/door", "needs no TLS"),
     ],
 )
 def test_what_cannot_be_published_is_refused(text: str, hint: str) -> None:
@@ -115,3 +119,15 @@ def test_a_link_is_a_rate_and_a_round_trip() -> None:
 def test_what_is_no_link_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a (link|duration)"):
         parse_link(text)
+
+
+@pytest.mark.parametrize("scheme", ["tls://", "https://"])
+def test_a_door_may_speak_tls(scheme: str) -> None:
+    assert parse_door(f"{scheme}:8443") == Address("", 8443, tls=True)
+    assert parse_published(f"blog={scheme}[::1]:8443") == Published(
+        Address("::1", 8443, tls=True), "blog"
+    )
+    assert parse_door("8443") == Address("127.0.0.1", 8443)
+    assert str(parse_door(f"{scheme}8443")) == "tls://127.0.0.1:8443"
+    with pytest.raises(ValueError, match="speaks no TLS"):
+        parse_admin(f"{scheme}9000")

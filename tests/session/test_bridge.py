@@ -22,8 +22,10 @@ from anyio.streams.tls import TLSListener, TLSStream
 
 import muxado_py as muxado
 from muxado_py import bridge, forward, serve_asgi
+from muxado_py.links.tls_socket import TLSSocket
+from muxado_py.links.tls_stream import TLSByteStream
 from muxado_py.runtime.accept_loop import AcceptingListener
-from muxado_py.runtime.plain_sockets import accept_plain
+from muxado_py.runtime.plain_sockets import PlainSocket, accept_plain
 from muxado_py.session.bridge import socket_pair
 from muxado_py.session.copying import Copying
 from muxado_py.session.relay import Relay
@@ -52,10 +54,32 @@ async def echo_after_the_end(stream: ByteStream) -> None:
     await stream.send_eof()
 
 
+@pytest.fixture(params=["plain", "tls"])
+def layer(request: pytest.FixtureRequest) -> str:
+    """What callers of the bridge speak."""
+    layer: str = request.param
+    return layer
+
+
+async def agree(
+    near: ByteStream, far: PlainSocket, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> tuple[TLSByteStream, PlainSocket]:
+    """The same two ends, with TLS between them."""
+    user = TLSByteStream(near, contexts[1], server_side=False, hostname="app")
+    inner = TLSSocket(far.raw_socket, contexts[0], memoryview(bytearray(65536)))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(user.handshake)
+        while not inner.handshake():
+            await anyio.wait_readable(inner)
+    return user, PlainSocket(inner)
+
+
 @pytest.fixture
-async def tcp(way: str) -> AsyncIterator[tuple[SocketStream, SocketStream]]:
-    """Two ends of a TCP connection; by callbacks goes what is a plain socket."""
-    accepted: list[SocketStream] = []
+async def tcp(
+    way: str, layer: str, tls: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+    """Two ends of a connection; by callbacks goes what is a plain socket, with TLS or without."""
+    accepted: list[Any] = []
     is_accepted = anyio.Event()
 
     async def accept(stream: SocketStream) -> None:
@@ -66,19 +90,23 @@ async def tcp(way: str) -> AsyncIterator[tuple[SocketStream, SocketStream]]:
         await anyio.create_tcp_listener(local_host="127.0.0.1") as listening,
         anyio.create_task_group() as tasks,
     ):
-        door = listening if way == "tasks" else AcceptingListener(listening, accept_plain)
+        is_anyio = way == "tasks" and layer == "plain"
+        door = listening if is_anyio else AcceptingListener(listening, accept_plain)
         tasks.start_soon(door.serve, accept, tasks)
         port = listening.extra(anyio.abc.SocketAttribute.local_port)
-        near = await anyio.connect_tcp("127.0.0.1", port)
+        near: ByteStream = await anyio.connect_tcp("127.0.0.1", port)
         await is_accepted.wait()
         tasks.cancel_scope.cancel()
-    yield near, accepted[0]
+    far = accepted[0]
+    if layer == "tls":
+        near, far = await agree(near, far, tls)
+    yield near, far
     await anyio.aclose_forcefully(near)
-    await anyio.aclose_forcefully(accepted[0])
+    await anyio.aclose_forcefully(far)
 
 
 async def test_bytes_and_half_closes_pass_both_ways(
-    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+    session_pair: SessionPair, tcp: tuple[ByteStream, ByteStream]
 ) -> None:
     user, inner = tcp
     async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
@@ -91,8 +119,62 @@ async def test_bytes_and_half_closes_pass_both_ways(
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("layer", ["tls"])
+async def test_an_end_that_the_kernel_has_no_room_for_is_said_later(
+    session_pair: SessionPair,
+    tcp: tuple[ByteStream, ByteStream],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    user, inner = tcp
+    calls: list[bool] = []  # whether there was room
+    both_ended = False
+    shutdown = TLSSocket.shutdown
+
+    def end(sock: TLSSocket, how: int) -> None:
+        calls.append(both_ended)
+        if not both_ended:
+            raise BlockingIOError
+        shutdown(sock, how)
+
+    monkeypatch.setattr(TLSSocket, "shutdown", end)
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        stream = await peer.accept_stream()
+        await stream.send(b"answer")
+        await stream.send_eof()
+        assert await user.receive() == b"answer"
+        await until(lambda: calls)
+        await user.send_eof()
+        assert await read_to_the_end(stream) == b""
+        both_ended = True
+        assert await read_to_the_end(user) == b""
+        await until(lambda: not session.statistics().live_streams)
+    assert calls[-1]
+
+
+@pytest.mark.parametrize("layer", ["tls"])
+async def test_an_end_that_came_with_bytes_is_heard_at_once(
+    session_pair: SessionPair,
+    tcp: tuple[ByteStream, ByteStream],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The loop sees nothing of it: both were read in one piece, and the connection is open."""
+    monkeypatch.setattr("muxado_py.session.socket_end.LOOK_AGAIN", 1000)
+    user, inner = tcp
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        await user.send(b"question")
+        await user.send_eof()
+        tasks.start_soon(bridge, inner, await session.net_dial())
+        stream = await peer.accept_stream()
+        with anyio.fail_after(20):
+            assert await read_to_the_end(stream) == b"question"
+        await stream.send(b"answer")
+        await stream.send_eof()
+        assert await read_to_the_end(user) == b"answer"
+
+
 async def test_both_ends_are_closed_at_the_end(
-    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+    session_pair: SessionPair, tcp: tuple[ByteStream, ByteStream]
 ) -> None:
     user, inner = tcp
     async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
@@ -107,7 +189,7 @@ async def test_both_ends_are_closed_at_the_end(
 
 
 async def test_a_reset_stream_is_no_clean_end_on_tcp(
-    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+    session_pair: SessionPair, tcp: tuple[ByteStream, ByteStream]
 ) -> None:
     user, inner = tcp
 
@@ -127,7 +209,7 @@ async def test_a_reset_stream_is_no_clean_end_on_tcp(
 
 
 async def test_a_broken_connection_resets_the_stream(
-    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+    session_pair: SessionPair, tcp: tuple[ByteStream, ByteStream]
 ) -> None:
     user, inner = tcp
     async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
@@ -143,7 +225,7 @@ async def test_a_broken_connection_resets_the_stream(
 
 
 async def test_cancelling_the_bridge_aborts_both_ends(
-    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+    session_pair: SessionPair, tcp: tuple[ByteStream, ByteStream]
 ) -> None:
     user, inner = tcp
     async with session_pair() as (session, peer):
@@ -161,7 +243,7 @@ async def test_cancelling_the_bridge_aborts_both_ends(
 
 @pytest.mark.slow
 async def test_a_slow_reader_holds_the_writer_back(
-    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+    session_pair: SessionPair, tcp: tuple[ByteStream, ByteStream]
 ) -> None:
     user, inner = tcp
     async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
@@ -181,7 +263,7 @@ async def test_a_slow_reader_holds_the_writer_back(
 
 @pytest.fixture
 async def tls_over_tcp(
-    tcp: tuple[SocketStream, SocketStream], tls: tuple[ssl.SSLContext, ssl.SSLContext]
+    tcp: tuple[ByteStream, ByteStream], tls: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> tuple[TLSStream, TLSStream]:
     """Both ends of TLS over TCP: the client's, the server's."""
     server: list[TLSStream] = []
@@ -348,7 +430,7 @@ async def test_who_sends_everything_before_it_reads_is_not_left_hanging(
 
 
 async def test_an_answer_that_had_come_is_read_though_the_end_of_the_question_finds_a_reset(
-    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+    session_pair: SessionPair, tcp: tuple[ByteStream, ByteStream]
 ) -> None:
     """The caller half closes when its stream has been reset behind an answer larger than the kernels hold."""
     answer = 1 << 20
@@ -471,7 +553,7 @@ async def test_no_more_is_read_of_what_is_forwarded_than_a_window_and_one_read(
 
 @pytest.mark.slow
 async def test_no_more_is_received_of_a_stream_than_its_socket_takes(
-    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+    session_pair: SessionPair, tcp: tuple[ByteStream, ByteStream]
 ) -> None:
     """And when the user reads at last, all of it comes."""
     user, inner = tcp
@@ -498,7 +580,7 @@ async def test_no_more_is_received_of_a_stream_than_its_socket_takes(
 @pytest.mark.parametrize("end", [muxado.Stream.reset, muxado.Stream.close])
 async def test_who_ends_the_stream_meanwhile_ends_the_bridge(
     session_pair: SessionPair,
-    tcp: tuple[SocketStream, SocketStream],
+    tcp: tuple[ByteStream, ByteStream],
     end: Callable[[muxado.Stream], None],
 ) -> None:
     user, inner = tcp
@@ -514,7 +596,7 @@ async def test_who_ends_the_stream_meanwhile_ends_the_bridge(
 
 
 async def test_the_end_of_the_session_ends_the_bridge(
-    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+    session_pair: SessionPair, tcp: tuple[ByteStream, ByteStream]
 ) -> None:
     user, inner = tcp
     async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
@@ -527,7 +609,7 @@ async def test_the_end_of_the_session_ends_the_bridge(
 
 
 async def test_a_stream_that_somebody_else_receives_from_ends_the_bridge(
-    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+    session_pair: SessionPair, tcp: tuple[ByteStream, ByteStream]
 ) -> None:
     user, inner = tcp
     async with session_pair() as (session, _), anyio.create_task_group() as tasks:
@@ -546,7 +628,7 @@ async def test_a_stream_that_somebody_else_receives_from_ends_the_bridge(
 
 
 async def test_a_stream_that_somebody_else_sends_on_ends_the_bridge(
-    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+    session_pair: SessionPair, tcp: tuple[ByteStream, ByteStream]
 ) -> None:
     """It waits in its place at the stream when all is over."""
     user, inner = tcp
@@ -571,7 +653,7 @@ async def test_a_stream_that_somebody_else_sends_on_ends_the_bridge(
 @pytest.mark.parametrize("way", ["callbacks"], indirect=True)
 async def test_a_socket_that_cannot_be_watched_ends_its_bridge_and_no_other(
     session_pair: SessionPair,
-    tcp: tuple[SocketStream, SocketStream],
+    tcp: tuple[ByteStream, ByteStream],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The kernel has bounds of its own for what is watched."""
@@ -632,7 +714,7 @@ async def test_a_tap_hears_what_the_stream_took_no_more(
 
 @pytest.mark.slow
 async def test_a_reset_behind_bytes_is_noticed_though_nobody_answers(
-    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+    session_pair: SessionPair, tcp: tuple[ByteStream, ByteStream]
 ) -> None:
     """libuv tells of both at once, and no more."""
     user, inner = tcp
@@ -650,7 +732,7 @@ async def test_a_reset_behind_bytes_is_noticed_though_nobody_answers(
 
 
 async def test_many_sizes_pass_whole_in_both_directions_at_once(
-    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+    session_pair: SessionPair, tcp: tuple[ByteStream, ByteStream]
 ) -> None:
     user, inner = tcp
     sizes = (1, 17, 4096, 65_535, 65_536, 65_537, 300_000, 3)
@@ -794,7 +876,7 @@ async def test_a_connection_whose_stream_is_closed_both_ways_is_given_back(
 
 @pytest.mark.slow
 async def test_a_half_closed_stream_is_read_for_as_long_as_it_takes(
-    session_pair: SessionPair, tcp: tuple[SocketStream, SocketStream]
+    session_pair: SessionPair, tcp: tuple[ByteStream, ByteStream]
 ) -> None:
     """It is no full close: it was asked several times, and longer than one lingers."""
     user, inner = tcp

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..options import ADMIN, DOMAIN, DURATION, LOCAL, NAME, PUBLISHED, URL, Address, HttpDoor
+from ..options import ADMIN, DOMAIN, DOOR, DURATION, NAME, PUBLISHED, URL, Address, HttpDoor
 from .membership import MembershipOptions, cluster_options, membership
 from .shared import (
     LIMIT,
@@ -35,8 +35,8 @@ __all__ = ("gateway",)
     type=PUBLISHED,
     multiple=True,
     help="Where callers connect, and the name of the agents that they are led to; without a name, those that have "
-    "none. An address is HOST:PORT, PORT on 127.0.0.1, :PORT on all addresses, or unix:///path. May be given more "
-    "than once.",
+    "none. An address is HOST:PORT, PORT on 127.0.0.1, :PORT on all addresses, or unix:///path; with tls:// before the first "
+    "three, callers speak TLS. May be given more than once.",
 )
 @click.option(
     "--allow-forward",
@@ -47,11 +47,21 @@ __all__ = ("gateway",)
 )
 @click.option(
     "--http",
-    type=LOCAL,
+    type=DOOR,
     help="Where HTTP requests come in for any name: with --domain example.org, those to blog.example.org go to the agents "
-    "that serve blog.",
+    "that serve blog. With https:// before the address, over TLS.",
 )
 @click.option("--domain", type=DOMAIN, help="Below which names are hosts, for --http.")
+@click.option(
+    "--door-certfile",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Certificate to show to callers, where they speak TLS. [default: that of --ssl-certfile]",
+)
+@click.option(
+    "--door-keyfile",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Private key of that certificate.",
+)
 @click.option(
     "--limit-concurrency",
     type=LIMIT,
@@ -128,6 +138,8 @@ def gateway(
     allow_forward: tuple[str, ...],
     http: Address | UnixAddress | None,
     domain: str | None,
+    door_certfile: str | None,
+    door_keyfile: str | None,
     limit_concurrency: int,
     timeout_graceful_shutdown: float,
     timeout_request_head: float,
@@ -237,6 +249,20 @@ def gateway(
         wire,
         insecure=insecure,
     )
+    doors = [one.address for one in publish] + ([] if http is None else [http])
+    make_doors = None
+    if any(isinstance(one, Address) and one.tls for one in doors):
+        if door_certfile is None:
+            door_certfile, door_keyfile = ssl_certfile, ssl_keyfile
+        if door_certfile is None:
+            raise click.UsageError(
+                "a door with TLS needs --door-certfile (and --door-keyfile), or --ssl-certfile"
+            )
+        make_doors = partial(tls.door_contexts, door_certfile, door_keyfile)
+    elif door_certfile or door_keyfile:
+        raise click.UsageError(
+            "--door-* options need a door with TLS: --publish NAME=tls://ADDRESS, --http https://ADDRESS"
+        )
     hangup = reloading.Reloading()
     limits = Limits(head=timeout_request_head, answer=timeout_answer, max_body=limit_request_body)
     command = partial(
@@ -245,6 +271,8 @@ def gateway(
         publish,
         ssl_context=ssl_context,
         renew_context=None if ssl_context is None else make_context,
+        door_contexts=None if make_doors is None else make_doors(),
+        renew_door_contexts=make_doors,
         reloading=hangup,
         wire=wire,
         limit=limit_concurrency,

@@ -331,8 +331,8 @@ class Conversation:
 
     async def _close(self) -> None:
         """Close the connection, behind an answer that the caller is to read."""
+        with suppress(Exception), anyio.move_on_after(self._host.limits.write):
+            await self._connection.send_eof()
         if not self.inbox.has_ended or self.inbox.said:
-            with suppress(Exception):
-                await self._connection.send_eof()
             await linger(self._connection)
         await close(self._connection)

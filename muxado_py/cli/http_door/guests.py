@@ -48,6 +48,7 @@ class Guests(Host):
     :param limit: how many may be served or wait at once; an eighth of it more may be being turned away.
     :param tasks: where they are served.
     :param latest: where they are seen.
+    :param scheme: what they speak, ``http`` or ``https``.
     """
 
     def __init__(
@@ -57,10 +58,11 @@ class Guests(Host):
         tasks: TaskGroup,
         limits: Limits,
         latest: Latest | None = None,
+        scheme: str = "http",
     ) -> None:
         loop = event_loop()
         self._now = anyio.current_time if loop is None else loop.time
-        super().__init__(routes, Kept(), limits, RetryBudget(self._now), latest)
+        super().__init__(routes, Kept(), limits, RetryBudget(self._now), latest, scheme)
         self._limit = limit
         self._tasks = tasks
         self._context = callback_context()
