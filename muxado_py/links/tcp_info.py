@@ -77,7 +77,7 @@ class TcpInfo:
             return None
         try:
             known = len(raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LENGTH)) == _LENGTH
-        except OSError:
+        except (OSError, ValueError):  # it is closed; uvloop's has no number then
             return None
         return cls(raw) if known else None
 

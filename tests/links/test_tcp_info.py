@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from muxado_py.links.kernel_queue import KernelQueue
 from muxado_py.links.tcp_info import TcpInfo, least_unsent
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a path")
@@ -149,3 +151,26 @@ def test_a_socket_that_was_closed_has_no_path() -> None:
     assert info is not None
     assert info.figures().least_round_trip == 0
     assert info.in_flight() == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "anyio_backend", ["asyncio", pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")]
+)
+async def test_of_a_socket_that_its_loop_has_closed_nobody_tells(anyio_backend: Any) -> None:
+    """A session may be closed in the turn in which its connection was lost."""
+    lost = asyncio.Event()
+
+    class Losing(asyncio.Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            lost.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(Losing, *listening.getsockname())
+        raw = transport.get_extra_info("socket")
+        assert KernelQueue.of(raw) is not None
+        transport.abort()
+        await lost.wait()
+        await asyncio.sleep(0)
+    assert KernelQueue.of(raw) is None
