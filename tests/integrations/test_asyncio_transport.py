@@ -14,7 +14,7 @@ from muxado_py.integrations import MuxTransport, open_connection
 from muxado_py.integrations.pumped import PumpedStream
 
 from ..conftest import unhurried
-from ..helpers.blocked import all_tasks_blocked
+from ..helpers.blocked import all_tasks_blocked, until
 from ..transports import ODD, Raising, memory_transports
 
 if TYPE_CHECKING:
@@ -693,6 +693,7 @@ class TestPumpedStream:
             pumped.send_nowait(b"some")
             pumped.send_eof_nowait()
             if where == "receive" and isinstance(error, anyio.EndOfStream):
+                await until(lambda: pumped.is_readable)
                 pumped.close()
         with pytest.raises(type(error)):
             pumped.receive_nowait()
