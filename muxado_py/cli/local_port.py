@@ -27,7 +27,8 @@ from ..links.layers import stop_reading_ahead
 from ..runtime.checkpoints import socket_loop
 from ..runtime.connecting import connect_socket
 from ..runtime.plain_sockets import plain_socket, taken_over
-from ..session.bridge import bridge
+from ..session.bridge import abort, bridge
+from .proxy_header import proxy_header
 
 if TYPE_CHECKING:
     from anyio.abc import ByteStream, Listener, TaskStatus
@@ -73,6 +74,23 @@ async def _connect(family: int, address: str | tuple[str, int]) -> ByteStream:
         return plain_socket(sock)
     except BaseException:  # it is gone already
         sock.close()
+        raise
+
+
+async def _introduce(stream: muxado.Stream, connection: ByteStream) -> None:
+    """Say whose ``stream`` it is that ``connection`` is made for.
+
+    :raises OSError: if the connection is gone, of which nobody has seen a byte of the stream.
+
+    Cancellation: the connection is closed.
+    """
+    try:
+        await connection.send(proxy_header(stream.extra_attributes))
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
+        await abort(connection)
+        raise ConnectionResetError(str(exc) or "the connection is gone") from exc
+    except BaseException:
+        await abort(connection)
         raise
 
 
@@ -128,6 +146,8 @@ class _Connections:
         try:
             with anyio.fail_after(CONNECT_TIMEOUT):
                 connection = await connect(self._port)
+                if self._port.wants_header:
+                    await _introduce(stream, connection)
         except OSError as exc:
             cause = exc.strerror or str(exc) or f"no connection in {CONNECT_TIMEOUT:g} s"
             await turn_away(stream, ConnectionRefusedError(f"{self._port}: {cause}"))

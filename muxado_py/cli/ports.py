@@ -29,6 +29,8 @@ class LocalPort(NamedTuple):
     host: str
     """Or the path."""
     port: int = 0
+    wants_header: bool = False
+    """Whether it takes who calls from a header of the PROXY protocol; see :mod:`.proxy_header`."""
 
     def __str__(self) -> str:
         if self.scheme == "unix":

@@ -116,6 +116,7 @@ def listen_here(published: str) -> tuple[str, ...]:
         (("forward", "0", "--connect", NOWHERE, "--name", "a", "--wire", "auto"), "is not one of"),
         (("serve", APP, "--connect", NOWHERE, "--name", "Blog"), "is not a name"),
         (("serve", "https://127.0.0.1", "--connect", NOWHERE), "write tcp://host:port"),
+        (("serve", APP, "--connect", NOWHERE, "--proxy-protocol"), "is for local ports only"),
         (
             ("serve", "tcp://127.0.0.1:22", "--connect", NOWHERE, "--threads", "2", "--factory"),
             "--factory, --threads are for applications only",

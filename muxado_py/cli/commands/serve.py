@@ -119,6 +119,12 @@ def _check_number(
     "send, so name its address only if a proxy before it sets them. A WSGI application does not see "
     "what others say, an ASGI application does. ASGI: not with --loop trio. [default: nobody's]",
 )
+@click.option(
+    "--proxy-protocol",
+    is_flag=True,
+    help="Say to a local port who calls, in a header of the PROXY protocol, version 2, before the first byte. Only for "
+    "servers that are told to expect it.",
+)
 @click.option("--access-log/--no-access-log", default=True, help="Whether to log each answer.")
 @click.option(
     "--threads", type=click.IntRange(1), default=8, help="Requests that run at once. WSGI only."
@@ -142,6 +148,7 @@ def serve(
     name: tuple[str, ...],
     exclusive: bool,
     token_file: Path | None,
+    proxy_protocol: bool,
     factory: bool,
     app_dir: str,
     interface: str,
@@ -198,6 +205,10 @@ def serve(
     make_context = tls.dialing_context if connect else tls.listening_context
     ssl_context = make_context(url, ssl_certfile, ssl_keyfile, ssl_ca_certs)
     application, interface = _what(context, app, app_dir, factory, interface, loop)
+    if proxy_protocol:
+        if interface != "port":
+            raise click.UsageError("--proxy-protocol is for local ports only")
+        application = application._replace(wants_header=True)
     options = serving.ServeOptions(
         url=url,
         dial=connect is not None,
