@@ -141,6 +141,7 @@ async def test_another_protocol_has_no_status(lines: Lines) -> None:
 async def test_who_finds_no_agent_is_refused(lines: Lines) -> None:
     async with running() as gate:
         assert (await ask(gate.port)).startswith(b"HTTP/1.1 503")
+        await lines.wait_for(1)
         async with await anyio.connect_tcp("127.0.0.1", gate.port) as caller:
             await caller.send(b"SSH-2.0-x\r\n")
             with suppress(anyio.BrokenResourceError, OSError):  # closed with its bytes unread
