@@ -1,6 +1,6 @@
 """All agents of a run, in one process: ``python -m interop.cluster.agents JOURNAL URLS AGENTS NAMES``.
 
-What it is.  Each agent has a session of its own, at first to a gateway of its own, and one name, which it shares with others.
+What it is.  Each agent has a session of its own, to one of the gateways, and one name, which it shares with others.
 It is what ``muxado serve --connect URL --connect URL`` does, without a process for each: the same code registers, connects
 again and moves.
 
@@ -9,24 +9,31 @@ The rule.  The id of a request is its path.  It is written down before the answe
 
 from __future__ import annotations
 
+import logging
 import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
 import muxado_py as muxado
+from muxado_py.cli.backoff import Backoff
+from muxado_py.cli.dialing import keep_connected
 from muxado_py.cli.registering import Registrant
 from muxado_py.cli.registration import Registration
-from muxado_py.cli.running import reason
 
 from .journal import Journal
 
+if TYPE_CHECKING:
+    from muxado_py.cli.attempt import Attempt
+
 __all__ = ("main",)
 
-FIRST_WAIT = 0.05
 MAX_WAIT = 1.0
+"""Seconds between two rounds of dialing, at most; the command's own would outlast a run."""
+
 APART = 0.01
 """Seconds between two agents at the beginning."""
 
@@ -49,22 +56,22 @@ async def serve(journal: Journal, stream: muxado.Stream) -> None:
 
 async def agent(number: int, urls: list[str], name: str, journal: Journal) -> None:
     """One agent, for ever."""
-    at, wait = number % len(urls), FIRST_WAIT
+    stop = anyio.Event()
+    registrant = Registrant(Registration((name,)), stop)
+
+    async def attach(session: muxado.Session, attempt: Attempt) -> None:
+        await registrant.attach(session, attempt, partial(attached, journal))
+
     await anyio.sleep(number * APART)
-    while True:
-        registrant = Registrant(Registration((name,)), anyio.Event())
-        began = anyio.current_time()
-        try:
-            async with muxado.connect(urls[at], config=CONFIG) as session:
-                await registrant.attach(session, partial(attached, journal))
-        except (OSError, muxado.MuxadoError, anyio.BrokenResourceError, anyio.EndOfStream) as exc:
-            if number < 3:
-                print(f"agent {number}: {reason(exc)}", file=sys.stderr, flush=True)
-        if anyio.current_time() - began > 2:
-            wait = FIRST_WAIT
-        await anyio.sleep(wait)
-        wait = min(MAX_WAIT, 2 * wait)
-        at = (at + 1) % len(urls)
+    await keep_connected(
+        urls,
+        attach,
+        stop=stop,
+        config=CONFIG,
+        ssl_context=None,
+        backoff=Backoff(most=MAX_WAIT),
+        max_retries=None,
+    )
 
 
 async def attached(journal: Journal, session: muxado.Session) -> None:
@@ -75,6 +82,7 @@ async def attached(journal: Journal, session: muxado.Session) -> None:
 
 async def main(*arguments: str) -> None:
     """Have so many agents of so many names."""
+    logging.getLogger("muxado").setLevel(logging.ERROR)
     path, urls, agents, names = arguments
     journal = Journal(Path(path))
     async with anyio.create_task_group() as tasks:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import parse_qsl
 
 import anyio
 
@@ -72,11 +73,11 @@ class Answer(NamedTuple):
 
 
 async def open_admin(
-    address: Address | UnixAddress, answers: Mapping[str, Callable[[], Answer]]
+    address: Address | UnixAddress, answers: Mapping[str, Callable[[Mapping[str, str]], Answer]]
 ) -> Admin:
     """Listen at the address.
 
-    :param answers: what is answered, by path.
+    :param answers: what is answered, by path, to what is asked behind it.
     :raises NotStarted: if that is not possible.
     """
     try:
@@ -95,7 +96,7 @@ class Admin:
     def __init__(
         self,
         bound: Bound,
-        answers: Mapping[str, Callable[[], Answer]],
+        answers: Mapping[str, Callable[[Mapping[str, str]], Answer]],
     ) -> None:
         self.address = bound.address
         self._listener = AcceptingListener(bound.listener, accept_plain)
@@ -167,11 +168,12 @@ class Admin:
             return Answer(403, f"{why_not}\n".encode())
         if words[0] not in (b"GET", b"HEAD"):
             return Answer(405, b"there is only GET here\n")
-        answers = self._answers.get(words[1].partition(b"?")[0].decode("latin-1"))
+        path, _, query = words[1].decode("latin-1").partition("?")
+        answers = self._answers.get(path)
         if answers is None:
             return Answer(404, f"there is {', '.join(self._answers)}\n".encode())
         try:
-            return answers()
+            return answers(dict(parse_qsl(query, keep_blank_values=True)))
         except Exception:
             logger.exception("answering who asked failed")
             return Answer(500, b"see the log\n")

@@ -2,6 +2,8 @@
 
 What it is.  What the gateway knows of an agent.  A *passage* is one caller's stream to it.
 
+*Moving* is what it says to it that it is to go to another gateway (:mod:`.handover`).
+
 The rule.  Who ends the stream of a caller does it by its passage, so that the agent is known to have one less.
 
 The trap.  What can be asked of a session can fail once it is over; who it is, is asked at its beginning.
@@ -11,12 +13,13 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 import muxado_py as muxado
 
+from ..errors import escaped
 from .certified import certified
 from .sessions_listener import peer_name
 
@@ -25,7 +28,10 @@ if TYPE_CHECKING:
 
     from .registration import Registration
 
-__all__ = ("Agent", "Passage")
+__all__ = ("Agent", "Moving", "Passage")
+
+MAX_SHOWN = 200
+"""Characters of why an agent stays that go into a line of the log."""
 
 
 class Agent:
@@ -62,6 +68,8 @@ class Agent:
         """Whether it is none, but a session whose streams are callers."""
         self.sent_away = False
         """Whether it had to register and did not."""
+        self.moving: Moving | None = None
+        """What it says to that it is to move, if it was told."""
 
     @property
     def peer(self) -> str:
@@ -142,3 +150,46 @@ class Passage:
         """The same, where the agent has not looked at it."""
         self.is_taken_back = True
         self.reset()
+
+
+class Moving:
+    """What one agent makes of it that it is to move."""
+
+    def __init__(self) -> None:
+        self.has_moved = False
+        """Whether it is registered elsewhere."""
+        self._decided = anyio.Event()
+        self._gone = anyio.Event()
+
+    def take(self, said: dict[str, Any]) -> str | None:
+        """What it says to it, in words for the log; None if that is no answer, or not the first."""
+        if self._decided.is_set():
+            return None
+        if said.get("moved") is True:
+            self.has_moved = True
+            answer = "has moved"
+        elif isinstance(why := said.get("stays"), str):
+            answer = f"stays: {escaped(why)[:MAX_SHOWN]}"
+        else:
+            return None
+        self._decided.set()
+        return answer
+
+    def leave(self) -> None:
+        """It says nothing any more, and serves nothing."""
+        self._decided.set()
+        self._gone.set()
+
+    async def decided(self) -> None:
+        """Wait until it has answered, or will not.
+
+        Cancellation: safe.
+        """
+        await self._decided.wait()
+
+    async def gone(self) -> None:
+        """Wait until it serves nothing here any more.
+
+        Cancellation: safe.
+        """
+        await self._gone.wait()

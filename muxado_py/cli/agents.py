@@ -26,6 +26,7 @@ from ..errors import escaped
 from ..runtime.checkpoints import event_loop
 from .agent import Agent
 from .destinations import ALONE, Destination, Destinations
+from .handover import hand_over
 from .reception import receive
 from .registration import Registration, line
 from .running import reason
@@ -44,8 +45,9 @@ __all__ = ("Agents", "anybody")
 logger = logging.getLogger("muxado.cli")
 
 
-ADMISSION_TIMEOUT = 10.0
-"""Seconds in which an agent that must register must have done so: one line of it may take a half."""
+ADMISSION_TIMEOUT = 4.0
+"""Seconds in which an agent that must register must have done so: one line of it may take a half.  Ours does it at once, and
+waits a second for the answer; whoever has started one without a token does not look at its log for long."""
 
 MAX_WAITING = 256
 """Agents that must register and have not yet; when one more comes, the oldest goes.  For the reason of
@@ -95,11 +97,12 @@ class Agents:
         self._waiting: dict[Agent, anyio.CancelScope] = {}  # to be let in, the oldest first
         loop = event_loop()
         self._destinations = Destinations(anyio.current_time if loop is None else loop.time, beyond)
+        self._hands_over = False
         self._stopping = False
 
     @property
     def _announced(self) -> int:
-        return sum(agent.announced for agent in self._agents)
+        return sum(agent.announced and not agent.calls for agent in self._agents)
 
     def destination(self, name: str | None = None) -> Destination:
         """Where the callers of a door are led; None: to the agents without names."""
@@ -158,6 +161,8 @@ class Agents:
             return
         if agent.sent_away:
             logger.info("%s is sent away: it has not registered", agent.peer)
+        elif agent.calls:
+            logger.log(level, "%s calls no more: %s", agent.peer, cause)
         elif agent.announced:
             logger.log(level, "agent %s is gone: %s (%d left)", agent.peer, cause, self._announced)
         elif session.statistics().bytes_received:
@@ -203,9 +208,7 @@ class Agents:
 
     def register(self, agent: Agent, registration: Registration) -> None:
         """See :class:`.reception.Registrar`."""
-        refusal = self._may_register(agent, registration)
-        if refusal is not None:
-            raise PermissionError(refusal)
+        self._check(agent, registration)
         owned = self._destinations.owned(agent, registration.names)
         if owned and not registration.exclusive:
             raise PermissionError(f"another agent serves {', '.join(owned)}, alone")
@@ -214,6 +217,14 @@ class Agents:
             self._destinations.join(agent, name)
         if registration.exclusive:
             self._take_over(agent, registration.names)
+
+    def _check(self, agent: Agent, registration: Registration) -> None:
+        """:raises PermissionError: if ``agent`` may not."""
+        if self._hands_over:
+            raise PermissionError("this gateway ends")
+        refusal = self._may_register(agent, registration)
+        if refusal is not None:
+            raise PermissionError(refusal)
 
     def _let_in(self, agent: Agent, registration: Registration) -> None:
         agent.registration = registration
@@ -247,10 +258,8 @@ class Agents:
             raise PermissionError(
                 f"this gateway forwards no calls to {call.name} (muxado gateway --allow-forward)"
             )
-        registration = Registration((call.name,), token=call.token)
-        refusal = self._may_register(agent, registration)
-        if refusal is not None:
-            raise PermissionError(refusal)
+        registration = Registration((call.name,), token=call.token, moves=call.moves)
+        self._check(agent, registration)
         self._let_in(agent, registration)
         agent.calls = True
         return self._destinations.publish(call.name)
@@ -273,6 +282,11 @@ class Agents:
     async def lead_hop(self, stream: muxado.Stream) -> None:
         """See :class:`.reception.Registrar`."""
         await self._serve_hop(stream, self._destinations.served_here)
+
+    async def hand_over(self, seconds: float) -> None:
+        """Let nobody register any more, and tell those that have to move; see :func:`.handover.hand_over`."""
+        self._hands_over = True
+        await hand_over(self._agents, seconds)
 
     def stop_calls(self) -> None:
         """Sessions that call may open no more streams; those that they have go on."""

@@ -1,9 +1,8 @@
 """How long to wait before the next attempt to connect.
 
-What it is.  Exponential back-off with jitter: the ceiling doubles with each failure, and the delay
-is drawn evenly from its upper half.  The jitter keeps a thousand agents that lost the same gateway
-from coming back in the same second; the lower half is left out so that a failing gateway is never
-hammered.
+What it is.  Exponential back-off with full jitter: the ceiling doubles with each failure, and the delay is drawn evenly
+from what is below it.  So a thousand agents that lost the same gateway come back spread over the whole of that time.  The
+first ceiling is short, for a gateway that starts anew; the highest is what one that stays away has to bear.
 
 The rule.  No clock and no sleep in here: the caller waits, and says when it went well.
 
@@ -31,7 +30,7 @@ class Backoff:
     """
 
     def __init__(
-        self, first: float = 0.5, most: float = 30.0, draw: Callable[[], float] = random.random
+        self, first: float = 0.05, most: float = 30.0, draw: Callable[[], float] = random.random
     ) -> None:
         self._first = first
         self._most = most
@@ -42,7 +41,7 @@ class Backoff:
         """Count one more failure; the seconds to wait before the next attempt."""
         ceiling = min(self._most, self._first * 2.0 ** min(self.failures, 62))
         self.failures += 1
-        return ceiling * (0.5 + self._draw() / 2)
+        return ceiling * self._draw()
 
     def reset(self) -> None:
         """The last session was a good one: begin again with the shortest delay."""

@@ -4,7 +4,8 @@ What it is.  The side of a caller that cannot reach a door of the gateway's, but
 says which name it calls (:mod:`.registration`), and each connection to the local address becomes a stream.
 
 The rules.  Nobody is kept waiting for longer than :data:`SESSION_TIMEOUT` for a session; then the connection is broken
-off, as it is where no agent serves the name.  A lost session is dialed again, as with agents.
+off, as it is where no agent serves the name.  A lost session is dialed again, as with agents.  A gateway that ends asks to
+move: who comes then goes by the new session, who is there stays.
 
 The trap.  What comes of a caller is the gateway's to say, and it says it to those who speak HTTP; others see the end of
 their connection.
@@ -13,7 +14,7 @@ their connection.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 from anyio.abc import SocketAttribute, SocketListener
@@ -25,7 +26,7 @@ from ..session.bridge import forward as forward_connections
 from .backoff import Backoff
 from .dialing import keep_connected
 from .options import UnixAddress
-from .registering import say
+from .registering import obey, say
 from .running import NotStarted, reason
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import Listener, SocketStream, TaskStatus
 
+    from .attempt import Attempt
     from .options import Address
     from .registration import Call
     from .shown_token import ShownToken
@@ -49,7 +51,8 @@ class ForwardOptions(NamedTuple):
     """What ``muxado forward`` was asked for."""
 
     local: Address | UnixAddress
-    url: str
+    connect: tuple[str, ...]
+    """Gateways, one of which is dialed."""
     call: Call
     ssl_context: ssl.SSLContext | None
     graceful_timeout: float
@@ -112,7 +115,7 @@ async def forward(
 
 async def _dial(uplink: _Uplink, options: ForwardOptions, stop: anyio.Event) -> None:
     await keep_connected(
-        options.url,
+        options.connect,
         uplink.attach,
         stop=stop,
         config=muxado.Config(wire=options.wire),
@@ -123,7 +126,7 @@ async def _dial(uplink: _Uplink, options: ForwardOptions, stop: anyio.Event) -> 
 
 
 class _Uplink:
-    """The session that there is, if any; it is dialed as a session is."""
+    """The newest session that there is, if any; it is dialed as a session is."""
 
     def __init__(self, call: Call, token: ShownToken | None) -> None:
         self._call = call
@@ -131,25 +134,35 @@ class _Uplink:
         self._session: muxado.Session | None = None
         self._came = anyio.Event()
 
-    async def attach(self, session: muxado.Session) -> None:
+    async def attach(self, session: muxado.Session, attempt: Attempt) -> None:
         """Lead connections into ``session`` until it is over.
 
         :raises RegistrationError: if the gateway takes no calls of that name.
         """
         session.stop_accepting()
-        call = self._call
+        call = self._call._replace(moves=True)
         if self._token is not None:
             call = call._replace(token=self._token.now())
-        stream, _ = await say(session, call.line(), "calling")
-        logger.info("calling %s", self._call.name)
+        stream, lines = await say(session, call.line(), "calling")
+        logger.info("calling %s", call.name)
+        attempt.settle()
         self._session = session
         self._came.set()
-        try:
-            await session.wait()
-        finally:
-            self._session = None
-            self._came = anyio.Event()
-            stream.reset()
+        ended: muxado.SessionError | None = None  # a task group would wrap it
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(obey, stream, lines, attempt, _lose_nothing)
+            try:
+                await session.wait()
+            except muxado.SessionError as exc:
+                ended = exc
+            finally:
+                if self._session is session:
+                    self._session = None
+                    self._came = anyio.Event()
+                stream.reset()
+                tasks.cancel_scope.cancel()
+        if ended is not None:
+            raise ended
 
     async def net_dial(
         self,
@@ -164,3 +177,7 @@ class _Uplink:
         if self._session is None:
             raise ConnectionRefusedError("there is no session with the gateway")
         return await self._session.net_dial(priority=priority, stream_type=stream_type)
+
+
+def _lose_nothing(taken: list[Any], said: dict[str, Any]) -> None:
+    """Who calls has no names."""

@@ -10,6 +10,9 @@ The rules.  A slow side holds no memory but the stream's window and one read of 
 what a caller began with: the copying reads from a side only what the other has taken, and nothing reads ahead.
 No want of descriptors ends the gateway.
 
+How it stops.  It is not ready any more, and takes no agents; those that it has are told to move (:mod:`.handover`), while
+callers still come in.  Then the doors are closed, and those that are there finish.
+
 The trap.  Whoever stops it waits for its callers: those that only wait are let go at once.  And a caller that
 is finished may have left bytes that its agent has no room for yet.
 """
@@ -68,6 +71,7 @@ async def gateway(
     ssl_context: ssl.SSLContext | None,
     limit: int,
     graceful_timeout: float,
+    handover_timeout: float = 2.0,
     head_timeout: float = 60.0,
     access_log: bool = False,
     admin: Address | UnixAddress | None = None,
@@ -86,6 +90,7 @@ async def gateway(
 
     :param limit: callers served at once; as many again at the HTTP door.
     :param graceful_timeout: seconds that callers have to finish after ``stop``.
+    :param handover_timeout: seconds before that in which agents may move to another gateway, and callers still come.
     :param head_timeout: seconds in which a caller must have sent the head of its first request, or the first
         byte of another protocol, or have been spoken to.
     :param access_log: whether each caller has a line in the log, when it has left.
@@ -190,8 +195,11 @@ async def gateway(
             )
         task_status.started((listener.url, [door.port for door in doors]))
         await stop.wait()
-        if cluster is not None:
+        if cluster is None:
+            await listener.aclose()  # so that agents see whether there is anybody else
+        else:
             cluster.drain()
+        await agents.hand_over(handover_timeout)
         for door in doors:
             await door.aclose()
         callers.stop()

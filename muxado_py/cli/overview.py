@@ -1,6 +1,6 @@
 """Overview: what a gateway says of itself at its admin address, to people, probes and Prometheus.
 
-What it is.  ``/healthz``: whether it takes callers.  ``/status``: its agents, names, doors and callers now, as JSON.
+What it is.  ``/healthz``: whether callers should come, and of one name, if that is asked for.  ``/status``: its agents, names, doors and callers now, as JSON.
 ``/metrics``: the same as figures, and what the ledger has summed up of the callers that have left.
 
 Where data comes from.  All of it is asked when somebody asks; only the sums are kept, for each name that a door or a call
@@ -19,7 +19,7 @@ from ..integrations.extras import MissingExtraError, require
 from .admin import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import anyio
 
@@ -56,15 +56,20 @@ class Overview:
         self._doors = doors
         self._stop = stop
 
-    def answers(self) -> dict[str, Callable[[], Answer]]:
+    def answers(self) -> dict[str, Callable[[Mapping[str, str]], Answer]]:
         """What is answered, by path."""
         return {"/healthz": self.health, "/status": self.status, "/metrics": self.metrics}
 
-    def health(self) -> Answer:
-        """Whether callers may come."""
-        return Answer(503, b"stopping\n") if self._stop.is_set() else Answer(200, b"serving\n")
+    def health(self, asked: Mapping[str, str]) -> Answer:
+        """Whether callers should come; with ``name`` in what is asked, its callers."""
+        if self._stop.is_set():
+            return Answer(503, b"stopping\n")
+        name = asked.get("name")
+        if name is not None and self._agents.served(name) is None:
+            return Answer(503, b"nobody serves that name\n")
+        return Answer(200, b"serving\n")
 
-    def status(self) -> Answer:
+    def status(self, asked: Mapping[str, str]) -> Answer:
         """What there is."""
         return Answer(200, json.dumps(self.values(), indent=2).encode() + b"\n", "application/json")
 
@@ -88,7 +93,7 @@ class Overview:
             "callers": {"served": len(self._latest.callers), "limit": self._limit},
         }
 
-    def metrics(self) -> Answer:
+    def metrics(self, asked: Mapping[str, str]) -> Answer:
         """Figures, in Prometheus' format."""
         try:
             prometheus = require("prometheus_client", "metrics")

@@ -26,7 +26,7 @@ from .latest import read_line
 from .options import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import anyio
 
@@ -79,11 +79,11 @@ class Page:
             "; require-trusted-types-for 'script'; trusted-types 'none'",
         )
 
-    def answers(self) -> dict[str, Callable[[], Answer]]:
+    def answers(self) -> dict[str, Callable[[Mapping[str, str]], Answer]]:
         """What is answered, by path."""
-        return {"/": lambda: self._document, "/page.json": self.data}
+        return {"/": lambda asked: self._document, "/page.json": self.data}
 
-    def data(self) -> Answer:
+    def data(self, asked: Mapping[str, str]) -> Answer:
         """What is shown now."""
         return Answer(200, json.dumps(self.values()).encode(), "application/json")
 

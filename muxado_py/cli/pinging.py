@@ -18,7 +18,7 @@ import click
 
 import muxado_py as muxado
 
-from .dialing import CONNECT_ERRORS
+from .attempt import CONNECT_ERRORS
 from .running import ConnectionLost, NotStarted, reason
 
 if TYPE_CHECKING:

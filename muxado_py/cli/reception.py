@@ -136,13 +136,15 @@ class _Reception:
         agent.control = stream
         try:
             stream.send_nowait(answer)
-            logger.info("agent %s %s", agent.peer, what)
+            logger.info("%s", what)
             with suppress(EndOfStream):
-                await stream.receive(1)
+                await _hear_more(agent, lines)
                 logger.warning("agent %s said more than a registration", agent.peer)
         finally:
             agent.control = None
             self._lead = None
+            if agent.moving is not None:
+                agent.moving.leave()
             registrar.withdraw(agent)
 
     def _judge(self, said: dict[str, Any]) -> tuple[bytes, str]:
@@ -155,13 +157,27 @@ class _Reception:
             call = Call.parse(said)
             destination = self._registrar.call(self._agent, call)
             self._lead = partial(self._registrar.lead, destination=destination)
-            return line(calling=call.name), f"calls {call.name}"
+            return line(calling=call.name), f"{self._agent.peer} calls {call.name}"
         if "hop" in said:
             hop = Hop.parse(said)
             self._registrar.hop(self._agent, hop)
             self._lead = self._registrar.lead_hop
-            return line(hopping=hop.node), "is another gateway"
+            return line(hopping=hop.node), f"{self._agent.peer} is another gateway"
         registration = Registration.parse(said)
         self._registrar.register(self._agent, registration)
         names = ", ".join(registration.names) or "doors without a name"
-        return line(registered=registration.names), f"serves {names}"
+        return line(registered=registration.names), f"agent {self._agent.peer} serves {names}"
+
+
+async def _hear_more(agent: Agent, lines: Lines) -> None:
+    """Hear what ``agent`` says to it that it is to move; returns when it says something else.
+
+    :raises EndOfStream: if it says no more.
+    """
+    with suppress(ValueError):
+        while True:
+            said = await lines.next()
+            answer = agent.moving and agent.moving.take(said)
+            if not answer:
+                return
+            logger.info("agent %s %s", agent.peer, answer)

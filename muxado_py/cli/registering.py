@@ -11,7 +11,11 @@ the stream first, and gets no more callers.
 Who loses a name to an agent that serves it alone does not ask for it again: two would take it from each other
 for ever.  Who loses the last one finishes what it has and ends.
 
-The trap.  The stream is the application's to the session: a drain waits for its end.
+A gateway that ends asks its agents to move.  This side is registered elsewhere first, and says so; it goes on to serve the
+old session until the gateway has ended it, since callers may still come that way.
+
+The traps.  The stream is the application's to the session: a drain waits for its end.  And who moves takes its names from
+itself, where gateways know of each other: that is no loss.
 """
 
 from __future__ import annotations
@@ -25,16 +29,17 @@ import anyio
 import muxado_py as muxado
 
 from ..errors import escaped
-from .registration import Lines, RegistrationError
+from .registration import Lines, RegistrationError, line
 from .running import reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from .attempt import Attempt
     from .registration import Registration
     from .shown_token import ShownToken
 
-__all__ = ("Registrant", "say")
+__all__ = ("Registrant", "obey", "say")
 
 logger = logging.getLogger("muxado.cli")
 
@@ -70,23 +75,28 @@ class Registrant:
         return name in self._registration.names
 
     async def attach(
-        self, session: muxado.Session, attach: Callable[[muxado.Session], Awaitable[None]]
+        self,
+        session: muxado.Session,
+        attempt: Attempt,
+        attach: Callable[[muxado.Session], Awaitable[None]],
     ) -> None:
         """Register, then give ``session`` to ``attach`` until it is over.
 
+        :param attempt: what ``session`` came of.
         :raises RegistrationError: if the gateway did not take the registration.
         :raises Exception: what ``attach`` raises.
 
         Cancellation: that of ``attach``.
         """
-        registration = self._registration
+        registration = self._registration._replace(moves=True)
         if self._token is not None:
             registration = registration._replace(token=self._token.now())
         stream, lines = await say(session, registration.line(), "registered")
+        attempt.settle()
         if registration.names:
             logger.info("serving as %s", ", ".join(registration.names))
         try:
-            failure = await self._serve(session, stream, lines, attach)
+            failure = await self._serve(session, attempt, stream, lines, attach)
         finally:
             stream.reset()
         if failure is not None:
@@ -95,6 +105,7 @@ class Registrant:
     async def _serve(
         self,
         session: muxado.Session,
+        attempt: Attempt,
         stream: muxado.Stream,
         lines: Lines,
         attach: Callable[[muxado.Session], Awaitable[None]],
@@ -107,7 +118,7 @@ class Registrant:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(leave)
-            tasks.start_soon(self._listen, lines)
+            tasks.start_soon(obey, stream, lines, attempt, self._lose)
             try:
                 await attach(session)
             except Exception as exc:  # noqa: BLE001 - raised where it was asked for
@@ -116,16 +127,8 @@ class Registrant:
                 tasks.cancel_scope.cancel()
         return None
 
-    async def _listen(self, lines: Lines) -> None:
-        """Hear what the gateway says later."""
-        with suppress(*ENDED, muxado.SessionError, ValueError):  # then it says no more
-            while True:
-                said = await lines.next()
-                taken = said.get("taken")
-                if isinstance(taken, list):
-                    self._lose([name for name in self._registration.names if name in taken], said)
-
-    def _lose(self, names: list[str], said: dict[str, Any]) -> None:
+    def _lose(self, taken: list[Any], said: dict[str, Any]) -> None:
+        names = [name for name in self._registration.names if name in taken]
         if not names:
             return
         left = tuple(name for name in self._registration.names if name not in names)
@@ -136,6 +139,29 @@ class Registrant:
         if not left:
             self.replaced = why
             self._stop.set()
+
+
+async def obey(
+    stream: muxado.Stream,
+    lines: Lines,
+    attempt: Attempt,
+    lose: Callable[[list[Any], dict[str, Any]], None],
+) -> None:
+    """Hear what the gateway says later, and do it; returns when it has no more to say.
+
+    :param lose: called with the names that are another's now.
+
+    Cancellation: safe.
+    """
+    with suppress(*ENDED, muxado.SessionError, ValueError):
+        while True:
+            said = await lines.next()
+            taken = said.get("taken")
+            if said.get("move") is True:
+                why_not = await attempt.move()
+                await stream.send(line(moved=True) if why_not is None else line(stays=why_not))
+            elif isinstance(taken, list) and not attempt.told.is_set():
+                lose(taken, said)
 
 
 async def say(session: muxado.Session, said: bytes, expected: str) -> tuple[muxado.Stream, Lines]:

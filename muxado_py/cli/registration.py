@@ -39,7 +39,7 @@ VERSION = 1
 MAX_LINE = 16 * 1024
 """Bytes of a line: 64 names take 4 KiB, and a token may be long."""
 
-LINE_TIMEOUT = 5.0
+LINE_TIMEOUT = 2.0
 """Seconds in which a first stream must have said its line."""
 
 
@@ -55,20 +55,20 @@ class Registration(NamedTuple):
     """Whether nobody else is to serve them."""
     token: str | None = None
     """Why it may."""
+    moves: bool = False
+    """Whether it goes to another gateway when this one says so."""
 
     def __repr__(self) -> str:
         """Without the token."""
-        shown = None if self.token is None else "..."
-        return f"Registration(names={self.names}, exclusive={self.exclusive}, token={shown})"
+        shown = self._replace(token=None if self.token is None else "...")
+        return f"Registration{tuple(shown)}"
 
     def line(self) -> bytes:
         """As it is said."""
         said: dict[str, Any] = {"register": self.names}
         if self.exclusive:
             said["exclusive"] = True
-        if self.token is not None:
-            said["token"] = self.token
-        return line(**said)
+        return _spoken(said, self.token, self.moves)
 
     @classmethod
     def parse(cls, said: dict[str, Any]) -> Registration:
@@ -78,14 +78,11 @@ class Registration(NamedTuple):
         """
         names = said.get("register")
         exclusive = said.get("exclusive", False)
-        token = said.get("token")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError("register must be a list of names")
         if not isinstance(exclusive, bool):
             raise ValueError("exclusive must be true or false")
-        if not isinstance(token, str | None):
-            raise ValueError("token must be a string")
-        return cls(check_names(names), exclusive, token)
+        return cls(check_names(names), exclusive, *_who(said))
 
 
 class Call(NamedTuple):
@@ -95,16 +92,17 @@ class Call(NamedTuple):
     """Of whom they want."""
     token: str | None = None
     """Why it may."""
+    moves: bool = False
+    """Whether it goes to another gateway when this one says so."""
 
     def __repr__(self) -> str:
         """Without the token."""
-        return f"Call(name={self.name!r}, token={None if self.token is None else '...'})"
+        shown = self._replace(token=None if self.token is None else "...")
+        return f"Call{tuple(shown)}"
 
     def line(self) -> bytes:
         """As it is said."""
-        return (
-            line(call=self.name) if self.token is None else line(call=self.name, token=self.token)
-        )
+        return _spoken({"call": self.name}, self.token, self.moves)
 
     @classmethod
     def parse(cls, said: dict[str, Any]) -> Call:
@@ -112,12 +110,32 @@ class Call(NamedTuple):
 
         :raises ValueError: if it is no call, with what is wrong, for that peer.
         """
-        name, token = said.get("call"), said.get("token")
+        name = said.get("call")
         if not isinstance(name, str):
             raise ValueError("call must be a name")
-        if not isinstance(token, str | None):
-            raise ValueError("token must be a string")
-        return cls(check_name(name), token)
+        return cls(check_name(name), *_who(said))
+
+
+def _spoken(said: dict[str, Any], token: str | None, moves: bool) -> bytes:
+    """What any session says of itself, as a line."""
+    if token is not None:
+        said["token"] = token
+    if moves:
+        said["moves"] = True
+    return line(**said)
+
+
+def _who(said: dict[str, Any]) -> tuple[str | None, bool]:
+    """What any session says of itself, heard.
+
+    :raises ValueError: if it is wrong.
+    """
+    token, moves = said.get("token"), said.get("moves", False)
+    if not isinstance(token, str | None):
+        raise ValueError("token must be a string")
+    if not isinstance(moves, bool):
+        raise ValueError("moves must be true or false")
+    return token, moves
 
 
 class Hop(NamedTuple):

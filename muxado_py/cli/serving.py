@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskStatus
 
+    from .attempt import Attempt
     from .registration import Registration
     from .shown_token import ShownToken
 
@@ -56,9 +57,10 @@ logger = logging.getLogger("muxado.cli")
 class ServeOptions(NamedTuple):
     """What ``muxado serve`` was asked for, apart from the app."""
 
-    url: str
-    dial: bool
-    """Whether to connect to ``url``; else to listen on it."""
+    connect: tuple[str, ...]
+    """Gateways, one of which is dialed."""
+    listen: str | None
+    """Where else sessions come from, instead."""
     interface: str
     """``asgi`` or ``wsgi``; ``port`` for an address instead of an application."""
     loop: str
@@ -155,10 +157,10 @@ async def serve(
             is_port = options.interface == "port"
             what = app if is_port else f"{options.interface.upper()} application"
             logger.info("serving %s", what)
-            if options.dial:
+            if options.listen is None:
                 sessions.start_soon(_dial, listener, options, stop)
             else:
-                await sessions.start(_listen, listener, options)
+                await sessions.start(_listen, listener, options, options.listen)
             await stop.wait()
             sessions.start_soon(listener.drain, options.graceful_timeout + 1)
             await listener.round_trip()
@@ -251,22 +253,22 @@ def _session_config(options: ServeOptions) -> muxado.Config:
     return replace(
         config,
         max_streams=max(config.max_streams, limit + limit // 8),
-        trust_caller=options.dial and options.http["forwarded_allow_ips"] is None,
+        trust_caller=options.listen is None and options.http["forwarded_allow_ips"] is None,
     )
 
 
 async def _dial(listener: SessionsListener, options: ServeOptions, stop: anyio.Event) -> None:
     registrant = options.registration and Registrant(options.registration, stop, options.token)
 
-    async def attach(session: muxado.Session) -> None:
+    async def attach(session: muxado.Session, attempt: Attempt) -> None:
         if registrant is None:
             await listener.attach(session, _no_name)
         else:
             serve_names = partial(listener.attach, serves=registrant.serves)
-            await registrant.attach(session, serve_names)
+            await registrant.attach(session, attempt, serve_names)
 
     await keep_connected(
-        options.url,
+        options.connect,
         attach,
         stop=stop,
         config=_session_config(options),
@@ -284,7 +286,7 @@ def _no_name(name: str) -> bool:
 
 
 async def _listen(
-    listener: SessionsListener, options: ServeOptions, *, task_status: TaskStatus[None]
+    listener: SessionsListener, options: ServeOptions, url: str, *, task_status: TaskStatus[None]
 ) -> None:
     async def attach(session: muxado.Session) -> None:
         name = peer_name(session)
@@ -300,13 +302,13 @@ async def _listen(
         try:
             accepting = await stack.enter_async_context(
                 muxado.listen(
-                    options.url,
+                    url,
                     config=_session_config(options),
                     ssl_context=options.ssl_context,
                 )
             )
         except OSError as exc:
-            raise NotStarted(f"cannot listen on {options.url}: {reason(exc)}") from exc
+            raise NotStarted(f"cannot listen on {url}: {reason(exc)}") from exc
         logger.info("listening on %s", accepting.url)
         task_status.started()
         await accepting.serve(attach)

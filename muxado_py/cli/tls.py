@@ -17,19 +17,34 @@ from __future__ import annotations
 
 import os
 import ssl
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = (
     "DoorContexts",
     "dialing_context",
     "door_contexts",
     "listening_context",
+    "shared_context",
     "show_anew",
 )
 
 PASSWORD_VARIABLE = "MUXADO_SSL_KEYFILE_PASSWORD"
+
+
+def shared_context(
+    urls: Iterable[str], certfile: str | None, keyfile: str | None, ca_certs: str | None
+) -> ssl.SSLContext | None:
+    """What ``connect`` needs for those of ``urls`` that are ``tls://``; None if none is.
+
+    :raises click.UsageError: as :func:`dialing_context`, for one of them.
+    """
+    contexts = [dialing_context(url, certfile, keyfile, ca_certs) for url in urls]
+    return next((context for context in contexts if context is not None), None)
 
 
 def dialing_context(

@@ -25,6 +25,7 @@ from .processes import running as running_process
 from .test_gateway import HERE, OK, REQUEST, agent, ask, everything, never_read, running, serve_once
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("way")]
@@ -67,6 +68,18 @@ async def test_it_is_healthy_until_it_is_told_to_stop(address: UnixAddress) -> N
         gate.stop.set()
         assert await get(address, "/healthz") == (503, "stopping\n")
         assert json.loads((await get(address, "/status"))[1])["serving"] is False
+
+
+async def test_a_balancer_asks_for_the_name_that_it_leads_callers_to(address: UnixAddress) -> None:
+    """A gateway that starts anew has no agents for a moment."""
+    async with running(admin=address, doors=[Published(HERE, "blog")]) as gate:
+        assert (await get(address, "/healthz"))[0] == 200
+        assert await get(address, "/healthz?name=blog") == (503, "nobody serves that name\n")
+        async with agent(gate.url, never_read, names=("blog",)):
+            assert (await get(address, "/healthz?name=blog"))[0] == 200
+            assert (await get(address, "/healthz?name="))[0] == 503
+            gate.stop.set()
+            assert (await get(address, "/healthz?name=blog"))[0] == 503
 
 
 async def test_the_status_has_agents_names_doors_and_callers(address: UnixAddress) -> None:
@@ -210,7 +223,7 @@ async def test_more_than_a_few_at_once_are_closed(
 async def test_a_fault_of_an_answer_is_logged_and_ends_nothing(
     address: UnixAddress, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail() -> Answer:
+    def fail(asked: Mapping[str, str]) -> Answer:
         raise RuntimeError("a fault of ours")
 
     admin = await open_admin(address, {"/": fail})

@@ -13,13 +13,18 @@ import trustme
 from anyio.abc import SocketAttribute
 
 import muxado_py as muxado
+from muxado_py.cli import attempt as attempt_module
 from muxado_py.cli.backoff import Backoff
 from muxado_py.cli.dialing import keep_connected
 from muxado_py.cli.running import ConnectionLost, NotStarted
 from muxado_py.config import WIRE_NAMES
 
+from ..helpers.blocked import until
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Coroutine
+
+    from muxado_py.cli.attempt import Attach, Attempt
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +33,7 @@ async def test_it_dials_again_until_it_may_not(caplog: pytest.LogCaptureFixture)
     """Two sessions, each closed at once, are two failures: none of them lasted."""
     caplog.set_level(logging.INFO, "muxado.cli")
 
-    async def leave(session: muxado.Session) -> None:
+    async def leave(session: muxado.Session, attempt: Attempt) -> None:
         await session.wait_for_peer()
         await session.aclose()
 
@@ -40,7 +45,7 @@ async def test_it_dials_again_until_it_may_not(caplog: pytest.LogCaptureFixture)
             tasks.start_soon(listener.serve, muxado.Session.wait)
             with pytest.raises(ConnectionLost, match=r"Gave up after 2 attempt"):
                 await keep_connected(
-                    listener.url,
+                    [listener.url],
                     leave,
                     stop=anyio.Event(),
                     config=muxado.Config(),
@@ -54,14 +59,14 @@ async def test_it_dials_again_until_it_may_not(caplog: pytest.LogCaptureFixture)
 
 
 async def test_what_was_never_connected_has_not_started() -> None:
-    async def attach(session: muxado.Session) -> None:
+    async def attach(session: muxado.Session, attempt: Attempt) -> None:
         raise AssertionError("nobody is there")
 
     with pytest.raises(
         NotStarted, match=r"cannot connect to tcp://127\.0\.0\.1:1: Connection refused"
     ):
         await keep_connected(
-            "tcp://127.0.0.1:1",
+            ["tcp://127.0.0.1:1"],
             attach,
             stop=anyio.Event(),
             config=muxado.Config(),
@@ -71,14 +76,13 @@ async def test_what_was_never_connected_has_not_started() -> None:
         )
 
 
-async def wait(session: muxado.Session) -> None:
+async def wait(session: muxado.Session, attempt: Attempt) -> None:
     await session.wait()
 
 
 def keep(
-    url: str,
-    *,
-    attach: Callable[[muxado.Session], Awaitable[None]] = wait,
+    *urls: str,
+    attach: Attach = wait,
     stop: anyio.Event | None = None,
     ssl_context: ssl.SSLContext | None = None,
     recognize_timeout: float = 10.0,
@@ -87,7 +91,7 @@ def keep(
     """``keep_connected`` with one try, unless it is stopped before."""
     return partial(
         keep_connected,
-        url,
+        urls,
         attach,
         stop=stop or anyio.Event(),
         config=muxado.Config(recognize_timeout=recognize_timeout, heartbeat_interval=None),
@@ -148,7 +152,7 @@ async def test_what_said_no_frame_was_never_connected_on_any_wire(wire: str) -> 
             port = listener.extra(SocketAttribute.local_port)
             with pytest.raises(NotStarted, match="cannot connect to"):
                 await keep_connected(
-                    f"tcp://127.0.0.1:{port}",
+                    [f"tcp://127.0.0.1:{port}"],
                     wait,
                     stop=anyio.Event(),
                     config=muxado.Config(wire=wire),
@@ -164,7 +168,7 @@ async def test_who_is_stopping_dials_no_more(caplog: pytest.LogCaptureFixture) -
     stop = anyio.Event()
     sessions = 0
 
-    async def stop_and_close(session: muxado.Session) -> None:
+    async def stop_and_close(session: muxado.Session, attempt: Attempt) -> None:
         await session.wait_for_peer()
         stop.set()
         await session.aclose()
@@ -194,7 +198,7 @@ async def test_who_is_stopped_while_it_waits_to_try_again_returns() -> None:
             tasks.start_soon(
                 partial(
                     keep_connected,
-                    "tcp://127.0.0.1:1",
+                    ["tcp://127.0.0.1:1"],
                     wait,
                     stop=stop,
                     config=muxado.Config(),
@@ -219,7 +223,7 @@ async def test_advice_fits_the_certificate() -> None:
             muxado.listen("tls://127.0.0.1:0", ssl_context=server) as listener,
             anyio.create_task_group() as tasks,
         ):
-            tasks.start_soon(listener.serve, wait)
+            tasks.start_soon(listener.serve, muxado.Session.wait)
             with pytest.raises(NotStarted) as mismatch:
                 await keep(listener.url, ssl_context=knowing)()
             with pytest.raises(NotStarted) as unknown:
@@ -237,7 +241,7 @@ async def test_an_address_without_tls_is_told_from_one_that_is_not_trusted() -> 
             muxado.listen("tcp://127.0.0.1:0") as listener,
             anyio.create_task_group() as tasks,
         ):
-            tasks.start_soon(listener.serve, wait)
+            tasks.start_soon(listener.serve, muxado.Session.wait)
             with pytest.raises(
                 NotStarted, match=r"answered without TLS: does it want tcp://\? Gave up"
             ):
@@ -264,7 +268,7 @@ async def test_an_agent_without_the_certificate_that_is_wanted_is_told(
             muxado.listen("tls://127.0.0.1:0", ssl_context=server) as listener,
             anyio.create_task_group() as tasks,
         ):
-            tasks.start_soon(listener.serve, wait)
+            tasks.start_soon(listener.serve, muxado.Session.wait)
             with pytest.raises(NotStarted) as told:
                 await keep(listener.url, ssl_context=client, max_retries=None)()
             tasks.cancel_scope.cancel()
@@ -272,3 +276,172 @@ async def test_an_agent_without_the_certificate_that_is_wanted_is_told(
     assert f"does not let this side in: {why}. Show a certificate" in str(told.value)
     heard = "certificate that is not trusted here: " if shown else "did not return a certificate"
     assert heard in caplog.text
+
+
+@pytest.fixture
+def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """URLs are tried as they are given."""
+    monkeypatch.setattr("random.sample", lambda urls, number: list(urls)[:number])
+
+
+NOBODY = "tcp://127.0.0.1:1"
+
+
+@pytest.mark.usefixtures("in_order")
+async def test_where_one_gateway_fails_the_next_is_tried_at_once() -> None:
+    async def leave(session: muxado.Session, attempt: Attempt) -> None:
+        await session.wait_for_peer()
+        stop.set()
+
+    stop = anyio.Event()
+    with anyio.fail_after(20):
+        async with (
+            muxado.listen("tcp://127.0.0.1:0") as listener,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(listener.serve, muxado.Session.wait)
+            await keep_connected(
+                [NOBODY, listener.url],
+                leave,
+                stop=stop,
+                config=muxado.Config(),
+                ssl_context=None,
+                backoff=Backoff(first=3600.0),
+                max_retries=None,
+            )
+            tasks.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("in_order")
+async def test_who_has_failed_everywhere_waits(caplog: pytest.LogCaptureFixture) -> None:
+    other = "tcp://127.0.0.1:2"
+    with pytest.raises(NotStarted, match=r"Gave up after 3 attempt\(s\) at each of 2 gateways"):
+        await keep(NOBODY, other, max_retries=2)()
+    assert caplog.text.count(f"trying {other}") == 3
+    assert caplog.text.count("trying again in") == 2
+
+
+async def test_gateways_are_tried_in_an_order_that_is_drawn(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Or all agents of one command line would be at one gateway."""
+    urls = [f"tcp://127.0.0.1:{port}" for port in (1, 2)]
+    for _ in range(64):
+        with pytest.raises(NotStarted):
+            await keep(*urls)()
+    assert {record.getMessage().split()[3] for record in caplog.records} == {
+        f"{url}:" for url in urls
+    }
+
+
+async def test_a_certificate_that_is_not_trusted_ends_nothing_while_there_is_another_gateway() -> (
+    None
+):
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    with anyio.fail_after(20):
+        async with (
+            muxado.listen("tls://127.0.0.1:0", ssl_context=server) as listener,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(listener.serve, muxado.Session.wait)
+            with pytest.raises(NotStarted, match="Gave up after 1 attempt"):
+                await keep(listener.url, NOBODY)()
+            tasks.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("in_order")
+async def test_who_moves_has_the_new_session_before_the_old_one_is_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "muxado.cli")
+    stop, moved, ended = anyio.Event(), anyio.Event(), anyio.Event()
+    there: list[str] = []
+
+    async def attach(session: muxado.Session, attempt: Attempt) -> None:
+        there.append(attempt.url)
+        attempt.settle()
+        if len(there) == 1:
+            assert await attempt.move() is None
+            assert there == [first.url, second.url]
+            moved.set()
+        await session.wait()
+
+    async def until_asked(session: muxado.Session) -> None:
+        await ended.wait()
+
+    with anyio.fail_after(20):
+        async with (
+            muxado.listen("tcp://127.0.0.1:0") as first,
+            muxado.listen("tcp://127.0.0.1:0") as second,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(first.serve, until_asked)
+            tasks.start_soon(second.serve, until_asked)
+            tasks.start_soon(keep(first.url, second.url, attach=attach, stop=stop))
+            await moved.wait()
+            assert "no longer connected" not in caplog.text
+            stop.set()
+            ended.set()
+            await until(lambda: caplog.text.count("no longer connected") == 2)
+            tasks.cancel_scope.cancel()
+
+
+async def test_who_can_move_nowhere_stays_and_dials_again_when_that_session_is_over() -> None:
+    """With one gateway, say, which does not listen any more."""
+    stop, ended = anyio.Event(), anyio.Event()
+    why: list[str | None] = []
+
+    async def attach(session: muxado.Session, attempt: Attempt) -> None:
+        attempt.settle()
+        await listener.aclose()
+        why.append(await attempt.move())
+        ended.set()
+        await session.wait()
+
+    async def until_told(session: muxado.Session) -> None:
+        await ended.wait()
+
+    with anyio.fail_after(20):
+        async with (
+            muxado.listen("tcp://127.0.0.1:0") as listener,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(listener.serve, until_told)
+            with pytest.raises(ConnectionLost, match="Gave up after 2 attempt"):
+                await keep(listener.url, attach=attach, stop=stop, max_retries=1)()
+            tasks.cancel_scope.cancel()
+    assert why == ["nobody listens anywhere else"]
+
+
+async def test_a_peer_that_has_nothing_to_say_is_asked(caplog: pytest.LogCaptureFixture) -> None:
+    """On yamux a gateway says nothing until there is something; it is connected all the same."""
+    caplog.set_level(logging.INFO, "muxado.cli")
+    with anyio.fail_after(20):
+        async with (
+            muxado.listen("tcp://127.0.0.1:0", config=muxado.Config(wire="yamux")) as listener,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(listener.serve, muxado.Session.wait)
+            tasks.start_soon(
+                partial(
+                    keep_connected,
+                    [listener.url],
+                    wait,
+                    stop=anyio.Event(),
+                    config=muxado.Config(wire="yamux", heartbeat_interval=None),
+                    ssl_context=None,
+                    backoff=Backoff(),
+                    max_retries=None,
+                )
+            )
+            await until(lambda: "connected to tcp://" in caplog.text)
+            tasks.cancel_scope.cancel()
+    assert "says nothing" not in caplog.text
+
+
+def test_the_log_says_soon_that_a_peer_is_silent() -> None:
+    """Whoever has just started an agent looks at it for some seconds."""
+    assert 3 <= attempt_module.SPEAKS_WITHIN <= 10
+    assert muxado.Config().recognize_timeout > attempt_module.SPEAKS_WITHIN

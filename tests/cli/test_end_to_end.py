@@ -479,3 +479,29 @@ def test_agents_of_a_name_that_are_replaced_one_by_one_lose_no_request(app: str)
                 over.set()
             statuses = [status for call in calls for status in call.result()]
         assert set(statuses) == {200}
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio", "trio"])
+def test_a_gateway_that_has_nowhere_to_send_its_agents_waits_for_nothing(loop: str) -> None:
+    """Its agents find that out, since it listens no more."""
+    with (
+        gateway(*GATEWAY, "--timeout-handover", "1h", "--loop", loop) as (process, url, _),
+        running(
+            *("serve", "tests.cli.apps:starlette_app", "--connect", url),
+            *("--name", "blog", "--loop", loop),
+        ) as agent,
+    ):
+        process.wait_for("serves (blog)")
+        assert process.end() == 0
+        assert "stays: nobody listens anywhere else" in process.said()
+        agent.wait_for("lost the connection|(trying again)")
+        assert agent.end() == 0
+
+
+def test_an_agent_with_several_gateways_registers_though_it_has_no_name() -> None:
+    with gateway() as (process, url, port):
+        urls = ("--connect", url, "--connect", "tcp://127.0.0.1:1")
+        with running("serve", "tests.cli.apps:starlette_app", *urls) as agent:
+            process.wait_for("serves (doors without a name)")
+            assert get(port)[0] == 200
+            assert agent.end() == 0

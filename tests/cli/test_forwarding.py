@@ -17,6 +17,7 @@ from muxado_py.cli.options import Address, UnixAddress
 from muxado_py.cli.registration import Call
 from muxado_py.cli.running import NotStarted
 
+from ..helpers.blocked import until
 from .test_gateway import NAMED, OK, agent, ask, everything, greeting, running, saying, serve_once
 
 if TYPE_CHECKING:
@@ -28,10 +29,12 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("way")]
 gate_of_blog = partial(running, doors=(), forwarded=("blog",))
 
 
-def calling(url: str, local: Address | UnixAddress, wire: str = "muxado") -> ForwardOptions:
+def calling(
+    url: str | tuple[str, ...], local: Address | UnixAddress, wire: str = "muxado"
+) -> ForwardOptions:
     return ForwardOptions(
         local=local,
-        url=url,
+        connect=(url,) if isinstance(url, str) else url,
         call=Call("blog"),
         ssl_context=None,
         graceful_timeout=5.0,
@@ -42,7 +45,9 @@ def calling(url: str, local: Address | UnixAddress, wire: str = "muxado") -> For
 
 @asynccontextmanager
 async def forwarded(
-    url: str, local: Address | UnixAddress | None = None, wire: str = "muxado"
+    url: str | tuple[str, ...],
+    local: Address | UnixAddress | None = None,
+    wire: str = "muxado",
 ) -> AsyncIterator[tuple[int, anyio.Event]]:
     """A local port whose callers call ``blog``; and what stops it."""
     stop = anyio.Event()
@@ -166,6 +171,32 @@ async def test_a_gateway_that_stops_lets_these_finish() -> None:
         await caller.send(b"still here?")
         await caller.send_eof()
         assert await everything(caller) == b"still here?"
+
+
+@pytest.mark.slow
+async def test_a_gateway_that_stops_has_new_callers_come_by_another(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "muxado.cli")
+    monkeypatch.setattr("random.sample", lambda some, number: list(some)[:number])
+    async with (
+        gate_of_blog() as other,
+        gate_of_blog(handover_timeout=0.1) as gate,
+        agent(gate.url, saying(b"old"), names=("blog",)),
+        agent(other.url, saying(b"new"), names=("blog",)),
+        forwarded((gate.url, other.url)) as (port, _),
+        await anyio.connect_tcp("127.0.0.1", port) as caller,
+    ):
+        await caller.send(b"\0")
+        assert await caller.receive(4) == b"old\0"
+        gate.stop.set()
+        await until(lambda: "has moved" in caplog.text)
+        assert await greeting(port) == b"new"
+        await anyio.sleep(0.2)
+        await caller.send(b"still here?")
+        await caller.send_eof()
+        assert await everything(caller) == b"still here?"
+        assert await greeting(port) == b"new"
 
 
 async def test_an_agent_that_opens_streams_is_no_caller(caplog: pytest.LogCaptureFixture) -> None:

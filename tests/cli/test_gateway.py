@@ -18,11 +18,15 @@ from anyio.abc import SocketStream
 import muxado_py as muxado
 from muxado_py.cli import suspicion
 from muxado_py.cli.agent import Agent
+from muxado_py.cli.attempt import Attempt
+from muxado_py.cli.backoff import Backoff
+from muxado_py.cli.dialing import keep_connected
 from muxado_py.cli.gateway import gateway
 from muxado_py.cli.options import Address, HttpDoor, Published, UnixAddress
 from muxado_py.cli.registering import Registrant
 from muxado_py.cli.registration import Lines, Registration
 from muxado_py.cli.running import NotStarted
+from muxado_py.cli.sessions_listener import SessionsListener
 from muxado_py.frames import WIRES
 
 from ..helpers.blocked import until
@@ -60,6 +64,7 @@ async def running(
     access_log: bool = False,
     admin: UnixAddress | None = None,
     http: HttpDoor | None = None,
+    handover_timeout: float = 2.0,
 ) -> AsyncIterator[Running]:
     """A gateway; leaving the block stops it."""
     stop = anyio.Event()
@@ -73,6 +78,7 @@ async def running(
                 ssl_context=None,
                 limit=limit,
                 graceful_timeout=graceful_timeout,
+                handover_timeout=handover_timeout,
                 head_timeout=head_timeout,
                 access_log=access_log,
                 admin=admin,
@@ -255,12 +261,13 @@ async def test_an_agent_of_any_wire_has_names_where_the_gateway_takes_each(spoke
         await session.net_listener().serve(serve_once)
 
     blog, stop = Registration(("blog",)), anyio.Event()
+    attempt = Attempt("", muxado.Config(), None)
     async with (
         running(doors=NAMED, wire="auto") as gate,
         muxado.connect(gate.url, config=muxado.Config(wire=spoken)) as session,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(Registrant(blog, stop).attach, session, attach)
+        tasks.start_soon(Registrant(blog, stop).attach, session, attempt, attach)
         while (answer := await ask(gate.ports[1])) != OK:
             assert answer.startswith(b"HTTP/1.1 503 ")  # it has not registered yet
         assert (await ask(gate.ports[0])).startswith(b"HTTP/1.1 503 ")
@@ -835,6 +842,45 @@ async def test_ending_an_agent_gracefully_cuts_no_caller_while_another_is_there(
                     await anyio.sleep(0.05)
                     await newest.drain()
             over.set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wire", WIRES)
+async def test_a_gateway_that_stops_serves_callers_until_its_agents_are_elsewhere(
+    wire: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "muxado.cli")
+    monkeypatch.setattr("random.sample", lambda some, number: list(some)[:number])
+    registrant, served = Registrant(Registration(("blog",)), anyio.Event()), SessionsListener()
+
+    async def attach(session: muxado.Session, attempt: Attempt) -> None:
+        await registrant.attach(session, attempt, served.attach)
+
+    async with (
+        running(doors=NAMED, wire=wire) as other,
+        running(doors=NAMED, wire=wire, handover_timeout=3600.0) as gate,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(served.serve, serve_once)
+        tasks.start_soon(
+            partial(
+                keep_connected,
+                (gate.url, other.url),
+                attach,
+                stop=anyio.Event(),
+                config=muxado.Config(wire=wire),
+                ssl_context=None,
+                backoff=Backoff(),
+                max_retries=None,
+            )
+        )
+        await until(lambda: "serves blog" in caplog.text)
+        assert await ask(gate.ports[1]) == OK
+        gate.stop.set()
+        await until(lambda: "has moved" in caplog.text)
+        assert await ask(gate.ports[1]) == OK
+        assert await ask(other.ports[1]) == OK
+        tasks.cancel_scope.cancel()  # and where the agents are gone that moved, there is nobody to wait for
 
 
 @pytest.mark.slow

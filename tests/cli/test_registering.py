@@ -11,6 +11,7 @@ import pytest
 
 import muxado_py as muxado
 from muxado_py.cli.agents import Agents
+from muxado_py.cli.attempt import Attempt
 from muxado_py.cli.backoff import Backoff
 from muxado_py.cli.dialing import keep_connected
 from muxado_py.cli.registering import ANSWER_TIMEOUT, Registrant
@@ -35,6 +36,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return virtual_time.backend(request.param)
 
 
+def attempt() -> Attempt:
+    """Of which nobody asks what becomes of it."""
+    return Attempt("tcp://127.0.0.1:1", muxado.Config(), None)
+
+
 async def register(
     gateway: Callable[[muxado.Session], Coroutine[Any, Any, object]], wire: str = "muxado"
 ) -> None:
@@ -54,7 +60,7 @@ async def register(
         failure = None
         try:
             with anyio.fail_after(3600):
-                await Registrant(BLOG, anyio.Event()).attach(agent, attach)
+                await Registrant(BLOG, anyio.Event()).attach(agent, attempt(), attach)
         except RegistrationError as exc:
             failure = exc
         tasks.cancel_scope.cancel()
@@ -119,7 +125,7 @@ async def test_who_comes_before_the_answer_is_served_after_it(wire: str) -> None
         muxado.server(far, config) as gateway,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(Registrant(BLOG, anyio.Event()).attach, agent, attach)
+        tasks.start_soon(Registrant(BLOG, anyio.Event()).attach, agent, attempt(), attach)
         early = await gateway.open_stream()
         await early.send(b"early")
         control = await gateway.accept_stream()
@@ -146,7 +152,7 @@ async def test_who_stops_gives_its_names_back_first(wire: str) -> None:
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(agents.serve, gateway)
-        tasks.start_soon(Registrant(BLOG, stop).attach, agent, muxado.Session.wait)
+        tasks.start_soon(Registrant(BLOG, stop).attach, agent, attempt(), muxado.Session.wait)
         blog = agents.destination("blog")
         while not blog.agents:  # noqa: ASYNC110 - nothing tells of it
             await anyio.sleep(0.1)
@@ -167,8 +173,8 @@ async def test_it_is_tried_again_and_the_log_says_why(caplog: pytest.LogCaptureF
 
     stop = anyio.Event()
 
-    async def attach(session: muxado.Session) -> None:
-        await Registrant(BLOG, stop).attach(session, muxado.Session.wait)
+    async def attach(session: muxado.Session, attempt: Attempt) -> None:
+        await Registrant(BLOG, stop).attach(session, attempt, muxado.Session.wait)
 
     async with (
         muxado.listen("tcp://127.0.0.1:0") as listener,
@@ -183,7 +189,7 @@ async def test_it_is_tried_again_and_the_log_says_why(caplog: pytest.LogCaptureF
                 ssl_context=None,
                 backoff=Backoff(first=0.01),
                 max_retries=1,
-            )(listener.url, attach)
+            )([listener.url], attach)
         tasks.cancel_scope.cancel()
     assert "cannot register at tcp://" in caplog.text
     assert "trying again in" in caplog.text
@@ -203,7 +209,7 @@ async def test_who_loses_a_name_keeps_the_others_and_does_not_ask_for_it_again(
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(agents.serve, gateway)
-            tasks.start_soon(registrant.attach, agent, muxado.Session.wait)
+            tasks.start_soon(registrant.attach, agent, attempt(), muxado.Session.wait)
             while not agents.destination("shop").agents:  # noqa: ASYNC110 - nothing tells of it
                 await anyio.sleep(0.1)
             (served,) = agents.destination("shop").agents
@@ -233,7 +239,7 @@ async def test_who_loses_its_last_name_stops() -> None:
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(agents.serve, gateway)
-        tasks.start_soon(registrant.attach, agent, muxado.Session.wait)
+        tasks.start_soon(registrant.attach, agent, attempt(), muxado.Session.wait)
         blog = agents.destination("blog")
         while not blog.agents:  # noqa: ASYNC110 - nothing tells of it
             await anyio.sleep(0.1)

@@ -19,7 +19,7 @@ import anyio
 import muxado_py as muxado
 
 from ..agent import Agent, Passage
-from ..dialing import CONNECT_ERRORS
+from ..attempt import CONNECT_ERRORS
 from ..registering import say
 from ..running import reason
 from ..suspicion import watch

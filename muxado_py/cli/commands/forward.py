@@ -30,7 +30,14 @@ __all__ = ("forward",)
 
 @click.command(short_help="Call a name through a gateway.")
 @click.argument("local", metavar="LOCAL", type=LOCAL)
-@click.option("--connect", type=URL, required=True, help="The gateway: what it says to --listen.")
+@click.option(
+    "--connect",
+    type=URL,
+    required=True,
+    multiple=True,
+    help="The gateway: what it says to --listen. May be given more than once: one of them is called through, another when "
+    "that fails or ends.",
+)
 @click.option(
     "--name",
     type=NAME,
@@ -60,7 +67,7 @@ __all__ = ("forward",)
 @logging_options
 def forward(
     local: Address | UnixAddress,
-    connect: str,
+    connect: tuple[str, ...],
     name: str,
     token_file: Path | None,
     timeout_graceful_shutdown: float,
@@ -87,13 +94,14 @@ def forward(
     running.configure_logging(log_level, use_colors, log_format)
     token = shown_token(token_file)
     if token:
-        check_secrecy(connect, insecure=insecure)
+        for url in connect:
+            check_secrecy(url, insecure=insecure)
     options = forwarding.ForwardOptions(
         local=local,
-        url=connect,
+        connect=connect,
         call=registration.Call(name),
         token=token,
-        ssl_context=tls.dialing_context(connect, ssl_certfile, ssl_keyfile, ssl_ca_certs),
+        ssl_context=tls.shared_context(connect, ssl_certfile, ssl_keyfile, ssl_ca_certs),
         graceful_timeout=timeout_graceful_shutdown,
         max_retries=max_retries,
         wire=wire,

@@ -76,6 +76,13 @@ __all__ = ("gateway",)
     help="What callers get to finish, and agents to take what they left.",
 )
 @click.option(
+    "--timeout-handover",
+    type=DURATION,
+    default="2s",
+    help="Before that, what agents get to move to another gateway, and whoever balances between gateways to see that this "
+    "one ends (/healthz). Where no agent moves, none of it is waited for.",
+)
+@click.option(
     "--timeout-request-head",
     type=DURATION,
     default="60s",
@@ -142,6 +149,7 @@ def gateway(
     door_keyfile: str | None,
     limit_concurrency: int,
     timeout_graceful_shutdown: float,
+    timeout_handover: float,
     timeout_request_head: float,
     access_log: bool,
     admin: Address | UnixAddress | None,
@@ -277,6 +285,7 @@ def gateway(
         wire=wire,
         limit=limit_concurrency,
         graceful_timeout=timeout_graceful_shutdown,
+        handover_timeout=timeout_handover,
         head_timeout=timeout_request_head,
         forwarded=allow_forward,
         access_log=access_log,

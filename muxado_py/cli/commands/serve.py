@@ -50,7 +50,13 @@ def _check_number(
 
 @click.command(short_help="Serve an application or a local port.")
 @click.argument("app", metavar="APP")
-@click.option("--connect", type=URL, help="Dial out, and serve APP back to the side dialed.")
+@click.option(
+    "--connect",
+    type=URL,
+    multiple=True,
+    help="Dial out, and serve APP back to the side dialed. May be given more than once, for gateways: one of them has a "
+    "session, another when that fails or ends.",
+)
 @click.option("--listen", type=URL, help="Serve APP to those who dial this URL.")
 @click.option(
     "--name",
@@ -143,7 +149,7 @@ def serve(
     context: click.Context,
     /,
     app: str,
-    connect: str | None,
+    connect: tuple[str, ...],
     listen: str | None,
     name: tuple[str, ...],
     exclusive: bool,
@@ -180,7 +186,7 @@ def serve(
     from ..exposure import check_exposure, check_secrecy
 
     running.configure_logging(log_level, use_colors, log_format)
-    if (connect is None) == (listen is None):
+    if bool(connect) == bool(listen):
         raise click.UsageError("say either --connect URL or --listen URL")
     if connect and wire == "auto":
         raise click.UsageError("--wire auto needs --listen: the side that dials speaks first")
@@ -190,7 +196,6 @@ def serve(
         raise click.UsageError("--token-file needs --connect: it is for the gateway that is dialed")
     if exclusive and not name:
         raise click.UsageError("--exclusive needs --name: it says that nobody else is to serve it")
-    url = connect or listen or ""
     if listen:
         check_exposure(
             listen,
@@ -200,25 +205,28 @@ def serve(
             insecure=insecure,
         )
     token = shown_token(token_file) if connect else None
-    if token:
+    for url in connect if token else ():
         check_secrecy(url, insecure=insecure)
-    make_context = tls.dialing_context if connect else tls.listening_context
-    ssl_context = make_context(url, ssl_certfile, ssl_keyfile, ssl_ca_certs)
+    if listen:
+        ssl_context = tls.listening_context(listen, ssl_certfile, ssl_keyfile, ssl_ca_certs)
+    else:
+        ssl_context = tls.shared_context(connect, ssl_certfile, ssl_keyfile, ssl_ca_certs)
+    registers = name or token or len(connect) > 1
     application, interface = _what(context, app, app_dir, factory, interface, loop)
     if proxy_protocol:
         if interface != "port":
             raise click.UsageError("--proxy-protocol is for local ports only")
         application = application._replace(wants_header=True)
     options = serving.ServeOptions(
-        url=url,
-        dial=connect is not None,
+        connect=connect,
+        listen=listen,
         interface=interface,
         loop=loop,
         ssl_context=ssl_context,
         graceful_timeout=timeout_graceful_shutdown,
         max_retries=max_retries,
         wire=wire,
-        registration=registration.Registration(name, exclusive) if name or token else None,
+        registration=registration.Registration(name, exclusive) if registers else None,
         token=token,
         http=http,
     )

@@ -6,8 +6,9 @@ The rule.  What two parsers could take for two different things is refused, and 
 one that goes on in the next, a space before the colon, a control character anywhere.  What is left is written again
 by us, so that whoever reads it next sees no byte whose place the caller chose.
 
-The trap.  WSGI makes ``HTTP_X_A`` of ``X-A`` and of ``X_A``.  A name with an underscore is therefore left out, as nginx
-and gunicorn do it, or a caller could say what only this gateway may say.
+The trap.  WSGI makes ``HTTP_X_A`` of ``X-A`` and of ``X_A``.  In a request a name with an underscore is therefore left out,
+as nginx and gunicorn do it, or a caller could say what only this gateway may say.  In an answer it stays: who reads that
+makes no variables of it, and it is the application's own word.
 """
 
 from __future__ import annotations
@@ -137,7 +138,6 @@ def end_to_end(fields: list[Field], connection: list[bytes]) -> list[Field]:
         if field.key not in _HOP_BY_HOP
         and field.key not in connection
         and not field.key.startswith(b"proxy-")
-        and b"_" not in field.key
     ]
 
 

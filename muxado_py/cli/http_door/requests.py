@@ -150,7 +150,11 @@ def read_request(head: bytes) -> Request:
         _path(target, host),
         minor,
         host,
-        [field for field in end_to_end(fields, connection) if not _is_set_here(field.key)],
+        [
+            field
+            for field in end_to_end(fields, connection)
+            if b"_" not in field.key and not _is_set_here(field.key)
+        ],
         length,
         is_chunked,
         b"close" not in connection and (minor == 1 or b"keep-alive" in connection),

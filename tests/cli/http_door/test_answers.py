@@ -69,6 +69,12 @@ def test_a_caller_gets_our_framing_and_nothing_of_the_agents_connection() -> Non
     )
 
 
+def test_a_field_of_an_answer_may_have_an_underscore() -> None:
+    """In requests it is left out, since servers make variables of them."""
+    raw = head(b"X_Request_Id: 7", b"Content-Length: 0")
+    assert read_answer(raw).for_caller(in_chunks=False, connection=b"") == raw
+
+
 def test_nothing_is_said_of_the_length_of_a_body_that_cannot_be() -> None:
     answer = read_answer(head(b"Content-Length: 5", status=b"204 No Content"))
     assert b"Length" not in answer.for_caller(in_chunks=False, connection=b"")
