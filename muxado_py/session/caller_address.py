@@ -12,12 +12,16 @@ is dialed knows nothing of the dialer: one that could choose an address would be
 The rule.  Only an address of the Internet Protocol with a port is taken, in the form in which it is said here; whatever else
 stands there counts for nothing, and the transport's address holds.  Applications compare these texts.
 
+How it is quick.  Nearly all callers have addresses of IPv4, and the module for addresses takes ten times as long for one as
+an expression that says what they look like.
+
 The trap.  A caller over a Unix socket has no address, so nothing is said, and the application sees the gateway's.
 """
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+import re
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,40 +31,44 @@ __all__ = ("CALLER", "read_caller", "written_caller")
 
 CALLER = "caller"
 
-MAX_TEXT = 64
-"""Bytes; the longest address takes 47."""
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
+_PORT = rb"([1-9][0-9]{0,4})"
+_is_ipv4 = re.compile(_IPV4).fullmatch
+_match_ipv4 = re.compile(b"(" + _IPV4.encode() + b"):" + _PORT).fullmatch
+_match_ipv6 = re.compile(rb"\[([0-9a-fA-F:.]{2,45})\]:" + _PORT).fullmatch
 
 
 def written_caller(address: object) -> bytes | None:
     """How an address, as sockets give it, is said; None for what has no host and port."""
     if not isinstance(address, tuple) or len(address) < 2 or not address[1]:
         return None
-    host = _host(str(address[0]).partition("%")[0])
-    if host is None:
-        return None
-    return (f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}").encode()
+    host, port = str(address[0]), address[1]
+    if ":" in host:
+        host = _from_ipv6(host.partition("%")[0]) or ""
+    if ":" in host:
+        return f"[{host}]:{port}".encode()
+    return f"{host}:{port}".encode() if _is_ipv4(host) else None
 
 
 def read_caller(metadata: Mapping[str, bytes]) -> tuple[str, int] | None:
     """The address that is said there, if one is."""
     value = metadata.get(CALLER, b"")
-    if not 0 < len(value) <= MAX_TEXT or not value.isascii():
-        return None
-    text, _, port = value.decode("ascii").rpartition(":")
-    if not (port.isdigit() and 0 < int(port) <= 0xFFFF):
-        return None
-    is_bracketed = text.startswith("[") and text.endswith("]")
-    if (":" in text) != is_bracketed or "%" in text:
-        return None
-    host = _host(text[1:-1] if is_bracketed else text)
-    return None if host is None else (host, int(port))
+    found = _match_ipv4(value)
+    if found is not None:
+        host: str | None = found[1].decode()
+    else:
+        found = _match_ipv6(value)
+        if found is None:
+            return None
+        host = _from_ipv6(found[1].decode())
+    port = int(found[2])
+    return None if host is None or port > 0xFFFF else (host, port)
 
 
-def _host(text: str) -> str | None:
-    """An address in its one form; that of IPv4 where one of IPv6 only stands for it."""
+def _from_ipv6(text: str) -> str | None:
+    """An address in its one form; that of IPv4 where it only stands for one."""
     try:
-        if ":" not in text:
-            return str(IPv4Address(text))
         address = IPv6Address(text)
     except ValueError:
         return None
