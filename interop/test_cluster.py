@@ -13,6 +13,7 @@ import pytest
 
 from tests.cli.cluster.test_registry import (  # noqa: F401 - they are run here too
     opening,
+    patience,
     test_a_server_that_hangs_or_is_gone_is_no_answer_and_soon,
     test_each_node_says_how_many_agents_it_has,
     test_more_names_than_are_said_in_one_go,

@@ -102,7 +102,8 @@ class Agents:
 
     @property
     def _announced(self) -> int:
-        return sum(agent.announced and not agent.calls for agent in self._agents)
+        mine = (agent for agent in self._agents if not (agent.calls or agent.is_gateway))
+        return sum(agent.announced for agent in mine)
 
     def destination(self, name: str | None = None) -> Destination:
         """Where the callers of a door are led; None: to the agents without names."""

@@ -113,7 +113,7 @@ async def gateway(
     async with AsyncExitStack() as stack:
         try:
             listener = await stack.enter_async_context(
-                muxado.listen(url, config=muxado.Config(wire=wire), ssl_context=ssl_context)
+                muxado.listen(url, config=_config(wire, limit), ssl_context=ssl_context)
             )
         except OSError as exc:
             raise NotStarted(f"cannot listen on {url}: {reason(exc)}") from exc
@@ -218,6 +218,11 @@ async def gateway(
 def _show(doors: Sequence[Handshakes], renew: Callable[[], DoorContexts]) -> None:
     for door, context in zip(doors, renew(), strict=True):
         door.context = context
+
+
+def _config(wire: str, limit: int) -> muxado.Config:
+    """That of sessions: another gateway may lead as many callers here as come to it."""
+    return muxado.Config(wire=wire, max_streams=max(muxado.Config().max_streams, 2 * limit))
 
 
 def _add_readers(

@@ -33,7 +33,7 @@ SWEEP = 30.0
 """Seconds after which all is said again, a fifth more or less."""
 
 MAX_BATCH = 500
-"""Names that are said at once."""
+"""Names that are said before the next look at what else has changed."""
 
 
 class Names:
@@ -47,7 +47,6 @@ class Names:
         self._counts: dict[str, int] = {}
         self._unsaid: dict[str, None] = {}  # in the order in which they changed
         self._news = anyio.Event()
-        self._all_said: anyio.Event | None = None
 
     def changed(self, name: str, count: int) -> None:
         """So many agents serve ``name`` now."""
@@ -76,17 +75,6 @@ class Names:
             await anyio.sleep(GATHER)
             while self._unsaid:
                 await self._flush()
-            if self._all_said is not None:
-                self._all_said.set()
-
-    async def said(self) -> None:
-        """Wait until all is said.
-
-        Cancellation: safe.
-        """
-        if self._unsaid:
-            self._all_said = anyio.Event()
-            await self._all_said.wait()
 
     async def _flush(self) -> None:
         batch = list(islice(self._unsaid, MAX_BATCH))

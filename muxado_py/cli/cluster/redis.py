@@ -41,8 +41,8 @@ MAX_CONNECTIONS = 8
 NAME_LIFE = 120.0
 """Seconds that a name is kept of which nobody says anything."""
 
-MAX_PIPELINE = 500
-"""Names that are said in one go."""
+MAX_PIPELINE = 100
+"""Names that are said in one go, and so in the time for one answer, also on a machine that has much to do."""
 
 
 @asynccontextmanager

@@ -42,6 +42,13 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has much to do may take its time."""
+    pytest.importorskip("coredis")
+    monkeypatch.setattr("muxado_py.cli.cluster.redis.TIMEOUT", 3.0)
+
+
 @pytest.fixture(params=["memory", "redis"])
 def opening(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[Registry]:
     """A registry, for the length of a block."""
