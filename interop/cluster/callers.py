@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .cluster import Gateway
 
-__all__ = ("Balancer", "Callers")
+__all__ = ("Balancer", "Callers", "is_ready")
 
 LOOK = 0.2
 """Seconds between two looks at a gateway."""
@@ -59,17 +59,18 @@ class Balancer:
 
     async def _watch(self, gateway: Gateway) -> None:
         while True:
-            self._ready[gateway.number] = await _is_ready(gateway.admin)
+            self._ready[gateway.number] = await is_ready(gateway.admin)
             await anyio.sleep(LOOK)
 
 
-async def _is_ready(admin: Path) -> bool:
+async def is_ready(admin: Path) -> bool:
+    """Whether the gateway that is asked there takes callers, as it says itself."""
     with (
         anyio.move_on_after(READY),
         suppress(OSError, anyio.BrokenResourceError, anyio.EndOfStream),
     ):
         async with await anyio.connect_unix(admin) as stream:
-            await stream.send(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")
+            await stream.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             return (await stream.receive()).startswith(b"HTTP/1.1 200 ")
     return False
 

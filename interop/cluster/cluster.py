@@ -18,7 +18,7 @@ from muxado_py.cli.tokens import make_token
 from tests.redis_server import RedisServer
 
 from ..bench.tunnel.programs import free_port
-from .callers import Balancer
+from .callers import Balancer, is_ready
 from .journal import Journal
 
 if TYPE_CHECKING:
@@ -144,9 +144,13 @@ class Cluster:
             self._process.wait()
 
     async def serving(self) -> None:
-        """Until each gateway answers for each name."""
+        """Until each gateway says that it is ready, and answers for each name."""
         deadline = time.monotonic() + START
         for gateway in self.gateways:
+            while not await is_ready(gateway.admin):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"gateway {gateway.number} is not ready:\n{gateway.said()}")
+                await anyio.sleep(0.05)
             for number in range(self.names):
                 while not await _answers(gateway.http, f"name-{number}"):
                     if time.monotonic() > deadline:

@@ -122,6 +122,16 @@ async def stop_a_gateway(cluster: Cluster) -> None:
     await anyio.sleep(2)
 
 
+async def restart_each_gateway(cluster: Cluster) -> None:
+    """One after the other is asked to end, and started again."""
+    for gateway in cluster.gateways:
+        gateway.signal(signal.SIGTERM)
+        await gateway.ended()
+        gateway.start()
+        await cluster.serving()
+        await anyio.sleep(1)
+
+
 async def kill_redis(cluster: Cluster) -> None:
     """The registry is gone."""
     cluster.redis.kill()
@@ -146,6 +156,7 @@ SCENARIOS = (
     Scenario("steady", nothing),
     Scenario("kill -9 of a gateway", kill_a_gateway, window=2.0, allowed=None),
     Scenario("SIGSTOP of a gateway", stop_a_gateway, window=4.0, allowed=None),
+    Scenario("rolling restart", restart_each_gateway),
     Scenario("Redis hangs", hang_redis),
     Scenario("Redis killed", kill_redis),
     Scenario("Redis started empty", start_redis_empty, allowed=5),
