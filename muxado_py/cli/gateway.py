@@ -199,7 +199,10 @@ async def gateway(
             await listener.aclose()  # so that agents see whether there is anybody else
         else:
             cluster.drain()
+        closing = anyio.current_time() + handover_timeout
         await agents.hand_over(handover_timeout)
+        if cluster is not None:  # callers come to agents of others through it, also if it has none
+            await anyio.sleep_until(closing)
         for door in doors:
             await door.aclose()
         callers.stop()

@@ -147,7 +147,13 @@ class Cluster(Beyond):
         hops = sum(isinstance(agent, Neighbour) for agent in tried)
         if hops >= MAX_HOPS:
             return False
-        node_ids = await self._routes.find(name, anew=hops > 0)
+        if await self._reach(name, tried, anew=hops > 0):
+            return True
+        self._routes.unreached(name)
+        return not self._routes.is_fresh(name) and await self._reach(name, tried)
+
+    async def _reach(self, name: str, tried: Collection[Agent], *, anew: bool = False) -> bool:
+        node_ids = await self._routes.find(name, anew=anew)
         nodes = self._directory.nodes
         if node_ids is None:
             node_ids = tuple(random.sample(sorted(nodes), min(MAX_HOPS, len(nodes))))

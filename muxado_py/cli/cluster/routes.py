@@ -49,6 +49,8 @@ class Route(NamedTuple):
     """What is known of one name."""
 
     node_ids: tuple[str, ...]
+    asked: float
+    """When it was asked for."""
     until: float
     """When it is to be asked for again."""
 
@@ -126,6 +128,13 @@ class Routes:
         else:
             del self._routes[name]
 
+    def unreached(self, name: str) -> None:
+        """None of those who serve it could be reached: it is asked for again as soon as if nobody did."""
+        route = self._routes.get(name)
+        if route is not None and route.node_ids:
+            until = min(route.until, route.asked + NOBODY)
+            self._routes[name] = route._replace(until=until)
+
     async def _ask(self, name: str) -> None:
         try:
             counts = await self._breaker.ask(self._registry.serving, name)
@@ -145,7 +154,8 @@ class Routes:
 
     def _keep(self, name: str, node_ids: tuple[str, ...]) -> None:
         self._routes.pop(name, None)
-        self._routes[name] = Route(node_ids, self._now() + (FRESH if node_ids else NOBODY))
+        now = self._now()
+        self._routes[name] = Route(node_ids, now, now + (FRESH if node_ids else NOBODY))
         if len(self._routes) > MAX_ROUTES:
             del self._routes[next(iter(self._routes))]
 

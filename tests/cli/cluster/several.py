@@ -73,7 +73,10 @@ class Gone(MemoryRegistry):
 
 @asynccontextmanager
 async def several(
-    number: int, registry: MemoryRegistry, tokens: tuple[str, ...] = (TOKEN, TOKEN, TOKEN)
+    number: int,
+    registry: MemoryRegistry,
+    tokens: tuple[str, ...] = (TOKEN, TOKEN, TOKEN),
+    handover: float = 0.0,
 ) -> AsyncIterator[list[Gate]]:
     """So many gateways, that know each other; leaving the block stops them."""
     async with anyio.create_task_group() as tasks, AsyncExitStack() as stack:
@@ -90,6 +93,7 @@ async def several(
                     ssl_context=None,
                     limit=100,
                     graceful_timeout=5.0,
+                    handover_timeout=handover,
                     http=HttpDoor(HERE, "test", Limits()),
                     membership=Membership(nullcontext(registry), token),
                 )

@@ -14,6 +14,7 @@ from muxado_py.cli.cluster.nodes import Node
 from muxado_py.cli.registering import say
 from muxado_py.cli.registration import Hop, RegistrationError
 
+from ...helpers.blocked import all_tasks_blocked
 from ..http_door.door import OK, Replying, request
 from ..test_gateway import agent, ask, everything, greeting, saying
 from ..test_introductions import Telling, call, written
@@ -276,3 +277,17 @@ async def test_a_gateway_that_ends_finishes_what_hopped_to_it_and_is_gone_from_t
             while len(await registry.nodes()) > 1:  # noqa: ASYNC110 - nobody tells of it
                 await anyio.sleep(0.01)
         assert (await ask(entry.http, POST)).startswith(b"HTTP/1.1 503 ")
+
+
+async def test_a_gateway_that_ends_lets_callers_in_until_a_balancer_has_seen_it() -> None:
+    """Also if it has no agents, which could move: its callers go to those of others."""
+    registry = MemoryRegistry()
+    async with (
+        several(2, registry, handover=3.0) as (entry, owner),
+        agent(owner.url, saying(b"yes"), names=("blog",)),
+    ):
+        await registered(registry, "blog")
+        assert await greeting(entry.blog) == b"yes"
+        entry.stop.set()
+        await all_tasks_blocked()
+        assert await greeting(entry.blog) == b"yes"

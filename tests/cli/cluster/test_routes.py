@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from muxado_py.cli.cluster.breaker import Breaker
+from muxado_py.cli.cluster.cluster import Cluster
 from muxado_py.cli.cluster.directory import GONE_AFTER, Directory
 from muxado_py.cli.cluster.leases import Lease
 from muxado_py.cli.cluster.nodes import Node
@@ -181,3 +182,21 @@ async def test_names_that_callers_make_up_are_asked_for_seldom_and_forgotten(kno
         known.routes.guess(f"guessed-{number}", ["one"])
     guessed = [known.routes.known(f"guessed-{number}") for number in range(2 * MAX_ROUTES)]
     assert guessed == [()] * MAX_ROUTES + [("one",)] * MAX_ROUTES
+
+
+async def test_where_nobody_on_the_route_can_be_reached_it_is_asked_for_again_soon() -> None:
+    """Agents of a gateway that hangs come back at another one, and callers need not wait until the route is old."""
+    registry = Counting()
+    gone = Node("gone", "nowhere")  # no address, so nothing is dialed
+    await registry.beat(gone, LONG)
+    await registry.serve(gone, {"blog": 1})
+    cluster = Cluster("unix:///me", registry, "token", now=anyio.current_time)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cluster.run)
+        await anyio.sleep(0.1)
+        for asked in (1, 2, 3):
+            for _ in range(5):
+                assert not await cluster.seek("blog", ())
+            assert registry.asked == asked
+            await anyio.sleep(NOBODY)
+        tasks.cancel_scope.cancel()
