@@ -7,6 +7,7 @@ as somebody would choose who wanted to be more than shown.
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from contextlib import ExitStack, contextmanager
@@ -62,17 +63,19 @@ def certificates(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def gateway(certificates: Path) -> Iterator[tuple[Running, str, int]]:
+def gateway(
+    certificates: Path, *flags: str, http: str = "127.0.0.1:0"
+) -> Iterator[tuple[Running, str, int]]:
     """A gateway, with the origin of its page and the port of its HTTP door."""
     with running(
-        *("gateway", "--listen", "tls://localhost:0", "--http", "127.0.0.1:0"),
+        *("gateway", "--listen", "tls://localhost:0", "--http", http, *flags),
         *("--domain", "example.org", "--admin", "127.0.0.1:0"),
         *("--ssl-certfile", f"{certificates}/gateway.pem"),
         *("--ssl-keyfile", f"{certificates}/gateway.key"),
         *("--ssl-ca-certs", f"{certificates}/ca.pem"),
     ) as process:
         admin = process.wait_for(r"see how it is at (http://[\d.:]+)/")
-        door = process.wait_for(r"callers of \*\.example\.org connect to [\d.]+:(\d+)")
+        door = process.wait_for(r"callers of \*\.example\.org connect to \S+:(\d+)")
         yield process, admin, int(door)
 
 
@@ -139,6 +142,29 @@ def test_it_shows_what_there_is_and_what_comes_as_text(
         assert tab.run("document.querySelectorAll('img, script').length") == 1
         assert SECRET not in tab.run("document.documentElement.outerHTML")
     assert [one for one in browser.complaints if "ERR_CONNECTION_REFUSED" not in one] == []
+
+
+def test_it_says_how_to_come_in_at_each_door(browser: Browser, certificates: Path) -> None:
+    path = f"{certificates}/door"
+    with gateway(
+        certificates,
+        *("--publish", "shop=tls://127.0.0.1:0", "--publish", f"unix://{path}"),
+        *("--publish", "0", "--door-certfile", f"{certificates}/gateway.pem"),
+        *("--door-keyfile", f"{certificates}/gateway.key"),
+        http="https://127.0.0.1:0",
+    ) as (_, page, door):
+        tab = browser.open(f"{page}/")
+        tab.until(has("Nobody is connected now"))
+        hints = str(tab.run("document.querySelector('#callers-hint').textContent")).splitlines()
+        names = str(tab.run("document.querySelector('#names').innerText"))
+    shop, unix, plain, any_name = hints
+    assert re.fullmatch(r"curl https://127\.0\.0\.1:\d+/  # shop", shop)
+    assert unix == f"curl --unix-socket {path} http://localhost/"
+    assert re.fullmatch(r"curl http://127\.0\.0\.1:\d+/", plain)
+    where = f"curl --connect-to ::127.0.0.1:{door} https://blog.example.org:{door}/"
+    assert any_name == where
+    assert f"https://shop.example.org:{door}" in names
+    assert browser.complaints == []
 
 
 def test_it_is_moved_by_the_keyboard_and_rests_when_told(

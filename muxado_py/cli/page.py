@@ -130,7 +130,9 @@ class Page:
 
 
 def _host(host: str, address: Address | UnixAddress) -> str:
-    return f"{host}:{address.port}" if isinstance(address, Address) else f"{host} at {address}"
+    if isinstance(address, Address):
+        return f"{'https://' if address.tls else ''}{host}:{address.port}"
+    return f"{host} at {address}"
 
 
 def _hash_of(element: str) -> str:
