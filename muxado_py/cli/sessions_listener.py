@@ -25,6 +25,7 @@ import muxado_py as muxado
 
 from ..errors import escaped
 from ..session.listener import StreamListener
+from .introductions import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,9 +36,6 @@ __all__ = ("SessionsListener", "peer_name")
 
 
 logger = logging.getLogger("muxado.cli")
-
-NAME = "name"
-"""In the metadata of a gateway's stream: which name its caller wants; see docs/protocol.md."""
 
 
 class SessionsListener(StreamListener):
