@@ -92,7 +92,7 @@ __all__ = ("gateway",)
 @click.option(
     "--access-log/--no-access-log",
     default=True,
-    help="Whether to log each caller, when it has left.",
+    help="Whether to log each caller of --publish, when it has left.",
 )
 @click.option(
     "--admin",
