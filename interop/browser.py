@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from websockets.sync.client import ClientConnection
+    from websockets.sync.connection import Connection
 
     from .workshop import Workshop
 
@@ -115,7 +115,7 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
 class Browser:
     """A process with any number of tabs."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: Connection) -> None:
         self._socket = socket
         self._number = 0
         self.complaints: list[str] = []

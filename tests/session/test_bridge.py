@@ -64,13 +64,18 @@ def layer(request: pytest.FixtureRequest) -> str:
 async def agree(
     near: ByteStream, far: PlainSocket, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> tuple[TLSByteStream, PlainSocket]:
-    """The same two ends, with TLS between them."""
+    """The same two ends, with TLS between them, and nothing of it on the way.
+
+    TLS 1.3 says something behind the handshake, and uvloop before 0.23 takes a reset behind bytes for an end.
+    """
     user = TLSByteStream(near, contexts[1], server_side=False, hostname="app")
     inner = TLSSocket(far.raw_socket, contexts[0], memoryview(bytearray(65536)))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(user.handshake)
         while not inner.handshake():
             await anyio.wait_readable(inner)
+    assert inner.send(b"!") == 1
+    assert await user.receive() == b"!"
     return user, PlainSocket(inner)
 
 

@@ -7,7 +7,8 @@ The rule.  No more is held than a line of a chunk's size or the trailers, and bo
 and written anew, so extensions and odd sizes end here.
 
 The trap.  The trailers of a request are read and thrown away, which RFC 9110 6.5.1 allows: some servers put them among the
-fields of the head, where what a caller says of its own address would stand behind what the gateway says.
+fields of the head, where what a caller says of its own address would stand behind what the gateway says.  Those of an answer go
+on, but for what may stand in a head only, and for names with an underscore, which a program may take for those with a hyphen.
 """
 
 from __future__ import annotations
@@ -166,7 +167,11 @@ class Chunked:
         block = data[at:end]
         check_characters(block)
         fields = end_to_end(read_fields(block.split(b"\r\n")), [])
-        self.trailers = [field for field in fields if field.key not in _NEVER_IN_TRAILERS]
+        self.trailers = [
+            field
+            for field in fields
+            if field.key not in _NEVER_IN_TRAILERS and b"_" not in field.key
+        ]
         self.done = True
         return end + 4
 
