@@ -31,12 +31,11 @@ from typing import TYPE_CHECKING
 from ..errors import (
     ErrorCode,
     Failure,
-    Retry,
     SessionClosedError,
 )
-from ..frames import HEAD, WIRES, mistaken, pack, unpack
+from ..frames import HEAD, WIRES, mistaken, unpack
 from ..frames.reporting import Reporting, SentFrames
-from ..scheduler import DEFAULT_PRIORITY, check_priority
+from ..scheduler import check_priority
 from .admission import Admission
 from .events import Events
 from .flow_control import FlowControl
@@ -55,13 +54,14 @@ from .timeouts import Timeouts
 from .timers import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from ..config import Config
     from ..frames import Traits
     from ..frames.reporting import Report
     from ..scheduler import Priority
     from .inspection import Inspection
+    from .opening import OpenStream
     from .stream_state import StreamState
 
 __all__ = ("CLOSED_HERE", "Connection")
@@ -76,6 +76,8 @@ class Connection:
     """
 
     # Of every message and stream, so without a step between; see docs/measurements.md.
+    open: OpenStream
+    """Open a stream; see :meth:`.Opening.open`."""
     has_output: Callable[[], bool]
     """Whether to ask :meth:`data_to_send`; it gives nothing if the session has no room."""
     write: Callable[[StreamState, bytes], None]
@@ -110,7 +112,7 @@ class Connection:
         ends = self._session_ends = SessionEnds(
             wire, table, gates, flow, intake, stream_ends, events, config
         )
-        self._opening = Opening(wire, table, flow, ends, events, config)
+        self._opening = Opening(wire, table, gates, flow, ends, events, config)
         self.heartbeats = Heartbeats(wire, table, gates, flow, stream_ends, events)
         admission = self._admission = Admission(
             wire, table, gates, flow, intake, stream_ends, ends, self.heartbeats, events, config
@@ -129,6 +131,9 @@ class Connection:
         """How much may wait on one stream: its ``room``, and its ``low_water`` when there is room again."""
         self.application_streams = table.application_streams
         """See :meth:`.StreamTable.application_streams`."""
+        self.check_opening = self._opening.check
+        """Whether a stream could be opened; see :meth:`.Opening.check`."""
+        self.open = self._opening.open
         self.has_output = self._out.has_output
         self.write = gates.write
         self.unwrite = gates.unwrite
@@ -277,45 +282,6 @@ class Connection:
         return self._session_ends.losses.payload_of(frames, skip, unsaid=unsaid)
 
     # C. Commands: streams.
-
-    def open(
-        self,
-        priority: Priority | None,
-        stream_type: int | None,
-        metadata: Mapping[str, bytes] | None = None,
-    ) -> StreamState:
-        """A new stream of ours; its SYN goes with the next flush that has room for it.
-
-        :param metadata: what the peer is to know of it from its beginning.
-        :raises GoneAwayError: if either side is going away.
-        :raises StreamLimitError: if as many streams are open as the peer takes, or the ids are used
-            up.
-        :raises SessionError: if the session is over.
-        :raises TypeError: if ``priority`` is no :class:`Priority`, or ``metadata`` no mapping of ``str`` to
-            ``bytes``.
-        :raises ValueError: if ``metadata`` cannot be packed.
-        :raises NotImplementedError: if the peer is not known to understand metadata.
-        """
-        if priority is not None:
-            check_priority(priority)
-        packed = b"" if metadata is None else pack(metadata)
-        failure = self._opening.why_no_stream()
-        if failure is not None:
-            raise failure.error(Retry.NEVER_SENT)
-        if packed:
-            self._opening.check_metadata()
-        stream = self._flow.new_stream(None, priority or DEFAULT_PRIORITY)
-        if stream_type is not None:
-            stream.stream_type = stream_type
-        self._table.open_local(stream)
-        if packed:
-            stream.metadata = packed
-            self._gates.scheduler.mark_ready(stream, len(packed))
-        else:
-            self._gates.scheduler.mark_ready(stream, 0)  # its SYN, with what is written until then
-        if stream_type is not None and not self._wire.traits.types_in_syn:
-            self._gates.write(stream, stream_type.to_bytes(4, "big"))
-        return stream
 
     @staticmethod
     def metadata_of(stream: StreamState) -> dict[str, bytes]:

@@ -85,7 +85,6 @@ async def test_what_need_not_wait_must_know_the_peer(session_pair: SessionPair) 
 
 async def test_what_cannot_be_said_is_refused_at_the_call(session_pair: SessionPair) -> None:
     async with session_pair() as (dialed, _):
-        await dialed.wait_for_peer()
         wrong: Any
         for wrong in ({"k": "text"}, {7: b""}, [("k", b"v")], 7):
             with pytest.raises(TypeError, match="metadata"):
@@ -155,6 +154,21 @@ class TestInTime:
             assert info.value.retry is Retry.NEVER_SENT
             assert isinstance(info.value, OSError)
             assert not session.closed
+
+    async def test_what_is_wrong_already_is_not_waited_with(self) -> None:
+        """Whatever the peer turns out to be."""
+        wrong: Any = {"k": "text"}
+        async with scripted() as (session, _):
+            began = anyio.current_time()
+            with pytest.raises(TypeError, match="metadata"):
+                await session.open_stream(metadata=wrong)
+            with pytest.raises(ValueError, match="visible ASCII"):
+                await session.open_stream(metadata={"two words": b""})
+            session.go_away()
+            with pytest.raises(muxado.GoneAwayError) as info:
+                await session.open_stream(metadata=SAID)
+            assert info.value.retry is Retry.NEVER_SENT
+            assert anyio.current_time() == began
 
     async def test_a_peer_that_turns_out_to_be_another_is_told_nothing(self) -> None:
         async with scripted() as (session, peer):
