@@ -7,8 +7,9 @@ itself trusted is the client.
 The rule.  From everybody else these headers, and all others by which a proxy speaks of its caller, are
 taken out: frameworks (Django's ``SECURE_PROXY_SSL_HEADER``, werkzeug's ``ProxyFix``) believe what they find.
 
-The trap.  Who is trusted is asked of the peer of the *session*.  A gateway passes on what its callers send,
-so to trust it is right only if something before it sets the headers.
+The traps.  Who is trusted is asked of the address that the stream has: the peer of the *session*, and where that is a
+gateway that says who calls, the caller's (``Config.trust_caller``).  A gateway passes on what its callers send, so to
+trust it is right only if something before it sets the headers.
 """
 
 from __future__ import annotations

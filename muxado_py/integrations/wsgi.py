@@ -69,7 +69,8 @@ async def serve_wsgi(
         application's thread does.
     :param forwarded_allow_ips: the peers of the session whose X-Forwarded-For and -Proto to believe, as
         uvicorn has it: addresses and networks with commas between, or ``*`` for all.  From others all
-        X-Forwarded headers, and Forwarded, are taken out.  Default: nobody.
+        X-Forwarded headers, and Forwarded, are taken out.  Default: nobody.  Where a gateway says who calls, the peer is
+        that caller: ``Config(trust_caller=False)`` for the session makes it the gateway.
     :param access_log: whether each answer is a record of level INFO of the logger ``muxado.access``.
     :param limit_concurrency: connections, or requests, from which on requests are answered with 503;
         uvicorn's meaning, so the connection that asks is counted.  None for no limit.

@@ -6,8 +6,9 @@ So the gateway says the caller's in the stream's metadata, by the key :data:`CAL
 of applications have it as they have that of a socket's peer, whatever they call it.
 
 Who is believed.  The side that one has dialed, unless ``Config.trust_caller`` says otherwise.  Whoever dials a gateway
-has chosen it, and gets every byte of its callers from it; an address more gives it no power that it lacks.  Who
-is dialed knows nothing of the dialer: one that could choose an address would be let in wherever addresses decide.
+has chosen it, and gets every byte of its callers from it.  Who is dialed knows nothing of the dialer: one that could
+choose an address would be let in wherever addresses decide.  A loopback address is believed of a peer on this machine
+only: an application that lets this machine do more means this one, and not the gateway's.
 
 The rule.  Only an address of the Internet Protocol with a port is taken, in the form in which it is said here; whatever else
 stands there counts for nothing, and the transport's address holds.  Applications compare these texts.
@@ -22,12 +23,16 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from anyio.abc import SocketAttribute
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ("CALLER", "read_caller", "written_caller")
+    Attributes = Mapping[Any, Callable[[], Any]]
+
+__all__ = ("CALLER", "read_caller", "with_caller", "written_caller")
 
 CALLER = "caller"
 
@@ -64,6 +69,28 @@ def read_caller(metadata: Mapping[str, bytes]) -> tuple[str, int] | None:
         host = _from_ipv6(found[1].decode())
     port = int(found[2])
     return None if host is None or port > 0xFFFF else (host, port)
+
+
+def with_caller(transport: Attributes, metadata: Mapping[str, bytes]) -> Attributes:
+    """What a stream has of its ``transport``'s addresses, with the caller's in the peer's place if one is said."""
+    caller = read_caller(metadata)
+    if caller is None:
+        return transport
+    peer = transport.get(SocketAttribute.remote_address)
+    if peer is not None and _is_loopback(caller[0]) and not _is_here(str(peer()[0])):
+        return transport
+    return {**transport, SocketAttribute.remote_address: lambda: caller}
+
+
+def _is_here(host: str) -> bool:
+    """Whether it is this machine's: a loopback address, or the path of a Unix socket."""
+    if ":" in host:
+        host = _from_ipv6(host.partition("%")[0]) or host
+    return _is_loopback(host) or not (":" in host or _is_ipv4(host))
+
+
+def _is_loopback(host: str) -> bool:
+    return host.startswith("127.") or host == "::1"
 
 
 def _from_ipv6(text: str) -> str | None:

@@ -18,13 +18,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anyio import BusyResourceError, EndOfStream
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream
 
 from ..arguments import octets, view_of
 from ..errors import ErrorCode
 from ..protocol.stream_state import Owner, RecvState, SendState
 from ..runtime.checkpoints import Callback
-from .caller_address import read_caller
+from .caller_address import with_caller
 from .statistics import of_stream
 from .stream_errors import (
     abort_stream,
@@ -135,9 +135,7 @@ class Stream(ByteStream):
         """
         driver, state = self._driver, self._state
         if driver.trusts_caller and state.metadata and not state.local:
-            caller = read_caller(self.metadata)
-            if caller is not None:
-                return {**driver.stream_attributes, SocketAttribute.remote_address: lambda: caller}
+            return with_caller(driver.stream_attributes, self.metadata)
         return driver.stream_attributes
 
     def statistics(self) -> StreamStatistics:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import muxado_py as muxado
 from muxado_py import Config
-from muxado_py.session.caller_address import read_caller, written_caller
+from muxado_py.session.caller_address import read_caller, with_caller, written_caller
 
 from ..by_url import sessions_by_url
 
@@ -89,6 +89,34 @@ def test_any_bytes_are_an_address_or_nothing(value: bytes) -> None:
 
 
 # Who believes it.
+
+
+@pytest.mark.parametrize(
+    ("caller", "peer", "is_believed"),
+    [
+        ("127.0.0.1:5", ("192.0.2.1", 7000), False),
+        ("127.255.0.9:5", ("2001:db8::1", 7000), False),
+        ("[::1]:5", ("192.0.2.1", 7000), False),
+        ("[::ffff:127.0.0.1]:5", ("192.0.2.1", 7000), False),
+        ("127.0.0.1:5", ("127.0.0.1", 7000), True),
+        ("127.0.0.1:5", ("::1", 7000), True),
+        ("[::1]:5", ("::ffff:127.0.0.1", 7000), True),
+        ("127.0.0.1:5", ("/run/gateway.sock", 0), True),
+        ("127.0.0.1:5", None, True),
+        ("192.0.2.7:5", ("192.0.2.1", 7000), True),
+    ],
+)
+def test_this_machine_is_said_by_a_peer_on_it_alone(
+    caller: str, peer: tuple[str, int] | None, is_believed: bool
+) -> None:
+    """Applications let 127.0.0.1 do what others may not, and mean their own machine."""
+    transport = {} if peer is None else {SocketAttribute.remote_address: lambda: peer}
+    said = {"caller": caller.encode()}
+    found = with_caller(transport, said).get(SocketAttribute.remote_address)
+    assert (found is not None and found() == read_caller(said)) is is_believed
+    if not is_believed:
+        assert found is not None
+        assert found() == peer
 
 
 async def remote(stream: muxado.Stream) -> object:
