@@ -59,6 +59,11 @@ def anybody(agent: Agent, registration: Registration) -> str | None:
     return None
 
 
+def any_gateway(agent: Agent) -> str | None:
+    """Who shows the token of the cluster may lead callers here."""
+    return None
+
+
 async def no_callers(destination: Destination, stream: muxado.Stream) -> None:
     """Where no session may call."""
     stream.reset()
@@ -73,6 +78,7 @@ class Agents:
     """The agents that are connected.
 
     :param may_register: why an agent may not serve what it wants to; None if it may.
+    :param may_hop: why another gateway, whose token is right, may not lead callers here all the same; None if it may.
     :param forwarded: the names that sessions may call.
     :param serve_caller: serves one that came by a stream of such a session.
     :param serve_hop: serves one that came by a stream of another gateway; it can ask who serves a name here.
@@ -83,6 +89,7 @@ class Agents:
         self,
         may_register: Callable[[Agent, Registration], str | None] = anybody,
         *,
+        may_hop: Callable[[Agent], str | None] = any_gateway,
         forwarded: Collection[str] = (),
         serve_caller: Callable[[Destination, muxado.Stream], Awaitable[None]] = no_callers,
         serve_hop: ServeHop = no_hops,
@@ -93,6 +100,7 @@ class Agents:
         self._serve_hop = serve_hop
         self._beyond = beyond
         self._may_register = may_register
+        self._may_hop = may_hop
         self._agents: list[Agent] = []
         self._waiting: dict[Agent, anyio.CancelScope] = {}  # to be let in, the oldest first
         loop = event_loop()
@@ -272,6 +280,7 @@ class Agents:
     def hop(self, agent: Agent, hop: Hop) -> None:
         """See :class:`.reception.Registrar`."""
         refusal = "this gateway ends" if self._stopping else self._beyond.may_hop(hop)
+        refusal = refusal or self._may_hop(agent)
         if refusal is not None:
             raise PermissionError(refusal)
         agent.holder = f"gateway {escaped(hop.node)}"
@@ -307,7 +316,7 @@ class Agents:
         Callers that it has go on.
         """
         for agent in self._agents:
-            if not (agent.calls or self._destinations.has(agent)):
+            if not (agent.calls or agent.is_gateway or self._destinations.has(agent)):
                 continue  # another has all its names, or it has none yet: there is nothing to judge
             refusal = may_stay(agent, agent.registration or Registration())
             if refusal is not None:

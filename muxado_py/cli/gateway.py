@@ -29,7 +29,7 @@ import anyio
 import muxado_py as muxado
 
 from .admin import open_admin
-from .agents import Agents, anybody
+from .agents import Agents, any_gateway, anybody
 from .beyond import Alone
 from .callers import Callers
 from .cluster.cluster import joined
@@ -127,6 +127,7 @@ async def gateway(
         )
         agents = Agents(
             anybody if guard is None else guard.may_register,
+            may_hop=any_gateway if guard is None else guard.may_hop,
             forwarded=forwarded,
             serve_caller=callers.handle,
             serve_hop=partial(serve_hop, kept=Kept()),

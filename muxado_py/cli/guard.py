@@ -84,7 +84,13 @@ class Guard:
 
     def may_stay(self, agent: Agent, registration: Registration) -> str | None:
         """Why ``agent`` may not serve any more what it was let in for; that the time of its token is over is no reason."""
+        if agent.is_gateway:
+            return self.may_hop(agent)
         return self._judge(agent, registration, ends=False)
+
+    def may_hop(self, agent: Agent) -> str | None:
+        """Why another gateway may not lead callers here, which shows the token of the cluster; None if it may."""
+        return self._revocation(agent)
 
     def _judge(self, agent: Agent, registration: Registration, *, ends: bool) -> str | None:
         wants_token = self._token_file is not None or self._key_file is not None
@@ -99,16 +105,23 @@ class Guard:
         if agent.certificate is None:
             wanted = "this gateway wants a certificate (--ssl-certfile)"
             return wanted if self._by_certificate else None
+        if (revocation := self._revocation(agent)) is not None:
+            return revocation
         permit = agent.certificate.permit
         name = f"the certificate {permit.name}".rstrip()
-        if agent.certificate.serial in self._revoked.serials:
-            return f"{name} is revoked"
         what = _refused(permit, registration) if self._by_certificate else ""
         if not what:
             return None
         if not permit.patterns:
             return f"{name} has no names (muxado certs --names), and is not for {what}"
         return f"{name} is for {_shown(permit.patterns)} and not for {what}"
+
+    def _revocation(self, agent: Agent) -> str | None:
+        """That its certificate is revoked, if it is."""
+        shown = agent.certificate
+        if shown is None or shown.serial not in self._revoked.serials:
+            return None
+        return f"{f'the certificate {shown.permit.name}'.rstrip()} is revoked"
 
     def _judge_token(self, agent: Agent, registration: Registration, *, ends: bool) -> str | None:
         assert registration.token is not None

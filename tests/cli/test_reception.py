@@ -13,7 +13,8 @@ import pytest
 import muxado_py as muxado
 from muxado_py.cli import agents as agents_module
 from muxado_py.cli.agents import ADMISSION_TIMEOUT, Agents
-from muxado_py.cli.registration import LINE_TIMEOUT, MAX_LINE, Call, Lines, Registration
+from muxado_py.cli.beyond import Alone
+from muxado_py.cli.registration import LINE_TIMEOUT, MAX_LINE, Call, Hop, Lines, Registration
 from muxado_py.frames import WIRES
 
 from .. import virtual_time
@@ -487,3 +488,26 @@ async def test_no_stream_is_led_of_a_session_that_may_not_call_any_more(wire: st
         await all_tasks_blocked()
         assert led == [b"earlier", b"goes on"]
         assert kept[1]["calling"] == "blog"
+
+
+class Trusting(Alone):
+    """Other gateways, whose token is right."""
+
+    def may_hop(self, hop: Hop) -> str | None:
+        return None
+
+
+async def test_another_gateway_is_judged_when_it_comes_and_at_each_review() -> None:
+    """Its certificate may be revoked, though it shows the token of the cluster."""
+    hopping = {"muxado": 1, "hopping": "other"}
+    async with received(Agents(beyond=Trusting())) as (peer, agents):
+        kept = await say(peer, Hop("other", "token").line())
+        assert kept[1] == hopping
+        agents.review(lambda agent, registration: None)
+        await all_tasks_blocked()
+        assert not peer.closed
+        agents.review(lambda agent, registration: "its certificate is revoked")
+        await peer.wait()
+    async with received(Agents(may_hop=lambda agent: "revoked", beyond=Trusting())) as (peer, _):
+        kept = await say(peer, Hop("other", "token").line())
+        assert kept[1] == {"muxado": 1, "refused": "revoked"}
