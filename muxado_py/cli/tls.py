@@ -83,6 +83,8 @@ def listening_context(
 def show_anew(context: ssl.SSLContext, certfile: str, keyfile: str | None) -> None:
     """Show what these files have now, from the next connection of ``context`` on.
 
+    The key must be of the same kind: OpenSSL keeps a certificate for each, and goes on with the one that it liked better.
+
     :raises click.UsageError: the files do not fit each other; what was shown before is shown then.
     """
     _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certfile, keyfile)  # half of a pair would stay

@@ -164,9 +164,8 @@ class Session(TypedAttributeProvider):
         if stream_type is not None or self._typed:
             self._check_type(stream_type)
         if metadata and driver.connection.is_muxado_py is None:
-            driver.connection.check_opening(
-                priority, metadata
-            )  # what is wrong already is said at once
+            # What is wrong already is said at once.
+            driver.connection.check_opening(priority, metadata)
             await self._until_recognized()
         # As open_stream_nowait, without the call that each stream would pay.
         state = driver.connection.open(priority, stream_type, metadata)
