@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     ServeHop = Callable[[muxado.Stream, Callable[[str], Destination | None]], Awaitable[None]]
 
-__all__ = ("Agents", "anybody")
+__all__ = ("Agents", "any_gateway", "anybody")
 
 logger = logging.getLogger("muxado.cli")
 
