@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "Buffer",
+    "check_able",
     "check_function",
     "check_seconds",
     "check_text",
@@ -54,6 +55,14 @@ def check_function(name: str, value: Callable[..., object] | None) -> None:
     """Only what can be called passes."""
     if not callable(value):
         raise TypeError(f"{name} must be a function, got {value!r}")
+
+
+def check_able(name: str, value: object, expected: str, *abilities: str) -> None:
+    """Only what has these attributes passes; ``expected`` says what that is."""
+    if all(hasattr(value, one) for one in abilities):
+        return
+    hint = "; what it gives may be meant (async with)" if hasattr(value, "__aenter__") else ""
+    raise TypeError(f"{name} must be {expected}, got {value!r:.80}{hint}")
 
 
 def octets(item: Buffer) -> bytes:

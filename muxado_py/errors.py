@@ -26,6 +26,8 @@ us to it.
     │   ├── StreamResetError (ConnectionResetError)    the peer, or a limit of ours, reset it
     │   └── StreamRefusedError (ConnectionRefusedError)  refused before its application saw it
     ├── StreamClosedError (ClosedResourceError)        you closed or reset it
+    ├── PoolError (BrokenResourceError, ConnectionError)  no session of a pool could take a stream
+    │   └── PoolTimeoutError (TimeoutError)            nor in the time that there was
     └── SessionError (BrokenResourceError, ConnectionError)  the whole session is over
         ├── SessionClosedError                         closed, by us or by the peer's goodbye
         ├── GoneAwayError (ConnectionRefusedError)     open refused: one side is going away
@@ -51,6 +53,8 @@ __all__ = (
     "GoneAwayError",
     "MuxadoError",
     "PeerTimeoutError",
+    "PoolError",
+    "PoolTimeoutError",
     "ProtocolError",
     "Retry",
     "SessionClosedError",
@@ -180,6 +184,14 @@ class StreamRefusedError(StreamError, ConnectionRefusedError):
 
 class StreamClosedError(MuxadoError, ClosedResourceError):
     """The application used a stream (or one direction of it) that it had closed itself."""
+
+
+class PoolError(MuxadoError, BrokenResourceError, ConnectionError):
+    """No stream could be opened on any session of a pool, and waiting would not mend it."""
+
+
+class PoolTimeoutError(PoolError, TimeoutError):
+    """No session of a pool could take a stream in the time that there was; the message says why not."""
 
 
 class SessionError(MuxadoError, BrokenResourceError, ConnectionError):

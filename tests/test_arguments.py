@@ -7,6 +7,8 @@ another stream is opened, carries bytes both ways, and ends as it should.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Awaitable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +16,16 @@ from anyio import create_task_group, fail_after
 
 import muxado_py as muxado
 from muxado_py.arguments import octets
-from muxado_py.dialing.addresses import parse_url
-from muxado_py.integrations import httpx_client, serve_asgi, serve_wsgi
+from muxado_py.dialing.schemes import parse_url
+from muxado_py.integrations import (
+    aiohttp_connector,
+    httpx_client,
+    open_connection,
+    pool_collector,
+    requests_adapter,
+    serve_asgi,
+    serve_wsgi,
+)
 
 from .transports import memory_transports
 
@@ -51,6 +61,14 @@ SYNCHRONOUS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         NO_PRIORITY,
     ),
 }
+
+
+def _open(pool: Any) -> Any:
+    async def enter(wrong: Any) -> None:
+        async with pool(wrong):
+            pass
+
+    return enter
 
 
 async def _connect(**wrong: Any) -> None:
@@ -243,6 +261,50 @@ def test_a_flag_is_no_urgency(value: Any) -> None:
         muxado.Priority(value)
     with pytest.raises(ValueError, match=f"^weight must be an int from 1 to 256, got {value!r}$"):
         muxado.Priority(weight=value)
+
+
+NOT_ABLE: dict[str, tuple[Any, str]] = {
+    "aiohttp_connector": (aiohttp_connector, "session must be a Session, or a pool"),
+    "httpx_client": (httpx_client, "session must be a Session, or a pool"),
+    "httpx_client that asks again": (
+        partial(httpx_client, retry=muxado.RetryPolicy()),
+        "session must be a Session, or a pool",
+    ),
+    "requests_adapter": (requests_adapter, "requests blocks, and takes a pool"),
+    "pool_collector": (lambda wrong: pool_collector(wrong, "pool"), "pool must be a Pool"),
+    "serve_asgi": (partial(serve_asgi, print), "listener must be a listener of streams"),
+    "serve_wsgi": (partial(serve_wsgi, print), "listener must be a listener of streams"),
+    "serve_calls": (lambda wrong: muxado.serve_calls(wrong, print), "listener must be a listener"),  # type: ignore[arg-type]
+    "forward": (lambda wrong: muxado.forward(wrong, wrong), "session must be a Session, or a pool"),
+    "bridge": (lambda wrong: muxado.bridge(wrong, wrong), "a must be a byte stream"),
+    "open_connection": (open_connection, "stream must be a Stream"),
+    "Caller": (muxado.Caller, "opener must be a Session"),
+    "StreamConnectable": (muxado.StreamConnectable, "session must be a Session, or a Pool"),
+    "traced_call": (lambda wrong: muxado.traced_call(wrong, "call", b""), "calls must be a Pool"),
+    "client": (muxado.client, "transport must be a byte stream"),
+    "server": (muxado.server, "transport must be a byte stream"),
+    "accept_pool": (_open(muxado.accept_pool), "a listener must be what"),
+    "connect_pool": (_open(muxado.connect_pool), "a target must be a URL or"),
+}
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, 5, object(), ...], ids=["None", "int", "object", "unentered"]
+)
+@pytest.mark.parametrize("name", NOT_ABLE)
+async def test_what_cannot_do_what_is_wanted_is_refused_where_it_is_given(
+    name: str, wrong: Any, anyio_backend_name: str
+) -> None:
+    """Most often it is what has not been entered yet."""
+    if name == "open_connection" and anyio_backend_name == "trio":
+        pytest.skip("asyncio's own")
+    call, says = NOT_ABLE[name]
+    if wrong is ...:
+        wrong = muxado.connect("tcp://localhost:1")
+    with pytest.raises(TypeError, match=f"^{says}.*, got "):
+        found = call(wrong)
+        if isinstance(found, Awaitable):
+            await found
 
 
 @pytest.mark.parametrize("url", [None, 5, b"tcp://localhost:1", ("localhost", 1)])

@@ -24,6 +24,8 @@ TREE: list[tuple[type[MuxadoError], tuple[type[Exception], ...]]] = [
     (muxado.SessionClosedError, (muxado.SessionError, BROKEN, OSError)),
     (muxado.GoneAwayError, (muxado.SessionError, BROKEN, ConnectionRefusedError)),
     (muxado.StreamLimitError, (muxado.SessionError, BROKEN, ConnectionRefusedError)),
+    (muxado.PoolError, (BROKEN, ConnectionError, OSError)),
+    (muxado.PoolTimeoutError, (muxado.PoolError, BROKEN, TimeoutError)),
     (muxado.TransportError, (muxado.SessionError, BROKEN, ConnectionResetError)),
     (muxado.PeerTimeoutError, (muxado.SessionError, BROKEN, TimeoutError)),
     (muxado.UndeliveredError, (muxado.SessionError, BROKEN, ConnectionError)),

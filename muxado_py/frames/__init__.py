@@ -7,15 +7,17 @@ A wire is registered in :mod:`~muxado_py.frames.detect` by its name in
 from __future__ import annotations
 
 from .detect import AUTO, HEAD, WIRES, candidates, mistaken, stranger
-from .metadata import pack, unpack
+from .metadata import MAX_METADATA, Prepared, pack, unpack
 from .wire import UNLIMITED, Decoder, Receiver, Setting, Traits, Wire
 
 __all__ = (
     "AUTO",
     "HEAD",
+    "MAX_METADATA",
     "UNLIMITED",
     "WIRES",
     "Decoder",
+    "Prepared",
     "Receiver",
     "Setting",
     "Traits",

@@ -79,13 +79,14 @@ _TYPE_NAMES = {RST: "RST", WNDINC: "WNDINC", GOAWAY: "GOAWAY", OPEN: "OPEN"}
 class MuxadoDecoder(BodyDecoder):
     """Bytes to operations; see :class:`~muxado_py.frames.wire.Decoder`."""
 
-    __slots__ = ("_extended", "_first", "_skip")
+    __slots__ = ("_extended", "_first", "_skip", "_sound")
 
     def __init__(self, receiver: Receiver) -> None:
         super().__init__(receiver)
         self._skip = 0  # bytes of an uninteresting body that are still to come
         self._first = True
         self._extended = False  # whether the peer is a muxado_py, whose frames we understand
+        self._sound = b""  # the latest metadata, which was looked through: most calls say the same
 
     @property
     def midway(self) -> bool:
@@ -242,10 +243,12 @@ class MuxadoDecoder(BodyDecoder):
         if end - pos < length:
             return -1
         metadata = bytes(data[pos : pos + length])
-        try:
-            unpack(metadata)
-        except ValueError as exc:
-            return self._violation(ErrorCode.PROTOCOL_ERROR, f"OPEN whose metadata {exc}")
+        if metadata != self._sound:
+            try:
+                unpack(metadata)
+            except ValueError as exc:
+                return self._violation(ErrorCode.PROTOCOL_ERROR, f"OPEN whose metadata {exc}")
+            self._sound = metadata
         self._receiver.opened(stream_id, None, metadata)
         return pos + length
 

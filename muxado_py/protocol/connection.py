@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 from ..errors import (
     ErrorCode,
     Failure,
+    Retry,
     SessionClosedError,
 )
 from ..frames import HEAD, WIRES, mistaken, unpack
@@ -112,7 +113,7 @@ class Connection:
         ends = self._session_ends = SessionEnds(
             wire, table, gates, flow, intake, stream_ends, events, config
         )
-        self._opening = Opening(wire, table, gates, flow, ends, events, config)
+        self.opening = Opening(wire, table, gates, flow, ends, events, config)
         self.heartbeats = Heartbeats(wire, table, gates, flow, stream_ends, events)
         admission = self._admission = Admission(
             wire, table, gates, flow, intake, stream_ends, ends, self.heartbeats, events, config
@@ -131,9 +132,9 @@ class Connection:
         """How much may wait on one stream: its ``room``, and its ``low_water`` when there is room again."""
         self.application_streams = table.application_streams
         """See :meth:`.StreamTable.application_streams`."""
-        self.check_opening = self._opening.check
-        """Whether a stream could be opened; see :meth:`.Opening.check`."""
-        self.open = self._opening.open
+        self.open = self.opening.open
+        self.first_id = wire.first_id
+        """What the first stream of this side has."""
         self.has_output = self._out.has_output
         self.write = gates.write
         self.unwrite = gates.unwrite
@@ -214,6 +215,11 @@ class Connection:
         return known - len(table.discarding) - len(table.heartbeats)
 
     @property
+    def local_streams(self) -> int:
+        """Streams that this side opened and that the wire may still mention."""
+        return self._table.local_open
+
+    @property
     def unread(self) -> int:
         """Bytes that arrived and that no application has read."""
         return self._flow.unread
@@ -287,6 +293,14 @@ class Connection:
     def metadata_of(stream: StreamState) -> dict[str, bytes]:
         """What the opener of ``stream`` said of it, in a dict of its own."""
         return unpack(stream.metadata)
+
+    def verdict_of(self, stream: StreamState) -> Retry:
+        """May what was said on ``stream`` be said again elsewhere, as it stands now?"""
+        if stream.failure is None:
+            return stream.verdict()
+        if stream.local and stream.id is None and stream not in self._table.unopened:
+            return Retry.NEVER_SENT  # it was closed here, and withdrawn before its SYN was cut
+        return stream.retry
 
     def accept(self) -> StreamState | None:
         """The next stream of the peer, handed off for good; None if none waits."""

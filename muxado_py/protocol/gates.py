@@ -262,6 +262,8 @@ class Gates:
         if self._awaiting_ack:
             stream, _ = self._awaiting_ack.popitem(last=False)
             self.wake(stream, 0)
+        elif self._table.slot_freed is not None:
+            self._table.slot_freed()
 
     # Streams that are delayed.
 

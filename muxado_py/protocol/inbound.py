@@ -341,6 +341,8 @@ class Inbound:
         if stream is None:
             return
         refused = self._was_refused(stream, code)
+        if refused:
+            stream.peer_spoke = False  # or its verdict would go by the credit that came before
         kind = StreamRefusedError if refused else StreamResetError
         message = f"the peer {'refused' if refused else 'reset'} stream {stream_id}"
         if self._traits.reset_codes or code:
@@ -358,7 +360,12 @@ class Inbound:
 
     def _was_refused(self, stream: StreamState, code: int) -> bool:
         """Whether a RST of the peer says, credibly, that its application never saw ``stream``."""
-        if not stream.local or stream.peer_spoke:
+        if not stream.local:
+            return False
+        if stream.peer_spoke and (
+            not self._flow.is_muxado_py or stream.peer_sent_data or stream.fin_received
+        ):
+            # Credit alone says that an application has looked; a muxado_py's may, and refuse it then (Stream.refuse).
             return False
         if self._traits.reset_codes:
             return code in (ErrorCode.STREAM_REFUSED, ErrorCode.ACCEPT_QUEUE_FULL)

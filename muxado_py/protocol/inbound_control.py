@@ -137,6 +137,7 @@ class InboundControl:
         if self._flow.knows_settings:
             self._intake.noise()  # settings touch every stream, so they are taken once
         else:
+            self._events.note_session()  # for those who wait for a slot
             self._flow.settings(values)
 
     def pinged(self, payload: bytes) -> None:

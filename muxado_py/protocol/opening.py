@@ -5,7 +5,12 @@ And whether the peer understands what is to be said of it (metadata): a frame th
 Where data comes from and goes to.  What the peer has told of its limit stands in
 :mod:`~muxado_py.protocol.flow_control`; the stream is put on the list of those that have something to send.
 
-The rule.  The limit that stands against it is named, with its number and with what the caller can do.
+A *slot* is room for one more stream.  Who does not want to wait for one is told why there is none.  Who does is asked
+of less than the peer may take: on yamux a stream whose SYN would have to wait counts as none, and before a muxado_py
+has said its limit so do those above :data:`UNTOLD_STREAMS`, because what comes with them is refused as often as not.
+
+The rules.  The limit that stands against it is named, with its number and with what the caller can do.  A slot that
+is *reserved* for one who waited counts as taken, whoever asks.
 
 The trap.  A limit of the peer's counts our streams; the one that old peers have without saying so counts all.
 """
@@ -15,8 +20,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import ErrorCode, Failure, GoneAwayError, Retry, StreamLimitError
-from ..frames import pack
+from ..frames import MAX_METADATA, Prepared, pack
 from ..scheduler import DEFAULT_PRIORITY, check_priority
+from .timers import NEVER, Timer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +37,11 @@ if TYPE_CHECKING:
     from .stream_state import StreamState
     from .stream_table import StreamTable
 
-__all__ = ("OpenStream", "Opening")
+__all__ = ("UNTOLD_STREAMS", "OpenStream", "Opening", "metadata_room", "prepared")
+
+UNTOLD_STREAMS = 100
+"""How many streams those who wait for slots open before the peer has told its limit (golang/net, ``http2/transport.go``:
+``initialMaxConcurrentStreams``)."""
 
 
 class OpenStream(Protocol):
@@ -48,7 +58,18 @@ class OpenStream(Protocol):
 class Opening:
     """How one side opens streams: as many as it may."""
 
-    __slots__ = ("_config", "_events", "_flow", "_gates", "_session_ends", "_table", "_traits")
+    __slots__ = (
+        "_config",
+        "_events",
+        "_flow",
+        "_gates",
+        "_max_unacknowledged",
+        "_session_ends",
+        "_table",
+        "_traits",
+        "_untold",
+        "_was_awaited",
+    )
 
     def __init__(
         self,
@@ -67,6 +88,9 @@ class Opening:
         self._session_ends = session_ends
         self._events = events
         self._config = config
+        self._max_unacknowledged = wire.traits.max_unacknowledged
+        self._untold = Timer(table.timers, self._stop_waiting_to_be_told)
+        self._was_awaited = False  # whether the peer's limit was, for as long as it may take
 
     def open(
         self,
@@ -88,7 +112,7 @@ class Opening:
         if failure is not None:
             raise failure.error(Retry.NEVER_SENT)
         if packed:
-            self._check_metadata()
+            self.check_metadata()
         stream = self._flow.new_stream(None, priority or DEFAULT_PRIORITY)
         if stream_type is not None:
             stream.stream_type = stream_type
@@ -102,9 +126,16 @@ class Opening:
             self._gates.write(stream, stream_type.to_bytes(4, "big"))
         return stream
 
-    def check(self, priority: Priority | None, metadata: Mapping[str, bytes]) -> None:
+    def check(
+        self,
+        priority: Priority | None,
+        metadata: Mapping[str, bytes] | None,
+        *,
+        waits: bool = False,
+    ) -> None:
         """Whether such a stream could be opened now, if the peer understands metadata.
 
+        :param waits: whether the caller waits for a slot, if there is none now.
         :raises GoneAwayError: if either side is going away.
         :raises StreamLimitError: if as many streams are open as the peer takes, or the ids are used up.
         :raises SessionError: if the session is over.
@@ -114,14 +145,73 @@ class Opening:
         """
         if priority is not None:
             check_priority(priority)
-        pack(metadata)
-        failure = self._why_no_stream()
+        if metadata is not None:
+            pack(metadata)
+        failure = self.why_never() if waits else self._why_no_stream()
         if failure is not None:
             raise failure.error(Retry.NEVER_SENT)
 
-    def _why_no_stream(self) -> Failure | None:
-        """Why this side may open no stream now; None if it may."""
-        events, table = self._events, self._table
+    # Slots, for those who wait.
+
+    def has_slot(self) -> bool:
+        """Whether a stream may be opened now, and is likely to be taken by the peer."""
+        if self._why_no_stream() is not None:
+            return False
+        return self._why_no_slot() is None
+
+    def reserve(self) -> None:
+        """Keep a slot that is free for one who has waited for it."""
+        self._table.reserve()
+
+    def release(self) -> None:
+        """He opens his stream now, or has given up."""
+        self._table.release()
+
+    def await_slots(self, *, waits: bool) -> None:
+        """Whether anybody waits: then whatever may make a slot free is noted as a change of the session."""
+        self._table.slot_freed = self._events.note_session if waits else None
+        if not waits:
+            self._untold.disarm()
+        elif self._limit_is_awaited and self._untold.deadline == NEVER:
+            timers = self._table.timers
+            self._untold.arm(timers.clock() + self._config.recognize_timeout)
+
+    @property
+    def _limit_is_awaited(self) -> bool:
+        """Whether the peer may yet say how many streams it takes."""
+        flow = self._flow
+        may_be_told = self._traits.recognizes and not flow.knows_settings
+        return may_be_told and flow.is_muxado_py is not False and not self._was_awaited
+
+    def _stop_waiting_to_be_told(self, _now: float) -> None:
+        """The peer has said nothing in ``Config.recognize_timeout``, so it has no limit that it would say."""
+        self._was_awaited = True
+        self._events.note_session()
+
+    def why_not_yet(self, seconds: float) -> Failure:
+        """What kept one who waited from a slot for so many seconds."""
+        failure = self._why_no_stream()
+        if failure is None:
+            text = self._why_no_slot() or "others had waited longer"
+            failure = Failure(StreamLimitError, text, ErrorCode.STREAM_REFUSED, True)
+        return failure._replace(message=f"no slot was free in {seconds:g} s: {failure.message}")
+
+    def _why_no_slot(self) -> str | None:
+        """What the peer would refuse, or keep waiting, though no limit stands against it."""
+        table, most = self._table, self._max_unacknowledged
+        if most is not None:
+            if len(table.unacknowledged) + len(table.unopened) + table.reserved < most:
+                return None
+            return f"{most} streams wait for the peer's acknowledgement, as many as may"
+        if table.local_open >= UNTOLD_STREAMS and self._limit_is_awaited:
+            return f"{UNTOLD_STREAMS} streams are open, and the peer has not said how many it takes"
+        return None
+
+    # What stands against it.
+
+    def why_never(self) -> Failure | None:
+        """Why this side may open no stream, now or later; None if there may be a slot at some time."""
+        events = self._events
         if events.failure is not None:
             return events.failure
         if events.go_away is not None:
@@ -130,16 +220,26 @@ class Opening:
         if self._session_ends.leaving:
             code = ErrorCode.SESSION_CLOSED
             return Failure(GoneAwayError, "this side is going away", code, False)
-        if table.local_open + table.peer_live >= self._flow.most_open and (
-            failure := self._too_many()
-        ):
-            return failure
-        if not table.has_ids():
+        if not self._table.has_ids():
             text = "the stream ids of this session are used up; open a new session"
             return Failure(StreamLimitError, text, ErrorCode.STREAMS_EXHAUSTED, False)
         return None
 
-    def _check_metadata(self) -> None:
+    def _why_no_stream(self) -> Failure | None:
+        """Why this side may open no stream now; None if it may."""
+        events, table = self._events, self._table
+        # As why_never, without the call that each stream would pay.
+        if (
+            events.failure is None
+            and events.go_away is None
+            and not self._session_ends.leaving
+            and table.has_ids()
+        ):
+            near = table.local_open + table.peer_live >= self._flow.most_open
+            return self._too_many() if near else None
+        return self.why_never()
+
+    def check_metadata(self) -> None:
         """:raises NotImplementedError: unless the peer is known to understand metadata."""
         if not self._traits.recognizes:
             raise NotImplementedError(
@@ -183,3 +283,20 @@ class Opening:
             f"{most} streams are open in all, and there are peers that end the session at one more; "
             "close some first, or set Config(max_open_streams=...) if yours takes more"
         )
+
+
+def prepared(metadata: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    """The same, for many streams: it is packed here, and not with each of them.  It must not be changed.
+
+    :raises: as :func:`metadata_room`.
+    """
+    return Prepared(metadata)
+
+
+def metadata_room(metadata: Mapping[str, bytes]) -> int:
+    """How many bytes more there may be of a stream's metadata, 3 for each pair, its key and its value.
+
+    :raises TypeError: if it is no mapping of ``str`` to ``bytes``.
+    :raises ValueError: if it cannot be packed.
+    """
+    return MAX_METADATA - len(pack(metadata))

@@ -120,7 +120,7 @@ class Outbound:
         """Whether to ask ``data_to_send``; it gives nothing if the session has no room."""
         if self._control.has_frames or len(self._scheduler) > 0:
             return True
-        return len(self._goodbyes) > 0 and self._may_say_goodbye
+        return bool(self._goodbyes) and self._may_say_goodbye
 
     def data_to_send(self, budget: int) -> list[bytes | memoryview]:
         """The next frames in pieces: all control frames, and data until ``budget`` bytes are passed.
@@ -186,8 +186,11 @@ class Outbound:
         if syn and self._acknowledges and not gates.may_open():
             gates.await_ack(stream)
             return 0, False
-        fin = stream.send_state is _FIN_QUEUED and nbytes == stream.unsent and not syn
-        if fin:
+        fin = stream.send_state is _FIN_QUEUED and nbytes == stream.unsent
+        if fin and syn:
+            # A short stream goes at once, but to a peer that needs a moment, or if it stays for its answer.
+            fin = not self._delays and stream.failure is None
+        elif fin:
             if stream.failure is DROPPED:
                 return self._cut_last(stream, nbytes)
             if self._traits.fin_delay and stream.fin_received:
@@ -200,7 +203,9 @@ class Outbound:
             return 0, False
         joined = fin and self._traits.fin_with_data
         if stream.id is None:
-            out.append(self._opening(stream, nbytes))
+            # Not a SYN with bytes: no peer but ours was ever seen to send one that is a FIN, too.
+            joined = joined and nbytes > 0 and stream.metadata != b""
+            out.append(self._opening(stream, nbytes, joined))
         elif nbytes or joined:
             out.append(self._data_header(stream.id, nbytes, joined))
         if nbytes:
@@ -257,15 +262,18 @@ class Outbound:
         lone = not len(self._scheduler) and budget >= self._shared
         return min(nbytes, budget if lone else self._shared)
 
-    def _opening(self, stream: StreamState, nbytes: int) -> bytes:
-        """The SYN of ``stream``, which gives it its id, up to its first ``nbytes``."""
+    def _opening(self, stream: StreamState, nbytes: int, fin: bool) -> bytes:
+        """The SYN of ``stream``, which gives it its id, up to its first ``nbytes``.
+
+        :param fin: whether they are the last; only if there are some, and not in the SYN.
+        """
         self._table.give_id(stream)
         assert stream.id is not None
         if self._acknowledges:
             self._table.unacknowledged.add(stream)
         if stream.metadata:
             begin = self._wire.opening(stream.id, stream.metadata)
-            return begin + self._data_header(stream.id, nbytes, False) if nbytes else begin
+            return begin + self._data_header(stream.id, nbytes, fin) if nbytes else begin
         priority, wanted = stream.priority, None
         if priority is not DEFAULT_PRIORITY and priority != DEFAULT_PRIORITY:
             wanted = (priority.urgency, priority.weight)

@@ -122,12 +122,14 @@ class SessionEnds:
     def announce(self) -> None:
         """The first half of a drain: open and take no more, but refuse nothing that is on its way."""
         self.leaving = True
+        self._events.note_session()  # for those who wait for a slot
         if self._traits.early_goaway:
             self._say_goodbye(self._wire.max_id, ErrorCode.NO_ERROR, b"")
 
     def go_away(self, code: int, debug: bytes) -> None:
         """Take no more streams; those that wait are refused, whatever their id."""
         self.leaving = True
+        self._events.note_session()
         self.last_id = min(self.last_id, self._table.backlog.handed_off_id)
         self.stop_accepting()
         self._say_goodbye(self.last_id, code, debug)
@@ -153,6 +155,7 @@ class SessionEnds:
             self._goaway_answer.begin()
         self._events.go_away = GoAway(last_id, code, debug)
         self._events.unsettled = True
+        self._events.note_session()
         text = escaped(debug.decode("utf-8", "replace")) or "no reason given"
         failure = Failure(GoneAwayError, f"the peer is going away: {text}", code, True)
         for stream in self._table:

@@ -24,7 +24,7 @@ from .stream_state import Owner
 from .timers import Deadlines, Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ..config import Config
     from .stream_state import StreamState
@@ -116,6 +116,8 @@ class StreamTable:
         "next_id",
         "peer_live",
         "peer_open",
+        "reserved",
+        "slot_freed",
         "stalled",
         "timed",
         "timers",
@@ -162,7 +164,11 @@ class StreamTable:
         self.ledger = IdLedger(first_peer)
         self.next_id = first_local
         self.local_open = 0
-        """Streams of ours in ``live`` or ``unopened``."""
+        """Streams of ours in ``live`` or ``unopened``, and slots that are reserved for some."""
+        self.reserved = 0
+        """Slots that are kept for one who waited for it and has not opened its stream yet."""
+        self.slot_freed: Callable[[], object] | None = None
+        """Called when a stream of either side is over, while anybody waits for a slot."""
         self.peer_live = 0
         """Streams of the peer in ``live``."""
         self.peer_open = 0
@@ -183,6 +189,16 @@ class StreamTable:
     def has_ids(self) -> bool:
         """Whether an id is left for one more stream of ours."""
         return self.next_id + 2 * len(self.unopened) <= self._max_id
+
+    def reserve(self) -> None:
+        """Nobody gets one of the slots but he for whom it is kept."""
+        self.reserved += 1
+        self.local_open += 1
+
+    def release(self) -> None:
+        """It is kept no longer."""
+        self.reserved -= 1
+        self.local_open -= 1
 
     def give_id(self, stream: StreamState) -> None:
         """The SYN of ``stream`` is cut now."""
@@ -224,6 +240,8 @@ class StreamTable:
         else:
             self.peer_live -= 1
             self.peer_open -= 1
+        if self.slot_freed is not None:
+            self.slot_freed()
 
     def remove_heartbeat(self, stream: StreamState) -> None:
         """``stream`` is over, or about to be, and counts like any other until it is."""
@@ -247,6 +265,8 @@ class StreamTable:
             self.local_open -= 1
         elif known:
             self.peer_live -= 1
+        if self.slot_freed is not None:
+            self.slot_freed()
         if self.lingering:
             self.lingering.pop(stream, 0)
         if self.discarding:

@@ -126,7 +126,8 @@ class Timers:
                 self._stale += 1
             timer.entry = entry = (when, next(self._numbers), timer)
             heappush(self._heap, entry)
-            self._bound()
+            if 2 * self._stale > len(self._heap) + MAX_STALE_TIMERS:
+                self._bound()
         elif not was_armed:
             self._stale -= 1
         if when < self.expected:
@@ -140,7 +141,8 @@ class Timers:
             timer.deadline = NEVER
             if timer.entry is not None:
                 self._stale += 1
-                self._bound()
+                if 2 * self._stale > len(self._heap) + MAX_STALE_TIMERS:
+                    self._bound()
 
     def next_deadline(self) -> float:
         """When to call ``expire`` next; ``NEVER`` if nothing is armed."""
@@ -182,10 +184,8 @@ class Timers:
         return None
 
     def _bound(self) -> None:
-        """Throw away what is out of date, if it is more than a half."""
+        """Throw away what is out of date: it is more than a half."""
         heap = self._heap
-        if 2 * self._stale <= len(heap) + MAX_STALE_TIMERS:
-            return
         kept = []
         for entry in heap:
             timer = entry[2]

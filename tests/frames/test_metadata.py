@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muxado_py.frames.metadata import MAX_METADATA, pack, unpack
+from muxado_py.frames.metadata import MAX_METADATA, Prepared, pack, unpack
 
 keys = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=255)
 
@@ -24,11 +24,25 @@ def test_the_bytes_of_two_pairs() -> None:
     assert list(unpack(packed)) == ["caller", "name"]
     assert pack({}) == b""
     assert unpack(b"") == {}
+    assert Prepared(said) == said
+    assert pack(Prepared(said)) == packed
 
 
 @given(st.dictionaries(keys, st.binary(max_size=300), max_size=6))
 def test_what_is_packed_is_unpacked(said: dict[str, bytes]) -> None:
     assert unpack(pack(said)) == said
+
+
+def test_a_key_is_judged_alike_the_second_time() -> None:
+    """Right ones are remembered, as many as a program has; wrong ones never are."""
+    for _ in range(2):
+        for number in range(200):
+            said = {f"key-{number}": b"value"}
+            assert unpack(pack(said)) == said
+        with pytest.raises(ValueError, match="visible ASCII"):
+            pack({"a b": b""})
+        with pytest.raises(ValueError, match="has the key 'a b'"):
+            unpack(bytes.fromhex("03 0000 612062"))
 
 
 @given(st.binary(max_size=60))

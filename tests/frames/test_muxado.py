@@ -327,6 +327,24 @@ def test_malformed_metadata(frame: str, code: int, message: str) -> None:
     assert decode(WIRE, data + bytes.fromhex("000001 10 00000005 78"))[0] == verdict
 
 
+def test_each_stream_says_its_own_metadata_and_is_judged_by_it() -> None:
+    sound, other = "000005 90 {:08x} 01 0001 6b 76", "000005 90 {:08x} 01 0001 6b 77"
+    opened = [sound.format(3), sound.format(5), other.format(7), sound.format(9)]
+    malformed = "000005 90 0000000b 01 0002 6b 76"
+    assert decode(WIRE, HELLO + bytes.fromhex("".join([*opened, malformed])))[0] == [
+        ("recognized", True),
+        *(
+            ("opened", number, bytes.fromhex("01 0001 6b") + value)
+            for number, value in ((3, b"v"), (5, b"v"), (7, b"w"), (9, b"v"))
+        ),
+        (
+            "violated",
+            ErrorCode.PROTOCOL_ERROR,
+            "OPEN whose metadata ends in the middle of a pair",
+        ),
+    ]
+
+
 def test_metadata_of_the_greatest_length_is_taken() -> None:
     metadata = pack({"k": bytes(4092)})
     assert len(metadata) == 4096

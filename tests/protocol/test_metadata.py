@@ -48,10 +48,23 @@ def test_the_frame_takes_the_place_of_the_syn() -> None:
     peer.connection.finish(stream)
     assert peer.sent() == [
         spaced(opening(3, SAID), "muxado"),
-        "000002 10 00000003 6869",
+        "000002 11 00000003 6869",
         "000002 40 00000003 0102",
-        "000000 11 00000003",
     ]
+
+
+def test_a_priority_behind_the_last_bytes_is_heeded() -> None:
+    pair = Pair()
+    pair.run_until_idle()
+    near = pair.client.open(Priority(1, 3), None, SAID)
+    pair.client.write(near, b"hi")
+    pair.client.finish(near)
+    pair.run_until_idle()
+    far = pair.server.accept()
+    assert far is not None
+    assert far.priority == Priority(1, 3)
+    assert read_all(pair.server, far) == b"hi"
+    assert far.fin_received
 
 
 def test_without_data_it_is_the_frame_alone() -> None:

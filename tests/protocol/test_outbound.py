@@ -142,6 +142,22 @@ def test_a_fin_rides_on_the_last_bytes() -> None:
     assert peer.sent() == ["000003 11 00000003 627965"]
 
 
+def test_a_short_stream_goes_in_one_piece() -> None:
+    peer = Script(client=True)
+    for text in (b"ab", b"", b"cd"):
+        stream = peer.connection.open(None, None)
+        peer.connection.write(stream, text)
+        peer.connection.finish(stream)
+    assert peer.sent() == [
+        "000002 12 00000003 6162",
+        "000000 11 00000003",
+        "000000 12 00000005",
+        "000000 11 00000005",
+        "000002 12 00000007 6364",
+        "000000 11 00000007",
+    ]
+
+
 def test_a_fin_waits_for_the_window_only_behind_bytes() -> None:
     peer = Script(Config(initial_window=2, stream_window=2), client=True)
     full, empty = peer.connection.open(None, None), peer.connection.open(None, None)

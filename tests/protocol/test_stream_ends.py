@@ -66,7 +66,7 @@ def happens(wire: str, event: Event, ours: SendState, peers: RecvState) -> bool:
         unsent = ours is not SendState.FIN_SENT and peers is RecvState.OPEN
         return wire == "muxado" or (goaway and unsent)
     if event is Event.OVERFLOW:
-        # Without windows the session is not read while it is full; tests/test_stalled.py has that.
+        # Without windows the session is not read while it is full; protocol/test_stalled.py has that.
         return wire != "smux1" and peers is not RecvState.TORN
     if event is Event.STALLED and wire == "smux1":
         return ours is SendState.OPEN  # who goes on sending, which a finished stream does not
