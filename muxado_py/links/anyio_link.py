@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import EndOfStream, Event, aclose_forcefully, current_time, move_on_after
 from anyio.lowlevel import checkpoint
 
+from ..runtime.child_process import CommandStream
 from .attributes import remembered
 from .flush_size import FlushSize
 from .kernel_queue import AddingStream
@@ -67,6 +68,7 @@ class AnyioLink(Link):
         "_attributes",
         "_early",
         "_expecting",
+        "_replying",
         "_resume",
         "_transport",
         "_wake",
@@ -90,6 +92,10 @@ class AnyioLink(Link):
         self._wake: Event | None = None  # set to wake the writer, while it waits
         self._expecting = False  # whether it wakes after tasks that write at once
         self._resume: Event | None = None  # set to wake the reader, while it waits
+        self._replying = False  # whether the transport has something to say by itself
+        if isinstance(transport, AddingStream):
+            transport.on_reply = self._reply
+        self._ends_with_us = isinstance(transport, CommandStream)
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -111,6 +117,12 @@ class AnyioLink(Link):
     def expect_output(self) -> None:
         if self._wake is not None:
             self._expecting = True
+            self._wake.set()
+            self._wake = None
+
+    def _reply(self) -> None:
+        self._replying = True
+        if self._wake is not None:
             self._wake.set()
             self._wake = None
 
@@ -157,7 +169,7 @@ class AnyioLink(Link):
         while True:
             pieces = connection.data_to_send(self._flush_size.now)
             self._changed()
-            if not pieces:
+            if not (pieces or self._replying):
                 self._tell_flushed()
                 self._wake = Event()
                 await self._wake.wait()
@@ -167,6 +179,7 @@ class AnyioLink(Link):
                 self._expecting = False
                 continue
             data = b"".join(pieces)
+            self._replying = False
             said = self._outgoing.sent + self._outgoing.fins_sent
             if said != self._said:
                 self._said = said

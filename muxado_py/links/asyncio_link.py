@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any
 from anyio import Event
 
 from ..runtime.checkpoints import callback_context
+from .codec_transport import CodecTransport, salvaged
 from .inflight_cap import RETRY_DELAY
 from .link import Link, describe
 from .recv_buffers import RecvBuffers
-from .tls_transport import TLSTransport, salvaged
 
 if TYPE_CHECKING:
     import socket
@@ -73,13 +73,13 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         "_flush_was_full",
         "_flushing",
         "_in_pieces",
+        "_layered",
         "_lost",
         "_pending_pieces",
         "_polling",
         "_reading",
         "_retry_timer",
         "_scheduled",
-        "_secure",
         "_tasks",
         "_time",
         "_transport",
@@ -116,15 +116,15 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self._flushing = 0  # bytes of the flush under way
         self._pending_pieces: list[bytes | memoryview] | None = None  # it, once the transport waits
         self._flush_began = 0.0
-        self._flush_was_full = False  # whether the last flush left more to send than it took
+        self._flush_was_full = False  # whether the last flush was all that it could be, or all that the kernel had room for
         self._retry_timer: asyncio.TimerHandle | None = None  # while the cap has no room
         self._urgent = False  # whether the application wrote something meanwhile
         self._busy_poll = busy_poll
         self._polling = False  # whether the loop is kept from sleeping
-        self._secure = transport.get_extra_info("ssl_object") is not None
+        self._layered = transport.get_extra_info("codec") is not None
         # asyncio's own writelines joins them too, or (3.12, 3.13.0) forgets to pause the writer
-        # (python/cpython#127655), and TLS makes a record of each.
-        self._in_pieces = not (self._secure or isinstance(loop, asyncio.BaseEventLoop))
+        # (python/cpython#127655), and a codec makes a record, or a message, of each.
+        self._in_pieces = not (self._layered or isinstance(loop, asyncio.BaseEventLoop))
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -204,7 +204,8 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
             self._receive(data, self._time())
         except BaseException as exc:  # noqa: BLE001 - a mistake of ours, whatever it is
             self._fail(exc)
-        if not (self.should_read() or self._lost):
+        # Twice, for most of what comes pays for one call then.
+        if not (self._connection.may_read() or self._lost or self.should_read()):
             self._reading = False
             self._transport.pause_reading()
 
@@ -218,7 +219,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         self._count_undelivered()
         self._keep_rest(self._flushing)
         self.writing_since = None
-        if exc is not None and not self._secure:
+        if exc is not None and not self._layered:
             self._salvage()
         try:
             self._receive_end(describe(exc) if exc is not None else "")
@@ -246,13 +247,27 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
     def wrote(self) -> None:
         if self._retry_timer is not None:
             self._urgent = True  # the next flush asks for one frame above the cap
-        if not self._scheduled and self.writing_since is None and self._connection.has_output():
-            self._schedule()
+        # What has no window yet is found out then.
+        if not self._scheduled and self.writing_since is None:
+            # As _schedule, without the call that each message would pay.
+            self._scheduled = 1
+            self._call_soon(self._flush)
 
     def expect_output(self) -> None:
         # Also if a flush is scheduled: that one runs before the tasks that were just woken, this one behind them.
         if self.writing_since is None:
             self._schedule()
+
+    def expect_answers(self) -> None:
+        if self.writing_since is None:
+            self._scheduled += 1
+            self._call_soon(self._flush_answers)
+
+    def _flush_answers(self) -> None:
+        if self._connection.has_output():
+            self._flush()
+        else:  # behind the tasks that were begun in this turn
+            self._call_soon(self._flush)
 
     def _schedule(self) -> None:
         self._scheduled += 1
@@ -268,8 +283,8 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         if self._retry_timer is not None:
             self._retry_timer.cancel()
             self._retry_timer = None
-        connection = self._connection
-        if connection.has_output() and self._may_write():
+        more = self._connection.has_output()
+        if more and self._may_write():
             try:
                 capped = self._hand_over()
             except BaseException as exc:  # noqa: BLE001 - as above
@@ -277,18 +292,21 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
                 return
             if capped and self._may_write():
                 self._retry_timer = self._call_later(RETRY_DELAY, self._retry)
+            more = self._connection.has_output()
         self._scheduled -= 1
         # If another flush is scheduled, that one looks whether all is flushed.
-        if self._retry_timer is None and self._may_write() and not self._scheduled:
-            if connection.has_output():
+        if self._scheduled or self._retry_timer is not None:
+            return
+        # What most flushes leave behind is asked first: nothing, and nobody who waits for that.
+        if (more or self._flushed is not None) and self._may_write():
+            if more:
                 self._schedule()
             else:
                 self._tell_flushed()
 
     def _given(self) -> int:
-        return (
-            self._transport.given if isinstance(self._transport, TLSTransport) else self.bytes_sent
-        )
+        transport = self._transport
+        return transport.given if isinstance(transport, CodecTransport) else self.bytes_sent
 
     def _buffered(self) -> int:
         return 0 if self._lost else self._transport.get_write_buffer_size()
@@ -342,6 +360,7 @@ class AsyncioLink(Link, asyncio.BufferedProtocol):
         if self._transport.is_closing():  # the write failed, and connection_lost will say so
             self._write_closed = True
         if self._write_closed or self.writing_since is not None:
+            self._flush_was_full = True  # a stream may have less to give than a flush may have
             # Until resume_writing: what is lost of them may have to be told.
             self._pending_pieces = pieces
             return

@@ -2,6 +2,9 @@
 
 The keys and the forms of the values are those of anyio's own ``SocketStream`` and ``TLSStream``.  They are asked for
 when a connection is made, and remembered, because a closed transport tells nothing any more.
+
+The trap.  A stream that is not ours, and whose peer is gone, raises what it likes from ``extra``, a default or not: an ``OSError``
+of anyio's on asyncio, an ``AttributeError`` on uvloop.  So nobody asks one but by :func:`asked` and :func:`attributes_of`.
 """
 
 from __future__ import annotations
@@ -20,16 +23,29 @@ if TYPE_CHECKING:
 
     from anyio import TypedAttributeProvider
 
-__all__ = ("peer_of", "remembered", "socket_attributes", "tls_attributes")
+__all__ = ("asked", "attributes_of", "peer_of", "remembered", "socket_attributes", "tls_attributes")
+
+
+def asked(provider: TypedAttributeProvider, attribute: Any) -> Any:
+    """What ``provider`` tells of ``attribute``; None for what it does not know, or not any more."""
+    with suppress(Exception):  # whatever a foreign transport, or one that is gone, may raise
+        return provider.extra(attribute, None)
+    return None
+
+
+def attributes_of(provider: TypedAttributeProvider) -> Mapping[Any, Callable[[], Any]]:
+    """The ``extra_attributes`` of ``provider``; none, if it is gone.  Each may still raise when it is asked for."""
+    with suppress(Exception):  # as above
+        return provider.extra_attributes
+    return {}
 
 
 def remembered(provider: TypedAttributeProvider) -> dict[Any, Callable[[], Any]]:
     """What ``provider`` tells of itself now; what it cannot tell is left out."""
     attributes: dict[Any, Callable[[], Any]] = {}
-    with suppress(Exception):  # whatever a foreign transport, or one that is gone, may raise
-        for attribute, ask in provider.extra_attributes.items():
-            with suppress(Exception):
-                attributes[attribute] = partial(_same, ask())
+    for attribute, ask in attributes_of(provider).items():
+        with suppress(Exception):  # as above
+            attributes[attribute] = partial(_same, ask())
     return attributes
 
 
@@ -57,7 +73,8 @@ def socket_attributes(raw: socket.socket) -> dict[Any, Callable[[], Any]]:
         (SocketAttribute.local_address, SocketAttribute.local_port, raw.getsockname),
         (SocketAttribute.remote_address, SocketAttribute.remote_port, raw.getpeername),
     ):
-        with suppress(OSError):  # a socket whose peer is gone already has no addresses
+        # One whose peer is gone already has no addresses, and one that uvloop has closed no number either.
+        with suppress(OSError, ValueError):
             address = _address(ask())
             attributes[side] = partial(_same, address)
             if isinstance(address, tuple):

@@ -85,3 +85,9 @@ class EarlyProtocol(asyncio.BufferedProtocol):
             await self._waiter
         self._peeked += 1
         return self.received[self._peeked - 1]
+
+    def discard(self, count: int) -> None:
+        """The first ``count`` bytes of what was peeked are for nobody else; the others can be peeked again."""
+        rest = b"".join(self.received[: self._peeked])[count:]
+        self.received[: self._peeked] = [rest] if rest else []
+        self._peeked = 0

@@ -3,7 +3,8 @@
 What was handed over cannot be overtaken any more, so little is handed over; but each flush costs a turn of the loop.
 The links ask before each flush, and say when the transport had taken it.
 
-The trap.  A single flush does not tell.  A kernel with room for it takes it at once, whatever the path carries: a
+The traps.  A stream may have less to give than a flush may have: what is given then, and is not taken at once, is as good
+as a full one, or a size that became too great would stay so.  A single flush does not tell.  A kernel with room for it takes it at once, whatever the path carries: a
 size that doubled after each of these would be several milliseconds long on a narrow path.  And where the
 loop is busy between two flushes, each has to last for that time as well: a path that waits for us
 takes small flushes as quickly as it takes long ones.
@@ -46,7 +47,7 @@ class FlushSize:
 
     def taken(self, nbytes: int, began: float, ended: float) -> None:
         """The transport was given ``nbytes`` at one time, and had taken them at the other."""
-        if nbytes < self.now:  # there was no more to give
+        if nbytes < self.now and ended - began < FLUSH_TIME:  # there was no more to give
             self._since = None
             return
         if self._since is None:

@@ -13,14 +13,15 @@ The rule.  Without a sign of a queue there is no cap: not for a session that the
 path that is faster than what it is asked to carry, nor on loopback, where a round trip is too short for the timers of
 an event loop.  When the round trip has shown a queue for two steps while more waited to be sent, the bytes in flight
 are held to :data:`CAP_GAIN` times the bandwidth-delay product: the rate of the last steps times the shortest round
-trip.  The part above 1 finds out when the path becomes faster: the rate grows by as much in each step.  The
-constants suit cubic; under BBR the cap ends more often, on a busy machine.
+trip.  The part above 1 finds out when the path becomes faster: the rate grows by as much in each step.
 
-The traps.  The queue may be that of other connections, or the path longer than it was.  A cap would then yield to others until
-nothing is left, for each step measures less than the one before.  So a cap that does not make the round trip short
-again, or under which the rate falls, ends, and each time it takes longer until the next.  And a queue that always
-stands a little hides the true round trip, of which the kernel forgets what is older than five minutes: so now and then
-the path runs empty for a step, which BBR calls ProbeRTT.
+The traps.  A process that waits for a processor does not ask, the path runs dry meanwhile, and what fills it again queues.
+Such a step measures the machine: it may show that the path carries more, and it never counts against a cap.  The queue
+may be that of other connections, or the path longer than it was.  A cap would then yield to others until nothing is
+left, for each step measures less than the one before.  So a cap that does not make the round trip short again, or under
+which the rate falls, ends, and each time it takes longer until the next.  And a queue that always stands a little hides
+the true round trip, of which the kernel forgets what is older than five minutes: so now and then the path runs empty for
+a step, which BBR calls ProbeRTT.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ class InflightCap:
         "_best_rate",
         "_capped_since",
         "_clock",
+        "_filling",
         "_last_sample",
         "_limited",
         "_overdrawn",
@@ -99,6 +101,7 @@ class InflightCap:
         "_probe_rtt_at",
         "_probing_rtt",
         "_queue_steps",
+        "_ran_dry",
         "_rates",
         "_sample_at",
         "_uncapped_for",
@@ -121,6 +124,8 @@ class InflightCap:
         self._overdrawn = False  # whether an urgent frame has gone above the cap
         self._best_rate = 0.0  # since the cap began
         self._capped_since = 0.0
+        self._filling = 0.0  # bytes in flight that fill the path; 0 without a cap
+        self._ran_dry = False  # whether there were fewer in this step
         self._probe_rtt_at = 0.0
         self._probing_rtt = False
         self._uncapped_for = FIRST_UNCAPPED
@@ -136,6 +141,8 @@ class InflightCap:
         if self.cap and now - self._asked_at > IDLE_RESET:
             self._end_cap()
         self._asked_at = now
+        if self.cap and self._path.in_flight() < self._filling:
+            self._ran_dry = True  # of the step that may end now
         if now >= self._sample_at:
             self._sample(now)
         if not self.cap:
@@ -167,7 +174,10 @@ class InflightCap:
             return
         rate = (figures.acknowledged - before) / (now - then)
         queue = figures.round_trip > QUEUE_RTT_RATIO * least + QUEUE_RTT_EXCESS
-        self._queue_steps = self._queue_steps + 1 if queue or not rate else 0
+        if rate and not queue:
+            self._queue_steps = 0
+        elif not self._ran_dry:  # what fills the path again comes at once, and queues
+            self._queue_steps += 1
         if self.cap:
             self._update_cap(now, rate, least)
         else:
@@ -184,9 +194,10 @@ class InflightCap:
 
     def _update_cap(self, now: float, rate: float, least: float) -> None:
         # A step in which the cap held nothing back measures the application; one that probes measures the probe.
-        if self._limited and not self._probing_rtt:
+        # One in which the path ran dry may show that it carries more, and never that it carries less.
+        if self._limited and not self._probing_rtt and not (self._ran_dry and rate < self._rate):
             self._rates = [*self._rates[1 - RATE_STEPS :], rate]
-        self._limited = False
+        self._limited = self._ran_dry = False
         if self._queue_steps >= STEPS_TO_UNCAP or self._rate < MIN_RATE_RATIO * self._best_rate:
             self._uncapped_until = now + self._uncapped_for
             self._uncapped_for = min(2 * self._uncapped_for, MAX_UNCAPPED)
@@ -202,6 +213,7 @@ class InflightCap:
     def _set_cap(self, gain: float, least: float) -> None:
         self._best_rate = max(self._best_rate, self._rate)
         self.cap = int(self._rate * (gain * least + RETRY_DELAY))
+        self._filling = self._rate * least
         self.quantum = max(MIN_QUANTUM, int(self._rate * RETRY_DELAY))
 
     @property
@@ -211,5 +223,7 @@ class InflightCap:
     def _end_cap(self) -> None:
         self.cap = 0
         self.quantum = NO_QUANTUM
+        self._filling = 0.0
+        self._ran_dry = False
         self._queue_steps = 0
         self._rates.clear()

@@ -20,6 +20,7 @@ from .tcp_info import TcpInfo, is_unix
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
 __all__ = ("AddingStream", "KernelQueue")
 
@@ -28,9 +29,11 @@ class AddingStream(ByteStream):
     """A stream that gives the one below more bytes than it was given: the frames of a protocol between.
 
     :ivar given: how many the stream below took.
+    :ivar on_reply: called by ``receive`` when the protocol has something to say by itself; ``send(b"")`` sends it.
     """
 
     given: int = 0
+    on_reply: Callable[[], None] | None = None
 
 
 class KernelQueue:

@@ -69,6 +69,7 @@ class Link(TypedAttributeProvider, ABC):
         "_connection",
         "_counted",
         "_ended_well",
+        "_ends_with_us",
         "_figures",
         "_flush_size",
         "_flushed",
@@ -114,6 +115,7 @@ class Link(TypedAttributeProvider, ABC):
         known: no kernel tells, and a peer that should have ended did not."""
         self._ended_well = False  # whether the peer's end came, and not a failure
         self._kernel: KernelQueue | None = None
+        self._ends_with_us = False  # whether the transport is a program that ends with the session
         self._counted = False  # whether ``undelivered`` is known already
         self._outgoing = connection.outgoing
         self._said = 0  # ``Connection.said`` as of the last flush
@@ -140,6 +142,10 @@ class Link(TypedAttributeProvider, ABC):
 
     def expect_output(self) -> None:
         """Tasks were woken that may have something to send in the loop's next turn."""
+
+    def expect_answers(self) -> None:
+        """The same of callbacks: what they have the loop call in its next turn may begin tasks, which send in the one after."""
+        self.expect_output()
 
     def progress(self) -> int:
         """A count of bytes that grows while the transport takes what it was given: of bytes that the peer's
@@ -244,9 +250,16 @@ class Link(TypedAttributeProvider, ABC):
         if self._kernel is not None:
             self.undelivered = self._kernel.missing(connection.said)
             self._kernel = None
-        elif not self._counted and connection.is_muxado_py is True and not self._ended_well:
+        elif not self._counted and self._owes_end() and not self._ended_well:
             self.undelivered = None
         self._counted = True
+
+    def _owes_end(self) -> bool:
+        """Whether the peer's end, and nothing else, says that all has arrived."""
+        connection = self._connection
+        return connection.is_muxado_py is True or (
+            self._ends_with_us and connection.traits.answers_end
+        )
 
     async def run(self, ended: Event, close_timeout: float) -> None:
         """Carry bytes until ``ended`` is set; then say what is left to say and close the transport.
@@ -283,6 +296,7 @@ class Link(TypedAttributeProvider, ABC):
             ended_here=ended_here,
             is_muxado_py=connection.is_muxado_py is True,
             answers_end=connection.traits.answers_end,
+            ends_with_us=self._ends_with_us,
         )
 
     async def _close(self) -> None:

@@ -25,7 +25,8 @@ awaited, however long they are busy.  Those of smux need not: there the kernel i
 acknowledged, and the end is given a moment.  So it is where the transport cannot be shut for writing, and
 with a peer that said goodbye first: it ends without being asked.  Where nobody can ask a kernel, a transport
 that took something counts as having delivered it; there only the end of a muxado_py is awaited, and its
-missing by the deadline is a doubt that is told.
+missing by the deadline is a doubt that is told.  A command is ended with its session, and with it what it holds and
+nobody can ask for: it is waited for, and doubted, as if it were one, unless it speaks smux.
 """
 
 from __future__ import annotations
@@ -62,12 +63,15 @@ class Leaving(Protocol):
         """How many bytes the peer's kernel has not acknowledged; None if that is not known, or never will be."""
 
 
-async def part(link: Leaving, *, ended_here: bool, is_muxado_py: bool, answers_end: bool) -> None:
+async def part(
+    link: Leaving, *, ended_here: bool, is_muxado_py: bool, answers_end: bool, ends_with_us: bool
+) -> None:
     """Steps 2 to 4; the caller bounds them in time, and closes the transport.
 
     :param ended_here: whether this side ends the session, without the peer's goodbye.
     :param is_muxado_py: whether the peer is a muxado_py.
     :param answers_end: whether programs on this wire end when we do.
+    :param ends_with_us: whether the transport is a program that ends with the session.
     """
     await link.flushed()
     # A FIN makes programs of Go end at once, with the streams that they have not accepted yet: so they are given a
@@ -77,7 +81,11 @@ async def part(link: Leaving, *, ended_here: bool, is_muxado_py: bool, answers_e
             await link.input_over.wait()
     shut = await link.send_end()
     asked = link.unacknowledged()
-    if ended_here and shut and (is_muxado_py or (answers_end and asked is not None)):
+    if (
+        ended_here
+        and shut
+        and (is_muxado_py or (answers_end and (ends_with_us or asked is not None)))
+    ):
         await link.input_over.wait()
         await _acknowledged(link)
     else:

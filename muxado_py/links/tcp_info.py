@@ -132,5 +132,5 @@ def least_unsent(raw: socket.socket) -> int:
     """
     try:
         return BBR_UNSENT if is_paced(raw) and not is_here(raw) else 0
-    except OSError:
+    except (OSError, ValueError):  # it has no number any more
         return 0

@@ -7,7 +7,8 @@ is told by ``BlockingIOError`` when the kernel, or TLS, has nothing yet.
 Why not the one of :mod:`ssl`.  That asks the kernel twice for each record, and says in errors of its own that it would block.
 
 The rules.  A record is whole or it is none: so ``send`` that had to leave a part of one in hands says that it took nothing,
-and wants the same bytes again (as OpenSSL does; other bytes are sent behind them).  ``shutdown`` says goodbye in TLS, and
+and wants the same bytes again (as OpenSSL does; other bytes are sent behind them, and nothing at all changes nothing).
+What was decrypted is given before any error is told.  ``shutdown`` says goodbye in TLS, and
 is called again after ``BlockingIOError`` as well; then it ends the direction of the kernel's socket.  ``close`` says goodbye
 too, unless the socket is about to be reset: a part must not look like the whole.
 
@@ -17,13 +18,12 @@ here and nowhere else: who waits for the loop asks :attr:`has_more` first.
 
 from __future__ import annotations
 
-import os
 import socket
-import struct
 from contextlib import suppress
 from ssl import SSLError
 from typing import TYPE_CHECKING
 
+from ..runtime.plain_sockets import is_reset_when_closed
 from .tls import TLSCodec
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ MAX_PIECE = 64 * 1024
 
 MAX_REPLIES = 64 * 1024
 """Bytes that TLS may have to say by itself to a peer that does not take them."""
-
-_LINGER = struct.Struct("ii" if os.name == "posix" else "hh")
 
 
 class TLSSocket(socket.socket):
@@ -60,6 +58,7 @@ class TLSSocket(socket.socket):
         self._records = b""  # what the kernel had no room for
         self._promised = b""  # of whom these are, if who sent it was told that it is not taken
         self._end_sent = True  # there is none before the handshake
+        self._reply_fault: OSError | None = None
         self.has_more = True
         """Whether :meth:`recv` may have something although the kernel has not."""
 
@@ -118,7 +117,7 @@ class TLSSocket(socket.socket):
         """
         codec, room = self._codec, self._memory[:size]
         count = codec.receive_into(room) if self.has_more else 0
-        if not count and not (codec.ended or codec.fault):
+        if not count and not (codec.ended or codec.fault or self._reply_fault):
             self.has_more = False
             if data := super().recv(READ_SIZE, flags):
                 codec.feed(data)
@@ -127,23 +126,28 @@ class TLSSocket(socket.socket):
             count = codec.receive_into(room)
             if codec.pending_output:
                 self._reply()
+        fault = codec.fault or self._reply_fault
         if count:
-            self.has_more = count == len(room) or codec.ended or codec.fault is not None
+            self.has_more = count == len(room) or codec.ended or fault is not None
             return bytes(room[:count])
-        if codec.fault is not None:
-            raise codec.fault
+        if fault is not None:
+            raise fault
         if codec.ended:
             return b""
         raise BlockingIOError
 
     def _reply(self) -> None:
-        """What TLS says by itself leaves at once, or with what is sent next."""
+        """What TLS says by itself leaves at once, or with what is sent next; if it cannot, nothing more is read."""
         if self._end_sent:
             self._codec.output()  # nobody hears it
             return
-        self._hand_over()
+        try:
+            self._hand_over()
+        except OSError as exc:
+            self._reply_fault = exc
+            return
         if len(self._records) > MAX_REPLIES + MAX_PIECE:
-            raise SSLError("the peer asks for more in TLS than it reads")
+            self._reply_fault = SSLError("the peer asks for more in TLS than it reads")
 
     # Writing.
 
@@ -153,26 +157,27 @@ class TLSSocket(socket.socket):
         :raises BlockingIOError: if there is no room; nothing is taken then, and the same is to be sent again.
         :raises OSError: if the connection broke.
         """
-        promised, self._promised = self._promised, b""
-        view = memoryview(data)
+        view, promised = memoryview(data), self._promised
         if not view:
             return 0
-        if not promised or view[: len(promised)] != promised:
-            promised = b""
+        if promised and view[: len(promised)] == promised:
+            self._hand_over()
             if self._records:
-                self._hand_over()
-                if self._records:
-                    raise BlockingIOError
-            piece = view[:MAX_PIECE]
-            self._codec.send(piece)
-            count = len(piece)
-        else:
-            piece, count = memoryview(promised), len(promised)
+                raise BlockingIOError
+            self._promised = b""
+            return len(promised)
+        if self._records:
+            self._hand_over()
+            if self._records:
+                raise BlockingIOError
+        piece = view[:MAX_PIECE]
+        self._codec.send(piece)
+        self._promised = b""
         self._hand_over()
         if self._records:
-            self._promised = promised or bytes(piece)
+            self._promised = bytes(piece)
             raise BlockingIOError
-        return count
+        return len(piece)
 
     def shutdown(self, how: int) -> None:
         """Say that nothing more comes.
@@ -204,12 +209,6 @@ class TLSSocket(socket.socket):
     def close(self) -> None:
         if self.fileno() >= 0:
             with suppress(OSError):
-                if not self._is_to_be_reset():
+                if not is_reset_when_closed(self):
                     self._say_goodbye()
         super().close()
-
-    def _is_to_be_reset(self) -> bool:
-        if self.family not in (socket.AF_INET, socket.AF_INET6):
-            return False
-        raw = self.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.size)
-        return _LINGER.unpack(raw) == (1, 0)

@@ -1,6 +1,6 @@
 """What the event loop is asked for, on asyncio, uvloop and trio: checkpoints, waits, and sockets that are not ours.
 
-Nothing in here knows a frame, a stream or a session.
+Optional libraries are found here too.  Nothing in here knows a frame, a stream or a session.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ without one: on asyncio and uvloop.  All that wait are accepted in one turn, up 
 costs one wake-up and not one for each.
 
 The rule.  As there: what is wrong with one connection, or for a while, ends nothing.  While no descriptor is left the
-socket is not watched, or the loop would do nothing else.
+socket is not watched, or the loop would do nothing else; and while it cannot be watched, that is tried again.
 
 The trap.  Nobody may close the listening sockets that the loop still watches: :meth:`aclose` does it in order.
 """
@@ -18,6 +18,7 @@ from anyio.abc import AsyncResource, SocketAttribute
 
 from .accept_loop import ACCEPT_DELAY, log_failure
 from .congestion import unpaced_here
+from .plain_sockets import accept_now, undelayed
 
 if TYPE_CHECKING:
     import asyncio
@@ -52,6 +53,7 @@ class AcceptCallbacks(AsyncResource):
         ]
         for listening in self._sockets:
             unpaced_here(listening)
+        self._kinds = {listening: undelayed(listening) for listening in self._sockets}
         self._timers: dict[Any, asyncio.TimerHandle] = {}
         self._closed = False
 
@@ -62,22 +64,28 @@ class AcceptCallbacks(AsyncResource):
 
     def _watch(self, listening: socket.socket) -> None:
         self._timers.pop(listening, None)
-        self._loop.add_reader(listening, self._accept, listening)
+        try:
+            self._loop.add_reader(listening, self._accept, listening)
+        except OSError as exc:  # the kernel has bounds of its own for what is watched
+            log_failure(exc)
+            self._watch_later(listening)
+
+    def _watch_later(self, listening: socket.socket) -> None:
+        self._timers[listening] = self._loop.call_later(ACCEPT_DELAY, self._watch, listening)
 
     def _accept(self, listening: socket.socket) -> None:
+        kind = self._kinds[listening]
         for _ in range(ACCEPTS_PER_TURN):
             if self._closed:  # by who was given a connection
                 return
             try:
-                accepted, _ = listening.accept()
+                accepted = accept_now(listening, kind)
             except BlockingIOError:
                 return
             except OSError as exc:
                 if log_failure(exc):
                     self._loop.remove_reader(listening)
-                    self._timers[listening] = self._loop.call_later(
-                        ACCEPT_DELAY, self._watch, listening
-                    )
+                    self._watch_later(listening)
                     return
             else:
                 self._came(accepted)

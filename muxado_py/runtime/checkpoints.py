@@ -51,6 +51,7 @@ __all__ = (
     "current_backend",
     "current_task",
     "event_loop",
+    "next_turn",
     "socket_loop",
     "wake",
 )
@@ -82,12 +83,17 @@ def wake(waiter: Waiter) -> None:
 
 
 class Callback:
-    """A :class:`Waiter` that is never done: ``callback`` is called each time."""
+    """A :class:`Waiter` that is never done: ``callback`` is called each time.
 
-    __slots__ = ("_callback",)
+    :param answers: whether something may be sent for it soon, by what is to be called in the loop's next turn or a task
+        that this begins.
+    """
 
-    def __init__(self, callback: Callable[[], object]) -> None:
+    __slots__ = ("_callback", "answers")
+
+    def __init__(self, callback: Callable[[], object], *, answers: bool = True) -> None:
         self._callback = callback
+        self.answers = answers
 
     def done(self) -> bool:
         return False
@@ -122,6 +128,12 @@ def event_loop() -> asyncio.AbstractEventLoop | None:
     """The loop, if asyncio or uvloop runs this task; None on trio."""
     token = current_token().native_token
     return token if isinstance(token, asyncio.AbstractEventLoop) else None
+
+
+def next_turn() -> Callable[[Callable[[], object]], object]:
+    """A function that has another called in the next turn of this loop, behind all that is ready now."""
+    loop = event_loop()
+    return current_backend().soon if loop is None else loop.call_soon
 
 
 READERS: dict[type, bool] = {}

@@ -8,8 +8,9 @@ bursts and the wake-ups for each of them cost more than the bytes do (``docs/mea
 The rule.  A connection that leads to the loopback of this machine gets Reno where it had BBR: every Linux has it, and
 every user may choose it.  No other connection is touched, and no other congestion control.
 
-The traps.  Each end sets what it sends itself; how the peer's kernel sends is the peer's affair.  And to change it costs as
+The traps.  Each end sets what it sends itself; how the peer's kernel sends is the peer's affair.  To change it costs as
 much as a tenth of a short connection: where many are accepted, the listening socket is told, from which they have it.
+And the socket of a transport that uvloop has closed answers with ``ValueError``, where every other raises ``OSError``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _NAME_SIZE = 16  # TCP_CA_NAME_MAX
 def is_paced(raw: socket.socket) -> bool:
     """Whether BBR, of any version, decides when a connection sends.
 
-    :raises OSError: if the socket is closed.
+    :raises OSError: if the socket is closed; ``ValueError`` if uvloop closed it.
     """
     if _TCP_CONGESTION is None:
         return False
@@ -40,7 +41,7 @@ def is_here(raw: socket.socket) -> bool:
     """Whether a connected socket leads to this machine, or a listening one is called from nowhere else: by its own address,
     which is one of the loopback.
 
-    :raises OSError: if the socket is closed.
+    :raises OSError: if the socket is closed; ``ValueError`` if uvloop closed it.
     """
     address = ipaddress.ip_address(raw.getsockname()[0].partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
@@ -53,7 +54,7 @@ def unpaced_here(raw: socket.socket) -> None:
 
     Nothing is said of a socket that is closed, or of another kind.
     """
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         if is_paced(raw) and is_here(raw):
             assert _TCP_CONGESTION is not None
             raw.setsockopt(socket.IPPROTO_TCP, _TCP_CONGESTION, b"reno")

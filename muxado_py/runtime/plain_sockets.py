@@ -8,6 +8,9 @@ as they can would fill gigabytes before anybody looked at them.
 
 The rule.  Try first, wait for the loop only if the kernel has nothing; then a caller costs what it is asked for.
 
+How accepting is quick.  A connection that :func:`accept_now` took knows its peer from then on, and on Linux it has
+``TCP_NODELAY`` from its listener (:func:`undelayed`): nothing of that is a call for each of them.
+
 The trap.  No socket may be closed that the event loop still watches: who closes tells the loop, and
 gives it a turn.
 """
@@ -17,15 +20,16 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from anyio import (
     BrokenResourceError,
+    BusyResourceError,
     CancelScope,
     ClosedResourceError,
     EndOfStream,
-    ResourceGuard,
     notify_closing,
     wait_readable,
     wait_writable,
@@ -34,10 +38,23 @@ from anyio.abc import SocketAttribute, SocketStream
 from anyio.lowlevel import checkpoint
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from anyio.abc import AsyncResource, Listener
 
-__all__ = ("PlainSocket", "accept_plain", "plain_socket", "reset_when_closed", "taken_over")
+__all__ = (
+    "AcceptedSocket",
+    "PlainSocket",
+    "accept_now",
+    "accept_plain",
+    "is_reset_when_closed",
+    "plain_socket",
+    "reset_when_closed",
+    "taken_over",
+    "undelayed",
+)
 
+_INHERITS_NODELAY = sys.platform == "linux"  # tcp_create_openreq_child copies the listener
 _LINGER_ZERO = struct.pack("ii" if os.name == "posix" else "hh", 1, 0)
 
 
@@ -48,13 +65,15 @@ class PlainSocket(SocketStream):
     """
 
     def __init__(self, sock: socket.socket, unread: bytes = b"") -> None:
-        sock.setblocking(False)
+        if sock.gettimeout() != 0.0:
+            sock.setblocking(False)
         self._socket = sock
         self._unread = unread
         self._closed = False
         self._finished = False
-        self._receiving = ResourceGuard("reading from")
-        self._sending = ResourceGuard("writing to")
+        # Not guards of anyio's: each of most connections would pay for two that it never asks.
+        self._receiving = False
+        self._sending = False
 
     @property
     def raw_socket(self) -> socket.socket:
@@ -77,7 +96,10 @@ class PlainSocket(SocketStream):
     async def receive(self, max_bytes: int = 65536) -> bytes:
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, got {max_bytes}")
-        with self._receiving:
+        if self._receiving:
+            raise BusyResourceError("reading from")
+        self._receiving = True
+        try:
             await checkpoint()
             while not self._closed:
                 if self._unread:
@@ -93,10 +115,13 @@ class PlainSocket(SocketStream):
                     if data:
                         return data
                     raise EndOfStream
+        finally:
+            self._receiving = False
         raise ClosedResourceError
 
     async def send(self, item: bytes) -> None:
-        with self._sending:
+        self._begin_sending()
+        try:
             await checkpoint()
             rest = memoryview(item)
             while True:
@@ -110,9 +135,12 @@ class PlainSocket(SocketStream):
                     await wait_writable(self._socket)
                 except OSError as exc:
                     raise self._broken(exc) from exc
+        finally:
+            self._sending = False
 
     async def send_eof(self) -> None:
-        with self._sending:
+        self._begin_sending()
+        try:
             await checkpoint()
             if self._closed:
                 raise ClosedResourceError
@@ -125,6 +153,13 @@ class PlainSocket(SocketStream):
                     raise self._broken(exc) from exc
                 else:
                     self._finished = True
+        finally:
+            self._sending = False
+
+    def _begin_sending(self) -> None:
+        if self._sending:
+            raise BusyResourceError("writing to")
+        self._sending = True
 
     def _broken(self, exc: OSError) -> Exception:
         return ClosedResourceError() if self._closed else BrokenResourceError(str(exc))
@@ -156,9 +191,58 @@ def reset_when_closed(raw: socket.socket) -> None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
 
 
+def is_reset_when_closed(raw: socket.socket) -> bool:
+    """Whether somebody asked for that.
+
+    :raises OSError: if the socket is closed.
+    """
+    if raw.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    return raw.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_LINGER_ZERO)) == _LINGER_ZERO
+
+
+class AcceptedSocket(socket.socket):
+    """A connection of a listener; its peer has the address with which it came, also when it is gone."""
+
+    __slots__ = ("_peer",)
+
+    _peer: Any
+
+    def getpeername(self) -> Any:
+        return self._peer
+
+
+def undelayed(listening: socket.socket) -> tuple[int, int, int]:
+    """Let what :func:`accept_now` takes of ``listening`` send at once, where that is inherited.
+
+    :returns: what that function needs to know of it.
+    """
+    family, kind, proto = listening.family, listening.type, listening.proto
+    if _INHERITS_NODELAY and family in (socket.AF_INET, socket.AF_INET6):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return int(family), int(kind), proto
+
+
+def accept_now(listening: socket.socket, kind: tuple[int, int, int]) -> AcceptedSocket:
+    """The next connection of ``listening``; what ``accept`` does, but for what it asks the listener each time.
+
+    :param kind: what :func:`undelayed` gave.
+    :raises OSError: as ``accept`` does.
+    """
+    fd, address = listening._accept()  # type: ignore[attr-defined]  # as in every CPython
+    try:
+        accepted = AcceptedSocket(*kind, fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    accepted._peer = address
+    return accepted
+
+
 def plain_socket(accepted: socket.socket) -> PlainSocket:
     """The stream over a connection that was just accepted."""
-    if accepted.family in (socket.AF_INET, socket.AF_INET6):
+    inherits = _INHERITS_NODELAY and type(accepted) is AcceptedSocket
+    if not inherits and accepted.family in (socket.AF_INET, socket.AF_INET6):
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return PlainSocket(accepted)
 

@@ -23,10 +23,10 @@ from muxado_py.links.asyncio_link import AsyncioLink
 from muxado_py.protocol.connection import Connection
 from muxado_py.runtime.checkpoints import CALLS_PER_CHECKPOINT
 
-from ..by_url import sessions_by_url
+from ..by_url import TCP_SCHEMES, sessions_by_url
 from ..check_byte_stream import receive_exactly
 from ..frames_seen import HELLO, PAD, data, frame, goaway, split, whole
-from ..helpers.blocked import all_tasks_blocked
+from ..helpers.blocked import all_tasks_blocked, until
 from ..helpers.inside import driver_of
 from ..transports import tls_contexts
 
@@ -401,6 +401,30 @@ async def test_bulk_waits_for_room_on_the_path_and_what_is_urgent_does_not(
                 said += await loop.sock_recv(peer, 65536)
 
 
+async def test_a_full_kernel_asks_for_a_cap_though_a_stream_has_less_than_a_flush(
+    instead: Instead,
+) -> None:
+    gate_of = instead("inflight_cap", Gate)
+    config = muxado.Config(send_buffer=1000)
+    async with dialed_by_socket(config) as (session, peer), create_task_group() as tasks:
+        gate = gate_of(session)
+        gate.cap = 0
+        bulk = await session.open_stream()
+
+        async def send_all() -> None:
+            for _ in range(60):
+                await bulk.send(BULK[:1000])
+
+        tasks.start_soon(send_all)
+        await until(lambda: link_of(session).writing_since is not None)
+        assert not gate.asked.is_set()
+        received = 0
+        with fail_after(20):
+            while received < len(BULK):
+                received += len(await asyncio.get_running_loop().sock_recv(peer, 65536))
+        assert gate.asked.is_set()
+
+
 async def test_what_comes_in_lets_no_bulk_over_the_cap(instead: Instead) -> None:
     """Only what the application writes presses; a reply of ours needs no room."""
     gate_of = instead("inflight_cap", Gate)
@@ -464,7 +488,7 @@ async def test_who_has_a_cap(
         assert [cap_of(one) is not None for one in sessions] == [has, has]
 
 
-@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+@pytest.mark.parametrize("scheme", TCP_SCHEMES)
 async def test_a_flush_goes_out_in_pieces_only_where_nothing_is_lost_by_it(
     scheme: str, anyio_backend: tuple[str, dict[str, bool]], instead: Instead
 ) -> None:

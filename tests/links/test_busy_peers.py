@@ -16,9 +16,9 @@ import pytest
 import muxado_py as muxado
 from muxado_py.links.parting import GOODBYE_WAIT
 
-from ..by_url import SCHEMES
+from ..by_url import TRANSPORTS, below, contexts_of, reachable, served
 from ..frames_seen import data
-from ..transports import Around, tls_contexts
+from ..transports import Around
 
 if TYPE_CHECKING:
     import ssl
@@ -41,14 +41,19 @@ class BusyPeer(threading.Thread):
     """
 
     def __init__(
-        self, backend: tuple[str, dict[str, Any]], url: str, config: muxado.Config
+        self,
+        backend: tuple[str, dict[str, Any]],
+        transport: str,
+        config: muxado.Config,
+        folder: Path,
     ) -> None:
         super().__init__()
         self.got: list[tuple[int, str]] = []
         self.url = ""
         self._backend = backend
-        self._at = url
+        self._transport = transport
         self._config = config
+        self._folder = folder
         self._listening = threading.Event()
         self.busy = threading.Event()
 
@@ -65,19 +70,16 @@ class BusyPeer(threading.Thread):
         anyio.run(self._main, backend=name, backend_options=options)
 
     async def _main(self) -> None:
-        context = tls_contexts()[1] if self._at.startswith("tls") else None
-        with anyio.CancelScope() as scope:
-            async with muxado.listen(
-                self._at, config=self._config, ssl_context=context
-            ) as listener:
-                self.url = listener.url
-                self._listening.set()
+        over = anyio.Event()
 
-                async def one(session: muxado.Session) -> None:
-                    await session.net_listener().serve(self._read)
-                    scope.cancel()
+        async def one(session: muxado.Session) -> None:
+            await session.net_listener().serve(self._read)
+            over.set()
 
-                await listener.serve(one)
+        async with served(self._transport, one, self._config, folder=self._folder) as there:
+            self.url = there.url
+            self._listening.set()
+            await over.wait()
 
     async def _read(self, stream: muxado.Stream) -> None:
         count = len(await stream.receive(1))
@@ -94,20 +96,21 @@ class BusyPeer(threading.Thread):
 @pytest.mark.slow
 @pytest.mark.parametrize("wire", ["muxado", "yamux"])
 @pytest.mark.parametrize("sizes", [(150_000,), (9_500,) * 16], ids=["one", "sixteen"])
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_what_was_sent_arrives_at_a_busy_peer(
     anyio_backend: tuple[str, dict[str, Any]],
-    scheme: str,
+    transport: str,
     sizes: tuple[int, ...],
     wire: str,
     tmp_path: Path,
 ) -> None:
     """Its receive window is shut when we close, and what it says when it wakes would meet a closed socket."""
-    url = f"unix://{tmp_path}/socket" if scheme == "unix" else f"{scheme}://127.0.0.1:0"
-    context = tls_contexts()[0] if scheme == "tls" else None
     config = muxado.Config(wire=wire)
-    with BusyPeer(anyio_backend, url, config) as peer:
-        async with muxado.connect(peer.url, config=config, ssl_context=context) as session:
+    with BusyPeer(anyio_backend, below(transport), config, tmp_path) as peer:
+        async with (
+            reachable(transport, peer.url) as there,
+            there.connect(config) as session,
+        ):
             streams = [await session.open_stream() for _ in sizes]
             for stream in streams:
                 await stream.send(b"x")
@@ -120,9 +123,8 @@ async def test_what_was_sent_arrives_at_a_busy_peer(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "nbytes", [1_000, 120_000]
-)  # more than kernels take, less than send_buffer
+# More than kernels take, less than send_buffer.
+@pytest.mark.parametrize("nbytes", [1_000, 120_000])
 async def test_what_the_peers_kernel_does_not_acknowledge_is_told(nbytes: int) -> None:
     """A peer that never reads: what its kernel has taken counts as delivered, and nothing else."""
     config = muxado.Config(close_timeout=0.5)
@@ -178,10 +180,10 @@ def answer_once(server: socket.socket, context: ssl.SSLContext | None, answer: b
 @pytest.mark.skipif(
     sys.platform != "linux", reason="who cannot ask the kernel cannot be misled by it"
 )
-@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])  # the peer is a script
 async def test_credit_that_nobody_reads_any_more_is_no_loss(scheme: str) -> None:
     """A process that ends right behind its answer resets the connection, with our credit for it unread."""
-    near, far = tls_contexts() if scheme == "tls" else (None, None)
+    near, far = contexts_of(scheme)
     config = muxado.Config(heartbeat_interval=None, initial_window=65536)
     peers: list[Any] = []
     answered = anyio.Event()

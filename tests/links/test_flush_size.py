@@ -24,13 +24,15 @@ class Transport:
         self.turn = turn
         self.now = 0.0
         self.sizes = FlushSize()
+        self.most = 2**31
+        """Bytes that the application has ready at a time."""
         self._empty_at = 0.0
 
     def carry(self, seconds: float) -> float:
         """Hand over all that is taken in so many seconds; the rate of it in bytes per second."""
         began, total = self.now, 0
         while self.now < began + seconds:
-            nbytes = self.sizes.now
+            nbytes = min(self.sizes.now, self.most)
             given = self.now
             self._empty_at = max(self._empty_at, given) + nbytes / self.rate
             self.now = max(given, self._empty_at - UNSENT / self.rate)
@@ -73,6 +75,17 @@ def test_a_path_that_becomes_quick_is_noticed() -> None:
     transport.rate = 1e9
     transport.carry(0.1)
     assert transport.sizes.now == 256 * KIB
+
+
+def test_an_application_with_less_than_a_flush_at_a_time_is_noticed_where_the_path_is_slow() -> (
+    None
+):
+    transport = Transport(2e9)
+    transport.carry(0.1)
+    assert transport.sizes.now == 256 * KIB
+    transport.rate, transport.most = 6_000_000, 128 * KIB
+    transport.carry(2)
+    assert transport.sizes.now == pytest.approx(6000, rel=0.2)
 
 
 @pytest.mark.slow

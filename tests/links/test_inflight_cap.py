@@ -99,6 +99,13 @@ class Network:
             self.run(0.01)
             assert self.now < until
 
+    def wait(self, seconds: float) -> None:
+        """Let time pass in which the process does nothing, and its kernel goes on."""
+        until = self.now + seconds
+        while self.now < until:
+            self.now += RETRY_DELAY
+            self._receive()
+
     def _receive(self) -> None:
         while self._on_the_way and self._on_the_way[0][1] <= self.now >= self.silent_until:
             sent, _, nbytes = self._on_the_way.popleft()
@@ -213,6 +220,20 @@ def test_a_moment_in_which_the_machine_was_busy_changes_nothing() -> None:
     for _ in range(2 * RATE_STEPS):
         network.run(network.delay)
         assert 0.8 * cap < network.inflight_cap.cap < 1.2 * cap
+
+
+@pytest.mark.parametrize(("mbit", "milliseconds"), [(50, 40), (500, 10)])
+def test_a_process_that_waits_for_a_processor_keeps_its_cap(mbit: int, milliseconds: int) -> None:
+    """What it does not send meanwhile says nothing of the path."""
+    network = filled(mbit * 125_000, milliseconds / 1000)
+    cap = network.inflight_cap.cap
+    until = network.now + 5
+    while network.now < until:
+        network.run(0.3 * network.delay)
+        assert network.inflight_cap.cap > 0.8 * cap
+        network.wait(2 * network.delay)
+    assert network.run(5) > 0.98 * network.rate
+    assert network.round_trip < 1.3 * network.delay + 3 * RETRY_DELAY + PACKET / network.rate
 
 
 def test_a_peer_that_is_gone_is_left_to_the_transport_which_counts_the_time() -> None:

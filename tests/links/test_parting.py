@@ -597,9 +597,8 @@ async def test_an_end_that_came_when_nothing_was_written_any_more_is_told() -> N
             await anyio.sleep(0.1)
             failing.broken = True
             await other.send(b"x")
-            await anyio.sleep(
-                GOODBYE_WAIT / 2
-            )  # the write has failed, and what comes is still awaited
+            # The write has failed, and what comes is still awaited.
+            await anyio.sleep(GOODBYE_WAIT / 2)
             await whole.aclose()
             await other.aclose()
             await anyio.sleep(1)

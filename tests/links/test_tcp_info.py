@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
 import sys
 from typing import Any
 
 import pytest
+from anyio.abc import SocketAttribute
 
+from muxado_py.links.attributes import socket_attributes
 from muxado_py.links.kernel_queue import KernelQueue
 from muxado_py.links.tcp_info import TcpInfo, least_unsent
+
+from ..helpers.lost import lost_socket
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a path")
 
@@ -159,18 +162,8 @@ def test_a_socket_that_was_closed_has_no_path() -> None:
 )
 async def test_of_a_socket_that_its_loop_has_closed_nobody_tells(anyio_backend: Any) -> None:
     """A session may be closed in the turn in which its connection was lost."""
-    lost = asyncio.Event()
-
-    class Losing(asyncio.Protocol):
-        def connection_lost(self, exc: Exception | None) -> None:
-            lost.set()
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_connection(Losing, *listening.getsockname())
-        raw = transport.get_extra_info("socket")
-        assert KernelQueue.of(raw) is not None
-        transport.abort()
-        await lost.wait()
-        await asyncio.sleep(0)
+    raw = await lost_socket()
     assert KernelQueue.of(raw) is None
+    assert least_unsent(raw) == 0
+    assert SocketAttribute.local_address not in socket_attributes(raw)
+    assert SocketAttribute.remote_address not in socket_attributes(raw)

@@ -6,17 +6,26 @@ import select
 import socket
 import ssl
 import struct
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from muxado_py.links.tls import TLSCodec
 from muxado_py.links.tls_socket import TLSSocket
+from muxado_py.runtime.plain_sockets import reset_when_closed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 Ends = tuple["Peer", TLSSocket]
+
+UNLIKE = Random(7).randbytes(8 << 20)
+"""More than there is room for, and no part of it is as another."""
 
 
 class Peer:
@@ -70,7 +79,11 @@ def raw_ends(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> Iterator[Ends]:
 @pytest.fixture
 def ends(raw_ends: Ends) -> Ends:
     """Both have agreed."""
-    peer, sock = raw_ends
+    agree(*raw_ends)
+    return raw_ends
+
+
+def agree(peer: Peer, sock: TLSSocket) -> None:
     while not peer.codec.handshake():
         peer.hand_over()
         readable(sock)
@@ -81,7 +94,6 @@ def ends(raw_ends: Ends) -> Ends:
     assert sock.handshake()
     with pytest.raises(BlockingIOError):
         sock.recv(1)
-    return raw_ends
 
 
 def readable(sock: TLSSocket) -> None:
@@ -146,7 +158,7 @@ def fill(sock: TLSSocket, data: bytes) -> int:
 
 def test_what_was_not_taken_is_sent_once_though_it_is_sent_again(ends: Ends) -> None:
     peer, sock = ends
-    data = bytes(range(256)) * (1 << 15)
+    data = UNLIKE
     taken = fill(sock, data)
     with pytest.raises(BlockingIOError):
         sock.send(data[taken:])
@@ -177,6 +189,28 @@ def test_other_bytes_go_behind_those_that_were_not_taken(ends: Ends) -> None:
     while not got.endswith(b"other"):
         got += peer.receive(1)
     assert not got[:-5].strip(b"\0")
+
+
+@pytest.mark.parametrize("other", [b"", b"other"], ids=["nothing", "others"])
+def test_what_was_not_taken_is_sent_once_whatever_else_was_tried_meanwhile(
+    ends: Ends, other: bytes
+) -> None:
+    peer, sock = ends
+    data = UNLIKE
+    taken = fill(sock, data)
+    try:
+        assert sock.send(other) == 0
+    except BlockingIOError:
+        assert other
+    got = b""
+    while taken < len(data):
+        try:
+            taken += sock.send(data[taken:])
+        except BlockingIOError:
+            got += peer.receive(1)
+    while len(got) < len(data):
+        got += peer.receive(1)
+    assert got == data
 
 
 def test_who_ends_where_there_is_no_room_is_called_again_and_its_end_is_no_cut(ends: Ends) -> None:
@@ -224,6 +258,98 @@ def test_what_is_no_tls_is_an_error_behind_what_was(ends: Ends) -> None:
     for _ in range(2):
         with pytest.raises(ssl.SSLError):
             sock.recv(100)
+
+
+class Asking:
+    """TLS 1.3 of a client that asks for new keys again and again, and says something in between (RFC 8446, 4.6.3)."""
+
+    def __init__(self, peer: Peer, secrets: Path) -> None:
+        cipher = peer.codec.ssl_object.cipher()
+        assert cipher is not None
+        self._hash = hashes.SHA384() if cipher[0].endswith("384") else hashes.SHA256()
+        self._key_size = 32 if "256_GCM" in cipher[0] else 16
+        assert "GCM" in cipher[0]
+        (line,) = [
+            one for one in secrets.read_text().splitlines() if "CLIENT_TRAFFIC_SECRET_0" in one
+        ]
+        self._use(bytes.fromhex(line.split()[2]))
+
+    def _use(self, secret: bytes) -> None:
+        self._secret = secret
+        self._cipher = AESGCM(self._expand(b"key", self._key_size))
+        self._iv = self._expand(b"iv", 12)
+        self._number = 0
+
+    def _expand(self, label: bytes, size: int) -> bytes:
+        name = b"tls13 " + label
+        info = size.to_bytes(2, "big") + bytes([len(name)]) + name + b"\0"
+        return HKDFExpand(self._hash, size, info).derive(self._secret)
+
+    def _record(self, kind: int, said: bytes) -> bytes:
+        nonce = int.from_bytes(self._iv, "big") ^ self._number
+        self._number += 1
+        head = b"\x17\x03\x03" + (len(said) + 17).to_bytes(2, "big")
+        return head + self._cipher.encrypt(nonce.to_bytes(12, "big"), said + bytes([kind]), head)
+
+    def say(self, said: bytes) -> bytes:
+        return self._record(0x17, said)
+
+    def ask(self) -> bytes:
+        asked = self._record(0x16, b"\x18\0\0\x01\x01")
+        self._use(self._expand(b"traffic upd", self._hash.digest_size))
+        return asked
+
+
+@pytest.fixture
+def asking(
+    raw_ends: Ends,
+    tls: tuple[ssl.SSLContext, ssl.SSLContext],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[Peer, TLSSocket, Asking]:
+    monkeypatch.setattr(tls[1], "keylog_filename", str(tmp_path / "secrets"))
+    peer, sock = raw_ends
+    peer.codec = TLSCodec(tls[1], server_side=False, hostname="app")
+    agree(peer, sock)
+    return peer, sock, Asking(peer, tmp_path / "secrets")
+
+
+@pytest.mark.parametrize("said", [b"", b"x"], ids=["nothing else", "something"])
+def test_who_asks_for_more_in_tls_than_it_reads_is_cut_off_behind_what_it_said(
+    asking: tuple[Peer, TLSSocket, Asking], said: bytes
+) -> None:
+    peer, sock, client = asking
+    fill(sock, bytes(8 << 20))
+    got = sent = b""
+    with pytest.raises(ssl.SSLError, match="more in TLS than it reads"):
+        for _ in range(100_000 // 50):
+            peer.raw.sendall(b"".join(client.ask() + client.say(said) for _ in range(50) if said))
+            sent += said * 50
+            peer.raw.sendall(b"".join(client.ask() for _ in range(50)))
+            while True:
+                try:
+                    got += received(sock, 10)
+                except BlockingIOError:
+                    break
+    assert got == sent
+    with pytest.raises(ssl.SSLError):
+        sock.recv(10)
+
+
+def test_what_was_heard_is_given_though_the_answer_of_tls_to_it_cannot_leave(
+    asking: tuple[Peer, TLSSocket, Asking],
+) -> None:
+    """And then its end is no end in order, though the kernel tells of a reset once only."""
+    peer, sock, client = asking
+    peer.raw.sendall(client.say(b"heard") + client.ask() + client.ask())
+    reset_when_closed(peer.raw)
+    peer.raw.close()
+    broken = select.poll()
+    broken.register(sock, 0)
+    assert broken.poll(10_000)
+    assert sock.recv(100) == b"heard"
+    with pytest.raises(ConnectionError):
+        sock.recv(100)
 
 
 def test_a_handshake_that_fails_tells_why(raw_ends: Ends) -> None:

@@ -114,9 +114,8 @@ def test_what_anyio_keeps_otherwise_is_not_looked_at(
 def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as anyio is what it was, and after."""
     if request.param == "asking":
-        monkeypatch.setattr(
-            muxado_py.runtime.checkpoints, "CancelScope", object
-        )  # of which nothing is known
+        # Of which nothing is known.
+        monkeypatch.setattr(muxado_py.runtime.checkpoints, "CancelScope", object)
         monkeypatch.setattr(
             muxado_py.runtime.trio_checkpoints, "checkpoint_due", lambda every, check_here: None
         )

@@ -17,6 +17,8 @@ from muxado_py.runtime.accept_loop import AcceptingListener
 from muxado_py.runtime.congestion import is_here, is_paced, unpaced_here
 from muxado_py.runtime.plain_sockets import PlainSocket, accept_plain
 
+from ..helpers.lost import lost_socket
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -98,6 +100,14 @@ def test_a_connection_that_is_gone_is_left_alone() -> None:
         pass
     unpaced_here(near)
     unpaced_here(far)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "anyio_backend", ["asyncio", pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")]
+)
+async def test_a_connection_that_its_loop_has_lost_is_left_alone(anyio_backend: Any) -> None:
+    unpaced_here(await lost_socket())
 
 
 def test_a_real_one() -> None:

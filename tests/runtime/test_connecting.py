@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import anyio
@@ -49,6 +50,31 @@ async def test_a_full_backlog_is_waited_for(full: tuple[str, socket.socket]) -> 
         connected.send(b"here")
         with listener.accept()[0] as accepted:
             assert accepted.recv(10) == b"here"
+
+
+async def test_room_is_waited_for_as_long_as_is_said(full: tuple[str, socket.socket]) -> None:
+    with pytest.raises(TimeoutError):
+        await connect_socket(socket.AF_UNIX, full[0], 0.05)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="other kernels may answer a second call otherwise"
+)
+async def test_an_address_of_this_machine_is_connected_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def wait(sock: socket.socket) -> None:
+        pytest.fail("is waited for")
+
+    monkeypatch.setattr(anyio, "wait_writable", wait)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with await connect_socket(socket.AF_INET, listener.getsockname()) as connected:
+            connected.send(b"here")
+            with listener.accept()[0] as accepted:
+                assert accepted.recv(10) == b"here"
+        address = listener.getsockname()
+    with pytest.raises(ConnectionRefusedError):
+        await connect_socket(socket.AF_INET, address)
 
 
 async def test_a_session_is_connected_only_when_its_listener_has_room(

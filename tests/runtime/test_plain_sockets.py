@@ -10,7 +10,14 @@ import pytest
 from anyio.abc import SocketAttribute
 
 from muxado_py.runtime.accept_loop import AcceptingListener
-from muxado_py.runtime.plain_sockets import PlainSocket, accept_plain
+from muxado_py.runtime.plain_sockets import (
+    PlainSocket,
+    accept_now,
+    accept_plain,
+    plain_socket,
+    reset_when_closed,
+    undelayed,
+)
 
 from ..check_byte_stream import check_byte_stream, every_call_is_a_checkpoint
 
@@ -108,3 +115,32 @@ async def test_what_is_accepted_reads_nothing_ahead() -> None:
         await user.aclose()
         await kept[0].aclose()
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_what_a_listener_gave_knows_its_peer_when_that_is_gone_and_sends_at_once(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        server = socket.create_server((host, 0), family=family)
+    except OSError:
+        pytest.skip(f"no {host} on this machine")
+    with server:
+        kind = undelayed(server)
+        with socket.create_connection(server.getsockname()[:2]) as caller:
+            here = caller.getsockname()
+            reset_when_closed(caller)
+        with accept_now(server, kind) as accepted:
+            assert accepted.getpeername() == here
+        with socket.create_connection(server.getsockname()[:2]) as caller:
+            raw = plain_socket(accept_now(server, kind)).raw_socket
+            assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert not raw.getblocking()
+            assert raw.family is family
+            raw.close()
+
+
+def test_a_listener_with_nobody_waiting_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            accept_now(server, undelayed(server))

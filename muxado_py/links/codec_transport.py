@@ -1,6 +1,6 @@
-"""TLSTransport: TLS between an asyncio transport and the link, on asyncio and uvloop.
+"""CodecTransport: TLS, or a websocket, between an asyncio transport and the link, on asyncio and uvloop.
 
-Why not the loops' own.  Theirs stop the application when it pauses, but read on: what lies between is dropped
+Why not the loops' own TLS.  Theirs stop the application when it pauses, but read on: what lies between is dropped
 when the peer ends meanwhile.  They lose the alert of a handshake that failed, have no half close, and once they
 are over they know nothing of what they were.
 
@@ -10,7 +10,7 @@ leaves below in the same call.
 
 The rules.  It keeps next to nothing.  To pause it is to pause the transport below, so that the kernel holds the peer
 back; what remains here is of one read.  Nothing that is written waits here: the transport below says when it has
-taken it.  What TLS says by itself, to a peer that takes nothing, is bounded: then that peer is not read any more.
+taken it.  What the codec says by itself, to a peer that takes nothing, is bounded: then that peer is not read any more.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from weakref import WeakKeyDictionary
 from anyio import move_on_after
 
 from ..runtime.checkpoints import wake
-from .tls import ALERT_WAIT, TLSCodec
+from .codec import REFUSAL_WAIT
 
 if TYPE_CHECKING:
     import socket
-    import ssl
     from collections.abc import Iterable, Iterator
 
-__all__ = ("TLSTransport", "salvaged")
+    from .codec import Codec
+
+__all__ = ("CodecTransport", "salvaged")
 
 BUFFER_SIZE = 256 * 1024
-"""Bytes of records that are read at once, as much as a flush brings.  They are copied into the codec at
+"""Bytes that are read at once, as much as a flush brings.  They are copied into the codec at
 once, so all connections of a loop share the memory."""
 
 SALVAGE_SIZE = 64 * 1024
@@ -46,39 +47,31 @@ MAX_REPLIES = 1024 * 1024
 _buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
 
 
-class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
-    """TLS over the transport ``below``; it does not read until it is told to.
+class CodecTransport(asyncio.Transport, asyncio.BufferedProtocol):
+    """``codec`` over the transport ``below``; it does not read until it is told to.
 
     :param above: the protocol that receives what the peer sends.
-    :param hostname: what the peer's certificate has to name, or None.
     """
 
-    def __init__(
-        self,
-        below: asyncio.Transport,
-        above: asyncio.BaseProtocol,
-        context: ssl.SSLContext,
-        *,
-        server_side: bool,
-        hostname: str | None,
-    ) -> None:
+    def __init__(self, below: asyncio.Transport, above: asyncio.BaseProtocol, codec: Codec) -> None:
         super().__init__()
         self._below = below
         self._above: Any = above
-        self._codec = codec = TLSCodec(context, server_side=server_side, hostname=hostname)
-        self._extra = {
-            "socket": below.get_extra_info("socket"),
-            "ssl_object": codec.ssl_object,
-            "sslcontext": context,
-        }
+        self._codec = codec
         loop = asyncio.get_running_loop()
         self._buffer = _buffers.get(loop) or _buffers.setdefault(
             loop, memoryview(bytearray(BUFFER_SIZE))
         )
         self._call_soon = loop.call_soon
+        # One more copy of a flush is memory that the allocator returns each time, and the kernel zeroes. But
+        # asyncio's own writelines joins them, or (3.12, 3.13.0) forgets to pause the writer (python/cpython#127655).
+        takes_pieces = isinstance(below, CodecTransport) or not isinstance(
+            loop, asyncio.BaseEventLoop
+        )
+        self._output_pieces = codec.output_pieces if takes_pieces else None
         self._reading = False  # whether the protocol above wants more
         self._reading_below = False
-        self._choked = False  # whether the peer leaves what TLS says lying
+        self._choked = False  # whether the peer leaves what the codec says lying
         self._end_sent = False
         self._end_reported = False  # whether the protocol above knows of the peer's end
         self._loss_reported = False
@@ -87,12 +80,12 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._refused: asyncio.Future[None] | None = None  # until the peer has read why
         self._lost = False
         self.given = 0
-        """Bytes that the transport below was given of what was written here."""
+        """Bytes that the kernel was given of what was written here."""
 
     # The handshake.
 
     async def handshake(self, early: Iterable[bytes], *, ended: bool) -> None:
-        """Agree on TLS.
+        """Agree with the peer.
 
         :param early: what was received already.
         :param ended: whether the peer's end, too.
@@ -133,6 +126,9 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         else:
             handshaking.set_exception(exc)
 
+    def _ended_early(self) -> ConnectionResetError:
+        return ConnectionResetError(f"it ended during the {self._codec.name} handshake")
+
     async def refuse(self) -> None:
         """After a handshake that failed: give the peer the time to read why.
 
@@ -144,7 +140,7 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         with suppress(OSError, RuntimeError):  # uvloop's answer, if it has ended meanwhile
             self._below.write_eof()
         self._read_below()
-        with move_on_after(ALERT_WAIT):
+        with move_on_after(REFUSAL_WAIT):
             await self._refused
 
     # The transport below.
@@ -166,7 +162,9 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         if self._refused is not None:
             wake(self._refused)
         elif self._handshaking is not None:
-            self._end_handshake(ConnectionResetError("it ended during the TLS handshake"))
+            self._go_on_with_handshake()
+            if self._handshaking is not None:
+                self._end_handshake(self._ended_early())
         else:
             self._pump()
         return True  # else asyncio would end our direction, which is for the link to end
@@ -176,7 +174,7 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         if self._refused is not None:
             wake(self._refused)
         elif self._handshaking is not None:
-            self._end_handshake(ConnectionResetError("it ended during the TLS handshake"))
+            self._end_handshake(self._ended_early())
         else:
             if exc is not None:
                 self._rescue()  # for the peer's alert, which says more than the error does
@@ -193,10 +191,11 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def _rescue(self) -> None:
         """After a failed write: what the peer has said before."""
-        for data in salvaged(self._extra["socket"]):
-            self._codec.feed(data)
-            while self._deliver():
-                pass
+        if not isinstance(self._below, CodecTransport):  # which has done so
+            for data in salvaged(self._below.get_extra_info("socket")):
+                self._codec.feed(data)
+                while self._deliver():
+                    pass
         while self._deliver():
             pass
 
@@ -233,7 +232,7 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         return count == len(room)
 
     def _reply(self) -> None:
-        """What TLS says by itself."""
+        """What the codec says by itself."""
         self._flush()
         if self._below.get_write_buffer_size() > MAX_REPLIES:
             self._choked = True
@@ -279,21 +278,46 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
     # Writing.
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._closing or not data:
-            return
+        if data and self._take(data):
+            self._hand_over()
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Each of them by itself: TLS makes a record of what is short."""
+        if all(self._take(data) for data in list_of_data):
+            self._hand_over()
+
+    def _take(self, data: bytes | bytearray | memoryview) -> bool:
+        """Whether the codec has it, to be handed over."""
+        if self._closing:
+            return False
         if self._end_sent:
             raise RuntimeError("write() after write_eof()")
         try:
             self._codec.send(data)
+        except BrokenPipeError:
+            return False  # a kernel, too, drops what is written to a peer that has closed; its end is still to be received
         except OSError as exc:
             self._fail(exc)
-        else:
-            records = self._codec.output()
-            self.given += len(records)
-            self._below.write(records)
+            return False
+        return True
 
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        self.write(b"".join(list_of_data))
+    def _hand_over(self) -> None:
+        below, output_pieces = self._below, self._output_pieces
+        if output_pieces is None:
+            output = self._codec.output()
+            below.write(output)
+            size = len(output)
+        else:
+            pieces = output_pieces()
+            if len(pieces) == 1:
+                [output] = pieces
+                below.write(output)
+                size = len(output)
+            else:
+                below.writelines(pieces)
+                size = sum(map(len, pieces))
+        # What the kernel is given is what counts, and the transport below may add to it, too.
+        self.given = below.given if isinstance(below, CodecTransport) else self.given + size
 
     def can_write_eof(self) -> bool:
         return True
@@ -325,8 +349,10 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
     # The transport.
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        if name in self._extra:
-            return self._extra[name]
+        if name == "codec":
+            return self._codec
+        if name in self._codec.info:
+            return self._codec.info[name]
         return self._below.get_extra_info(name, default)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
