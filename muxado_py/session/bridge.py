@@ -23,12 +23,13 @@ from __future__ import annotations
 import logging
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
+from ..arguments import check_able, check_seconds
 from ..links.layers import layers_of, stop_reading_ahead
 from ..runtime.accept_loop import serve_listener
 from ..runtime.checkpoints import socket_loop
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from anyio.abc import AnyByteStream, ByteStream, Listener
 
     from ..scheduler import Priority
+    from .relay import Relay
 
 __all__ = ("IO_ERRORS", "Dialer", "abort", "bridge", "close", "forward", "socket_pair")
 
@@ -64,15 +66,37 @@ async def bridge(a: ByteStream, b: ByteStream, *, ends_with_a: bool = False) -> 
     :param ends_with_a: take the end of file of ``a`` for its full close; for a server that never
         closes half, since a socket does not tell the two apart.
 
+    :raises TypeError: if ``a`` or ``b`` is no stream.
+
     Cancellation: both streams are aborted, because bytes may have been lost between them.
     """
-    copying = relay_between(a, b, ends_with_a=ends_with_a) or Copying(a, b, ends_with_a=ends_with_a)
+    for name, one in (("a", a), ("b", b)):
+        check_able(name, one, "a byte stream of anyio's", "receive", "send", "aclose")
+    relay = relay_between(a, b, ends_with_a=ends_with_a)
+    if relay is not None:
+        await _relay(relay, a, b)
+        return
+    copying = Copying(a, b, ends_with_a=ends_with_a)
     finished = False
     try:
         await copying.run()
         if copying.failed is None:
             await close(a)
             await close(b)
+            finished = True
+    finally:
+        if not finished:
+            await abort(a)
+            await abort(b)
+
+
+async def _relay(relay: Relay, a: ByteStream, b: ByteStream) -> None:
+    """The same where neither side has to be waited for when it is closed."""
+    finished = False
+    try:
+        await relay.run()
+        if relay.failed is None:
+            relay.close()
             finished = True
     finally:
         if not finished:
@@ -128,6 +152,7 @@ class Dialer(Protocol):
         *address: object,
         priority: Priority | None = None,
         stream_type: int | None = None,
+        timeout: float | None = 0.0,
     ) -> Stream: ...
 
 
@@ -137,6 +162,7 @@ async def forward(
     *,
     priority: Priority | None = None,
     stream_type: int | None = None,
+    timeout: float | None = None,
 ) -> None:
     """Turn each connection that ``listener`` accepts into a stream of ``session``, until cancelled.
 
@@ -144,20 +170,30 @@ async def forward(
     when no file descriptor is left: it tries again each second, with a line in the log
     (``muxado.endpoints``).  Returns if the listener is closed, when its last connection is over.
 
-    :raises TypeError: if ``priority`` is no :class:`Priority`.
+    :param priority: of each stream among those of its session.
+    :param stream_type: of each stream, see :meth:`.Session.open_stream`.
+    :param timeout: seconds that a connection waits for its stream; None for what ``net_dial`` of ``session`` waits by
+        itself: not at all for a session that has no room, as long as it takes for a pool.
+    :raises TypeError: if ``priority`` is no :class:`Priority`, ``session`` neither of both, or ``listener`` none.
     :raises Exception: what the ``serve`` of a listener raises that is not anyio's.
 
     Cancellation: connections and their streams are aborted; the listener is the caller's.
     """
     if priority is not None:
         check_priority(priority)
+    check_able("session", session, "a Session, or a pool of them", "net_dial")
+    check_able("listener", listener, "a listener of anyio's", "serve")
+    options: dict[str, Any] = {"priority": priority, "stream_type": stream_type}
+    if timeout is not None:
+        check_seconds("timeout", timeout)
+        options["timeout"] = timeout
 
     async def connect(connection: ByteStream) -> None:
         if socket_loop() is not None:
             connection = taken_over(connection) or connection
         stop_reading_ahead(connection)
         try:
-            stream = await session.net_dial(priority=priority, stream_type=stream_type)
+            stream = await session.net_dial(**options)
         except BaseException as exc:
             await abort(connection)
             if not isinstance(exc, Exception):

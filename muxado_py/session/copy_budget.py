@@ -48,7 +48,11 @@ def count_both_ways(copies: int) -> None:
     """So many copies more that run in both directions; for those that no block stands for."""
     global _directions, _piece  # one process, one memory
     _directions += 2 * copies
-    _piece = max(MIN_PIECE, min(MAX_PIECE, COPY_BUDGET // max(1, _directions)))
+    # Which most callers of min() and max() would pay for.
+    if _directions <= COPY_BUDGET // MAX_PIECE:
+        _piece = MAX_PIECE
+    else:
+        _piece = max(MIN_PIECE, COPY_BUDGET // _directions)
 
 
 def piece_size() -> int:

@@ -26,14 +26,17 @@ from anyio import CancelScope, Event, create_task_group, current_time
 from anyio.abc import SocketAttribute
 
 from ..errors import Retry
+from ..links.attributes import asked
 from ..links.parting import GOODBYE_WAIT
 from ..protocol.connection import CLOSED_HERE, Connection
 from ..protocol.stream_state import RecvState
-from ..runtime.checkpoints import current_backend
+from ..runtime.checkpoints import Callback, current_backend
 from .acceptors import WAKES_PER_FLUSH, Acceptors
+from .alarms import Alarms
 from .delivery import undelivered
 from .frame_log import frame_log
 from .pings import Pings
+from .slots import Slots
 from .timekeeper import Timekeeper
 
 if TYPE_CHECKING:
@@ -84,6 +87,8 @@ class Driver:
         self._frame_log = frame_log(
             self.connection, config, self.stream_attributes, is_client=is_client
         )
+        self.leaving = Event()
+        """Set when either side goes away, or the session is over."""
         self.ended = Event()
         """Set when the session is over."""
         self.transport_closed = Event()
@@ -94,6 +99,8 @@ class Driver:
         self.acceptors = Acceptors(
             self.connection, backend, self.check, self.process_events, self.link.expect_output
         )
+        self.slots = Slots(self.connection, self.new_waiter)
+        self.alarms = Alarms(self.connection.timers, self.process_events)
         self._reports_loss = True  # whether whoever closes the session is told what it lost
         self._awaited: list[tuple[Callable[[], bool], Event]] = []  # see wait_until
         self._running = Event()
@@ -212,8 +219,10 @@ class Driver:
             try:
                 self.process_events()
             finally:
+                self.leaving.set()
                 self.ended.set()
                 self.acceptors.wake_all()
+                self.slots.distribute()
 
     # What drives it.
 
@@ -231,7 +240,7 @@ class Driver:
             self._wake_link()
 
     def _wake_waiters(self, events: Events) -> None:
-        woken = 0
+        woken = called = 0
         anybody = events.offered
         mistake: Exception | None = None
         while events.readable or events.writable:
@@ -239,11 +248,18 @@ class Driver:
             for state in readable:
                 state.in_readable = False
                 waiter = state.read_waiter
-                if waiter is not None and not waiter.done():
+                # Of an adaptor without the question, for each message would pay for it.
+                if waiter is not None and (type(waiter) is Callback or not waiter.done()):
                     try:
                         waiter.set_result(None)
                     except Exception as exc:  # noqa: BLE001 - of an adaptor: the others are woken all the same
                         mistake = mistake or exc
+                    if type(waiter) is Callback:
+                        if waiter.answers:
+                            called += 1
+                            if called % WAKES_PER_FLUSH == 0:
+                                self.link.expect_answers()
+                        continue
                     anybody = True
                     if state.recv_state is _OPEN:
                         woken += 1
@@ -257,6 +273,8 @@ class Driver:
             self.acceptors.distribute()
         if anybody:
             self.link.expect_output()
+        if called % WAKES_PER_FLUSH:
+            self.link.expect_answers()
         if events.session_changed:
             events.session_changed = False
             self._process_session_events(events)
@@ -279,10 +297,14 @@ class Driver:
     def _process_session_events(self, events: Events) -> None:
         self._timekeeper.wake()
         self.pings.take_events()
+        if self.connection.opening.why_never() is not None:
+            self.leaving.set()
         if events.failure is not None and not self.ended.is_set():
             logger.debug("%r is over: %s", self, events.failure.message)
             self.ended.set()
             self.acceptors.wake_all()
+        if self.slots.is_awaited:
+            self.slots.distribute()
 
     async def run(self) -> None:
         """Drive the session until it is over and its transport is closed; shielded."""
@@ -309,10 +331,7 @@ def _addresses(link: Link) -> Mapping[Any, Callable[[], Any]]:
     """
     attributes: dict[Any, Callable[[], Any]] = {}
     for attribute in (SocketAttribute.local_address, SocketAttribute.remote_address):
-        try:
-            address: object = link.extra(attribute, None)
-        except Exception:  # noqa: BLE001 - a socket that is gone already may raise anything here
-            continue
+        address: object = asked(link, attribute)
         if isinstance(address, tuple):
             attributes[attribute] = partial(_same, address[:2])
         elif isinstance(address, str):

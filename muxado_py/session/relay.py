@@ -28,12 +28,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from anyio import BusyResourceError, EndOfStream, WouldBlock
 
+from ..protocol.stream_state import RecvState
 from ..runtime.checkpoints import socket_loop, wake
 from ..runtime.plain_sockets import PlainSocket
 from .copy_budget import count_both_ways, piece_size
 from .socket_end import SocketEnd
 from .stream import Stream
-from .waking import unwatch_peer, watch_peer
+from .waking import call_back, unwatch_peer, watch_peer
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 __all__ = ("Relay", "Tap", "relay_between")
 
 logger = logging.getLogger("muxado.bridge")
+
+_OPEN = RecvState.OPEN
 
 PIECES_PER_TURN = 4
 """Pieces that go to a socket before others have their turn."""
@@ -140,7 +143,8 @@ class Relay(SocketEnd):
 
         :raises ~anyio.BusyResourceError: if a task is receiving from the stream or sending to it.
         """
-        self._stream.set_callbacks(self._schedule, self._unblocked)
+        # What comes is for the socket, and what that says to it comes another time.
+        call_back(self._stream._state, self._schedule, self._unblocked, answers=False)
         count_both_ways(1)
         self._done = done
         self._schedule()  # for what is there; and what a wake-up had to tell before is not told again
@@ -158,6 +162,11 @@ class Relay(SocketEnd):
             unwatch_peer(self._stream._driver, self._stream._state)
         self._first = b""
         self._done = self._tap = None
+
+    def close(self) -> None:
+        """Close both sides, once all is over and neither has failed."""
+        self._stream.close()
+        self._connection.close()
 
     # Turns.
 
@@ -217,7 +226,7 @@ class Relay(SocketEnd):
             self._stop_reading()
         elif self._has_ended:
             self._end_up()
-        else:
+        elif not self._reading:
             self._watch_reading()
 
     def _end_up(self) -> None:
@@ -252,8 +261,10 @@ class Relay(SocketEnd):
 
     def _pull(self) -> None:
         stream = self._stream
+        state = stream._state
         for _ in range(PIECES_PER_TURN):
-            if not stream.is_readable:
+            # As is_readable, without the calls that each message would pay.
+            if not (state.unread or state.recv_state is not _OPEN or state.failure):
                 return
             try:
                 data = stream.receive_nowait(piece_size())
@@ -280,7 +291,9 @@ class Relay(SocketEnd):
         if self._tap is not None:
             tap, self._tap = self._tap, None
             tap.ending()
-        if self._end():
+        if not self._up_open and self._tls is None:
+            self._finish()  # the socket has ended too, and is closed now, which says the end as well
+        elif self._end():
             self._took_end()
 
     def _took_end(self) -> None:

@@ -1,6 +1,6 @@
 """Session: one instance of the protocol over one transport, for the application.
 
-What it is.  The public face: it opens and accepts streams, asks for the round trip, and ends the
+What it is.  The public face: it opens streams (:mod:`.stream_opener`) and accepts them, asks for the round trip, and ends the
 session in one of three ways: ``drain`` finishes what is open, ``aclose`` flushes what was sent, ``abort``
 does neither; each says goodbye (:mod:`~muxado_py.session.closing`).  What carries the bytes is the driver below it.
 
@@ -13,39 +13,32 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from anyio import TypedAttributeProvider, move_on_after
 from anyio.abc import SocketAttribute
 
-from ..arguments import check_seconds, check_whole, octets
+from ..arguments import check_seconds, octets
 from ..errors import (
     ErrorCode,
-    MuxadoError,
-    PeerTimeoutError,
-    Retry,
     SessionClosedError,
     check_code,
 )
-from .bridge import abort, bridge, socket_pair
 from .closing import abort_session, close_session, drain_session, go_away
-from .driver import Driver
 from .glimpse import streams_of
 from .listener import NetListener
 from .statistics import of_session
 from .stream import Stream
+from .stream_opener import StreamOpener
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Mapping
 
     from ..config import Config
     from ..links.link import LinkFactory
-    from ..scheduler import Priority
     from .statistics import SessionStatistics
 
 __all__ = ("Session",)
 
 
-class Session(TypedAttributeProvider):
+class Session(StreamOpener):
     """One instance of the protocol over one transport; made by ``client``, ``server``, ``connect``
     or ``listen``, never directly.
 
@@ -59,10 +52,8 @@ class Session(TypedAttributeProvider):
     """
 
     def __init__(self, make_link: LinkFactory, config: Config, *, is_client: bool) -> None:
-        self._config = config
-        self._typed = config.typed_streams
+        super().__init__(make_link, config, is_client=is_client)
         self._is_client = is_client
-        self._driver = Driver(make_link, config, is_client=is_client)
         self.run = self._driver.run
         """The coroutine function that drives the session; its scope runs it."""
 
@@ -87,14 +78,18 @@ class Session(TypedAttributeProvider):
         return self._driver.ended.is_set()
 
     @property
-    def is_muxado_py(self) -> bool | None:
-        """Whether the peer is a muxado_py too; None until its first frame says so."""
-        return self._driver.connection.is_muxado_py
+    def going_away(self) -> bool:
+        """Whether this side can open no stream any more: either side is going away, the session is over, or its stream
+        ids are used up.
+
+        Streams that are open go on until it is ``closed``.
+        """
+        return self._driver.connection.opening.why_never() is not None
 
     @property
-    def heard(self) -> bool:
-        """Whether the peer has shown that it speaks this wire; :meth:`wait_for_peer` waits for that."""
-        return self._driver.connection.heard
+    def open_streams(self) -> int:
+        """How many streams the session has that this side opened; one that is closed counts until the peer knows."""
+        return self._driver.connection.local_streams
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -103,6 +98,10 @@ class Session(TypedAttributeProvider):
         attributes.pop(SocketAttribute.raw_socket, None)
         attributes.update(self._driver.stream_attributes)
         return attributes
+
+    def has_stream(self, stream: Stream) -> bool:
+        """Whether ``stream`` is, or was, one of this session's."""
+        return stream.belongs_to(self._driver)
 
     def statistics(self) -> SessionStatistics:
         """A snapshot of what the session holds and has done, and of its path; also after its end.
@@ -126,89 +125,6 @@ class Session(TypedAttributeProvider):
 
     # Streams.
 
-    async def open_stream(
-        self,
-        *,
-        priority: Priority | None = None,
-        stream_type: int | None = None,
-        metadata: Mapping[str, bytes] | None = None,
-    ) -> Stream:
-        """Open a stream to the peer.
-
-        The peer learns of it with the next flush; bytes sent before that travel in the same frame.
-
-        :param priority: its place among this session's streams, told to a muxado_py peer too.
-        :param stream_type: 0 to 0xFFFFFFFE; required with ``Config(typed_streams=True)``, and not
-            allowed without, but on the muxado1 wire, whose SYN has a place for it.
-        :param metadata: pairs that the peer has as :attr:`.Stream.metadata` when it accepts the stream: keys of
-            visible ASCII, 4,096 bytes in all with 3 for each pair.  Only a muxado_py on the muxado wire
-            understands them: until the peer's first frame has told what it is, this call waits for it,
-            ``Config.recognize_timeout`` at most.  An empty mapping says nothing, and can be said to every peer.
-        :raises TypeError: if ``priority`` is no :class:`Priority`, ``stream_type`` no int, or ``metadata`` no
-            mapping of ``str`` to ``bytes``.
-        :raises ValueError: if ``stream_type`` is out of range, missing or not allowed, or if ``metadata`` is too
-            long or has a key that cannot be.
-        :raises NotImplementedError: if there is ``metadata``, and the peer is no muxado_py, or the wire another.
-        :raises GoneAwayError: if this side or the peer is going away.
-        :raises StreamLimitError: if as many streams are open as the peer takes, or the ids are used
-            up.
-        :raises PeerTimeoutError: if there is ``metadata``, and the peer did not say in time what it is.
-        :raises SessionError: if the session is over.  All errors of the session are also ``OSError``, with
-            ``retry`` ``NEVER_SENT``.
-
-        Cancellation: no stream is opened.
-        """
-        driver = self._driver
-        if driver.checkpoint_due():
-            await driver.backend_checkpoint()
-        if stream_type is not None or self._typed:
-            self._check_type(stream_type)
-        if metadata and driver.connection.is_muxado_py is None:
-            # What is wrong already is said at once.
-            driver.connection.check_opening(priority, metadata)
-            await self._until_recognized()
-        # As open_stream_nowait, without the call that each stream would pay.
-        state = driver.connection.open(priority, stream_type, metadata)
-        driver.wrote()
-        return Stream(driver, state)
-
-    def open_stream_nowait(
-        self,
-        *,
-        priority: Priority | None = None,
-        stream_type: int | None = None,
-        metadata: Mapping[str, bytes] | None = None,
-    ) -> Stream:
-        """Like ``open_stream``, without a checkpoint.
-
-        :raises NotImplementedError: if there is ``metadata``, and also while it is not known what the peer is: see
-            :attr:`is_muxado_py`.
-        """
-        driver = self._driver
-        driver.check_here()
-        if stream_type is not None or self._typed:
-            self._check_type(stream_type)
-        state = driver.connection.open(priority, stream_type, metadata)
-        driver.wrote()  # its SYN goes when this turn ends, in one frame with what is sent until then
-        return Stream(driver, state)
-
-    async def _until_recognized(self) -> None:
-        """Wait until it is known what the peer is; no stream was opened yet."""
-        try:
-            await self.wait_for_peer()
-        except MuxadoError as exc:
-            exc.retry = Retry.NEVER_SENT
-            raise
-
-    def _check_type(self, stream_type: int | None) -> None:
-        if stream_type is None:
-            raise ValueError("stream_type is required in a session with typed_streams")
-        if not (self._typed or self._driver.connection.traits.types_in_syn):
-            raise ValueError(
-                f"stream_type {stream_type!r} needs Config(typed_streams=True) on both sides"
-            )
-        check_whole("stream_type", stream_type, 0, 0xFFFF_FFFE)
-
     async def accept_stream(self) -> Stream:
         """Wait for the next stream that the peer opens.
 
@@ -222,85 +138,11 @@ class Session(TypedAttributeProvider):
         """
         return Stream(self._driver, await self._driver.acceptors.accept())
 
-    async def net_dial(
-        self,
-        *address: object,
-        priority: Priority | None = None,
-        stream_type: int | None = None,
-        metadata: Mapping[str, bytes] | None = None,
-    ) -> Stream:
-        """``open_stream`` in the shape of a dial function; any address is taken and ignored.
-
-        :raises OSError: at once, if the session is over, going away or full.
-
-        Cancellation: no stream is opened.
-        """
-        return await self.open_stream(priority=priority, stream_type=stream_type, metadata=metadata)
-
-    async def dial_socket(
-        self,
-        *address: object,
-        priority: Priority | None = None,
-        stream_type: int | None = None,
-        metadata: Mapping[str, bytes] | None = None,
-    ) -> socket.socket:
-        """``net_dial``, with a real, blocking, connected socket that leads to the new stream.
-
-        For code that wants a file descriptor: ``http.client``, ``requests``, ``select``, ``ssl``, a
-        subprocess.  The caller owns the socket and closes it; use it in a worker thread, a blocking
-        call in the event loop's thread would wait for itself.  It ends with the session.
-
-        :raises OSError: at once, if the session is over, going away or full.
-
-        Cancellation: nothing is left open.
-        """
-        inner, outer = socket_pair()
-        try:
-            tasks = await self._driver.tasks()
-            stream = await self.net_dial(
-                *address, priority=priority, stream_type=stream_type, metadata=metadata
-            )
-        except BaseException:
-            outer.close()
-            await abort(inner)
-            raise
-        tasks.start_soon(bridge, inner, stream)
-        return outer
-
     def net_listener(self) -> NetListener:
         """The peer's streams as an ``anyio.abc.Listener``: what takes a listener takes this."""
         return NetListener(self._driver)
 
     # The session.
-
-    async def wait_for_peer(self, timeout: float | None = None) -> None:
-        """Wait until the peer has shown that it speaks this wire, by its first valid frame.
-
-        A connection alone shows nothing: a balancer without a backend accepts, and so does a process that
-        hangs.  A muxado_py says hello at once on the muxado wire; on the others, and with Go and Rust
-        peers, a peer that has nothing to say may rightly be silent.
-
-        :param timeout: seconds to wait at most; default ``Config.recognize_timeout``.
-        :raises PeerTimeoutError: if it said nothing in time (the session stays).
-        :raises SessionError: if the session is over, or ends before.
-
-        Cancellation: safe; ask again whenever you like.
-        """
-        driver = self._driver
-        if timeout is not None:
-            check_seconds("timeout", timeout)
-        seconds = self._config.recognize_timeout if timeout is None else timeout
-        await driver.checkpoint()
-        with move_on_after(seconds):
-            await driver.wait_until(lambda: driver.connection.heard)
-        driver.check()
-        if not driver.connection.heard:
-            raise PeerTimeoutError(
-                f"the peer said nothing in {seconds:g} s: is it a multiplexer, and of the "
-                f"{self._config.wire} wire?",
-                code=ErrorCode.NO_ERROR,
-                remote=True,
-            )
 
     async def ping(self, timeout: float | None = None) -> float:
         """The round trip to the peer, from the moment the ping leaves the queue.
@@ -373,6 +215,14 @@ class Session(TypedAttributeProvider):
     def abort(self) -> None:
         """Close without waiting: nothing more is flushed; a goodbye is still tried."""
         abort_session(self._driver)
+
+    async def wait_going_away(self) -> None:
+        """Wait until either side goes away, or the session is over; see :attr:`going_away`.
+
+        Cancellation: safe.
+        """
+        self._driver.check_here()
+        await self._driver.leaving.wait()
 
     async def wait(self) -> None:
         """Wait until the session is over and its transport closed.

@@ -11,43 +11,33 @@ no frame was cut from, and a cancelled ``receive`` has taken nothing.
 The trap.  Between looking at the state and acting on it there must be no ``await``.  Every call is a
 checkpoint, and yields *before* it acts: a cancellation can then never swallow bytes that were
 already taken.
+
+Its ends, one way and both, are the class below it: :mod:`~muxado_py.session.ending`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anyio import BusyResourceError, EndOfStream
-from anyio.abc import ByteStream
+from anyio import BusyResourceError
 
 from ..arguments import octets, view_of
-from ..errors import ErrorCode
-from ..protocol.stream_state import Owner, RecvState, SendState
+from ..protocol.stream_state import RecvState, SendState
 from ..runtime.checkpoints import Callback
 from .caller_address import with_caller
+from .ending import EndingStream
 from .statistics import of_stream
-from .stream_errors import (
-    abort_stream,
-    check_finishable,
-    check_refusable,
-    check_reset_code,
-    check_sendable,
-    dropped,
-    why_no_bytes,
-)
+from .stream_errors import check_sendable, why_no_bytes
 from .waking import (
     call_back,
     check_idle_sender,
     giving_way,
     giving_way_to_send,
-    until_peer_closed,
     until_room,
-    wake_all,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
 
     from ..protocol.stream_state import StreamState
     from ..scheduler import Priority
@@ -57,10 +47,11 @@ if TYPE_CHECKING:
 __all__ = ("Stream",)
 
 # An enumeration looks for its members in two classes, and some calls ask for each message.
-_OPEN, _SENDING, _RELEASED = RecvState.OPEN, SendState.OPEN, Owner.RELEASED
+_OPEN, _SENDING = RecvState.OPEN, SendState.OPEN
+_FIN_RECEIVED = RecvState.FIN_RECEIVED
 
 
-class Stream(ByteStream):
+class Stream(EndingStream):
     """One full-duplex byte stream; made by a :class:`~muxado_py.Session`, never directly.
 
     An ``anyio.abc.ByteStream``.  One task may send while another receives; two tasks in the same
@@ -71,15 +62,11 @@ class Stream(ByteStream):
     Until the peer has said something on it, that time is waited for, because the peer may not have accepted it.
     """
 
-    __slots__ = ("_driver", "_state")
+    __slots__ = ()
 
     def __init__(self, driver: Driver, state: StreamState) -> None:
         self._driver = driver
         self._state = state
-
-    def __del__(self) -> None:
-        if self._state.owner is not _RELEASED:
-            dropped(self, self._driver, self._state)
 
     def __repr__(self) -> str:
         return f"<muxado_py.Stream {self.id}>"
@@ -91,6 +78,10 @@ class Stream(ByteStream):
         return id(self._state)
 
     # What it is.
+
+    def belongs_to(self, driver: Driver) -> bool:
+        """Whether it is a stream of that session's; see :meth:`.Session.has_stream`."""
+        return driver is self._driver
 
     @property
     def id(self) -> int | None:
@@ -148,7 +139,8 @@ class Stream(ByteStream):
     def is_readable(self) -> bool:
         """Whether ``receive_nowait`` would not raise ``WouldBlock``."""
         state = self._state
-        return bool(state.unread or state.fin_received or state.failure)
+        # Not state.fin_received, which adaptors would pay for with each message.
+        return bool(state.unread or state.recv_state is _FIN_RECEIVED or state.failure)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Wait for bytes of the peer.
@@ -261,7 +253,8 @@ class Stream(ByteStream):
         :raises: what ``send`` raises.
         """
         state, driver = self._state, self._driver
-        if state.write_waiter is not None:
+        waiter = state.write_waiter
+        if waiter is not None and type(waiter) is not Callback:  # as above
             check_idle_sender(state)
         if state.failure is not None or state.send_state is not _SENDING:
             check_sendable(state)
@@ -272,121 +265,6 @@ class Stream(ByteStream):
             state.wants_writable = True
             return False
         return True
-
-    @property
-    def can_half_close(self) -> bool:
-        """Whether ``send_eof`` is possible: not on smux, unless ``Config(half_close=True)``."""
-        return self._driver.can_half_close
-
-    async def send_eof(self) -> None:
-        """Half close: the peer receives the end after the last byte; receiving goes on.
-
-        A second call does nothing.
-
-        :raises ~anyio.BrokenResourceError: if the stream or the session is over.
-        :raises ~anyio.ClosedResourceError: if this side closed the stream.
-        :raises ~anyio.BusyResourceError: if another task is sending.
-        :raises NotImplementedError: on a wire whose peers can lose data by it (smux), unless
-            ``Config(half_close=True)``.
-
-        Cancellation: the end is sent all the same.
-        """
-        due = self._driver.checkpoint_due()  # first, for it raises in another loop
-        self.send_eof_nowait()
-        if due:
-            await self._driver.backend_checkpoint()
-
-    def send_eof_nowait(self) -> None:
-        """Like ``send_eof``, without a checkpoint."""
-        if self._state.write_waiter is not None:
-            check_idle_sender(self._state)
-        if self._state.finishing and not self._state.released:
-            return
-        check_finishable(self._driver, self._state)
-        self._driver.connection.finish(self._state)
-        self._driver.process_events()
-
-    # Ending.
-
-    async def wait_peer_closed(self) -> None:
-        """After :exc:`~anyio.EndOfStream`: wait until the peer takes nothing on this stream any more either.
-
-        A half close of the peer may be the first part of its full close.  A muxado peer is asked, every
-        ``Config.probe_interval``; on yamux it may say it after minutes; an end without half close is both.
-        Returns too when the stream was reset or closed, when this side's end was sent as well, or the session is over.
-
-        :raises ~anyio.BusyResourceError: if another task is receiving.
-
-        Cancellation: safe.
-        """
-        if self._state.read_waiter is not None:
-            raise BusyResourceError("receiving from")
-        await until_peer_closed(self._driver, self._state)
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the stream; reset it if the block was left by an exception before ``send_eof``.
-
-        What was sent until then is a part of something, and must not look like the whole.  The end
-        of the *peer's* bytes (:exc:`~anyio.EndOfStream`) is no such exception.
-        """
-        whole = self._state.finishing or exc is None or isinstance(exc, EndOfStream)
-        if whole:
-            await self.aclose()
-        else:
-            self.reset()
-
-    async def aclose(self) -> None:
-        """Close both ways: what was sent still goes out, and the peer's further sends fail.
-
-        Does not wait for the flush, which has ``Config.linger_timeout`` seconds.  Blocked calls of
-        other tasks on this stream raise :exc:`~anyio.ClosedResourceError`.
-
-        Cancellation: the stream is closed all the same.
-        """
-        due = self._driver.checkpoint_due()  # first, for it raises in another loop
-        self.close()
-        if due:
-            await self._driver.backend_checkpoint()
-
-    def close(self) -> None:
-        """Like ``aclose``, without a checkpoint."""
-        state, driver = self._state, self._driver
-        if state.owner is not _RELEASED:
-            driver.connection.close(state)
-            driver.process_events()
-            if state.read_waiter is not None or state.write_waiter is not None:
-                wake_all(state)
-
-    def reset(self, code: int = ErrorCode.STREAM_CANCELLED) -> None:
-        """Abort both directions at once: unsent bytes are dropped, the peer is told ``code``.
-
-        A stream of which nothing was sent yet leaves no trace.  On a closed stream that still has
-        bytes to flush it stops the flush; after that it does nothing.
-
-        :raises TypeError: if ``code`` is no int.
-        :raises ValueError: if it does not fit into 32 bits; and for the codes that tell the peer its
-            application was never asked (``STREAM_REFUSED``, ``ACCEPT_QUEUE_FULL``): it would send again
-            what you have seen.
-        """
-        check_reset_code(code)
-        abort_stream(self._driver, self._state, code)
-
-    def refuse(self) -> None:
-        """End a stream of the peer's that nobody here has looked at: it may send all of it again elsewhere.
-
-        For a server that stops, or has too much to do, and received nothing of it yet.
-
-        :raises ValueError: if bytes of it were received here or sent on it, or this side opened it.
-        :raises NotImplementedError: unless the peer is a muxado_py on the muxado wire: only that believes it of
-            an accepted stream.
-        """
-        check_refusable(self._driver.connection, self._state)
-        abort_stream(self._driver, self._state, ErrorCode.STREAM_REFUSED)
 
     # Wake-ups.
 

@@ -81,12 +81,14 @@ def check_reset_code(code: int) -> None:
 
 
 def check_refusable(connection: Connection, state: StreamState) -> None:
-    """:raises ValueError: if an application here may have seen what the peer sent.
+    """:raises ValueError: if an application here has answered it, or this side opened it.
     :raises NotImplementedError: if the peer would not believe it.
     """
-    used = state.consumed or state.unsent or state.finishing or state.sent
-    if state.local or used:
-        raise ValueError("only an accepted stream that was not used yet can be refused; reset it")
+    answered = state.unsent or state.finishing or state.sent
+    if state.local or answered:
+        raise ValueError(
+            "only an accepted stream on which nothing was sent yet can be refused; reset it"
+        )
     if not connection.is_muxado_py:
         raise NotImplementedError("this peer believes no refusal of an accepted stream; reset it")
 

@@ -130,15 +130,21 @@ def call_back(
     state: StreamState,
     on_readable: Callable[[], object] | None,
     on_writable: Callable[[], object] | None,
+    *,
+    answers: bool = True,
 ) -> None:
-    """See :meth:`.Stream.set_callbacks`."""
-    for name, callback in (("on_readable", on_readable), ("on_writable", on_writable)):
-        if callback is not None:
-            check_function(name, callback)
+    """See :meth:`.Stream.set_callbacks`.
+
+    :param answers: of ``on_readable``, see :class:`.Callback`.
+    """
+    if on_readable is not None:
+        check_function("on_readable", on_readable)
+    if on_writable is not None:
+        check_function("on_writable", on_writable)
     check_idle_sender(state)
     if state.read_waiter is not None and type(state.read_waiter) is not Callback:
         raise BusyResourceError("receiving from")
-    state.read_waiter = None if on_readable is None else Callback(on_readable)
+    state.read_waiter = None if on_readable is None else Callback(on_readable, answers=answers)
     state.write_waiter = None if on_writable is None else Callback(on_writable)
 
 

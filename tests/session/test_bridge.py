@@ -22,8 +22,9 @@ from anyio.streams.tls import TLSListener, TLSStream
 
 import muxado_py as muxado
 from muxado_py import bridge, forward, serve_asgi
+from muxado_py.links.codec_stream import CodecStream
+from muxado_py.links.tls import TLSCodec
 from muxado_py.links.tls_socket import TLSSocket
-from muxado_py.links.tls_stream import TLSByteStream
 from muxado_py.runtime.accept_loop import AcceptingListener
 from muxado_py.runtime.plain_sockets import PlainSocket, accept_plain
 from muxado_py.session.bridge import socket_pair
@@ -63,12 +64,12 @@ def layer(request: pytest.FixtureRequest) -> str:
 
 async def agree(
     near: ByteStream, far: PlainSocket, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
-) -> tuple[TLSByteStream, PlainSocket]:
+) -> tuple[CodecStream, PlainSocket]:
     """The same two ends, with TLS between them, and nothing of it on the way.
 
     TLS 1.3 says something behind the handshake, and uvloop before 0.23 takes a reset behind bytes for an end.
     """
-    user = TLSByteStream(near, contexts[1], server_side=False, hostname="app")
+    user = CodecStream(near, TLSCodec(contexts[1], server_side=False, hostname="app"))
     inner = TLSSocket(far.raw_socket, contexts[0], memoryview(bytearray(65536)))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(user.handshake)
@@ -691,9 +692,8 @@ async def test_a_tap_hears_what_the_stream_took_no_more(
     class Listening:
         def heard(self, data: bytes) -> None:
             nonlocal heard
-            if (
-                not heard
-            ):  # the next piece, and one that is looked for, come to a stream that is over
+            # The next piece, and one that is looked for, come to a stream that is over.
+            if not heard:
                 asyncio.get_running_loop().call_soon(dialed.reset)
             heard += len(data)
 

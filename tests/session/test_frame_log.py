@@ -22,7 +22,7 @@ from muxado_py.frames.muxado import Muxado
 from muxado_py.protocol.connection import Connection
 
 from .. import virtual_time
-from ..by_url import sessions_by_url
+from ..by_url import TRANSPORTS, sessions_by_url
 from ..check_byte_stream import receive_all, receive_exactly
 from ..frames_seen import HELLO, data, goaway, rst
 from ..helpers.pair import Pair, read_all
@@ -332,7 +332,7 @@ async def test_two_sessions_say_the_same(wire: str, session_pair: SessionPair) -
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("scheme", ["tcp", "tls", "unix"])
+@pytest.mark.parametrize("scheme", TRANSPORTS)
 async def test_the_first_line_says_who_the_peer_is(scheme: str, tmp_path: Path) -> None:
     lines: list[Line] = []
     async with sessions_by_url(Config(frame_log=lines.append), scheme=scheme, folder=tmp_path) as (
@@ -342,8 +342,8 @@ async def test_the_first_line_says_who_the_peer_is(scheme: str, tmp_path: Path) 
         await dialed.wait_for_peer()
     begins = [one for one in lines if one.get("event") == "begin"]
     assert {one["role"] for one in begins} == {"client", "server"}
-    for one in begins:
-        assert one["peer"].startswith("a local peer" if scheme == "unix" else "127.0.0.1:")
+    peer = "a local peer" if scheme in ("unix", "exec") else "127.0.0.1:"
+    assert all(one["peer"].startswith(peer) for one in begins)
 
 
 @pytest.mark.slow

@@ -165,6 +165,36 @@ async def test_cancelling_serve_reaches_handlers_and_respects_their_shields(
             await stream.receive()
 
 
+async def test_a_handler_that_fails_over_the_end_of_serve_is_a_line_in_the_log(
+    session_pair: SessionPair, caplog: pytest.LogCaptureFixture
+) -> None:
+    """trio has its task group raise the cancellation and the failure in one group."""
+
+    async def clean_up_badly() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError("clean-up failed")
+
+    async def handle(stream: muxado.Stream) -> None:
+        async with create_task_group() as tasks:
+            tasks.start_soon(clean_up_badly)
+            tasks.start_soon(anyio.sleep_forever)
+            begun.set()
+
+    begun = anyio.Event()
+    async with session_pair() as (dialed, accepted):
+        async with create_task_group() as tasks:
+            tasks.start_soon(accepted.net_listener().serve, handle)
+            stream = await dialed.open_stream()
+            await stream.send(b"x")
+            await begun.wait()
+            tasks.cancel_scope.cancel()
+        with pytest.raises(muxado.StreamError):
+            await receive_all(stream)
+    assert "clean-up failed" in caplog.text
+
+
 async def test_a_stream_whose_task_is_cancelled_before_it_began_is_reset(
     session_pair: SessionPair, anyio_backend_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

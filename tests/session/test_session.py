@@ -20,11 +20,11 @@ from muxado_py.runtime.checkpoints import CALLS_PER_CHECKPOINT
 from muxado_py.scheduler import FifoScheduler
 
 from ..check_byte_stream import receive_all, receive_exactly
-from ..conftest import LINKS
+from ..conftest import CARRIERS
 from ..frames_seen import FIN, HELLO, PAD, SYN, Frame, data, frame, goaway, rst, whole
 from ..helpers.blocked import until
 from ..scripted_peer import scripted
-from ..transports import Around, Stuck, memory_transports, open_transports
+from ..transports import REAL, Around, Stuck, memory_transports, open_transports
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -38,9 +38,9 @@ TYPED = muxado.Config(typed_streams=True)
 MAX_ID = 0x7FFFFFFD
 
 
-@pytest.fixture(params=LINKS)
+@pytest.fixture(params=CARRIERS)
 def carried_by(request: pytest.FixtureRequest) -> str:
-    """The tests with two sessions run over both links."""
+    """The tests with two sessions run over whatever carries them."""
     kind: str = request.param
     return kind
 
@@ -903,7 +903,7 @@ async def test_statistics(session_pair: SessionPair) -> None:
         assert accepted.statistics()[:4] == (0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("kind", ["tcp", "tls", "unix", "memory"])
+@pytest.mark.parametrize("kind", [*REAL, "memory"])
 async def test_addresses_are_pairs_and_no_socket_is_exposed(kind: str, tmp_path: Path) -> None:
     async with (
         open_transports(kind, tmp_path) as (near, far),

@@ -19,7 +19,7 @@ from muxado_py.links.tcp_info import PathFigures
 from muxado_py.session.statistics import of_path
 from muxado_py.session.waking import call_back, check_idle_sender, giving_way_to_send
 
-from ..by_url import SCHEMES, sessions_by_url
+from ..by_url import SCHEMES, TCP_SCHEMES, sessions_by_url
 from ..check_byte_stream import receive_all, receive_exactly
 from ..conftest import LINKS
 from ..helpers.blocked import until
@@ -112,9 +112,8 @@ async def test_who_waits_for_a_reader_is_told_apart(session_pair: SessionPair) -
 async def test_both_ends_count_the_same_on_every_wire(wire: str, session_pair: SessionPair) -> None:
     async with session_pair(Config(wire=wire)) as (dialed, accepted):
         near = await dialed.open_stream()
-        async with (
-            create_task_group() as tasks
-        ):  # who sends has returned before its stream is reset
+        # Who sends has returned before its stream is reset.
+        async with create_task_group() as tasks:
             tasks.start_soon(near.send, bytes(70_000))
             far = await accepted.accept_stream()
             await receive_exactly(far, 60_000)
@@ -344,7 +343,7 @@ async def test_who_gives_way_to_send_keeps_others_out_and_no_call_from_an_adapto
 
 @on_linux
 @pytest.mark.parametrize("capped", [True, False])
-@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+@pytest.mark.parametrize("scheme", TCP_SCHEMES)
 async def test_a_session_knows_its_path(scheme: str, capped: bool) -> None:
     config = Config(cap_in_flight=capped)
     async with sessions_by_url(config, scheme=scheme) as sessions:
@@ -367,7 +366,7 @@ async def test_a_session_knows_its_path(scheme: str, capped: bool) -> None:
 
 @on_linux
 @pytest.mark.parametrize("cut_off", [False, True])
-@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+@pytest.mark.parametrize("scheme", TCP_SCHEMES)
 async def test_a_path_that_nobody_asked_for_is_known_after_its_end(
     scheme: str, cut_off: bool
 ) -> None:

@@ -12,7 +12,7 @@ import muxado_py as muxado
 from muxado_py import ErrorCode, Retry
 
 from ..check_byte_stream import receive_all, receive_exactly
-from ..conftest import LINKS
+from ..conftest import CARRIERS
 from ..frames_seen import FIN, HELLO, SYN, data, frame, of, payload, rst, wndinc
 from ..helpers.blocked import all_tasks_blocked, until
 from ..scripted_peer import scripted
@@ -28,9 +28,9 @@ WINDOW = 256 * 1024
 TAKES_5_AND_9 = (ErrorCode.STREAM_REFUSED, ErrorCode.ACCEPT_QUEUE_FULL)
 
 
-@pytest.fixture(params=LINKS)
+@pytest.fixture(params=CARRIERS)
 def carried_by(request: pytest.FixtureRequest) -> str:
-    """The tests with two sessions run over both links."""
+    """The tests with two sessions run over whatever carries them."""
     kind: str = request.param
     return kind
 
@@ -626,29 +626,6 @@ async def test_a_session_that_holds_too_much_resets_the_stream_that_holds_most()
         assert (await peer.expect("RST", 2)).code == ErrorCode.ENHANCE_YOUR_CALM
         far = [await session.accept_stream()]
         assert await receive_exactly(far[0], 110_000) == bytes(110_000)
-
-
-async def test_only_what_nobody_looked_at_can_be_refused(session_pair: SessionPair) -> None:
-    async with session_pair() as (dialed, accepted):
-        ours = await dialed.open_stream()
-        await ours.send(b"question")
-        theirs = await accepted.accept_stream()
-        with pytest.raises(ValueError, match="not used yet"):
-            ours.refuse()
-        theirs.refuse()
-        with pytest.raises(muxado.StreamRefusedError) as refused:
-            await ours.receive()
-        assert refused.value.retry is muxado.Retry.REFUSED
-        with pytest.raises(muxado.StreamClosedError):
-            await theirs.receive()
-
-        for use in ("receive", "send"):
-            ours = await dialed.open_stream()
-            await ours.send(b"question")
-            theirs = await accepted.accept_stream()
-            await (theirs.receive() if use == "receive" else theirs.send(b"answer"))
-            with pytest.raises(ValueError, match="not used yet"):
-                theirs.refuse()
 
 
 @pytest.mark.slow

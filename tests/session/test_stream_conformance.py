@@ -8,7 +8,7 @@ import pytest
 
 import muxado_py as muxado
 
-from ..by_url import SCHEMES, sessions_by_url
+from ..by_url import TRANSPORTS, sessions_by_url
 from ..check_byte_stream import check_byte_stream
 from ..transports import KINDS, open_transports
 
@@ -33,7 +33,7 @@ async def test_a_stream_is_an_anyio_byte_stream(kind: str, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", TRANSPORTS)
 async def test_a_stream_by_url_is_an_anyio_byte_stream(scheme: str, tmp_path: Path) -> None:
     config = muxado.Config(initial_window=64_000, stream_window=64_000, send_buffer=32_000)
     async with sessions_by_url(config, scheme=scheme, folder=tmp_path) as (dialed, accepted):
