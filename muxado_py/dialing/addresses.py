@@ -1,63 +1,53 @@
-"""Addresses: the URLs of sessions.
+"""Addresses: where a session's transport leads, and how a URL says so.
 
-What a URL says is taken as it is, or refused with what was expected; nothing is dropped.
+What a URL says is taken as it is, or refused with what was expected; nothing is dropped.  What is common to the URLs that
+name a host stands here; which of their parts a URL may have, its :class:`~muxado_py.dialing.scheme.Scheme` decides.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from ..arguments import check_text
-
-__all__ = ("Address", "parse_url")
-
-EXPECTED = "expected tcp://host:port, tls://host:port or unix:///path"
+__all__ = ("Address", "certified_name", "read_host", "write_host")
 
 
 class Address(NamedTuple):
-    """A parsed URL."""
+    """A URL in parts; what its scheme has no use for is empty."""
 
     scheme: str
-    host: str
-    """The host, with its zone as in ``fe80::1%eth0`` if it has one; or the path of a Unix socket."""
-    port: int
-
-    def __str__(self) -> str:
-        if self.scheme == "unix":
-            return f"unix://{self.host}"
-        host = self.host.replace("%25", "%2525")  # a zone that begins so would be read as escaped
-        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+    host: str = ""
+    """With its zone as in ``fe80::1%eth0``, if it has one."""
+    port: int = 0
+    path: str = ""
+    """Where on the host, or on this machine; with everything that stands behind it."""
 
 
-def parse_url(url: str) -> Address:
-    """``tcp://host:port``, ``tls://host:port`` or ``unix:///path`` in parts.
+def read_host(url: str) -> tuple[SplitResult, str]:
+    """``url`` in parts, and its host; "" if there is none.
 
-    :raises TypeError: if ``url`` is no str.
-    :raises ValueError: with what came and what was expected.
+    :raises ValueError: if that is no URL at all, in words that do not repeat it.
     """
-    check_text("url", url)
-    scheme, slashes, path = url.partition("://")
-    if scheme.lower() == "unix" and slashes:
-        # Everything behind the slashes, since a path may have any character: no query, no fragment, no escapes.
-        if path and "\0" not in path:
-            return Address("unix", path, 0)
-    elif scheme.lower() in ("tcp", "tls") and (address := _host_and_port(url)):
-        return address
-    raise ValueError(f"{url!r} is no address of a session; {EXPECTED}")
-
-
-def _host_and_port(url: str) -> Address | None:
+    if " " in url or not url.isprintable():  # some of it urlsplit drops
+        raise ValueError("no URL has a space, or what cannot be printed")
     try:
         parts = urlsplit(url)
-        port = parts.port
-    except ValueError as exc:
-        raise ValueError(f"{url!r}: {exc}; {EXPECTED}") from None
-    needless = parts.path.strip("/") or parts.query or parts.fragment or parts.username
-    if needless or not parts.hostname or port is None:
-        return None
-    host, percent, zone = parts.hostname.partition("%")
+        parts.port  # noqa: B018 - it is read only when asked for, and may be none
+    except ValueError:  # which says what it stumbled over, and that may be a password
+        raise ValueError("its host is none, or its port is no number from 0 to 65535") from None
+    host, percent, zone = (parts.hostname or "").partition("%")
     if len(zone) > 2:
         # A zone is written as %eth0 or, by RFC 6874, as %25eth0.
         zone = zone.removeprefix("25")
-    return Address(parts.scheme, host + percent + zone, port)
+    return parts, host + percent + zone
+
+
+def certified_name(host: str) -> str:
+    """What TLS asks ``host`` for, and its certificate has: no zone, and not the dot behind a name that is whole (RFC 6066, section 3)."""
+    return host.partition("%")[0].removesuffix(".")
+
+
+def write_host(address: Address) -> str:
+    """Host and port as a URL has them."""
+    host = address.host.replace("%25", "%2525")  # a zone that begins so would be read as escaped
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"

@@ -9,13 +9,14 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from anyio import connect_tcp
+from anyio.abc import SocketStream
 
 from ..runtime.accept_loop import AcceptingListener
 from ..runtime.connecting import connect_unix
 from .pending import AnyioPending
 
 if TYPE_CHECKING:
-    from anyio.abc import Listener, SocketStream
+    from anyio.abc import Listener
 
     from .pending import PendingConnection
 
@@ -42,6 +43,10 @@ class Sockets(ABC, Generic[Accepted]):
         """
 
     @abstractmethod
+    async def connected(self, sock: Any) -> PendingConnection:
+        """The connection over a connected socket: the standard library's, or trio's on trio."""
+
+    @abstractmethod
     def listener(self, bound: Listener[SocketStream]) -> Listener[Accepted]:
         """What accepts at the sockets of a listener of anyio's, and closes them."""
 
@@ -58,6 +63,9 @@ class AnyioSockets(Sockets["SocketStream"]):
 
     async def dial_unix(self, path: str) -> PendingConnection:
         return AnyioPending(await connect_unix(path))
+
+    async def connected(self, sock: Any) -> PendingConnection:
+        return AnyioPending(await SocketStream.from_socket(sock.detach()))
 
     def listener(self, bound: Listener[SocketStream]) -> Listener[SocketStream]:
         return AcceptingListener(bound, _accept)

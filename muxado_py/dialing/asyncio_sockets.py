@@ -27,24 +27,24 @@ from anyio.abc import Listener, SocketAttribute
 from anyio.lowlevel import checkpoint
 
 from ..links.asyncio_link import AsyncioLink
-from ..links.attributes import peer_of, socket_attributes, tls_attributes
+from ..links.attributes import peer_of, socket_attributes
 from ..links.busy_poll import BusyPoll, may_busy_poll
+from ..links.codec_transport import CodecTransport
 from ..links.early_protocol import EarlyProtocol
 from ..links.inflight_cap import InflightCap
 from ..links.tcp_info import TcpInfo
-from ..links.tls_transport import TLSTransport
 from ..runtime.accept_loop import AcceptingListener
 from ..runtime.connecting import connect_socket
 from .anyio_sockets import Sockets
 from .pending import PendingConnection
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
 
     from anyio.abc import SocketStream
 
     from ..config import Config
+    from ..links.codec import Codec
     from ..protocol.connection import Connection
 
 __all__ = ("AsyncioSockets",)
@@ -67,29 +67,33 @@ class _AsyncioPending(PendingConnection):
     def peer(self) -> str:
         return peer_of(self._attributes)
 
-    async def secure(
-        self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None
-    ) -> None:
+    async def add_layer(self, codec: Codec) -> None:
         if self._transport.is_closing():
-            raise ConnectionResetError("it ended during the TLS handshake")
+            raise ConnectionResetError(f"it ended during the {codec.name} handshake")
         early = EarlyProtocol()
         # Not asyncio's TLS: the transport below that would keep 64 KiB, which no priority can overtake any more.
-        secured = TLSTransport(
-            self._transport, early, context, server_side=server_side, hostname=hostname
-        )
+        layer = CodecTransport(self._transport, early, codec)
         try:
-            await secured.handshake(self._early.received, ended=self._early.ended)
+            await layer.handshake(self._early.received, ended=self._early.ended)
         except OSError:
-            if server_side:
+            if codec.server_side:
                 # A dialer need not wait: it has read all that there is, so its alert goes before its end.
-                await secured.refuse()
+                await layer.refuse()
             raise
-        early.transport = self._transport = secured
-        self._attributes |= tls_attributes(secured.get_extra_info("ssl_object"))
+        early.transport = self._transport = layer
+        self._attributes |= codec.attributes()
         self._early = early
+
+    async def send(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            raise ConnectionResetError("it ended before its session began")
+        self._transport.write(data)
 
     async def peek(self) -> bytes:
         return await self._early.peek()
+
+    def discard(self, count: int) -> None:
+        self._early.discard(count)
 
     def link(
         self, connection: Connection, config: Config, changed: Callable[[], None]
@@ -124,6 +128,9 @@ class AsyncioSockets(Sockets[socket.socket]):
     async def dial_unix(self, path: str) -> PendingConnection:
         loop = asyncio.get_running_loop()
         return await _pending(loop.create_connection, await connect_socket(socket.AF_UNIX, path))
+
+    async def connected(self, sock: Any) -> PendingConnection:
+        return await _pending(asyncio.get_running_loop().create_connection, sock)
 
     def listener(self, bound: Listener[SocketStream]) -> Listener[socket.socket]:
         return AcceptingListener(bound, _accept)

@@ -1,112 +1,75 @@
 """Endpoints: how an application gets a session, by a URL or over a transport of its own.
 
 ``connect``, ``listen``, ``client`` and ``server`` make pending connections and run a session over each;
-:class:`~muxado_py.dialing.session_scope.SessionScope` does not know where one came from.  Which sockets, and so which
-link, is chosen in :func:`_sockets` alone.
+:class:`~muxado_py.dialing.session_scope.SessionScope` does not know where one came from.  What a URL means, its
+scheme says: :mod:`~muxado_py.dialing.schemes`.
 """
 
 from __future__ import annotations
 
-import ssl
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from anyio import create_tcp_listener, move_on_after
-from anyio.abc import SocketListener
-
+from ..arguments import check_able
 from ..config import AUTO, config_or_default
-from ..runtime.checkpoints import event_loop
-from .addresses import parse_url
-from .anyio_sockets import AnyioSockets
-from .asyncio_sockets import AsyncioSockets
 from .pending import AnyioPending
+from .scheme import Options
+from .schemes import SCHEMES, check_options, parse_url
 from .session_listener import SessionListener
 from .session_scope import SessionScope
-from .unix_paths import UnixPath
+from .targets import Target
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import ssl
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from anyio.abc import ByteStream, Listener
+    from anyio.abc import ByteStream, ByteStreamConnectable
 
     from ..config import Config
+    from ..links.upgrade import WebSocketRequest
     from ..session.session import Session
-    from .addresses import Address
-    from .anyio_sockets import Sockets
-    from .pending import PendingConnection
+    from .proxies import Proxy
 
 __all__ = ("client", "connect", "listen", "server")
 
 
 @asynccontextmanager
 async def connect(
-    url: str,
+    target: str | ByteStreamConnectable,
     *,
     config: Config | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    proxy: str | Proxy | None = None,
+    headers: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
+    subprotocol: str | None = None,
 ) -> AsyncIterator[Session]:
-    """Dial ``url`` and run a session over the connection.
+    """Dial ``target`` and run a session over the connection.
 
-    :param url: ``tcp://host:port``, ``tls://host:port`` or ``unix:///path``.
-    :param ssl_context: for ``tls://``; default one that verifies the peer with the system's roots.
-    :raises ValueError: if the URL is not of that form, if a context is given without ``tls://``, or
+    :param target: ``tcp://host:port``, ``tls://host:port``, ``unix:///path``, or ``ws://host:port/path`` and ``wss://host:port/path`` for a
+        websocket; or any ``ByteStreamConnectable`` of anyio's, whose stream the session closes.  Errors and logs show a URL, with its
+        query: a secret belongs into ``headers``.
+    :param ssl_context: for ``tls://`` and ``wss://``; default one that verifies the peer with the system's roots.
+    :param proxy: the URL of a proxy to go through, ``http://user:password@host:port``, ``https://...`` or ``socks5://...``, or a
+        :class:`~muxado_py.Proxy`; ``"environment"`` takes what ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` say.  Default: none.  The proxy
+        finds the address of the host, and a certificate is verified for the host.
+    :param headers: of the request for a websocket, as ``{"Authorization": f"Bearer {token}"}``; they may stand in the place of its own
+        ``Host`` and ``User-Agent``.
+    :param subprotocol: of websockets, which the server is asked for.
+    :raises ValueError: if the URL is not of that form, if an option is given that it has no use for, or
         for ``Config(wire="auto")``.
-    :raises OSError: if no connection came about (``ssl.SSLError`` is one).
+    :raises MissingExtraError: for a websocket, without the extra ``ws``; for a proxy, without the extra ``proxy``.
+    :raises ProxyRefusedError: if the proxy answers that it makes no connection; an ``OSError``.
+    :raises UpgradeRefusedError: if the server answers with something else than a websocket; an ``OSError``.
+    :raises OSError: if no connection came about (``ssl.SSLError`` is one); or whatever else the connectable raises.
     :raises TimeoutError: if that took longer than ``Config.connect_timeout``; it says what was waited for.
 
     Cancellation: the session is closed without a long flush.
     """
-    config = config_or_default(config)
-    address = parse_url(url)
-    _check_context(ssl_context)
-    if config.wire == AUTO:
-        raise ValueError(f'wire="auto" is for listen(), connect({url!r}) must name its wire')
-    if ssl_context is not None and address.scheme != "tls":
-        raise ValueError(f"an ssl_context needs a tls:// URL, got {url!r}")
-    awaited = "connection"
-    with move_on_after(config.connect_timeout) as time_limit:
-        pending = await _dial(address, config)
-        if address.scheme == "tls":
-            awaited = "TLS handshake"
-            await _secure(pending, address, ssl_context)
-    if time_limit.cancelled_caught:
-        raise TimeoutError(f"no {awaited} with {address} in {config.connect_timeout:g} s")
-    async with SessionScope(pending, config, is_client=True) as session:
+    options = Options(
+        ssl_context=ssl_context, proxy=proxy, headers=headers, subprotocol=subprotocol
+    )
+    async with Target(target, config, options).session() as session:
         yield session
-
-
-def _sockets() -> Sockets[Any]:
-    """What makes the connections on the running backend: the asyncio link's, or anyio's for the generic link."""
-    return AnyioSockets() if event_loop() is None else AsyncioSockets()
-
-
-async def _dial(address: Address, config: Config) -> PendingConnection:
-    sockets = _sockets()
-    if address.scheme == "unix":
-        return await sockets.dial_unix(address.host)
-    pending = await sockets.dial_tcp(address.host, address.port)
-    try:
-        pending.set_socket_options(config)
-    except BaseException:
-        await pending.abort()
-        raise
-    return pending
-
-
-async def _secure(
-    pending: PendingConnection, address: Address, ssl_context: ssl.SSLContext | None
-) -> None:
-    try:
-        context = ssl_context or ssl.create_default_context()
-        host, _, _ = address.host.partition("%")  # no certificate names a zone
-        await pending.secure(context, server_side=False, hostname=host)
-    except BaseException as exc:
-        await pending.abort()
-        if isinstance(exc, ConnectionError):
-            raise ConnectionResetError(
-                f"{address} ended the connection during the TLS handshake"
-            ) from exc
-        raise
 
 
 @asynccontextmanager
@@ -115,6 +78,8 @@ async def listen(
     *,
     config: Config | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    subprotocol: str | None = None,
+    check_request: Callable[[WebSocketRequest], int | None] | None = None,
 ) -> AsyncIterator[SessionListener]:
     """Listen at ``url`` for connections that become sessions.
 
@@ -123,33 +88,32 @@ async def listen(
     ``Config.recognize_timeout``, is closed, and a line in the log ``muxado.endpoints`` says why.
 
     :param url: as for :func:`connect`; port 0 takes a free one, see ``SessionListener.url``.
-    :param ssl_context: required for ``tls://``, with the server's certificate loaded.
-    :raises ValueError: if the URL is not of that form, or the context is missing or needless.
+    :param ssl_context: required for ``tls://`` and ``wss://``, with the server's certificate loaded.
+    :param subprotocol: of websockets, which dialers must ask for.
+    :param check_request: judges who asks for a websocket at the URL's path: None lets it in, an HTTP status refuses it, as
+        401.  Default: whoever is no page in a browser, which are those with an ``Origin``.
+    :raises ValueError: if the URL is not of that form, or an option is missing or needless.
+    :raises MissingExtraError: for a websocket, without the extra ``ws``.
     :raises OSError: if the address cannot be listened on: it is in use, say.  A Unix path that a killed process
         left behind is taken over.
 
     Cancellation: the listener is closed.
     """
     config = config_or_default(config)
+    options = Options(ssl_context=ssl_context, subprotocol=subprotocol, check_request=check_request)
     address = parse_url(url)
-    _check_context(ssl_context)
-    if (address.scheme == "tls") != (ssl_context is not None):
-        raise ValueError(
-            f"{url!r} needs an ssl_context with the server's certificate"
-            if ssl_context is None
-            else f"an ssl_context needs a tls:// URL, got {url!r}"
-        )
-    path = UnixPath(address.host) if address.scheme == "unix" else None
-    if path is not None:
-        listener: Listener[Any] = await SocketListener.from_socket(path.socket)
-    else:
-        listener = await create_tcp_listener(local_host=address.host, local_port=address.port)
-    async with listener:
-        sessions = SessionListener(_sockets(), listener, address, config, ssl_context, path)
-        try:
-            yield sessions
-        finally:
-            await sessions.aclose()
+    check_options(url, options, listens=True)
+    scheme = SCHEMES[address.scheme]
+    try:
+        bound = await scheme.listen(address)
+    except OSError as exc:
+        exc.add_note(f"listening on {url}")
+        raise
+    sessions = SessionListener(scheme, bound, config, options)
+    try:
+        yield sessions
+    finally:
+        await sessions.aclose()
 
 
 def client(transport: ByteStream, config: Config | None = None) -> SessionScope:
@@ -157,8 +121,10 @@ def client(transport: ByteStream, config: Config | None = None) -> SessionScope:
 
     :param transport: a connected ``anyio.abc.ByteStream``; the session closes it.
     :returns: an async context manager that gives the :class:`Session`.
+    :raises TypeError: if ``transport`` is no such stream.
     :raises ValueError: for ``Config(wire="auto")``.
     """
+    _check_transport(transport)
     config = config_or_default(config)
     if config.wire == AUTO:
         raise ValueError(
@@ -174,9 +140,9 @@ def server(transport: ByteStream, config: Config | None = None) -> SessionScope:
     :func:`~muxado_py.dialing.detect.detect_wire` raises if they do not tell its wire; ``session.config.wire`` is
     the one it found.
     """
+    _check_transport(transport)
     return SessionScope(AnyioPending(transport), config, is_client=False)
 
 
-def _check_context(ssl_context: object) -> None:
-    if not isinstance(ssl_context, ssl.SSLContext | None):
-        raise TypeError(f"ssl_context must be an ssl.SSLContext, got {ssl_context!r}")
+def _check_transport(transport: object) -> None:
+    check_able("transport", transport, "a byte stream of anyio's", "receive", "send", "aclose")

@@ -1,6 +1,6 @@
 """PendingConnection: a connection that has no session yet.
 
-It has the options of its socket set, can do a TLS handshake, show the peer's first bytes, and make the link of a session, which begins with the peer's
+It has the options of its socket set, can do the handshakes of TLS and of a websocket, show the peer's first bytes, and make the link of a session, which begins with the peer's
 first byte whatever was read before.  :class:`AnyioPending` is one over any anyio byte stream;
 :mod:`~muxado_py.dialing.asyncio_sockets` has the other.
 """
@@ -11,14 +11,15 @@ import socket
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from anyio import BrokenResourceError, EndOfStream, aclose_forcefully
+from anyio import BrokenResourceError, aclose_forcefully
 from anyio.abc import SocketAttribute
 
 from ..links.anyio_link import AnyioLink, checked
 from ..links.attributes import peer_of, remembered
+from ..links.codec_stream import CodecStream
 from ..links.layers import pause_reading
 from ..links.tcp_info import TcpInfo, least_unsent
-from ..links.tls_stream import TLSByteStream
+from ..links.tls import TLSCodec
 from ..runtime.congestion import unpaced_here
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream
 
     from ..config import Config
+    from ..links.codec import Codec
     from ..links.link import Link
     from ..protocol.connection import Connection
 
@@ -46,10 +48,19 @@ class PendingConnection(ABC):
         """For socket options."""
 
     def set_socket_options(self, config: Config) -> None:
-        """Those of a TCP socket; a Unix socket has none of them."""
+        """Those of a TCP socket; a Unix socket has none of them.
+
+        :raises OSError: if the connection is gone.
+        """
         raw = self.raw_socket()
         if raw.family not in (socket.AF_INET, socket.AF_INET6):
             return
+        try:
+            self._set_options(raw, config)
+        except ValueError as exc:  # what a socket says that uvloop has closed
+            raise ConnectionResetError("it ended before its session began") from exc
+
+    def _set_options(self, raw: socket.socket, config: Config) -> None:
         # Small frames leave at once; and little waits in the kernel, where no priority can overtake it any more.
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if config.notsent_lowat is None:
@@ -64,27 +75,43 @@ class PendingConnection(ABC):
     def peer(self) -> str:
         """Who is at the other end, for a log."""
 
-    @abstractmethod
     async def secure(
         self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None
     ) -> None:
-        """Do the TLS handshake; the caller bounds it in time, and aborts if it failed.
+        """Do the TLS handshake; see :meth:`add_layer`.
 
         TLS is used without waiting for the peer's closing alert: muxado says goodbye by itself, so a
         cut is noticed anyway.
+        """
+        await self.add_layer(TLSCodec(context, server_side=server_side, hostname=hostname))
+
+    @abstractmethod
+    async def add_layer(self, codec: Codec) -> None:
+        """Do the handshake of a protocol that all bytes go through from then on; the caller bounds it in time, and aborts if it failed.
 
         :raises OSError: what went wrong; ``ConnectionResetError`` if the peer ended it.
         """
 
     @abstractmethod
+    async def send(self, data: bytes) -> None:
+        """Say something before there is a session: a few bytes, which nothing waits for.
+
+        :raises ConnectionResetError: if the connection is gone.
+        """
+
+    @abstractmethod
     async def peek(self) -> bytes:
-        """Wait for more of what the peer says, which the link will receive all the same.
+        """Wait for more of what the peer says, which the link will receive all the same, or the next layer.
 
         :raises ~anyio.EndOfStream: if it says no more.
         :raises Exception: whatever the transport raises.
 
         Cancellation: nothing is lost.
         """
+
+    @abstractmethod
+    def discard(self, count: int) -> None:
+        """The first ``count`` bytes of what was peeked are for nobody else."""
 
     @abstractmethod
     def link(self, connection: Connection, config: Config, changed: Callable[[], None]) -> Link:
@@ -103,6 +130,7 @@ class AnyioPending(PendingConnection):
         pause_reading(stream)
         self._stream = stream
         self._early = b""
+        self._peeked = 0  # how many bytes of it
 
     def raw_socket(self) -> socket.socket:
         raw: socket.socket = self._stream.extra(SocketAttribute.raw_socket)
@@ -112,20 +140,29 @@ class AnyioPending(PendingConnection):
     def peer(self) -> str:
         return peer_of(remembered(self._stream))
 
-    async def secure(
-        self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None
-    ) -> None:
-        secured = TLSByteStream(self._stream, context, server_side=server_side, hostname=hostname)
+    async def add_layer(self, codec: Codec) -> None:
+        layer = CodecStream(self._stream, codec)
         try:
-            await secured.handshake()
-        except (BrokenResourceError, EndOfStream) as exc:
-            raise ConnectionResetError("it ended during the TLS handshake") from exc
-        self._stream = secured
+            await layer.handshake(self._early)
+        except BrokenResourceError as exc:
+            raise ConnectionResetError(f"it ended during the {codec.name} handshake") from exc
+        self._stream = layer
+        self._early, self._peeked = b"", 0
+
+    async def send(self, data: bytes) -> None:
+        try:
+            await self._stream.send(data)
+        except BrokenResourceError as exc:
+            raise ConnectionResetError("it ended before its session began") from exc
 
     async def peek(self) -> bytes:
-        data = checked(await self._stream.receive())
-        self._early += data
+        if self._peeked == len(self._early):
+            self._early += checked(await self._stream.receive())
+        data, self._peeked = self._early[self._peeked :], len(self._early)
         return data
+
+    def discard(self, count: int) -> None:
+        self._early, self._peeked = self._early[count:], 0
 
     def link(self, connection: Connection, config: Config, changed: Callable[[], None]) -> Link:
         return AnyioLink(self._stream, connection, changed, early=self._early, path=self._path())

@@ -9,31 +9,32 @@ from __future__ import annotations
 import logging
 import ssl
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from anyio import ClosedResourceError, create_task_group, fail_after
-from anyio.abc import SocketAttribute
+from anyio import ClosedResourceError, create_task_group, fail_after, move_on_after
 
 from ..arguments import check_function
 from ..config import AUTO
 from ..errors import SessionError, UndeliveredError, escaped
 from ..session.handlers import contain
+from .accepted_listener import AcceptedListener
 from .detect import detect_wire
 from .mute import Mute
+from .schemes import check_options
 from .session_scope import SessionScope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from anyio.abc import Listener, SocketStream, TaskGroup
+    from anyio.abc import TaskGroup
 
     from ..config import Config
+    from ..session.listener import StreamListener
     from ..session.session import Session
-    from .addresses import Address
-    from .anyio_sockets import Sockets
     from .mute import Visitor
     from .pending import PendingConnection
-    from .unix_paths import UnixPath
+    from .scheme import Bound, Options, Scheme
 
 __all__ = ("SessionListener",)
 
@@ -43,24 +44,13 @@ logger = logging.getLogger("muxado.endpoints")
 class SessionListener:
     """Accepts connections and runs a session over each; made by :func:`~muxado_py.listen`."""
 
-    def __init__(
-        self,
-        sockets: Sockets[Any],
-        bound: Listener[SocketStream],
-        address: Address,
-        config: Config,
-        ssl_context: ssl.SSLContext | None,
-        path: UnixPath | None,
-    ) -> None:
-        self._sockets = sockets
-        self._listener: Listener[Any] = sockets.listener(bound)
+    def __init__(self, scheme: Scheme, bound: Bound, config: Config, options: Options) -> None:
+        self._scheme = scheme
+        self._bound = bound
         self._config = config
-        self._ssl_context = ssl_context
-        self._path = path
+        self._options = options
         self._mute = Mute(config.max_mute_connections)
-        if address.scheme != "unix":
-            address = address._replace(port=int(bound.extra(SocketAttribute.local_port)))
-        self.url = str(address)
+        self.url = scheme.write(bound.address)
         """The URL that reaches it, with the real port if 0 was asked for."""
 
     def replace_ssl_context(self, ssl_context: ssl.SSLContext) -> None:
@@ -75,9 +65,9 @@ class SessionListener:
         """
         if not isinstance(ssl_context, ssl.SSLContext):
             raise TypeError(f"ssl_context must be an ssl.SSLContext, got {ssl_context!r}")
-        if self._ssl_context is None:
-            raise ValueError(f"an ssl_context needs a tls:// URL, got {self.url!r}")
-        self._ssl_context = ssl_context
+        options = replace(self._options, ssl_context=ssl_context)
+        check_options(self.url, options, listens=True)
+        self._options = options
 
     async def serve(
         self,
@@ -109,9 +99,18 @@ class SessionListener:
             if task_group is None:
                 task_group = await stack.enter_async_context(create_task_group())
             try:
-                await self._listener.serve(run, task_group)
+                await self._bound.listener.serve(run, task_group)
             except* ClosedResourceError:
                 pass
+
+    def net_listener(self) -> StreamListener:
+        """The streams of all sessions that are accepted, as one ``anyio.abc.Listener``.
+
+        A server that is given it starts once, and not for each who dials in.  It takes the connections while it is
+        served, so :meth:`serve` is not called beside it; closing it closes this listener.  Sessions go on until
+        their last stream is over.
+        """
+        return AcceptedListener(self.serve, self.aclose)
 
     async def _run(
         self,
@@ -120,7 +119,7 @@ class SessionListener:
         visitor: Visitor,
     ) -> None:
         try:
-            pending = await self._sockets.pending(accepted)
+            pending = await self._bound.pending(accepted, self._config)
             visitor.peer = pending.peer
             scope = await self._session(pending)
         except Exception as exc:  # noqa: BLE001 - this connection's trouble, and nobody else's
@@ -140,16 +139,19 @@ class SessionListener:
 
     async def _session(self, pending: PendingConnection) -> SessionScope:
         config = self._config
-        await self._secure(pending)
+        pending = await self._greet(pending)
         if config.wire == AUTO:
             config = await detect_wire(pending, config)
         return SessionScope(pending, config, is_client=False)
 
-    async def _secure(self, pending: PendingConnection) -> None:
+    async def _greet(self, pending: PendingConnection) -> PendingConnection:
         try:
-            pending.set_socket_options(self._config)
-            if self._ssl_context is not None:
-                await self._handshake(pending, self._ssl_context)
+            options = self._options
+            if options.ssl_context is not None:
+                await self._handshake(pending, options.ssl_context)
+            with move_on_after(self._config.connect_timeout):
+                return await self._scheme.greet(pending, self._bound.address, options)
+            raise TimeoutError(f"no handshake of {self._scheme.name}:// in time")
         except BaseException:
             await pending.abort()
             raise
@@ -170,9 +172,7 @@ class SessionListener:
 
         Cancellation: the listener is closed all the same.
         """
-        if self._path is not None:
-            self._path.remove()
-        await self._listener.aclose()
+        await self._bound.aclose()
 
 
 def _reason(exc: Exception) -> str:

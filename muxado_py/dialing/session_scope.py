@@ -1,6 +1,7 @@
 """SessionScope: the context manager that runs a session, and so bounds its life.
 
 It starts the session's tasks in a task group of its own, and ends them when the block is left, however it is left.
+:class:`ClosingScope` is what that has in common with the scopes of whatever else closes itself with a flush.
 
 The rules.  The application's own exception leaves the block as itself, not in the group that a task group wraps around
 it.  It wins over what the close raises (:exc:`~muxado_py.UndeliveredError`), which becomes a note on it.  Leaving is
@@ -9,7 +10,8 @@ bounded in time: ``Config.close_timeout``, or a quarter of a second if the block
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from anyio import create_task_group, get_cancelled_exc_class, move_on_after
 
@@ -19,6 +21,7 @@ from ..session.session import Session
 from .detect import detect_wire
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from types import TracebackType
 
     from anyio.abc import TaskGroup
@@ -26,37 +29,33 @@ if TYPE_CHECKING:
     from ..config import Config
     from .pending import PendingConnection
 
-__all__ = ("SessionScope",)
+__all__ = ("ClosingScope", "SessionScope")
 
 
-class SessionScope:
-    """The async context manager that runs a session: ``async with client(transport) as session``.
+class _Closes(Protocol):
+    async def aclose(self) -> None: ...
 
-    Leaving it closes the session, as ``Session.aclose`` does, and raises what that raises, unless an
-    exception is leaving it already; leaving it by a cancellation gives the flush a quarter of a second.
-    """
 
-    def __init__(
-        self, pending: PendingConnection, config: Config | None, *, is_client: bool
-    ) -> None:
-        self._arguments = (pending, config_or_default(config), is_client)
-        self._session: Session | None = None
+Closing = TypeVar("Closing", bound=_Closes)
+
+
+class ClosingScope(ABC, Generic[Closing]):
+    """The async context manager of something that runs in tasks, and is closed when the block is left."""
+
+    def __init__(self) -> None:
+        self._closing: Closing | None = None
         self._tasks: TaskGroup | None = None
 
-    async def __aenter__(self) -> Session:
-        pending, config, is_client = self._arguments
-        if config.wire == AUTO:
-            config = await detect_wire(pending, config)
-        try:
-            self._session = session = Session(pending.link, config, is_client=is_client)
-        except BaseException:
-            # A scheduler of the application's may raise, say; nothing else would close the transport.
-            await pending.abort()
-            raise
+    @abstractmethod
+    async def begin(self) -> tuple[Closing, Callable[[], Coroutine[Any, Any, None]]]:
+        """What the block is given, and what is to run beside it until it is closed; that raises nothing."""
+
+    async def __aenter__(self) -> Closing:
+        self._closing, run = await self.begin()
         self._tasks = create_task_group()
         await self._tasks.__aenter__()
-        self._tasks.start_soon(session.run)
-        return session
+        self._tasks.start_soon(run)
+        return self._closing
 
     async def __aexit__(
         self,
@@ -64,14 +63,14 @@ class SessionScope:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        assert self._session is not None
+        assert self._closing is not None
         cancelled = isinstance(exc, get_cancelled_exc_class())
         failed: Exception | None = None  # most often what was lost; else a mistake of ours
         try:
             # Shielded: else a cancelled block would leave the transport open, and the task group would wait for
             # tasks that nobody told to end.
             with move_on_after(GOODBYE_WAIT if cancelled else None, shield=True):
-                await self._session.aclose()
+                await self._closing.aclose()
         except Exception as error:  # noqa: BLE001 - the tasks end all the same
             failed = error
         suppressed = await self._end_tasks(exc_type, exc, traceback)
@@ -95,6 +94,32 @@ class SessionScope:
             if len(group.exceptions) == 1 and _are_same(group.exceptions[0], exc):
                 return False  # the application's own exception, which a task group has wrapped
             raise
+
+
+class SessionScope(ClosingScope[Session]):
+    """The async context manager that runs a session: ``async with client(transport) as session``.
+
+    Leaving it closes the session, as ``Session.aclose`` does, and raises what that raises, unless an
+    exception is leaving it already; leaving it by a cancellation gives the flush a quarter of a second.
+    """
+
+    def __init__(
+        self, pending: PendingConnection, config: Config | None, *, is_client: bool
+    ) -> None:
+        super().__init__()
+        self._arguments = (pending, config_or_default(config), is_client)
+
+    async def begin(self) -> tuple[Session, Callable[[], Coroutine[Any, Any, None]]]:
+        pending, config, is_client = self._arguments
+        if config.wire == AUTO:
+            config = await detect_wire(pending, config)
+        try:
+            session = Session(pending.link, config, is_client=is_client)
+        except BaseException:
+            # A scheduler of the application's may raise, say; nothing else would close the transport.
+            await pending.abort()
+            raise
+        return session, session.run
 
 
 def _are_same(one: BaseException, other: BaseException | None) -> bool:

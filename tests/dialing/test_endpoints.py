@@ -17,9 +17,11 @@ from anyio import create_task_group, fail_after
 from anyio.abc import SocketAttribute
 
 import muxado_py as muxado
-from muxado_py.dialing.addresses import parse_url
+from muxado_py.dialing.backend_sockets import sockets_here
+from muxado_py.dialing.schemes import parse_url, url_of
 from muxado_py.runtime.congestion import is_paced
 
+from ..by_url import SCHEMES, TCP_SCHEMES, contexts_of
 from ..check_byte_stream import receive_all
 from ..helpers.inside import driver_of
 from ..transports import tls_contexts
@@ -57,10 +59,10 @@ async def expect_an_echo(session: muxado.Session) -> None:
         ("tls://relay.example:7000/", ("tls", "relay.example", 7000), "tls://relay.example:7000"),
         ("tcp://127.0.0.1:0", ("tcp", "127.0.0.1", 0), None),
         ("tcp://[::1]:7000", ("tcp", "::1", 7000), None),
-        ("unix:///run/mux.sock", ("unix", "/run/mux.sock", 0), None),
-        ("unix://mux.sock", ("unix", "mux.sock", 0), None),
-        ("unix:///a#b?c=%20d e", ("unix", "/a#b?c=%20d e", 0), None),
-        ("unix:///ä//\t[x]", ("unix", "/ä//\t[x]", 0), None),
+        ("unix:///run/mux.sock", ("unix", "", 0, "/run/mux.sock"), None),
+        ("unix://mux.sock", ("unix", "", 0, "mux.sock"), None),
+        ("unix:///a#b?c=%20d e", ("unix", "", 0, "/a#b?c=%20d e"), None),
+        ("unix:///ä//\t[x]", ("unix", "", 0, "/ä//\t[x]"), None),
         ("tcp://[fe80::1%eth0]:7", ("tcp", "fe80::1%eth0", 7), None),
         ("tcp://[fe80::1%25eth0]:7", ("tcp", "fe80::1%eth0", 7), "tcp://[fe80::1%eth0]:7"),
         ("tcp://[fe80::1%25]:7", ("tcp", "fe80::1%25", 7), "tcp://[fe80::1%2525]:7"),
@@ -68,9 +70,9 @@ async def expect_an_echo(session: muxado.Session) -> None:
         ("tcp://[fe80::1%2525x]:7", ("tcp", "fe80::1%25x", 7), None),
     ],
 )
-def test_a_url_is_read(url: str, address: tuple[str, str, int], back: str | None) -> None:
-    assert parse_url(url) == address
-    assert str(parse_url(url)) == (back or url)
+def test_a_url_is_read(url: str, address: tuple[str | int, ...], back: str | None) -> None:
+    assert parse_url(url) == (*address, "")[:4]
+    assert url_of(parse_url(url)) == (back or url)
 
 
 @pytest.mark.parametrize(
@@ -103,10 +105,10 @@ async def test_a_wrong_url_is_told_with_what_was_expected(url: str) -> None:
 
 async def test_a_context_needs_tls_and_a_tls_listener_a_context() -> None:
     near_ssl, far_ssl = tls_contexts()
-    with pytest.raises(ValueError, match="needs a tls:// URL"):
+    with pytest.raises(ValueError, match="needs a tls:// or wss:// URL"):
         async with muxado.connect("tcp://127.0.0.1:1", ssl_context=near_ssl):
             pytest.fail("connected")
-    with pytest.raises(ValueError, match="needs a tls:// URL"):
+    with pytest.raises(ValueError, match="needs a tls:// or wss:// URL"):
         async with muxado.listen("tcp://127.0.0.1:0", ssl_context=far_ssl):
             pytest.fail("listens")
     with pytest.raises(ValueError, match="needs an ssl_context with the server's certificate"):
@@ -117,12 +119,14 @@ async def test_a_context_needs_tls_and_a_tls_listener_a_context() -> None:
 # Connections.
 
 
-@pytest.mark.parametrize("scheme", ["tcp", "tls", "unix", "tcp6"])
+@pytest.mark.parametrize("scheme", [*SCHEMES, "tcp6"])
 async def test_a_session_by_url(scheme: str, tmp_path: Path) -> None:
-    near_ssl, far_ssl = tls_contexts() if scheme == "tls" else (None, None)
+    near_ssl, far_ssl = contexts_of(scheme)
     url = {
         "tcp": "tcp://127.0.0.1:0",
         "tls": "tls://localhost:0",
+        "ws": "ws://127.0.0.1:0",
+        "wss": "wss://localhost:0",
         "unix": f"unix://{tmp_path}/socket",
         "tcp6": "tcp://[::1]:0",
     }[scheme]
@@ -180,6 +184,21 @@ async def test_the_sockets_are_prepared() -> None:
 def _socket_of(session: muxado.Session) -> socket.socket:
     raw: socket.socket = driver_of(session).link.extra(SocketAttribute.raw_socket)
     return raw
+
+
+@pytest.mark.parametrize("notsent_lowat", [4711, None])
+async def test_a_connection_that_ended_before_its_session_is_an_os_error(
+    notsent_lowat: int | None,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        pending = await sockets_here().dial_tcp(*listening.getsockname())
+        raw = pending.raw_socket()
+        await pending.abort()
+        with fail_after(10):
+            while raw.fileno() >= 0:
+                await anyio.lowlevel.checkpoint()
+        with pytest.raises(OSError, match=r"ended|descriptor|socket"):
+            pending.set_socket_options(muxado.Config(notsent_lowat=notsent_lowat))
 
 
 async def test_the_socket_may_be_left_alone() -> None:
@@ -436,7 +455,7 @@ async def test_another_certificate_is_shown_from_the_next_connection_on() -> Non
 async def test_a_context_replaces_a_context_and_nothing_else() -> None:
     context = tls_contexts()[1]
     async with muxado.listen("tcp://127.0.0.1:0") as listener:
-        with pytest.raises(ValueError, match="an ssl_context needs a tls:// URL"):
+        with pytest.raises(ValueError, match="an ssl_context needs a tls:// or wss:// URL"):
             listener.replace_ssl_context(context)
     async with muxado.listen("tls://127.0.0.1:0", ssl_context=context) as listener:
         with pytest.raises(TypeError, match=r"must be an ssl\.SSLContext, got None"):
@@ -612,9 +631,9 @@ async def test_a_peer_that_vanishes_is_a_line_in_the_log(caplog: pytest.LogCaptu
         assert [record for record in caplog.records if record.exc_info] == []
 
 
-@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+@pytest.mark.parametrize("scheme", TCP_SCHEMES)
 async def test_a_connection_that_is_cut_is_an_error_on_both_sides(scheme: str) -> None:
-    near_ssl, far_ssl = tls_contexts() if scheme == "tls" else (None, None)
+    near_ssl, far_ssl = contexts_of(scheme)
     async with (
         muxado.listen(f"{scheme}://127.0.0.1:0", ssl_context=far_ssl) as listener,
         create_task_group() as tasks,

@@ -15,7 +15,7 @@ from anyio import create_task_group, fail_after
 import muxado_py as muxado
 from muxado_py.scheduler import RoundRobinScheduler
 
-from ..transports import tls_contexts
+from ..by_url import SCHEMES, TCP_SCHEMES, contexts_of
 
 if TYPE_CHECKING:
     import ssl
@@ -55,10 +55,10 @@ def visit(url: str, context: ssl.SSLContext | None, said: bytes, reset: bool) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wire", ["muxado", "yamux", "auto"])
-@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+@pytest.mark.parametrize("scheme", TCP_SCHEMES)
 async def test_a_visitor_that_leaves_at_once_ends_nobody(scheme: str, wire: str) -> None:
     """asyncio's TLS transport had no socket any more when the session was made, and that ended all."""
-    near_ssl, far_ssl = tls_contexts() if scheme == "tls" else (None, None)
+    near_ssl, far_ssl = contexts_of(scheme)
     dialers_wire = "yamux" if wire == "auto" else wire
     async with (
         muxado.listen(
@@ -97,14 +97,14 @@ class Mistaken(RoundRobinScheduler):
 
 
 @pytest.mark.parametrize("phase", ["making", "running"])
-@pytest.mark.parametrize("scheme", ["tcp", "tls", "unix"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 async def test_a_mistake_in_one_session_is_logged_and_ends_nobody_else(
     scheme: str,
     phase: str,
     tmp_path: object,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    near_ssl, far_ssl = tls_contexts() if scheme == "tls" else (None, None)
+    near_ssl, far_ssl = contexts_of(scheme)
     trouble = Trouble()
     config = muxado.Config(scheduler=trouble.scheduler)
     url = f"unix://{tmp_path}/socket" if scheme == "unix" else f"{scheme}://127.0.0.1:0"
@@ -126,12 +126,12 @@ async def test_a_mistake_in_one_session_is_logged_and_ends_nobody_else(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+@pytest.mark.parametrize("scheme", TCP_SCHEMES)
 async def test_of_too_many_that_say_nothing_the_oldest_goes(
     scheme: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also those in the middle of a handshake; who has spoken stays, and newcomers get in."""
-    near_ssl, far_ssl = tls_contexts() if scheme == "tls" else (None, None)
+    near_ssl, far_ssl = contexts_of(scheme)
     config = muxado.Config(max_mute_connections=2)
     async with (
         muxado.listen(f"{scheme}://127.0.0.1:0", ssl_context=far_ssl, config=config) as listener,
