@@ -1,7 +1,4 @@
-"""What stands between a session and a service: rules for calls that may go to one of several sessions.
-
-Nothing in here knows a session, a socket or a clock; whoever calls has these.
-"""
+"""What stands between a session and a service: sessions that are kept up, and rules for calls that may go to one of several."""
 
 from __future__ import annotations
 

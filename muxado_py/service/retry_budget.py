@@ -9,6 +9,9 @@ first lets those retry who call seldom or have just begun, the second bounds wha
 Finagle's ``RetryBudget`` (``ttl`` 10 s, ``minRetriesPerSec`` 10, ``percentCanRetry`` 0.2; linkerd and Rust's tower have
 the same).  The throttling of gRPC's A6 counts failures instead, and stops all retries at once; here some always remain.
 
+What was never sent has been a load to nobody: its retries are not taken from here (gRPC A6, transparent retries); the deadline
+of the call bounds them, and the number of those that can be asked.
+
 Who finds it empty tells its own caller so, and that it is not to try again at once: else the next above does what was not
 done here.
 
@@ -82,10 +85,11 @@ class RetryBudget:
         return True
 
     def _slot(self) -> _Slot:
-        number = self._forget()
-        if not self._slots or self._slots[-1].number < number:
-            self._slots.append(_Slot(number))
-        return self._slots[-1]
+        slots = self._slots
+        # Within one slot nothing is forgotten.
+        if not slots or slots[-1].number < int(self._now() // self._slot_time):
+            slots.append(_Slot(self._forget()))
+        return slots[-1]
 
     def _forget(self) -> int:
         """Drop what does not count any more; the number of the slot that is now."""
