@@ -31,12 +31,14 @@ from anycorn.utils import LifespanFailureError, LifespanTimeoutError
 from anycorn.worker_context import AnyioSingleTask, WorkerContext
 from anyio.abc import ByteStream, SocketAttribute
 
+from ..links.attributes import attributes_of
 from ..session.bridge import IO_ERRORS
 from ..session.copy_budget import copying_both_ways, piece_size
 from .addresses import client_address, server_address
 from .loading import StartupError
 from .pieces import InPieces
 from .serving import NOTICE_TIME, Connections
+from .time_left import InTime, time_left
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -78,15 +80,18 @@ async def serve(
     config.shutdown_timeout = graceful_timeout
     context = WorkerContext(config.max_requests)
     state: dict[str, Any] = {}
-    wrapped = ASGIWrapper(InPieces(app))
+    in_pieces = InPieces(app)
+    wrapped = ASGIWrapper(in_pieces)
     lifespan = Lifespan(wrapped, config, state)
 
     async def serve_stream(stream: ByteStream) -> None:
         idling = _Idling()
         connection = _Connection(stream, idling)
+        left = time_left(stream)
+        served = wrapped if left is None else ASGIWrapper(InTime(in_pieces, left))
         # TCPServer asks for a SocketStream and uses nothing that _Connection lacks.
         server = TCPServer(
-            _Addressed(wrapped, connection),
+            _Addressed(served, connection),
             config,
             context,
             state.copy(),
@@ -202,14 +207,17 @@ class _Connection(ByteStream):
         await self._stream.send(item)
 
     async def send_eof(self) -> None:
-        await self._stream.send_eof()
+        try:
+            await self._stream.send_eof()
+        except RuntimeError as exc:  # of anyio's own on uvloop, whose peer has broken off
+            raise anyio.BrokenResourceError from exc
 
     async def aclose(self) -> None:
         await self._stream.aclose()
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return {**self._stream.extra_attributes, SocketAttribute.raw_socket: lambda: _NO_SOCKET}
+        return {**attributes_of(self._stream), SocketAttribute.raw_socket: lambda: _NO_SOCKET}
 
 
 class _Addressed:
@@ -217,8 +225,9 @@ class _Addressed:
 
     def __init__(self, app: ASGIWrapper, stream: ByteStream) -> None:
         self._app = app
-        self._client = client_address(stream.extra_attributes)
-        self._server = server_address(stream.extra_attributes)
+        attributes = attributes_of(stream)
+        self._client = client_address(attributes)
+        self._server = server_address(attributes)
 
     async def __call__(
         self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any

@@ -33,13 +33,15 @@ import anyio
 import uvicorn
 from anyio.streams.tls import TLSAttribute
 
-from ..session.copy_budget import copying_both_ways
+from ..links.attributes import asked
+from ..session.copy_budget import count_both_ways
 from ..session.stream import Stream
 from .asyncio_transport import MuxTransport
 from .loading import StartupError
 from .pieces import InPieces, reading_in_pieces
 from .pumped import PumpedStream
 from .serving import NOTICE_TIME, Connections
+from .time_left import InTime, time_left
 
 if TYPE_CHECKING:
     from anyio.abc import ByteStream, Listener, TaskStatus
@@ -136,25 +138,32 @@ class _Lifespan:
 
 
 async def _serve_stream(server: uvicorn.Server, stream: ByteStream) -> None:
-    protocol: asyncio.Protocol = server.config.http_protocol_class(  # type: ignore[call-arg]
-        config=server.config,
+    config, left = server.config, time_left(stream)
+    if left is not None:
+        config = copy.copy(config)
+        config.loaded_app = InTime(config.loaded_app, left)
+    protocol: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]
+        config=config,
         server_state=server.server_state,
         app_state=server.lifespan.state,
     )
-    with copying_both_ways():
-        await _run(protocol, stream)
+    count_both_ways(1)
+    try:
+        if isinstance(stream, Stream):
+            transport = MuxTransport(stream, protocol)
+            try:
+                await transport.wait_lost()
+            finally:
+                transport.abort()
+        else:
+            await _run_pumped(protocol, stream)
+    finally:
+        count_both_ways(-1)
 
 
-async def _run(protocol: asyncio.Protocol, stream: ByteStream) -> None:
-    if isinstance(stream, Stream):
-        transport = MuxTransport(stream, protocol)
-        try:
-            await transport.wait_lost()
-        finally:
-            transport.abort()
-        return
+async def _run_pumped(protocol: asyncio.Protocol, stream: ByteStream) -> None:
     pumped = PumpedStream(stream)
-    tls = stream.extra(TLSAttribute.ssl_object, None)
+    tls = asked(stream, TLSAttribute.ssl_object)
     extra = {"ssl_object": tls, "sslcontext": tls.context} if tls is not None else None
     transport = MuxTransport(pumped, protocol, extra)
     try:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import socket
 import string
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -27,21 +28,24 @@ from waitress.server import BaseWSGIServer  # type: ignore[import-untyped]
 from waitress.task import ThreadedTaskDispatcher, WSGITask  # type: ignore[import-untyped]
 
 from .serving import NOTICE_TIME
+from .time_left import LATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Addresses", "Waitress")
+__all__ = ("Origin", "Waitress")
 
 _access = logging.getLogger("muxado.access")
 _PRINTABLE = string.ascii_letters + string.digits + string.punctuation
 
 
-class Addresses(NamedTuple):
-    """Of one stream; see :mod:`.addresses`."""
+class Origin(NamedTuple):
+    """What a stream says of itself: its addresses (:mod:`.addresses`), and how long its opener waits."""
 
     client: tuple[str, int] | None
     server: tuple[str, int | None] | None
+    deadline: float | None
+    """Of its first request, by ``time.monotonic()``."""
 
 
 class Waitress:
@@ -81,9 +85,9 @@ class Waitress:
         )
         self._call_soon(self._server.close_all)
 
-    def connect(self, connection: socket.socket, addresses: Addresses) -> None:
+    def connect(self, connection: socket.socket, origin: Origin) -> None:
         """Serve ``connection``, which is waitress's from here on."""
-        self._call_soon(lambda: self._server.take(connection, addresses))
+        self._call_soon(lambda: self._server.take(connection, origin))
 
     def close_idle(self) -> None:
         """Close the connections that are between two requests."""
@@ -111,8 +115,8 @@ class _Server(BaseWSGIServer):  # type: ignore[misc]
     def getsockname(self) -> tuple[str, int]:
         return "localhost", 80  # of a stream without addresses; PEP 3333 wants some
 
-    def take(self, connection: socket.socket, addresses: Addresses) -> None:
-        _Channel(self, connection, addresses)
+    def take(self, connection: socket.socket, origin: Origin) -> None:
+        _Channel(self, connection, origin)
 
     def add_task(self, channel: _Channel) -> None:
         """The next request of ``channel`` is complete."""
@@ -149,7 +153,9 @@ class _Task(WSGITask):  # type: ignore[misc]
 
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
-        server = self.channel.addresses.server
+        if (deadline := getattr(self.request, "deadline", None)) is not None:
+            environ["muxado.deadline"] = deadline
+        server = self.channel.origin.server
         if server is not None and server[1] is not None:
             environ["SERVER_PORT"] = str(server[1])
         if not self.channel.server.has_name:
@@ -190,12 +196,22 @@ class _Task(WSGITask):  # type: ignore[misc]
 class _Channel(HTTPChannel):  # type: ignore[misc]
     task_class = _Task
 
-    def __init__(self, server: _Server, connection: socket.socket, addresses: Addresses) -> None:
-        self.addresses = addresses
-        client = addresses.client or ("", "")
+    def __init__(self, server: _Server, connection: socket.socket, origin: Origin) -> None:
+        self.origin = origin
+        self._deadline = origin.deadline
+        client = origin.client or ("", "")
         super().__init__(server, connection, client, server.adj, map=server._map)
 
     def service(self) -> None:
+        """Serve a request, in one of the application's threads."""
+        deadline, self._deadline = self._deadline, None  # it is said of the first alone
+        if deadline is not None and monotonic() >= deadline:
+            self._answer(_Unserved(504, "Gateway Timeout", LATE))
+        else:
+            self.requests[0].deadline = deadline
+            self._serve()
+
+    def _serve(self) -> None:
         try:
             super().service()
         finally:
@@ -210,18 +226,26 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     def turn_away(self) -> None:
         """Answer the request with 503, here and now."""
         if self.requests:
-            task = self.task_class(self, self.requests[0])
-            self.requests[0].error = _Overloaded()
-            self.service()
-            task.log("503")
+            self._answer(_Unserved(503, "Service Unavailable", b"Service Unavailable"))
+
+    def _answer(self, error: _Unserved) -> None:
+        """In the application's place."""
+        task = self.task_class(self, self.requests[0])
+        self.requests[0].error = error
+        self._serve()
+        task.log(str(error.status))
 
 
-class _Overloaded:
-    """uvicorn's answer, as waitress has its errors."""
+class _Unserved(NamedTuple):
+    """An answer without the application, as waitress has its errors."""
+
+    status: int
+    reason: str
+    text: bytes
 
     def to_response(self, ident: str | None) -> tuple[str, list[tuple[str, str]], bytes]:
         text = ("Content-Type", "text/plain; charset=utf-8")
-        return "503 Service Unavailable", [text], b"Service Unavailable"
+        return f"{self.status} {self.reason}", [text], self.text
 
 
 def _known_only(app: Callable[..., Any]) -> Callable[..., Any]:

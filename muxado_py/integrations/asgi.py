@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
-from .extras import require
+from ..arguments import check_able
+from ..runtime.extras import require
 from .loading import load_app
 from .serving import check_timeouts
 
@@ -48,6 +49,11 @@ async def serve_asgi(
     anycorn always, by uvicorn only if the application never waits before it answers (uvicorn takes the
     end of file for a client that went away, and drops what is sent to it).
 
+    Where whoever opened a stream says how long it waits, as ``httpx_client`` does for a request with a deadline, the application is
+    cancelled when that is over, until its answer is complete; if it has not begun, the answer is 504.  The moment stands in
+    ``scope["extensions"]["muxado"]["deadline"]``, by ``anyio.current_time()``.  It is said of the first request of a stream, and no
+    field of a request can say it.
+
     :param app: the application, or its name as ``"module:attribute"``.
     :param listener: usually ``session.net_listener()``; any anyio listener of byte streams works.
     :param server: ``"auto"`` takes uvicorn under asyncio and anycorn under trio.
@@ -63,7 +69,7 @@ async def serve_asgi(
         handler to hear of that (sse-starlette, to end its streams) are told when serving ends.  What
         they were told holds for every later server of the process.
     :param task_status: started when the application's lifespan has.
-    :raises TypeError: if ``config`` is of the other server, or a time-out no number.
+    :raises TypeError: if ``listener`` is none, ``config`` is of the other server, or a time-out no number.
     :raises ValueError: for another ``server``, or a time-out below 0; the listener stays open then.
     :raises StartupError: if the application cannot be found or its lifespan start-up failed.
     :raises MissingExtraError: if the server is not installed.
@@ -72,6 +78,9 @@ async def serve_asgi(
     Cancellation: stops accepting, lets requests in flight finish within ``graceful_timeout``, and
     runs the lifespan's shutdown, before it is raised.
     """
+    check_able(
+        "listener", listener, "a listener of streams, as session.net_listener()", "serve", "aclose"
+    )
     check_timeouts(graceful_timeout, first_byte_timeout)
     if server not in ("auto", "uvicorn", "anycorn"):
         raise ValueError(f"server must be 'auto', 'uvicorn' or 'anycorn', got {server!r}")

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.abc import SocketAttribute
 
+from ..arguments import check_able
 from ..errors import ErrorCode
 from ..session.copy_budget import MAX_PIECE, piece_size
 from .addresses import socket_name
@@ -75,6 +76,7 @@ class MuxTransport(transports._FlowControlMixin):
         protocol: asyncio.BaseProtocol,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
+        check_able("stream", stream, "a Stream", "receive_nowait", "send_nowait")
         attributes = stream.extra_attributes
         addresses = {
             "peername": socket_name(attributes, SocketAttribute.remote_address),
@@ -338,6 +340,7 @@ async def open_connection(
     """asyncio's reader and writer over ``stream``, as ``asyncio.open_connection`` returns them.
 
     :param limit: of the reader's buffer, in bytes.
+    :raises TypeError: if ``stream`` is none.
 
     Cancellation: none; it does not wait.
     """

@@ -49,8 +49,12 @@ class InPieces:
     def __init__(self, app: Any) -> None:
         self._app = app
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._app(scope, receive, _in_pieces(send) if scope["type"] == "http" else send)
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+        # No coroutine around the application's: each of its steps, and each request, would pay for it.
+        app: Awaitable[None] = self._app(
+            scope, receive, _in_pieces(send) if scope["type"] == "http" else send
+        )
+        return app
 
 
 def _in_pieces(send: Send) -> Send:

@@ -26,6 +26,7 @@ import anyio
 from anyio.streams.tls import TLSStream
 
 from ..errors import ErrorCode
+from ..links.attributes import attributes_of
 from ..links.layers import stop_reading_ahead
 from ..session.bridge import abort
 from ..session.stream import Stream
@@ -137,7 +138,7 @@ class PumpedStream:
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return self._stream.extra_attributes
+        return attributes_of(self._stream)
 
     def set_callbacks(
         self, on_readable: Callable[[], object] | None, on_writable: Callable[[], object] | None

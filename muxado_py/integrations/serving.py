@@ -20,7 +20,6 @@ so each is shielded, and only :meth:`Connections.drain` cancels it.
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream, Listener, TaskGroup
 
-__all__ = ("NOTICE_TIME", "Connections", "check_timeouts", "turn_away")
+__all__ = ("NOTICE_TIME", "Connections", "check_timeouts", "turn_away", "turn_away_at_once")
 
 logger = logging.getLogger("muxado.server")
 
@@ -69,12 +68,20 @@ async def turn_away(stream: ByteStream, cause: Exception) -> None:
 
     :param cause: for the log.
     """
-    logger.warning("a stream is refused: %s", cause)
     if isinstance(stream, Stream):
-        with suppress(NotImplementedError):
-            stream.refuse()
-            return
+        turn_away_at_once(stream, cause)
+        return
+    logger.warning("a stream is refused: %s", cause)
     await abort(stream)
+
+
+def turn_away_at_once(stream: Stream, cause: Exception) -> None:
+    """The same of one of ours, without a task."""
+    logger.warning("a stream is refused: %s", cause)
+    try:
+        stream.refuse()
+    except NotImplementedError:
+        stream.reset()
 
 
 async def _serve_listener(

@@ -17,17 +17,20 @@ file descriptors: a stream for which none are left is refused, since nobody has 
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..arguments import check_whole
+from ..arguments import check_able, check_whole
+from ..links.attributes import attributes_of
+from ..runtime.extras import require
 from ..session.bridge import bridge, socket_pair
 from .addresses import client_address, server_address
-from .extras import require
 from .forwarded import ForwardedHeaders, TrustedPeers
 from .loading import load_app
 from .serving import Connections, check_timeouts, turn_away
+from .time_left import time_left
 
 if TYPE_CHECKING:
     from anyio.abc import ByteStream, Listener, TaskStatus
@@ -60,7 +63,9 @@ async def serve_wsgi(
     end.  ``REMOTE_ADDR``, ``REMOTE_PORT``, ``SERVER_NAME`` and ``SERVER_PORT`` are the addresses of the
     session; where it has none (a Unix socket) the first two are absent and the others ``localhost``
     and ``80``.  Where a gateway that was dialed says who calls, the first two are that caller's
-    (``Config.trust_caller``).
+    (``Config.trust_caller``).  Where whoever opened a stream says how long it waits, ``muxado.deadline`` is the moment at which
+    that is over, by ``time.monotonic()``; a request for which no thread was free until then is answered with 504, and the
+    application not called.  It is said of the first request of a stream.
 
     :param app: the application, or its name as ``"module:attribute"``.
     :param listener: usually ``session.net_listener()``; any anyio listener of byte streams works.
@@ -81,7 +86,7 @@ async def serve_wsgi(
     :param task_status: started when streams are accepted.
     :param adjustments: further settings of waitress, under its own names; with ``trusted_proxy`` or
         ``clear_untrusted_proxy_headers`` the forwarded headers are waitress's business.
-    :raises TypeError: if a time-out, ``threads`` or ``limit_concurrency`` is no number.
+    :raises TypeError: if ``listener`` is none, or a time-out, ``threads`` or ``limit_concurrency`` no number.
     :raises ValueError: if one of them is out of its range; the listener stays open then.
     :raises StartupError: if the application cannot be found.
     :raises ValueError: if waitress has no such setting, or both it and ``forwarded_allow_ips`` are to say
@@ -92,6 +97,9 @@ async def serve_wsgi(
     Cancellation: stops accepting, lets requests in flight finish within ``graceful_timeout``, and
     is raised after that.
     """
+    check_able(
+        "listener", listener, "a listener of streams, as session.net_listener()", "serve", "aclose"
+    )
     check_timeouts(graceful_timeout, first_byte_timeout)
     check_whole("threads", threads, 1, 2**16)
     if limit_concurrency is not None:
@@ -141,7 +149,7 @@ async def _serve(
     first_byte_timeout: float | None,
     task_status: TaskStatus[None],
 ) -> None:
-    from ._waitress import Addresses
+    from ._waitress import Origin
 
     failure: Exception | None = None
 
@@ -151,8 +159,13 @@ async def _serve(
         except OSError as exc:  # no file descriptor is left
             await turn_away(stream, exc)
             return
-        attributes = stream.extra_attributes
-        server.connect(theirs, Addresses(client_address(attributes), server_address(attributes)))
+        attributes, left = attributes_of(stream), time_left(stream)
+        origin = Origin(
+            client_address(attributes),
+            server_address(attributes),
+            None if left is None else monotonic() + left,
+        )
+        server.connect(theirs, origin)
         await bridge(ours, stream, ends_with_a=True)
 
     async def finish() -> None:

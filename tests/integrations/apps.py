@@ -1,4 +1,4 @@
-"""An ASGI and a WSGI application that write down what happens to them, and ways to serve one."""
+"""An ASGI and a WSGI application that write down what happens to them, ways to serve one, and a peer that breaks off."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..helpers.tasks import this_task
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
-    from anyio.abc import TaskGroup
+    from anyio.abc import TaskGroup, TaskStatus
 
     from muxado_py import Session, Stream
 
@@ -120,9 +120,8 @@ class AsgiApp:
                 for _ in range(chunks):
                     yield CHUNK
                     self.sent_chunks += 1
-                    await (
-                        anyio.lowlevel.checkpoint()
-                    )  # uvicorn's send to a client that is gone does not wait
+                    # uvicorn's send to a client that is gone does not wait.
+                    await anyio.lowlevel.checkpoint()
             finally:
                 self.disconnected.set()
 
@@ -218,3 +217,17 @@ async def serving(
             await tasks.start(partial(serve, app, listener, **options))
             yield accepted, listener
             tasks.cancel_scope.cancel()
+
+
+async def respond(session: Session, *parts: bytes, task_status: TaskStatus[None]) -> None:
+    """A peer that reads something of each stream, sends ``parts`` and resets the stream."""
+
+    async def handle(stream: Stream) -> None:
+        await stream.receive()
+        for part in parts:
+            await stream.send(part)
+        await anyio.wait_all_tasks_blocked()
+        stream.reset()
+
+    task_status.started()
+    await session.net_listener().serve(handle)

@@ -10,7 +10,7 @@ import pytest
 from anyio import to_thread
 
 import muxado_py as muxado
-from muxado_py.cli.serving import mounted
+from muxado_py.cli.serving.serving import mounted
 from muxado_py.integrations import serve_asgi
 
 from .apps import serving

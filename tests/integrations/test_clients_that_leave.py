@@ -1,7 +1,8 @@
-"""A client that has left holds no stream, however long the server would have kept its connection."""
+"""A client that has left holds no stream, however long the server would have kept its connection, and is no error in a log."""
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,17 @@ import anycorn
 import anyio
 import pytest
 import uvicorn
+from anyio.abc import Listener
 
 from muxado_py.integrations import serve_asgi, serve_wsgi
 
+from ..helpers.broken_off import broken_off
 from .apps import AsgiApp, WsgiApp
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
+
+    from anyio.abc import ByteStream, TaskGroup
 
     import muxado_py as muxado
 
@@ -103,3 +108,30 @@ async def test_its_stream_is_free(
             while serving.statistics().peer_streams:  # noqa: ASYNC110 - nobody tells
                 await anyio.sleep(0.01)
             tasks.cancel_scope.cancel()
+
+
+class _Listener(Listener["ByteStream"]):
+    """Gives one stream after the other, when the one before is done with, and then ends."""
+
+    def __init__(self, *streams: ByteStream) -> None:
+        self._streams = streams
+
+    async def serve(
+        self, handler: Callable[[ByteStream], Any], task_group: TaskGroup | None = None
+    ) -> None:
+        for stream in self._streams:
+            await handler(stream)
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""
+
+
+async def test_one_that_broke_off_before_it_is_served_is_no_error(
+    serve: Callable[..., Coroutine[Any, Any, None]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Of a connection of anyio's own, as TLS has it behind a handshake."""
+    async with broken_off() as one, broken_off() as other:
+        with anyio.fail_after(20), caplog.at_level(logging.WARNING):
+            await serve(_Listener(one, other))
+    assert not caplog.records

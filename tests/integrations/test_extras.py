@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from muxado_py.integrations import (
     MissingExtraError,
     StartupError,
+    aiohttp_connector,
     httpx_client,
+    requests_adapter,
     serve_asgi,
     serve_wsgi,
 )
@@ -45,6 +48,8 @@ def test_importing_the_package_imports_nothing_but_anyio() -> None:
         ("waitress", "wsgi"),
         ("httpx2", "httpx2"),
         ("httpx", "httpx"),
+        ("aiohttp", "aiohttp"),
+        ("requests", "requests"),
     ],
 )
 async def test_a_missing_extra_is_named_with_the_command(
@@ -66,7 +71,11 @@ async def test_a_missing_extra_is_named_with_the_command(
                 await use[library]()
             return
         with pytest.raises(MissingExtraError) as missing:
-            if library in use:
+            if library == "aiohttp":
+                aiohttp_connector(session)
+            elif library == "requests":
+                requests_adapter(cast("Any", SimpleNamespace(open_socket=None)))
+            elif library in use:
                 await use[library]()
             else:
                 httpx_client(session, module=library)  # type: ignore[call-overload]
@@ -90,7 +99,7 @@ def test_what_a_library_itself_misses_is_not_blamed_on_the_extra(
 ) -> None:
     (tmp_path / "half_installed.py").write_text("import no_such_module")
     monkeypatch.syspath_prepend(tmp_path)
-    from muxado_py.integrations.extras import require
+    from muxado_py.runtime.extras import require
 
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         require("half_installed", "half")

@@ -13,7 +13,7 @@ import muxado_py as muxado
 from muxado_py import Retry
 from muxado_py.integrations import httpx_client, retry_verdict, serve_asgi
 
-from .apps import CHUNK, AsgiApp, CountingListener, serving
+from .apps import CHUNK, AsgiApp, CountingListener, respond, serving
 
 if TYPE_CHECKING:
     from ..conftest import SessionPair
@@ -25,22 +25,6 @@ pytestmark = pytest.mark.anyio
 def library(request: pytest.FixtureRequest) -> Any:
     """Each of the two libraries."""
     return importlib.import_module(request.param)
-
-
-async def respond(
-    session: muxado.Session, *parts: bytes, task_status: anyio.abc.TaskStatus[None]
-) -> None:
-    """A peer that reads something of each stream, sends ``parts`` and resets the stream."""
-
-    async def handle(stream: muxado.Stream) -> None:
-        await stream.receive()
-        for part in parts:
-            await stream.send(part)
-        await anyio.wait_all_tasks_blocked()
-        stream.reset()
-
-    task_status.started()
-    await session.net_listener().serve(handle)
 
 
 async def test_the_library_can_be_chosen(session_pair: SessionPair, library: Any) -> None:
@@ -244,12 +228,12 @@ async def test_opening_is_retried_as_often_as_told(
     async with session_pair() as (session, _):
         attempts = 0
 
-        async def refuse(*address: object, priority: object = None) -> Any:
+        async def refuse(**_: object) -> Any:
             nonlocal attempts
             attempts += 1
             raise muxado.StreamLimitError("full", retry=Retry.NEVER_SENT)
 
-        monkeypatch.setattr(session, "net_dial", refuse)
+        monkeypatch.setattr(session, "open_stream", refuse)
         async with httpx_client(session, module=library, retries=1) as client:
             with pytest.raises(library.ConnectError, match="full"):
                 await client.get("http://app/")
@@ -309,6 +293,50 @@ async def test_https_through_a_stream(
         async with httpx_client(accepted, module=library) as client:
             with pytest.raises(library.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
                 await client.get("https://app/")
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("proxied", [False, True], ids=["direct", "through a proxy"])
+@pytest.mark.parametrize("when", ["in the handshake", "at the first", "at the second"])
+async def test_what_was_said_before_over_tls_is_no_answer_to_a_request(
+    session_pair: SessionPair, library: Any, tls: tuple[Any, Any], when: str, proxied: bool
+) -> None:
+    """The handshake has bytes from the server, and so has the proxy's answer."""
+    server_context, client_context = tls
+
+    async def read_head(stream: anyio.abc.ByteStream) -> None:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += await stream.receive()
+
+    async def handle(stream: muxado.Stream) -> None:
+        if proxied:
+            await read_head(stream)
+            await stream.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        if when == "in the handshake":
+            await stream.receive()
+        else:
+            secure = await anyio.streams.tls.TLSStream.wrap(
+                stream, server_side=True, ssl_context=server_context, standard_compatible=False
+            )
+            await read_head(secure)
+            if when == "at the second":
+                await secure.send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                await read_head(secure)
+        await anyio.wait_all_tasks_blocked()
+        stream.reset()
+
+    async with session_pair() as (session, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(peer.net_listener().serve, handle)
+        options: dict[str, Any] = {"proxy": "http://proxy/"} if proxied else {}
+        async with httpx_client(
+            session, module=library, verify=client_context, **options
+        ) as client:
+            if when == "at the second":
+                await client.post("https://app/", content=b"")
+            with pytest.raises(library.NetworkError) as failed:
+                await client.post("https://app/", content=b"")
+            assert retry_verdict(failed.value) is Retry.UNKNOWN
         tasks.cancel_scope.cancel()
 
 
