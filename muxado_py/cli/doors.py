@@ -22,10 +22,11 @@ from ..runtime.accept_callbacks import AcceptCallbacks
 from ..runtime.accept_loop import AcceptingListener
 from ..runtime.checkpoints import callback_context, socket_loop
 from ..runtime.plain_sockets import accept_plain
+from ..service.causes import reason
 from .binding import bind
-from .names import check_name
 from .options import Address
-from .running import NotStarted, reason
+from .running import NotStarted
+from .trust.names import check_name
 
 if TYPE_CHECKING:
     import socket

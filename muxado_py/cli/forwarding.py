@@ -1,7 +1,7 @@
 """``muxado forward``: a local address whose callers are led through a gateway, to the agents of a name.
 
 What it is.  The side of a caller that cannot reach a door of the gateway's, but the gateway itself: it dials a session,
-says which name it calls (:mod:`.registration`), and each connection to the local address becomes a stream.
+says which name it calls (:mod:`.agents.registration`), and each connection to the local address becomes a stream.
 
 The rules.  Nobody is kept waiting for longer than :data:`SESSION_TIMEOUT` for a session; then the connection is broken
 off, as it is where no agent serves the name.  A lost session is dialed again, as with agents.  A gateway that ends asks to
@@ -14,6 +14,8 @@ their connection.
 from __future__ import annotations
 
 import logging
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
@@ -22,22 +24,23 @@ from anyio.abc import SocketAttribute, SocketListener
 import muxado_py as muxado
 
 from ..dialing.unix_paths import UnixPath
+from ..service.causes import reason
 from ..session.bridge import forward as forward_connections
-from .backoff import Backoff
-from .dialing import keep_connected
 from .options import UnixAddress
-from .registering import obey, say
-from .running import NotStarted, reason
+from .running import NotStarted
+from .serving.dialing import Uplink
+from .serving.registering import introduced
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import AsyncIterator
 
     from anyio.abc import Listener, SocketStream, TaskStatus
 
-    from .attempt import Attempt
+    from ..dialing.proxies import Proxy
+    from .agents.registration import Call
     from .options import Address
-    from .registration import Call
-    from .shown_token import ShownToken
+    from .trust.shown_token import ShownToken
 
 __all__ = ("ForwardOptions", "forward")
 
@@ -61,6 +64,8 @@ class ForwardOptions(NamedTuple):
     """``Config.wire``."""
     token: ShownToken | None = None
     """What is shown with the call."""
+    proxy: Proxy | str | None = None
+    """What the gateway is dialed through, see :func:`muxado_py.connect`."""
 
 
 async def forward(
@@ -77,7 +82,15 @@ async def forward(
 
     Cancellation: everything is cut off.
     """
-    uplink = _Uplink(options.call, options.token)
+    uplink = Uplink(
+        options.connect,
+        stop,
+        config=muxado.Config(wire=options.wire),
+        ssl_context=options.ssl_context,
+        proxy=options.proxy,
+        max_retries=options.max_retries,
+        greet=partial(_call, options),
+    )
     address, path = options.local, None
     listener: Listener[SocketStream]
     try:
@@ -94,12 +107,13 @@ async def forward(
     finished = anyio.Event()
 
     async def serve() -> None:
-        await forward_connections(uplink, listener)  # until it is closed, and the last one is over
+        # Until it is closed, and the last one is over.
+        await forward_connections(uplink.pool, listener, timeout=SESSION_TIMEOUT)
         finished.set()
 
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(serve)
-        tasks.start_soon(_dial, uplink, options, stop)
+        tasks.start_soon(uplink.keep)
         logger.info("callers of %s connect to %s", options.call.name, address)
         task_status.started(getattr(address, "port", 0))
         try:
@@ -113,70 +127,21 @@ async def forward(
         tasks.cancel_scope.cancel()
 
 
-async def _dial(uplink: _Uplink, options: ForwardOptions, stop: anyio.Event) -> None:
-    await keep_connected(
-        options.connect,
-        uplink.attach,
-        stop=stop,
-        config=muxado.Config(wire=options.wire),
-        ssl_context=options.ssl_context,
-        backoff=Backoff(),
-        max_retries=options.max_retries,
-    )
+@asynccontextmanager
+async def _call(
+    options: ForwardOptions, session: muxado.Session, dialed: muxado.Dialed
+) -> AsyncIterator[None]:
+    """Say who is called, before connections are led into ``session``.
 
-
-class _Uplink:
-    """The newest session that there is, if any; it is dialed as a session is."""
-
-    def __init__(self, call: Call, token: ShownToken | None) -> None:
-        self._call = call
-        self._token = token
-        self._session: muxado.Session | None = None
-        self._came = anyio.Event()
-
-    async def attach(self, session: muxado.Session, attempt: Attempt) -> None:
-        """Lead connections into ``session`` until it is over.
-
-        :raises RegistrationError: if the gateway takes no calls of that name.
-        """
-        session.stop_accepting()
-        call = self._call._replace(moves=True)
-        if self._token is not None:
-            call = call._replace(token=self._token.now())
-        stream, lines = await say(session, call.line(), "calling")
+    :raises RegistrationError: if the gateway takes no calls of that name.
+    """
+    session.stop_accepting()
+    call = options.call._replace(moves=True)
+    if options.token is not None:
+        call = call._replace(token=options.token.now())
+    async with introduced(session, dialed, call.line(), "calling", _lose_nothing):
         logger.info("calling %s", call.name)
-        attempt.settle()
-        self._session = session
-        self._came.set()
-        ended: muxado.SessionError | None = None  # a task group would wrap it
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(obey, stream, lines, attempt, _lose_nothing)
-            try:
-                await session.wait()
-            except muxado.SessionError as exc:
-                ended = exc
-            finally:
-                if self._session is session:
-                    self._session = None
-                    self._came = anyio.Event()
-                stream.reset()
-                tasks.cancel_scope.cancel()
-        if ended is not None:
-            raise ended
-
-    async def net_dial(
-        self,
-        *address: object,
-        priority: muxado.Priority | None = None,
-        stream_type: int | None = None,
-    ) -> muxado.Stream:
-        """A stream of the session; see :meth:`.Session.net_dial`."""
-        with anyio.move_on_after(SESSION_TIMEOUT):
-            while self._session is None:
-                await self._came.wait()
-        if self._session is None:
-            raise ConnectionRefusedError("there is no session with the gateway")
-        return await self._session.net_dial(priority=priority, stream_type=stream_type)
+        yield
 
 
 def _lose_nothing(taken: list[Any], said: dict[str, Any]) -> None:

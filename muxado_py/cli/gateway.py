@@ -2,15 +2,15 @@
 
 What it is.  Two kinds of peers meet here.  *Agents* dial in, open a session and serve an app on it, under names or
 none (:mod:`.agents`).  *Callers* connect to a published address (:mod:`.doors`); what they send and get is copied,
-byte for byte, to a stream of an agent's session (:mod:`.visits`), by callbacks where the loop has them
-(:mod:`.newcomers`).  So whatever runs over TCP passes: HTTP, websockets, gRPC.  At the HTTP door each request goes its own
+byte for byte, to a stream of an agent's session (:mod:`.callers.visits`), by callbacks where the loop has them
+(:mod:`.callers.newcomers`).  So whatever runs over TCP passes: HTTP, websockets, gRPC.  At the HTTP door each request goes its own
 way, by its Host (:mod:`.http_door`).
 
 The rules.  A slow side holds no memory but the stream's window and one read of 64 KiB, and at most as much of
 what a caller began with: the copying reads from a side only what the other has taken, and nothing reads ahead.
 No want of descriptors ends the gateway.
 
-How it stops.  It is not ready any more, and takes no agents; those that it has are told to move (:mod:`.handover`), while
+How it stops.  It is not ready any more, and takes no agents; those that it has are told to move (:mod:`.agents.handover`), while
 callers still come in.  Then the doors are closed, and those that are there finish.
 
 The trap.  Whoever stops it waits for its callers: those that only wait are let go at once.  And a caller that
@@ -28,23 +28,27 @@ import anyio
 
 import muxado_py as muxado
 
-from .admin import open_admin
-from .agents import Agents, any_gateway, anybody
-from .beyond import Alone
-from .callers import Callers
+from ..service.causes import reason
+from ..service.retry_budget import RetryBudget
+from .admin.admin import open_admin
+from .admin.overview import Overview
+from .admin.page import Page
+from .agents.agents import Agents, any_gateway, anybody
+from .agents.beyond import Alone
+from .agents.holdings import DEFAULT_BOUNDS
+from .callers.callers import Callers
+from .callers.kept import Kept
+from .callers.latest import Latest
+from .callers.ledger import is_wanted
 from .cluster.cluster import joined
 from .cluster.hops import serve_hop
 from .doors import Door, open_door
 from .handshakes import Handshakes
+from .http_door.accounts import Accounts
 from .http_door.guests import Guests
 from .http_door.routes import Routes
-from .kept import Kept
-from .latest import Latest
-from .ledger import is_wanted
-from .options import Published
-from .overview import Overview
-from .page import Page
-from .running import NotStarted, reason
+from .options import Address, Published
+from .running import NotStarted
 
 if TYPE_CHECKING:
     import ssl
@@ -52,11 +56,14 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskStatus
 
-    from .cluster.cluster import Membership
-    from .guard import Guard
-    from .options import Address, HttpDoor, UnixAddress
+    from .admin.admin import Admin
+    from .admin.keyholders import Keyholders
+    from .agents.guard import Guard
+    from .cluster.cluster import Cluster, Membership
+    from .options import HttpDoor, UnixAddress
     from .reloading import Reloading
     from .tls import DoorContexts
+    from .trust.tokens import Bounds
 
 __all__ = ("gateway",)
 
@@ -75,8 +82,10 @@ async def gateway(
     head_timeout: float = 60.0,
     access_log: bool = False,
     admin: Address | UnixAddress | None = None,
+    keyholders: Keyholders | None = None,
     wire: str = "muxado",
     guard: Guard | None = None,
+    bounds: Bounds = DEFAULT_BOUNDS,
     forwarded: Collection[str] = (),
     reloading: Reloading | None = None,
     renew_context: Callable[[], ssl.SSLContext | None] | None = None,
@@ -93,10 +102,12 @@ async def gateway(
     :param handover_timeout: seconds before that in which agents may move to another gateway, and callers still come.
     :param head_timeout: seconds in which a caller must have sent the head of its first request, or the first
         byte of another protocol, or have been spoken to.
-    :param access_log: whether each caller has a line in the log, when it has left.
+    :param access_log: whether each caller has a line in the log, when it has left; each request at the HTTP door.
     :param admin: where it may be asked how it is, see :mod:`.admin`.
+    :param keyholders: who may ask there.
     :param wire: what agents speak, see ``Config.wire``.
     :param guard: who may serve what; default whoever connects, whatever it wants to.
+    :param bounds: how much each holder of a token or a certificate may have at once, see :mod:`.agents.holdings`.
     :param forwarded: the names that ``muxado forward`` may call.
     :param reloading: what is told to read again the tokens of ``guard``, and the certificates.
     :param renew_context: reads these, for an ``ssl_context`` that takes the place of the one that there is.
@@ -122,27 +133,29 @@ async def gateway(
             cluster = await stack.enter_async_context(joined(membership, listener.url))
         tasks = anyio.create_task_group()
         latest = None if admin is None else Latest()
-        callers = Callers(
-            limit, head_timeout, tasks, writes=access_log and is_wanted(), latest=latest
-        )
+        writes = access_log and is_wanted()
+        callers = Callers(limit, head_timeout, tasks, writes=writes, latest=latest)
+        accounts = None
+        if http is not None and (writes or latest is not None):
+            accounts = Accounts(callers.now, writes=writes, latest=latest)
         agents = Agents(
             anybody if guard is None else guard.may_register,
             may_hop=any_gateway if guard is None else guard.may_hop,
             forwarded=forwarded,
             serve_caller=callers.handle,
-            serve_hop=partial(serve_hop, kept=Kept()),
+            serve_hop=partial(serve_hop, kept=Kept(), budget=RetryBudget(callers.now)),
             beyond=cluster or Alone(),
+            bounds=bounds,
         )
         bytes_tls = http_tls = None
         if door_contexts is not None:
             bytes_tls, http_tls = (
-                Handshakes(context, limit, head_timeout) for context in door_contexts
+                Handshakes(context, limit, head_timeout) for context in door_contexts[:2]
             )
-            if reloading is not None and renew_door_contexts is not None:
-                show = partial(_show, (bytes_tls, http_tls), renew_door_contexts)
-                reloading.add("certificates of the doors", show)
         if reloading is not None:
             _add_readers(reloading, agents, listener, guard, renew_context)
+            if cluster is not None:
+                reloading.add("tokens of the cluster", partial(_read_tokens, cluster, agents))
         doors: list[Door] = []
         for one in published:
             doors.append(door := await open_door(one.address))
@@ -159,19 +172,29 @@ async def gateway(
         if admin is not None and latest is not None and callers.ledger is not None:
             page = Page(listener.url, agents, latest, opened, stop, is_alone=cluster is None)
             kinds = (http is not None) + bool(published or forwarded)
-            overview = Overview(agents, callers.ledger, latest, limit * kinds, opened, stop)
-            asked = await open_admin(admin, page.answers() | overview.answers())
+            overview = Overview(
+                agents, callers.ledger, accounts, latest, limit * kinds, opened, stop
+            )
+            has_tls = isinstance(admin, Address) and admin.tls
+            asked = await open_admin(
+                admin,
+                page.answers() | overview.answers(),
+                keyholders,
+                door_contexts.admin if has_tls and door_contexts is not None else None,
+            )
             stack.push_async_callback(asked.aclose)
+        if reloading is not None and renew_door_contexts is not None:
+            show = partial(_show, (bytes_tls, http_tls, asked), renew_door_contexts)
+            reloading.add("certificates of the doors", show)
         await stack.enter_async_context(tasks)
         stack.callback(callers.abort)
-        tasks.start_soon(listener.serve, agents.serve)
+        tasks.start_soon(_serve_agents, listener, agents, stop)
         if asked is not None:
             tasks.start_soon(asked.serve, tasks)
         logger.info("agents connect to %s", listener.url)
         for door in doors:
-            stack.push_async_callback(
-                door.aclose
-            )  # before the tasks end in which its callers are served
+            # Before the tasks end in which its callers are served.
+            stack.push_async_callback(door.aclose)
         for door, one in zip(doors, published, strict=False):
             of = "" if one.name is None else f" of {one.name}"
             to = agents.destination(one.name)
@@ -186,7 +209,18 @@ async def gateway(
         if http is not None:
             door = doors[-1]
             scheme = "https" if door.has_tls else "http"
-            guests = Guests(Routes(http.domain, agents), limit, tasks, http.limits, latest, scheme)
+            routes = Routes(http.domain, agents)
+            guests = Guests(
+                routes,
+                limit,
+                tasks,
+                http.limits,
+                callers.now,
+                accounts=accounts,
+                scheme=scheme,
+                fronts=http.fronts,
+            )
+            stack.callback(guests.abort)
             door.let_in(
                 f"callers of *.{http.domain}",
                 guests.came,
@@ -196,6 +230,8 @@ async def gateway(
             )
         task_status.started((listener.url, [door.port for door in doors]))
         await stop.wait()
+        if guests is not None:
+            guests.drain()
         if cluster is None:
             await listener.aclose()  # so that agents see whether there is anybody else
         else:
@@ -219,9 +255,23 @@ async def gateway(
         tasks.cancel_scope.cancel()
 
 
-def _show(doors: Sequence[Handshakes], renew: Callable[[], DoorContexts]) -> None:
+async def _serve_agents(
+    listener: muxado.SessionListener, agents: Agents, stop: anyio.Event
+) -> None:
+    await listener.serve(agents.serve)
+    stop.set()  # nobody can come any more
+
+
+def _show(doors: Sequence[Handshakes | Admin | None], renew: Callable[[], DoorContexts]) -> None:
     for door, context in zip(doors, renew(), strict=True):
-        door.context = context
+        if door is not None and door.context is not None:
+            door.context = context
+
+
+def _read_tokens(cluster: Cluster, agents: Agents) -> None:
+    """Gateways that showed one which is not taken any more are sent away."""
+    cluster.tokens.read()
+    agents.review(lambda agent, _: None if agent.hop is None else cluster.may_hop(agent.hop))
 
 
 def _config(wire: str, limit: int) -> muxado.Config:

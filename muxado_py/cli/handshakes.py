@@ -5,8 +5,8 @@ where the loop has them, else in the task of the connection.  Who is through goe
 that speaks TLS (:mod:`~muxado_py.links.tls_socket`); the others are told why and closed, with a line in the log for who
 looks for it, and are no callers.
 
-The rules.  A handshake has :data:`PATIENCE` seconds.  There are as many at once as the door may have callers; when there is no
-room, the one that has waited longest makes some, unless that is a moment only.
+The rules.  A handshake has :data:`PATIENCE` seconds.  There are as many at once, at all doors of published names together, as
+these may have callers, and as many again at the HTTP door; when there is no room, the one that has waited longest makes some, unless that is a moment only.
 
 The trap.  Certificates are replaced while callers come: each takes those that there are when it comes.
 """
@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
-from ..links.tls import ALERT_WAIT
+from ..links.codec import REFUSAL_WAIT
 from ..links.tls_socket import MAX_PIECE, TLSSocket
 from ..runtime.checkpoints import event_loop
 from ..runtime.plain_sockets import PlainSocket, reset_when_closed
-from .http_door.answers import own_answer
-from .running import reason
-from .visits import QUIET
+from ..service.causes import reason
+from .callers.answers import own_answer
+from .callers.visits import QUIET
 
 if TYPE_CHECKING:
     import asyncio
@@ -50,7 +50,7 @@ class _Place(NamedTuple):
 
 
 class Handshakes:
-    """Those of one door.
+    """Those of all doors that show the same certificate: of the published names, or of the HTTP door.
 
     :param context: with the certificate.
     :param limit: how many there may be at once.
@@ -152,7 +152,9 @@ class _Handshake:
     def _step(self) -> None:
         try:
             has_agreed = self._sock.handshake()
-        except OSError as exc:
+            if not has_agreed:
+                self._watch()
+        except OSError as exc:  # of the caller, or of the kernel, which cannot watch it
             self._refuse(exc)
         except Exception:
             logger.exception("serving a caller failed")
@@ -161,8 +163,6 @@ class _Handshake:
             if has_agreed:
                 self._leave()
                 self._go_on(self._sock)
-            else:
-                self._watch()
 
     def _watch(self) -> None:
         if not self._reading:
@@ -187,10 +187,14 @@ class _Handshake:
             return
         assert self._timer is not None
         self._timer.cancel()
-        self._timer = self._loop.call_later(ALERT_WAIT, self.give_up)
+        self._timer = self._loop.call_later(REFUSAL_WAIT, self.give_up)
         self._reading = True
-        self._loop.add_reader(self._sock, self._discard)
-        self._discard()
+        try:
+            self._loop.add_reader(self._sock, self._discard)
+        except OSError:  # it has what it was told
+            self.give_up()
+        else:
+            self._discard()
 
     def _discard(self) -> None:
         try:
@@ -220,9 +224,11 @@ async def _agree(sock: TLSSocket) -> bool:
         return True
     except OSError as exc:
         if _told(sock, exc):
-            with anyio.move_on_after(ALERT_WAIT), suppress(OSError):
+            with anyio.move_on_after(REFUSAL_WAIT), suppress(OSError):
                 while sock.discard():
                     await anyio.wait_readable(sock)
+    except Exception:
+        logger.exception("serving a caller failed")
     return False
 
 

@@ -4,7 +4,7 @@ What it is.  click parameter types for durations (``30s``), session URLs (``tls:
 addresses (``127.0.0.1:8080``), root paths and emulated links (``50mbit/40ms``).
 
 The rule.  Whatever can be wrong on the command line is found here, before anything is started, and
-ends in exit code 2.  The message holds what came and what was expected.  The conversion is a plain
+ends in exit code 2.  The message holds what came, all of it, and what was expected.  The conversion is a plain
 function; the click type around it only carries the name shown in the help.
 
 The trap.  click converts defaults too and may hand a converted value back to ``convert``: each type
@@ -18,13 +18,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ..dialing.addresses import parse_url
+from ..dialing.proxies import read_proxy
+from ..dialing.schemes import parse_url
 from .demo.proxy import EmulatedLink
+from .http_door.fronts import parse_fronts
 from .http_door.limits import Limits
-from .names import check_domain, check_name
+from .http_door.rates import parse_rate
+from .trust.names import check_domain, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ..dialing.proxies import Proxy
+    from .http_door.fronts import Fronts
 
 __all__ = (
     "ADMIN",
@@ -34,6 +40,7 @@ __all__ = (
     "LINK",
     "LOCAL",
     "NAME",
+    "PROXY",
     "PUBLISHED",
     "ROOT_PATH",
     "URL",
@@ -49,6 +56,7 @@ __all__ = (
     "parse_duration",
     "parse_link",
     "parse_local",
+    "parse_proxy",
     "parse_published",
 )
 
@@ -74,6 +82,14 @@ def check_url(text: str) -> str:
     """
     parse_url(text)
     return text
+
+
+def parse_proxy(text: str) -> Proxy | str:
+    """A proxy, or ``environment``; see :func:`muxado_py.connect`.
+
+    :raises ValueError: for anything else, in words that do not repeat a password.
+    """
+    return read_proxy(text) or text
 
 
 class Address(NamedTuple):
@@ -127,6 +143,8 @@ class HttpDoor(NamedTuple):
     domain: str
     """Below which names are hosts."""
     limits: Limits = Limits()
+    fronts: Fronts | None = None
+    """The proxies that are trusted; None: nobody is."""
 
 
 def parse_published(text: str) -> Published:
@@ -135,10 +153,11 @@ def parse_published(text: str) -> Published:
     :raises ValueError: for anything else.
     """
     name: str | None = None
+    address = text
     if "=" in text and not text.startswith("unix://"):  # a path may have one
-        name, _, text = text.partition("=")
+        name, _, address = text.partition("=")
         check_name(name)
-    return Published(parse_door(text), name)
+    return Published(_read_door(address, text), name)
 
 
 def parse_door(text: str) -> Address | UnixAddress:
@@ -146,13 +165,17 @@ def parse_door(text: str) -> Address | UnixAddress:
 
     :raises ValueError: for anything else.
     """
-    plain = text.removeprefix("https://").removeprefix("tls://")
-    if plain == text:
-        return parse_local(text)
-    address = parse_local(plain)
-    if isinstance(address, UnixAddress):
+    return _read_door(text, text)
+
+
+def _read_door(address: str, text: str) -> Address | UnixAddress:
+    scheme, slashes, plain = address.partition("://")
+    if not slashes or scheme not in ("https", "tls"):
+        return _read_local(address, text)
+    found = _read_local(plain, text)
+    if isinstance(found, UnixAddress):
         raise ValueError(f"{text!r} is not an address: a Unix socket needs no TLS")
-    return address._replace(tls=True)
+    return found._replace(tls=True)
 
 
 def parse_local(text: str) -> Address | UnixAddress:
@@ -160,17 +183,21 @@ def parse_local(text: str) -> Address | UnixAddress:
 
     :raises ValueError: for anything else.
     """
-    if text.startswith("unix://"):
-        return UnixAddress(parse_url(text).host)
-    everywhere = re.fullmatch(r":\d+", text) is not None
+    return _read_local(text, text)
+
+
+def _read_local(address: str, text: str) -> Address | UnixAddress:
+    everywhere = re.fullmatch(r":\d+", address) is not None
     try:
-        address = parse_address(text.removeprefix(":") if everywhere else text)
+        if address.startswith("unix://"):
+            return UnixAddress(parse_url(address).path)
+        found = parse_address(address.removeprefix(":") if everywhere else address)
     except ValueError:
         raise ValueError(
             f"{text!r} is not an address: write 127.0.0.1:8080, [::1]:8080, just 8080, "
             ":8080 for all addresses, or unix:///path"
         ) from None
-    return address._replace(host="") if everywhere else address
+    return found._replace(host="") if everywhere else found
 
 
 def parse_admin(text: str) -> Address | UnixAddress:
@@ -181,8 +208,6 @@ def parse_admin(text: str) -> Address | UnixAddress:
     address, name = parse_published(text)
     if name is not None:
         raise ValueError(f"{text!r} is not an address: this one has no name")
-    if isinstance(address, Address) and address.tls:
-        raise ValueError(f"{text!r} is not an address: this one speaks no TLS")
     return address
 
 
@@ -237,4 +262,7 @@ PUBLISHED = _Parsed("[name=]address", parse_published)
 DOMAIN = _Parsed("domain", check_domain)
 NAME = _Parsed("name", check_name)
 LINK = _Parsed("rate/rtt", parse_link)
+PROXY = _Parsed("url", parse_proxy)
+FRONTS = _Parsed("addresses", parse_fronts)
+RATE = _Parsed("rate", parse_rate)
 ROOT_PATH = _Parsed("text", check_root_path)

@@ -18,11 +18,15 @@ import click
 
 import muxado_py as muxado
 
-from .attempt import CONNECT_ERRORS
-from .running import ConnectionLost, NotStarted, reason
+from ..runtime.extras import MissingExtraError
+from ..service.causes import reason
+from ..service.dialed import CONNECT_ERRORS
+from .running import ConnectionLost, NotStarted
 
 if TYPE_CHECKING:
     import ssl
+
+    from ..dialing.proxies import Proxy
 
 __all__ = ("ping",)
 
@@ -40,6 +44,7 @@ async def ping(
     interval: float,
     as_json: bool,
     ssl_context: ssl.SSLContext | None,
+    proxy: Proxy | str | None = None,
 ) -> None:
     """Ping ``url`` ``count`` times, or until ``stop`` is set, and print the times.
 
@@ -50,7 +55,9 @@ async def ping(
     """
     times: list[float | None] = []
     try:
-        async with muxado.connect(url, config=CONFIG, ssl_context=ssl_context) as session:
+        async with muxado.connect(
+            url, config=CONFIG, ssl_context=ssl_context, proxy=proxy
+        ) as session:
             while len(times) < count and not stop.is_set():
                 if times:
                     with anyio.move_on_after(interval):
@@ -59,6 +66,8 @@ async def ping(
                 times.append(await _once(session))
                 if not as_json:
                     _print_line(len(times), times[-1])
+    except (MissingExtraError, ValueError) as exc:
+        raise NotStarted(str(exc)) from exc
     except CONNECT_ERRORS as exc:
         if times:
             raise ConnectionLost(f"the session with {url} ended: {reason(exc)}") from exc

@@ -27,7 +27,6 @@ from typing import IO, TYPE_CHECKING, Any
 import anyio
 import click
 
-from ..errors import escaped
 from .log_lines import JsonLines, TextLines
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ __all__ = (
     "NotStarted",
     "configure_logging",
     "keep_for_good",
-    "reason",
     "run",
 )
 
@@ -106,22 +104,6 @@ def run(
         if forced := next((leaf for leaf in leaves if isinstance(leaf, _Forced)), None):
             sys.exit(128 + forced.number)
         raise
-
-
-def reason(exc: BaseException) -> str:
-    """One line for people: what ``exc`` says, or its type if it says nothing."""
-    while True:
-        if isinstance(exc, BaseExceptionGroup):
-            exc = exc.exceptions[0]
-        elif type(exc) is OSError and exc.__cause__ is not None:
-            exc = exc.__cause__  # anyio's "All connection attempts failed"
-        else:
-            break
-    if isinstance(exc, OSError) and exc.strerror and exc.filename is None:
-        if isinstance(exc, ConnectionRefusedError) and exc.errno:
-            return os.strerror(exc.errno)  # each loop has its own text, asyncio's lacks the cause
-        return exc.strerror
-    return escaped(str(exc)) or type(exc).__name__
 
 
 def configure_logging(level: str, use_colors: bool | None = None, log_format: str = "text") -> None:

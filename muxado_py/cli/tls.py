@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from ..dialing.schemes import scheme_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -92,12 +94,14 @@ def show_anew(context: ssl.SSLContext, certfile: str, keyfile: str | None) -> No
 
 
 class DoorContexts(NamedTuple):
-    """What the doors of a gateway need that speak TLS."""
+    """What the doors of a gateway need that speak TLS, and its admin address."""
 
     plain: ssl.SSLContext
     """Where it does not matter what callers speak above it."""
     http: ssl.SSLContext
     """Where it has to be HTTP/1.1."""
+    admin: ssl.SSLContext
+    """The same, of the admin address."""
 
 
 def door_contexts(certfile: str, keyfile: str | None) -> DoorContexts:
@@ -105,15 +109,16 @@ def door_contexts(certfile: str, keyfile: str | None) -> DoorContexts:
 
     :raises click.UsageError: if the files do not fit each other.
     """
-    made = DoorContexts(*(_trusting(ssl.Purpose.CLIENT_AUTH, None) for _ in range(2)))
+    made = DoorContexts(*(_trusting(ssl.Purpose.CLIENT_AUTH, None) for _ in range(3)))
     for context in made:
         _load(context, certfile, keyfile, "door-")
-    made.http.set_alpn_protocols(["http/1.1"])
+    for context in made[1:]:
+        context.set_alpn_protocols(["http/1.1"])
     return made
 
 
 def _wanted(url: str, *files: str | None) -> bool:
-    if url.startswith("tls://"):
+    if scheme_of(url).has_tls:
         return True
     if any(files):
         raise click.UsageError(f"--ssl-* options need a tls:// URL, not {url}")

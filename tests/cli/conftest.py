@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from muxado_py.cli import suspicion
+from muxado_py.cli.agents import suspicion
+from muxado_py.cli.serving import watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,3 +32,4 @@ def logging_as_before() -> Iterator[None]:
 def nobody_is_suspected(monkeypatch: pytest.MonkeyPatch) -> None:
     """The agents of most tests are in their own process, and so as slow as a machine with much to do makes that."""
     monkeypatch.setattr(suspicion, "ANSWER", 3600.0)
+    monkeypatch.setattr(watchdog, "ANSWER", 3600.0)

@@ -77,10 +77,8 @@ class Running:
 
     def children(self) -> list[int]:
         """The ids of the processes it started and has not ended."""
-        pid = self._process.pid
-        return [
-            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        ]
+        threads = Path(f"/proc/{self._process.pid}/task").glob("*/children")  # trio starts in one
+        return [int(child) for thread in threads for child in thread.read_text().split()]
 
     def send(self, number: Signals) -> None:
         self._process.send_signal(number)

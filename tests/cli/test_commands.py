@@ -111,6 +111,11 @@ def listen_here(published: str) -> tuple[str, ...]:
         (("gateway", "--listen", "tcp://127.0.0.1:0", "--domain", "a.b"), "go together"),
         (("gateway", "--listen", "tcp://127.0.0.1:0", "--http", "0", "--domain", "*.b"), "domain"),
         (("gateway", "--listen", "tcp://127.0.0.1:0"), "or nobody can call"),
+        (("gateway", *listen_here("0"), "--forwarded-allow-ips", "10.0.0.0/8"), "needs --http"),
+        (("gateway", *listen_here("0"), "--forwarded-allow-ips", "proxy"), "10.0.0.0/8, or unix"),
+        (("gateway", *listen_here("0"), "--limit-caller-rate", "10"), "write 10/s"),
+        (("gateway", *listen_here("0"), "--reserve", "www"), "--reserve needs --token-file"),
+        (("gateway", *listen_here("0"), "--limit-name-rate", "10/s"), "need --http"),
         (("forward", "here", "--connect", NOWHERE, "--name", "a"), "127.0.0.1:8080"),
         (("forward", "0", "--connect", NOWHERE, "--name", "A"), "is not a name"),
         (("forward", "0", "--connect", NOWHERE, "--name", "a", "--wire", "auto"), "is not one of"),
@@ -144,7 +149,26 @@ def listen_here(published: str) -> tuple[str, ...]:
             ("gateway", *listen_here("blog=tls://0"), "--door-certfile", __file__),
             "cannot use --door-certfile",
         ),
-        (("gateway", *listen_here("unix:///tmp/door"), "--admin", "tls://0"), "speaks no TLS"),
+        (("gateway", *listen_here("0"), "--admin", "https://0"), "needs --door-certfile"),
+        (
+            ("gateway", *listen_here("0"), "--admin", "https://unix:///a"),
+            "Unix socket needs no TLS",
+        ),
+        (("gateway", *listen_here("0"), "--admin-token-file", "a"), "needs --admin"),
+        (
+            (
+                *("gateway", *listen_here("0"), "--admin", "0"),
+                *("--admin-token-file", "a", "--token-file", "a"),
+            ),
+            "must not be --token-file",
+        ),
+        (
+            (
+                *("gateway", *listen_here("0"), "--admin", "0"),
+                *("--admin-token-file", "a", "--token-file", os.path.abspath("a")),
+            ),
+            "must not be --token-file",
+        ),
         (("demo", "--link", "wide"), "50mbit/40ms"),
         (("ping",), "URL"),
     ],
@@ -305,6 +329,41 @@ def test_the_demo_wants_the_client_that_it_uses(monkeypatch: pytest.MonkeyPatch)
     assert "httpx2 is not installed" in result.stderr
 
 
+OPTIONS = [
+    (name, one)
+    for name, its in muxado_command.commands.items()
+    for one in its.params
+    if isinstance(one, click.Option)
+]
+
+
+def twice(option: click.Option) -> list[str]:
+    """It and, if it has one, its opposite; else the same two times."""
+    first, second = option.opts[0], (option.secondary_opts or option.opts)[0]
+    return [first, second] if option.is_flag else [first, "1", second, "2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), OPTIONS, ids=[f"{name} {one.opts[0]}" for name, one in OPTIONS]
+)
+def test_an_option_that_counts_once_is_not_given_twice(name: str, option: click.Option) -> None:
+    """Of two values click takes the last, and the first would be lost without a word."""
+    found = CliRunner().invoke(muxado_command, [name, *twice(option)])
+    assert found.exit_code == 2
+    assert ("is given 2 times, and counts once" in found.output) is not option.multiple
+    if not option.multiple:
+        assert f"Error: {option.opts[0]}" in found.output
+
+
+def test_the_command_line_overrides_the_environment_and_each_may_ask_for_help_twice() -> None:
+    found = CliRunner().invoke(
+        muxado_command,
+        ["ping", NOWHERE, "--count", "2", "--help", "--help"],
+        env={"MUXADO_PING_COUNT": "3"},
+    )
+    assert found.exit_code == 0
+
+
 def test_the_version() -> None:
     result = CliRunner().invoke(muxado_command, ["--version"])
     assert result.output == f"muxado, version {muxado.__version__}\n"
@@ -355,15 +414,6 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
     with pytest.raises(ExceptionGroup) as raised:
         running_commands.run(partial(faulty, text="ours"), loop="asyncio")
     assert raised.group_contains(AssertionError, match="ours")
-
-
-def test_a_reason_is_one_line_of_what_happened() -> None:
-    refused = OSError("All connection attempts failed")
-    refused.__cause__ = ExceptionGroup("", [ConnectionRefusedError(111, "Connection refused")])
-    assert running_commands.reason(refused) == "Connection refused"
-    assert running_commands.reason(ValueError()) == "ValueError"
-    missing = FileNotFoundError(2, "No such file or directory", "/x")
-    assert running_commands.reason(missing) == "[Errno 2] No such file or directory: '/x'"
 
 
 def test_a_peer_that_never_answers_ends_ping_with_4(

@@ -10,7 +10,7 @@ import pytest
 from starlette.applications import Starlette
 
 from muxado_py.cli.running import NotStarted
-from muxado_py.cli.serving import detect_interface, load
+from muxado_py.cli.serving.serving import detect_interface, load
 
 if TYPE_CHECKING:
     from pathlib import Path

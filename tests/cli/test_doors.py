@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import socket
-from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, closing, suppress
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute
 
 from muxado_py.cli import doors
 from muxado_py.cli.options import Address, UnixAddress
 from muxado_py.cli.running import NotStarted
+from muxado_py.runtime.accept_callbacks import AcceptCallbacks
+from muxado_py.runtime.plain_sockets import accept_now
 
 from .processes import running
 from .test_end_to_end import get
@@ -47,6 +52,48 @@ def test_a_name_that_was_written_as_a_host_is_said_so(
     with pytest.raises(NotStarted) as refused:
         anyio.run(doors.open_door, address)
     assert str(refused.value) == f"cannot publish on {address}: Name or service not known{hint}"
+
+
+@pytest.mark.parametrize("fails", ["at once", "after a shortage"])
+def test_a_listener_that_cannot_be_watched_for_a_while_accepts_afterwards(
+    fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel has bounds of its own for what is watched; a door that failed there would be dead for good."""
+    monkeypatch.setattr("muxado_py.runtime.accept_callbacks.ACCEPT_DELAY", 0)
+
+    async def accept() -> None:
+        loop, came = asyncio.get_running_loop(), anyio.Event()
+        bound = await anyio.create_tcp_listener(local_host="127.0.0.1")
+
+        def take(accepted: socket.socket) -> None:
+            accepted.close()
+            came.set()
+
+        callbacks = AcceptCallbacks(bound, loop, take)
+        shortages = [OSError(errno.EMFILE, "Too many open files")]
+        refusals = [OSError(errno.ENOSPC, "No space left on device")] * 2
+        add_reader = loop.add_reader
+
+        def watch(*args: Any) -> None:
+            if refusals and (fails == "at once" or not shortages):
+                raise refusals.pop()
+            add_reader(*args)
+
+        def accept_next(*args: Any) -> Any:
+            if fails != "at once" and shortages:
+                raise shortages.pop()
+            return accept_now(*args)
+
+        monkeypatch.setattr(loop, "add_reader", watch)
+        monkeypatch.setattr("muxado_py.runtime.accept_callbacks.accept_now", accept_next)
+        callbacks.start()
+        port = bound.extra(SocketAttribute.local_port)
+        with anyio.fail_after(10), closing(socket.create_connection(("127.0.0.1", port))):
+            await came.wait()
+        assert not refusals
+        await callbacks.aclose()
+
+    anyio.run(accept)
 
 
 class Tunnel:

@@ -196,6 +196,23 @@ def test_tls_with_certificates_on_both_sides(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
+def test_agents_come_through_websockets(loop: str) -> None:
+    publish = ("--listen", "ws://127.0.0.1:0/agents", "--publish", "127.0.0.1:0")
+    with gateway("gateway", "--loop", loop, *publish) as (process, url, port):
+        assert url.startswith("ws://127.0.0.1:")
+        assert url.endswith("/agents")
+        serve = ("serve", "tests.cli.apps:starlette_app", "--loop", loop, "--connect")
+        with running(*serve, url) as agent:
+            process.wait_for(r"agent \S+ connected")
+            agent.wait_for("connected to (.*)")
+            assert get(port) == (200, "hello , start 1")
+        with running(*serve, url.replace("agents", "nobody"), "--max-retries", "0") as agent:
+            assert agent.wait() == 3
+            agent.wait_for("(the server answered 404 Not Found)")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "seen"),
     [((), "http 127.0.0.1"), (("--forwarded-allow-ips", "127.0.0.1"), "https 192.0.2.7")],

@@ -12,9 +12,9 @@ import pytest
 
 import muxado_py as muxado
 from muxado_py.cli import forwarding
+from muxado_py.cli.agents.registration import Call
 from muxado_py.cli.forwarding import ForwardOptions, forward
 from muxado_py.cli.options import Address, UnixAddress
-from muxado_py.cli.registration import Call
 from muxado_py.cli.running import NotStarted
 
 from ..helpers.blocked import until

@@ -16,18 +16,18 @@ from anyio import to_thread
 from anyio.abc import SocketStream
 
 import muxado_py as muxado
-from muxado_py.cli import suspicion
-from muxado_py.cli.agent import Agent
-from muxado_py.cli.attempt import Attempt
-from muxado_py.cli.backoff import Backoff
-from muxado_py.cli.dialing import keep_connected
+from muxado_py.cli.agents import suspicion
+from muxado_py.cli.agents.agent import Agent
+from muxado_py.cli.agents.registration import Lines, Registration
 from muxado_py.cli.gateway import gateway
 from muxado_py.cli.options import Address, HttpDoor, Published, UnixAddress
-from muxado_py.cli.registering import Registrant
-from muxado_py.cli.registration import Lines, Registration
 from muxado_py.cli.running import NotStarted
-from muxado_py.cli.sessions_listener import SessionsListener
+from muxado_py.cli.serving.dialing import Uplink
+from muxado_py.cli.serving.registering import Registrant
 from muxado_py.frames import WIRES
+from muxado_py.service.dialed import Dialed
+from muxado_py.service.retry_budget import RetryBudget
+from muxado_py.session.sessions_listener import SessionsListener
 
 from ..helpers.blocked import until
 
@@ -257,17 +257,18 @@ async def test_each_door_leads_to_the_agents_of_its_name() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("spoken", WIRES)
 async def test_an_agent_of_any_wire_has_names_where_the_gateway_takes_each(spoken: str) -> None:
-    async def attach(session: muxado.Session) -> None:
-        await session.net_listener().serve(serve_once)
+    async def serve(session: muxado.Session) -> None:
+        async with Registrant(blog, stop).greet(session, dialed):
+            await session.net_listener().serve(serve_once)
 
     blog, stop = Registration(("blog",)), anyio.Event()
-    attempt = Attempt("", muxado.Config(), None)
+    dialed = Dialed("", partial(muxado.connect, ""))
     async with (
         running(doors=NAMED, wire="auto") as gate,
         muxado.connect(gate.url, config=muxado.Config(wire=spoken)) as session,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(Registrant(blog, stop).attach, session, attempt, attach)
+        tasks.start_soon(serve, session)
         while (answer := await ask(gate.ports[1])) != OK:
             assert answer.startswith(b"HTTP/1.1 503 ")  # it has not registered yet
         assert (await ask(gate.ports[0])).startswith(b"HTTP/1.1 503 ")
@@ -420,7 +421,7 @@ async def test_no_caller_counts_once_it_has_left_however_that_was(
                     return
                 await everything(caller)
 
-    monkeypatch.setattr("muxado_py.cli.agents.Agent", Known)
+    monkeypatch.setattr("muxado_py.cli.agents.agents.Agent", Known)
     words = [b"GET /%s HTTP/1.1\r\n\r\n" % what for what in (b"reset", b"begin", b"answer", b"end")]
     words += [b"GET /answer HT", b"leave", b"\0 /reset", b"\0 /answer"]
     async with (
@@ -824,6 +825,27 @@ async def test_what_every_agent_refused_was_not_executed() -> None:
         assert b"may have" not in answer
 
 
+@pytest.mark.parametrize("first", [b"", b"\0 is no HTTP"], ids=["a silent one", "another protocol"])
+async def test_who_no_agent_gets_does_not_count_for_who_may_be_offered_again(
+    first: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = partial(RetryBudget, share=0.2, per_second=0)
+    monkeypatch.setattr("muxado_py.cli.callers.callers.RetryBudget", budget)
+
+    async def refuse(stream: muxado.Stream) -> None:
+        stream.refuse()
+
+    async with running() as gate:
+        for _ in range(10):
+            async with await anyio.connect_tcp("127.0.0.1", gate.port) as caller:
+                if first:
+                    await caller.send(first)
+                await caller.send_eof()
+                assert await everything(caller) == b""
+        async with agent(gate.url, refuse), agent(gate.url, refuse):
+            assert b"too many are offered again" in await ask(gate.port)
+
+
 @pytest.mark.slow
 async def test_ending_an_agent_gracefully_cuts_no_caller_while_another_is_there() -> None:
     """Callers come as fast as they can while newest agents come and drain."""
@@ -852,28 +874,23 @@ async def test_a_gateway_that_stops_serves_callers_until_its_agents_are_elsewher
     caplog.set_level(logging.INFO, "muxado.cli")
     monkeypatch.setattr("random.sample", lambda some, number: list(some)[:number])
     registrant, served = Registrant(Registration(("blog",)), anyio.Event()), SessionsListener()
-
-    async def attach(session: muxado.Session, attempt: Attempt) -> None:
-        await registrant.attach(session, attempt, served.attach)
-
     async with (
         running(doors=NAMED, wire=wire) as other,
         running(doors=NAMED, wire=wire, handover_timeout=3600.0) as gate,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(served.serve, serve_once)
-        tasks.start_soon(
-            partial(
-                keep_connected,
-                (gate.url, other.url),
-                attach,
-                stop=anyio.Event(),
-                config=muxado.Config(wire=wire),
-                ssl_context=None,
-                backoff=Backoff(),
-                max_retries=None,
-            )
+        uplink = Uplink(
+            (gate.url, other.url),
+            anyio.Event(),
+            config=muxado.Config(wire=wire),
+            ssl_context=None,
+            proxy=None,
+            greet=registrant.greet,
+            listener=served,
+            max_retries=None,
         )
+        tasks.start_soon(served.serve, serve_once)
+        tasks.start_soon(uplink.keep)
         await until(lambda: "serves blog" in caplog.text)
         assert await ask(gate.ports[1]) == OK
         gate.stop.set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import http.client
 import logging
 import signal
@@ -10,7 +12,7 @@ import ssl
 from contextlib import asynccontextmanager
 from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import pytest
@@ -19,14 +21,15 @@ from anyio.streams.stapled import StapledByteStream
 from anyio.streams.tls import TLSAttribute
 from websockets.sync.client import connect as connect_websocket
 
-from muxado_py.cli.certs import Wanted, make_certificates
 from muxado_py.cli.gateway import gateway
 from muxado_py.cli.http_door.limits import Limits
 from muxado_py.cli.options import Address, HttpDoor, Published
 from muxado_py.cli.reloading import Reloading
 from muxado_py.cli.tls import DoorContexts
+from muxado_py.cli.trust.certs import Wanted, make_certificates
+from muxado_py.links.codec_stream import CodecStream
 from muxado_py.links.tls import TLSCodec
-from muxado_py.links.tls_stream import TLSByteStream
+from muxado_py.links.tls_socket import TLSSocket
 
 from ..helpers.blocked import until
 from .http_door.door import Replying, heard, request
@@ -56,8 +59,7 @@ class Authority:
 
     def contexts(self) -> DoorContexts:
         made = DoorContexts(
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH),
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH),
+            *(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) for _ in range(3))
         )
         for context in made:
             self._authority.issue_cert("app").configure_cert(context)
@@ -90,9 +92,9 @@ class Doors(NamedTuple):
 
     async def connect(
         self, port: int | None = None, authority: Authority = AUTHORITY
-    ) -> TLSByteStream:
+    ) -> CodecStream:
         raw = await anyio.connect_tcp("127.0.0.1", port or self.bytes_port)
-        stream = TLSByteStream(raw, authority.client, server_side=False, hostname="app")
+        stream = CodecStream(raw, TLSCodec(authority.client, server_side=False, hostname="app"))
         try:
             await stream.handshake()
         except BaseException:
@@ -178,9 +180,31 @@ def read_late(port: int, question: bytes, told: Event) -> bytes:
 @pytest.mark.slow
 @pytest.mark.parametrize("over", ["bytes", "http"])
 async def test_a_long_answer_is_whole_and_so_is_its_end_though_nobody_has_room_for_it(
-    over: str,
+    over: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The goodbye of TLS is a record more, which the kernel has to take."""
+    told = Event()
+
+    class Narrow(TLSSocket):
+        """It has little room, none for its goodbye at first, and tells when it had none for the answer."""
+
+        has_no_room = True
+
+        def send(self, data: bytes | memoryview, flags: int = 0) -> int:  # type: ignore[override]
+            self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 * 1024)
+            try:
+                return super().send(data, flags)
+            except BlockingIOError:
+                told.set()
+                raise
+
+        def shutdown(self, how: int) -> None:
+            if self.has_no_room:
+                self.has_no_room = False
+                raise BlockingIOError
+            super().shutdown(how)
+
+    monkeypatch.setattr("muxado_py.cli.handshakes.TLSSocket", Narrow)
     body = bytes(range(256)) * 12_000
     answer = b"HTTP/1.1 200 OK\r\n\r\n" + body
     question = request(start=b"GET / HTTP/1.0")
@@ -188,17 +212,8 @@ async def test_a_long_answer_is_whole_and_so_is_its_end_though_nobody_has_room_f
     names = ("app",) if over == "http" else ()
     async with doors() as gate, agent(gate.url, app, names=names):
         port = gate.http_port if over == "http" else gate.bytes_port
-        told = Event()
-        got: list[bytes] = []
-
-        async def read() -> None:
-            got.append(await anyio.to_thread.run_sync(read_late, port, question, told))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(read)
-            await anyio.sleep(0.2)
-            told.set()
-        assert got[0].partition(b"\r\n\r\n")[2] == body
+        got = await anyio.to_thread.run_sync(read_late, port, question, told)
+        assert got.partition(b"\r\n\r\n")[2] == body
 
 
 async def test_websockets_pass() -> None:
@@ -272,7 +287,28 @@ async def test_who_reads_no_alert_is_closed_all_the_same() -> None:
                 await anyio.sleep(0.05)
 
 
-async def test_when_there_is_no_room_who_has_waited_longest_makes_some() -> None:
+async def test_a_handshake_that_fails_by_a_mistake_of_ours_hurts_nobody_else(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Mistaken(TLSSocket):
+        def handshake(self) -> bool:
+            monkeypatch.undo()
+            raise RuntimeError("a mistake")
+
+    async with doors() as gate, agent(gate.url, saying(b"hello")):
+        monkeypatch.setattr("muxado_py.cli.handshakes.TLSSocket", Mistaken)
+        async with await anyio.connect_tcp("127.0.0.1", gate.bytes_port) as caller:
+            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await caller.receive()
+        async with await gate.connect() as served:
+            assert await served.receive() == b"hello"
+    assert "serving a caller failed" in caplog.text
+
+
+async def test_when_there_is_no_room_who_has_waited_longest_makes_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("muxado_py.cli.handshakes.PATIENCE", 3600.0)
     async with doors(limit=2) as gate, agent(gate.url, saying(b"hello")):
         silent = [await anyio.connect_tcp("127.0.0.1", gate.bytes_port) for _ in range(2)]
         while True:  # those two have come a moment ago
@@ -310,11 +346,14 @@ async def test_who_comes_later_is_shown_the_new_certificate_and_others_go_on() -
         assert await before.receive() == b"still here"
 
 
-async def test_the_end_of_the_gateway_is_the_end_of_handshakes() -> None:
+async def test_the_end_of_the_gateway_is_the_end_of_handshakes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("muxado_py.cli.handshakes.PATIENCE", 3600.0)
     async with doors() as gate, await anyio.connect_tcp("127.0.0.1", gate.bytes_port) as caller:
         await caller.send(b"\x16")
-        await anyio.sleep(0.05)
-        gate.stop.set()
+        async with await gate.connect():  # who came first is accepted first
+            gate.stop.set()
         with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
             await caller.receive()
 
@@ -359,7 +398,7 @@ async def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(
 async def test_a_handshake_in_pieces_is_one() -> None:
     async with doors() as gate, agent(gate.url, saying(b"hello")):
         raw = InPieces(await anyio.connect_tcp("127.0.0.1", gate.bytes_port))
-        stream = TLSByteStream(raw, AUTHORITY.client, server_side=False, hostname="app")
+        stream = CodecStream(raw, TLSCodec(AUTHORITY.client, server_side=False, hostname="app"))
         await stream.handshake()
         assert await stream.receive() == b"hello"
         await stream.aclose()
@@ -421,3 +460,45 @@ def test_a_wsgi_application_is_behind_https_as_the_how_to_says(tmp_path: Path, l
             gateway.send(signal.SIGHUP)
             gateway.wait_for("the certificates of the doors (are read again)")
             assert get(port, keys / "ca.pem", "/") == "hello , start 1"
+
+
+@pytest.mark.parametrize("way", ["callbacks"], indirect=True)
+@pytest.mark.usefixtures("way")
+async def test_a_caller_that_cannot_be_watched_is_cut_off_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel has bounds of its own for what is watched."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with doors() as gate:
+        for port in (gate.bytes_port, gate.http_port):
+            with socket.create_connection(("127.0.0.1", port)) as caller:
+                caller.settimeout(5)  # a handshake has ten seconds
+                monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", refuse)
+                assert await anyio.to_thread.run_sync(caller.recv, 1) == b""
+                monkeypatch.undo()
+
+
+@pytest.mark.parametrize("way", ["callbacks"], indirect=True)
+@pytest.mark.usefixtures("way")
+async def test_a_caller_without_tls_that_cannot_be_watched_is_told_so_and_cut_off_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    failures: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, failure: failures.append(failure))
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with doors() as gate:
+        with socket.create_connection(("127.0.0.1", gate.http_port)) as caller:
+            caller.settimeout(5)
+            caller.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            monkeypatch.setattr(loop, "add_reader", refuse)
+            said = await anyio.to_thread.run_sync(caller.recv, 1000)
+            assert said.startswith(b"HTTP/1.1 400 ")
+            monkeypatch.undo()
+        assert failures == []

@@ -8,6 +8,7 @@ import click
 import pytest
 
 from muxado_py.cli.commands.membership import MembershipOptions, membership
+from muxado_py.cli.trust.tokens import TokenFileError, hash_token, parse_line
 
 TOKEN = "muxado_of-all-gateways-of-one-cluster-alone"
 HERE = "tcp://127.0.0.1:7000"
@@ -30,7 +31,7 @@ def test_what_a_gateway_among_others_is_given(among: MembershipOptions) -> None:
     pytest.importorskip("coredis")
     found = membership(among, HERE, "auto", insecure=False)
     assert found is not None
-    assert found.token == TOKEN
+    assert found.tokens.shown == TOKEN
     assert found.url is None
     assert found.context("tcp://127.0.0.1:1") is None
     assert found.context("tls://127.0.0.1:1") is not None
@@ -76,11 +77,65 @@ def test_what_does_not_go_together(
         membership(options, listen, wire, insecure=False)
 
 
-def test_a_token_that_could_be_guessed_is_refused(among: MembershipOptions) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("secret", "token 1: .*guessed"),
+        (f"{TOKEN}\nsecret\n", "token 2: .*guessed"),
+        ("\n", "a token in each line"),
+        (f"laptop:{hash_token(TOKEN)}:*\n", "has hashes"),
+    ],
+)
+def test_a_file_with_something_else_than_tokens_is_refused(
+    among: MembershipOptions, text: str, said: str
+) -> None:
     assert among.token_file is not None
-    among.token_file.write_text("secret")
-    with pytest.raises(click.UsageError, match="guessed"):
+    among.token_file.write_text(text)
+    with pytest.raises(click.UsageError, match=said):
         membership(among, HERE, "muxado", insecure=False)
+
+
+def test_a_file_that_everybody_may_write_is_refused(among: MembershipOptions) -> None:
+    assert among.token_file is not None
+    among.token_file.chmod(0o666)
+    with pytest.raises(click.UsageError, match="written by everybody"):
+        membership(among, HERE, "muxado", insecure=False)
+
+
+def test_of_several_tokens_the_first_is_shown_each_is_taken_and_a_slip_leaves_what_was(
+    among: MembershipOptions,
+) -> None:
+    pytest.importorskip("coredis")
+    assert among.token_file is not None
+    hashed = parse_line("agent", hash_token(TOKEN), "*")  # as muxado token prints it, too
+    among.token_file.write_text(f"{TOKEN}\n{hashed}\n{TOKEN}-old\n")
+    found = membership(among, HERE, "muxado", insecure=False)
+    assert found is not None
+    tokens = found.tokens
+    assert tokens.shown == TOKEN
+    assert [tokens.has(one) for one in (TOKEN, f"{TOKEN}-old", f"{TOKEN}-new", "", "\ud800")] == [
+        *(True, True, False, False, False)
+    ]
+    among.token_file.write_text("slip")
+    with pytest.raises(TokenFileError):
+        tokens.read()
+    assert tokens.shown == TOKEN
+    among.token_file.write_text(f"{TOKEN}-new\n")
+    tokens.read()
+    assert tokens.shown == f"{TOKEN}-new"
+    assert not tokens.has(TOKEN)
+
+
+def test_no_gateway_is_shown_the_token_where_others_read_it(among: MembershipOptions) -> None:
+    """Whoever writes to the registry says where it is; it may say tcp:// of one that is at tls://."""
+    pytest.importorskip("coredis")
+    found = membership(among, HERE, "muxado", insecure=False)
+    assert found is not None
+    with pytest.raises(click.UsageError, match="could read the token"):
+        found.context("tcp://192.0.2.1:7000")
+    found = membership(among, HERE, "muxado", insecure=True)
+    assert found is not None
+    assert found.context("tcp://192.0.2.1:7000") is None
 
 
 @pytest.mark.parametrize("registry", ["rediss://192.0.2.1", "redis://:word@192.0.2.1:1/2"])

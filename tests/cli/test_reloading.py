@@ -12,10 +12,10 @@ import anyio
 import click
 import pytest
 
-from muxado_py.cli.certs import Wanted, make_certificates
 from muxado_py.cli.reloading import Reloading
 from muxado_py.cli.running import run
-from muxado_py.cli.tokens import add_line, hash_token, make_token, parse_line
+from muxado_py.cli.trust.certs import Wanted, make_certificates
+from muxado_py.cli.trust.tokens import add_line, hash_token, make_token, parse_line
 
 from .processes import command, running
 
@@ -131,6 +131,27 @@ def test_a_gateway_reads_tokens_and_certificates_again(tmp_path: Path) -> None:
         gateway.send(signal.SIGHUP)
         with running(*serve, *trusting):
             gateway.wait_for(r"agent (laptop@\S+) serves blog", times=2)
+        assert gateway.end() == 0
+
+
+@pytest.mark.slow
+def test_a_gateway_reads_the_tokens_of_its_cluster_again(tmp_path: Path) -> None:
+    pytest.importorskip("coredis")
+    path = tmp_path / "cluster"
+    path.write_text(make_token())
+    path.chmod(0o600)
+    doors = ("--listen", "tcp://127.0.0.1:0", "--publish", "127.0.0.1:0")
+    registry = f"unix://{tmp_path / 'nobody'}"  # what does not answer ends nothing
+    with running(
+        *("gateway", *doors, "--registry", registry, "--cluster-token-file", str(path))
+    ) as gateway:
+        gateway.wait_for("(callers connect to)")
+        path.write_text("slip")
+        gateway.send(signal.SIGHUP)
+        gateway.wait_for("the tokens of the cluster (stay as they were: .* may be guessed)")
+        path.write_text(f"{make_token()}\n{make_token()}\n")
+        gateway.send(signal.SIGHUP)
+        gateway.wait_for("the tokens of the cluster (are read again)")
         assert gateway.end() == 0
 
 

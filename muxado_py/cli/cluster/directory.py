@@ -3,7 +3,7 @@
 What it is.  What the registry said last.  While it does not answer that stays as it is.
 
 The rules.  A registry that has just come back may have forgotten everything, and hears it again from each gateway only with
-its next beat.  So for :data:`DISTRUST` what it does *not* say proves nothing: who was there stays, and a name that nobody
+its next beat, and what that serves a moment later.  So for :data:`DISTRUST` what it does *not* say proves nothing: who was there stays, and a name that nobody
 is said to serve is asked for at the gateways themselves.
 
 The trap.  What is left over in a registry of gateways that are gone is taken away by those who see it, and a gateway that
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ("DISTRUST", "Directory")
 
-DISTRUST = 3.0
-"""Seconds: a beat of every gateway."""
+DISTRUST = 5.0
+"""Seconds: a beat of every gateway, which may be a tenth late, and time to say what it serves."""
 
 GONE_AFTER = 9.0
 """Seconds for which a node must have been missed."""
@@ -45,6 +45,8 @@ class Directory:
         self._missed: dict[str, float] = {}
         self.nodes: dict[str, Node] = {}
         """The others, by their ids."""
+        self.is_read = False
+        """Whether the registry has ever said who is there."""
 
     @property
     def is_distrusted(self) -> bool:
@@ -57,10 +59,16 @@ class Directory:
 
     def read(self, nodes: dict[str, Node]) -> None:
         """The registry says that these are there."""
+        self.is_read = True
         others = {node_id: node for node_id, node in nodes.items() if node_id != self._own_id}
         self.nodes = {**self.nodes, **others} if self.is_distrusted else others
         for node_id in others:
             self._missed.pop(node_id, None)
+
+    def are_missed(self, node_ids: Iterable[str]) -> bool:
+        """Whether ``node_ids`` are not there, and that is nothing new."""
+        is_full = len(self._missed) >= MAX_MISSED
+        return is_full or all(node_id in self._missed for node_id in node_ids)
 
     def gone(self, node_ids: Iterable[str]) -> list[str]:
         """Those of ``node_ids`` that have been missed for long; the others are noted."""

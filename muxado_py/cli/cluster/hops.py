@@ -5,8 +5,9 @@ it is copied to an agent, byte for byte; what the caller is told when that fails
 
 The rules.  Who hops here goes no further: only agents of this gateway's are asked, and told what the other gateway said of
 the caller.  As long as nothing was answered,
-and each agent that was asked said that its application never saw the caller, the stream ends with :data:`REFUSED`, or was
-never taken: then the other gateway asks the next.  Any other end says nothing of that.
+and each agent that was asked said that its application never saw the caller, the stream ends with :data:`REFUSED` if an agent is
+here still, and is refused if none is: then the other gateway asks the next, by its own rules (:mod:`..callers.offers`) and from its own
+budget, and knows whether to wait for agents that come.  Any other end says nothing of that.
 
 The trap.  What a caller said is kept here too until it is answered, or an agent that refuses would end it.
 """
@@ -22,24 +23,25 @@ from anyio import EndOfStream, WouldBlock
 import muxado_py as muxado
 
 from ...session.bridge import abort, close
-from ..caller import Caller
-from ..heads import Head
-from ..introductions import NAME
-from ..visits import copy_to
+from ..agents.introductions import NAME
+from ..callers.caller import Caller
+from ..callers.heads import Head
+from ..callers.offers import Offers
+from ..callers.visits import copy_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..agent import Agent
-    from ..destinations import Destination
-    from ..kept import Kept
+    from ...service.retry_budget import RetryBudget
+    from ..agents.destinations import Destination
+    from ..callers.kept import Kept
 
 __all__ = ("REFUSED", "serve_hop", "wanted_name")
 
 logger = logging.getLogger("muxado.cli")
 
 REFUSED = 0x101
-"""The code of a reset between gateways: no application has seen anything of the stream."""
+"""The code of a reset between gateways: no application has seen anything of the stream, whose agents do not take it."""
 
 
 def wanted_name(stream: muxado.Stream) -> str:
@@ -48,12 +50,16 @@ def wanted_name(stream: muxado.Stream) -> str:
 
 
 async def serve_hop(
-    stream: muxado.Stream, find: Callable[[str], Destination | None], kept: Kept
+    stream: muxado.Stream,
+    find: Callable[[str], Destination | None],
+    kept: Kept,
+    budget: RetryBudget,
 ) -> None:
     """Lead one caller to an agent here.
 
     :param find: who serves a name here, if anybody does.
     :param kept: where it is counted, with others, while what it said is kept.
+    :param budget: from which it is offered to another agent.
 
     Cancellation: what it was given is cut off.
     """
@@ -63,9 +69,12 @@ async def serve_hop(
         if destination is not None:
             caller = Caller(stream, destination, _ignore, kept)
             caller.head = Head.OTHER
-            if await _lead(caller, destination):
+            if await _lead(caller, destination, budget):
                 return
-        _refuse(stream)
+        if destination is not None and _has_agents(destination):
+            stream.reset(REFUSED)
+        else:
+            _refuse(stream)
     except Exception:
         # Whatever it is, it is this caller's trouble and must not end the session of all others.
         logger.exception("serving a caller of another gateway failed")
@@ -75,19 +84,18 @@ async def serve_hop(
             caller.forget()
 
 
-async def _lead(caller: Caller, destination: Destination) -> bool:
+async def _lead(caller: Caller, destination: Destination, budget: RetryBudget) -> bool:
     """Copy between it and an agent, and the next if that has not taken it; whether one has."""
     stream = caller.connection
-    tried: list[Agent] = []
+    offers = Offers(budget)
     assert isinstance(stream, muxado.Stream)
     with suppress(WouldBlock, EndOfStream, muxado.MuxadoError):
         caller.heard(stream.receive_nowait())
     while True:
         try:
-            passage = destination.dial(tried, stream.metadata, here=True)
+            passage = offers.dial(destination, stream.metadata)
         except ConnectionRefusedError:
             return False
-        tried.append(passage.agent)
         copying = await copy_to(caller, passage)
         failure = copying.failure
         if failure is None:
@@ -99,12 +107,17 @@ async def _lead(caller: Caller, destination: Destination) -> bool:
             await abort(stream)  # the caller is gone
             return True
         if not caller.is_answered:
-            destination.doubt(passage.agent)
+            destination.doubt(passage, failure)
+        may_go_on = offers.may_go_on(passage, failure)
         if caller.is_answered or not passage.verdict(failure).safe:
             await abort(stream)
             return True
-        if not caller.is_kept:
+        if not (may_go_on and caller.is_kept):
             return False
+
+
+def _has_agents(destination: Destination) -> bool:
+    return any(not agent.session.going_away for agent in destination.agents)
 
 
 def _refuse(stream: muxado.Stream) -> None:

@@ -3,7 +3,7 @@
 What it is.  A beat every three seconds, for a lease of three beats; with each it reads who has one.
 
 The rules.  A gateway that ends says so first, by its state, and leaves last.  While the registry does not answer, it is
-asked again after each pause of the breaker, so that everybody is back as soon as it is.
+asked by this task alone (:mod:`.breaker`), at once and then after each :data:`PAUSE`, so that everybody is back as soon as it is.
 
 The trap.  A registry that was started anew, or one that lost what it was told, looks like any other; only that it does not
 know a lease that has not ended tells it.
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .breaker import PAUSE
 from .registry import RegistryError
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from .nodes import Node
     from .registry import Registry
 
-__all__ = ("BEAT", "LEASE", "Lease")
+__all__ = ("BEAT", "LEASE", "PAUSE", "Lease")
 
 logger = logging.getLogger("muxado.cli")
 
@@ -38,8 +37,8 @@ BEAT = 3.0
 LEASE = 9.0
 """Seconds for which one beat lasts."""
 
-LEAVING = 1.0
-"""Seconds that saying goodbye may take; the lease ends anyway."""
+PAUSE = 0.5
+"""Seconds between two beats that nobody hears."""
 
 
 class Lease:
@@ -63,6 +62,7 @@ class Lease:
         self._forgotten = forgotten
         self._was_said = False
         self._soon = anyio.Event()
+        breaker.when_broken(self._hurry)
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -81,7 +81,7 @@ class Lease:
 
         :raises RegistryError: if nobody hears.
         """
-        was_known = await self._breaker.ask(self._registry.beat, self.node, LEASE)
+        was_known = await self._breaker.try_again(self._registry.beat, self.node, LEASE)
         if self._was_said and not was_known:
             logger.warning("the registry has forgotten this gateway; it is told again")
             self._directory.distrust()
@@ -99,6 +99,9 @@ class Lease:
     def drain(self) -> None:
         """This gateway is about to end: the others know it as soon as they look."""
         self.node = self.node._replace(is_draining=True)
+        self._hurry()
+
+    def _hurry(self) -> None:
         self._soon.set()
 
     async def leave(self) -> None:
@@ -106,8 +109,7 @@ class Lease:
 
         Cancellation: safe.
         """
-        with anyio.move_on_after(LEAVING):
-            try:
-                await self._breaker.ask(self._registry.leave, self.node)
-            except RegistryError as exc:
-                logger.debug("nobody heard that this gateway leaves: %s", exc)
+        try:
+            await self._breaker.ask(self._registry.leave, self.node)
+        except RegistryError as exc:
+            logger.debug("nobody heard that this gateway leaves: %s", exc)

@@ -1,6 +1,6 @@
 """A registry in memory: for gateways in one process, and to know what every registry does.
 
-What it is.  Two dictionaries.  All gateways of a cluster are given the same one.
+What it is.  Three dictionaries.  All gateways of a cluster are given the same one.
 
 The rule.  It does what the one on Redis does, and the same tests say so.
 """
@@ -32,6 +32,7 @@ class MemoryRegistry(Registry):
         self._now = now
         self._leases: dict[str, tuple[Node, float]] = {}
         self._names: dict[str, dict[str, int]] = {}
+        self._owners: dict[str, tuple[float, str]] = {}
 
     async def beat(self, node: Node, seconds: float) -> bool:
         await checkpoint()
@@ -60,6 +61,21 @@ class MemoryRegistry(Registry):
         await checkpoint()
         return dict(self._names.get(name, {}))
 
+    async def claim(self, node_id: str, name: str, age: float) -> str:
+        await checkpoint()
+        mine = self._now() - age, node_id
+        self._owners[name] = max(self._owners.get(name, mine), mine)
+        return self._owners[name][1]
+
+    async def owners(self) -> dict[str, str]:
+        await checkpoint()
+        return {name: node_id for name, (_, node_id) in self._owners.items()}
+
+    async def release(self, node_id: str, name: str) -> None:
+        await checkpoint()
+        if self._owners.get(name, (0, ""))[1] == node_id:
+            del self._owners[name]
+
     async def forget(self, name: str, node_ids: Collection[str]) -> None:
         await checkpoint()
         for node_id in node_ids:
@@ -69,6 +85,7 @@ class MemoryRegistry(Registry):
         """Forget everything, as a server does that starts anew."""
         self._leases.clear()
         self._names.clear()
+        self._owners.clear()
 
     def _drop(self, name: str, node_id: str) -> None:
         counts = self._names.get(name, {})

@@ -1,10 +1,17 @@
 """Neighbours: the sessions with other gateways, in which callers hop to them.
 
-What it is.  One session to each gateway that a caller was led to, dialed when the first one is.  To a destination it is an
+What it is.  One session to each gateway that a caller was led to, dialed when the first one is, and beside that to the others which
+serve the same name.  To a destination it is an
 agent like others, a little farther away; each stream of it says which name it wants.
 
-The rules.  Whether it lives is asked every second, and its answer is waited for no longer than :data:`SILENCE`: what hangs
+Why no pool.  A :class:`~muxado_py.Pool` keeps sessions to targets that it is given, and any of them will do.  Here the gateways come
+and go with the registry, each is dialed when a caller wants one of its names, and only that one will do.
+
+The rules.  What is wrong with one gateway, with what is said of it, or with what it is to be shown, is no trouble of the others:
+callers are led elsewhere, and the log says why.  Whether it lives is asked every second, and its answer is waited for no longer than :data:`SILENCE`: what hangs
 must not hold callers.  Who could not be reached, or was lost, is not dialed for :data:`SUSPECT`.
+One that ends the stream on which it agreed takes nobody any more in that session: it ends, or what it was shown is good no more.
+Callers that are there go on, and the next one comes by a new session.
 
 The trap.  A process that is stopped takes connections; so a gateway counts as reached when it has agreed, and not before.
 """
@@ -12,26 +19,29 @@ The trap.  A process that is stopped takes connections; so a gateway counts as r
 from __future__ import annotations
 
 import logging
+import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
 
 import muxado_py as muxado
 
-from ..agent import Agent, Passage
-from ..attempt import CONNECT_ERRORS
-from ..registering import say
-from ..running import reason
-from ..suspicion import watch
+from ...errors import escaped
+from ...service.causes import reason
+from ..agents.agent import Agent, Passage
+from ..agents.suspicion import watch
+from ..serving.registering import ENDED, say
+from ..trust.tokens import Permit
 from .hops import REFUSED
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from anyio.abc import TaskGroup
 
-    from ..registration import Hop
+    from ..agents.registration import Hop, Lines
     from .nodes import Node
 
 __all__ = ("SUSPECT", "Neighbour", "Neighbours")
@@ -58,7 +68,7 @@ class Neighbour(Agent):
     def __init__(self, node: Node, session: muxado.Session) -> None:
         super().__init__(session)
         self.node = node
-        self.holder = f"gateway {node.id}"
+        self.permit = Permit(f"gateway {node.id}", ())
         self.distance = 1
         self.is_leaving = False
         """Whether it takes no more callers in this session."""
@@ -83,18 +93,21 @@ class Hopping(Passage):
             return muxado.Retry.REFUSED
         return super().verdict(exc)
 
+    def found_nobody(self, exc: BaseException | None) -> bool:
+        return isinstance(exc, muxado.StreamRefusedError) and exc.remote
+
 
 class Neighbours:
     """All of them.
 
-    :param hop: what this gateway says of itself.
+    :param hop: what this gateway says of itself to another.
     :param context: what ``connect`` needs for ``tls://``.
     :param now: the time, in seconds.
     """
 
     def __init__(
         self,
-        hop: Hop,
+        hop: Callable[[Node], Hop],
         context: Callable[[str], ssl.SSLContext | None],
         now: Callable[[], float],
     ) -> None:
@@ -141,6 +154,12 @@ class Neighbours:
                 return True
         return False
 
+    def warm(self, nodes: Iterable[Node]) -> None:
+        """Dial those of ``nodes`` with which there is no session: their callers need not wait for it then."""
+        for node in nodes:
+            if self._may_dial(node):
+                self._dial(node)
+
     def _is_reached(self, nodes: Sequence[Node], tried: Collection[Agent]) -> bool:
         found = (self.get(node.id) for node in nodes)
         return any(one is not None and one not in tried for one in found)
@@ -172,36 +191,62 @@ class Neighbours:
             context = self._context(node.url)
             async with muxado.connect(node.url, config=config, ssl_context=context) as session:
                 session.stop_accepting()
-                stream, _ = await say(session, self._hop.line(), "hopping")
+                stream, lines = await say(session, self._hop(node).line(), "hopping")
                 try:
-                    await self._keep(Neighbour(node, session), over)
+                    await self._keep(Neighbour(node, session), lines, over)
                 finally:
                     stream.reset()
-        except (*CONNECT_ERRORS, ValueError) as exc:
-            logger.warning("no session with the gateway at %s: %s", node.url, reason(exc))
-            self._suspect_until[node.id] = self._now() + SUSPECT
+        except Exception as exc:  # noqa: BLE001 - see the rules: files that cannot be read now, too
+            url = escaped(node.url)
+            logger.warning("no session with the gateway at %s: %s", url, reason(exc))
+            self._suspect(node)
         finally:
             self._dialing.pop(node.id, None)
             over.set()
 
-    async def _keep(self, neighbour: Neighbour, reached: anyio.Event) -> None:
-        node_id = neighbour.node.id
-        logger.info("callers may hop to the gateway at %s", neighbour.node.url)
-        self._connected[node_id] = neighbour
-        self._dialing.pop(node_id, None)
+    def _suspect(self, node: Node) -> None:
+        now = self._now()
+        waiting = self._suspect_until.items()
+        self._suspect_until = {node_id: until for node_id, until in waiting if until > now}
+        self._suspect_until[node.id] = now + SUSPECT
+
+    async def _keep(self, neighbour: Neighbour, lines: Lines, reached: anyio.Event) -> None:
+        node = neighbour.node
+        logger.info("callers may hop to the gateway at %s", node.url)
+        self._connected[node.id] = neighbour
+        self._dialing.pop(node.id, None)
         reached.set()
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch, neighbour)
+            tasks.start_soon(self._obey, neighbour, lines)
             try:
                 await neighbour.session.wait()
             except muxado.SessionError as exc:
                 failure = exc
             finally:
-                del self._connected[node_id]
+                self._leave(neighbour)
             tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure
+
+    def _leave(self, neighbour: Neighbour) -> None:
+        """Nobody is led there any more in this session."""
+        neighbour.is_leaving = True
+        if self._connected.get(neighbour.node.id) is neighbour:
+            del self._connected[neighbour.node.id]
+
+    async def _obey(self, neighbour: Neighbour, lines: Lines) -> None:
+        """Lead nobody there any more when it says so, and end the session behind those that are there."""
+        with suppress(*ENDED, muxado.SessionError, ValueError):
+            while True:
+                await lines.next()
+        if neighbour.session.closed:
+            return
+        logger.info("the gateway at %s takes no more callers in this session", neighbour.node.url)
+        self._leave(neighbour)
+        with suppress(muxado.MuxadoError):  # whoever waits for the session says why
+            await neighbour.session.drain(math.inf)
 
 
 async def _first(events: Sequence[anyio.Event]) -> None:

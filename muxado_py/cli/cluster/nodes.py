@@ -16,15 +16,18 @@ import json
 import secrets
 from typing import NamedTuple
 
-from ...dialing.addresses import parse_url
+from ...dialing.schemes import parse_url
 
-__all__ = ("NODES", "Node", "name_key", "new_id", "node_key")
+__all__ = ("NODES", "OWNERS", "Node", "name_key", "new_id", "node_key")
 
 VERSION = 1
 PREFIX = f"mx:{VERSION}:"
 
 NODES = f"{PREFIX}nodes"
 """The ids of all nodes, some of which may be gone."""
+
+OWNERS = f"{PREFIX}owners"
+"""For each name that an agent serves alone since when that is so, in microseconds of the server's clock, and the id of its node."""
 
 MAX_RECORD = 1024
 """Bytes of a node's record."""

@@ -1,6 +1,6 @@
 """Registry: where gateways say what they are and what they serve, and learn it of each other.
 
-What it is.  Six questions and answers, and nothing of who answers: :mod:`.memory` for gateways in one process,
+What it is.  A few questions and answers, and nothing of who answers: :mod:`.memory` for gateways in one process,
 :mod:`.redis` for those on many machines.
 
 The rules.  Everything here may be said twice, and means the same then; so nothing is lost by saying it again when nobody
@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
     from .nodes import Node
 
-__all__ = ("Registry", "RegistryError")
+__all__ = ("RefusedError", "Registry", "RegistryError")
 
 
 class RegistryError(ConnectionError):
     """The registry does not answer, or not in time."""
+
+
+class RefusedError(RegistryError):
+    """The registry answers, and does not do what it was asked: it is full, say, or what stands there is nobody's of us."""
 
 
 class Registry(Protocol):
@@ -45,6 +49,18 @@ class Registry(Protocol):
 
     async def serving(self, name: str) -> dict[str, int]:
         """How many agents each node, by its id, said that it has for ``name``; it may have no lease."""
+
+    async def claim(self, node_id: str, name: str, age: float) -> str:
+        """An agent of that node serves ``name`` alone, and came ``age`` seconds ago.
+
+        :returns: the id of the node whose agent does so, which is the one that came last.
+        """
+
+    async def owners(self) -> dict[str, str]:
+        """Which node's agent serves a name alone, for each such name; the node may have no lease."""
+
+    async def release(self, node_id: str, name: str) -> None:
+        """No agent of that node serves ``name`` alone any more."""
 
     async def forget(self, name: str, node_ids: Collection[str]) -> None:
         """Those nodes, which are gone, do not serve ``name``."""

@@ -2,7 +2,8 @@
 
 What it is.  Declarations only, a module for each command: what it takes, its defaults and its help.  What a command
 does is in the module that its function imports when it runs, so that ``muxado --help`` stays quick
-and a missing extra is met by the command that needs it.  What several commands take is in :mod:`.shared`.
+and a missing extra is met by the command that needs it.  What several commands take is in :mod:`.shared`; that an option which
+counts once is not given twice, in :mod:`.once`.
 
 The rule.  Anything HTTP has uvicorn's flag name and uvicorn's meaning.  Every option can be set as
 ``MUXADO_<COMMAND>_<OPTION>`` in the environment; no secret is an option.

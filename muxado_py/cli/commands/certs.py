@@ -1,7 +1,7 @@
 """``muxado certs``: what it takes, and what it says of the files that it made.
 
 What it is.  The declaration, a line for each certificate, and the commands that use them.
-:mod:`muxado_py.cli.certs` makes them.
+:mod:`muxado_py.cli.trust.certs` makes them.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .once import OnceCommand
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..certs import Made
+    from ..trust.certs import Made
 
 __all__ = ("certs",)
 
 
-@click.command(short_help="Make an authority, and certificates of it.")
+@click.command(cls=OnceCommand, short_help="Make an authority, and certificates of it.")
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--host",
@@ -34,6 +36,13 @@ __all__ = ("certs",)
     "agents",
     multiple=True,
     help="Name of an agent; may be given more than once. [default: agent, with a new authority]",
+)
+@click.option(
+    "--token",
+    "tokens",
+    multiple=True,
+    help="Name of a token to make for agents: DIR/NAME.token has it, and DIR/tokens its line for the gateway; may be given more "
+    "than once. A new authority has no agent's certificate then, unless you name one.",
 )
 @click.option(
     "--names",
@@ -63,34 +72,35 @@ def certs(
     directory: Path,
     hosts: tuple[str, ...],
     agents: tuple[str, ...],
+    tokens: tuple[str, ...],
     names: str | None,
     revoke: tuple[str, ...],
     days: int,
     authority_days: int,
     overwrite: bool,
 ) -> None:
-    """Make an authority in DIR, and certificates for a gateway and its agents.
+    """Make an authority in DIR, and certificates for a gateway and its agents, or tokens for these.
 
     What is in DIR already stays: with an authority there, --agent NAME makes one more agent. Keys can
     be read by you alone; ca.key makes agents, so keep it where neither gateway nor agents are.
     """
-    from ...integrations.extras import MissingExtraError, require
+    from ...runtime.extras import MissingExtraError, require
     from ..running import NotStarted
 
     try:
         require("cryptography", "certs")
     except MissingExtraError as exc:
         raise NotStarted(str(exc)) from exc
-    from .. import certs as making
+    from ..trust import certs as making
 
     patterns = () if names is None else tuple(part.strip() for part in names.split(","))
-    wanted = making.Wanted(hosts, agents, patterns, days, authority_days, overwrite)
+    wanted = making.Wanted(hosts, agents, patterns, days, authority_days, overwrite, tokens)
     try:
         if revoke:
             path, new = making.revoke(directory, revoke)
             click.echo(f"{path}: {', '.join(new) or 'nothing new'}")
             click.echo("kill -HUP of a gateway with this --revoked lets it read the file", err=True)
-            if not (hosts or agents):
+            if not (hosts or agents or tokens):
                 return
         made = making.make_certificates(directory, wanted)
     except ValueError as exc:
@@ -109,19 +119,25 @@ def _first_name(patterns: Sequence[str]) -> str:
 def _advise(made: list[Made], authority: Path, hosts: Sequence[str], name: str) -> None:
     """How to use them, on stderr: a script takes the lines above."""
     host = f"[{hosts[0]}]" if ":" in hosts[0] else hosts[0]
+    tokens = next((one.key for one in made if one.path.suffix == ".token"), None)
+    asks = f" --ssl-ca-certs {_quoted(authority)}"
+    if tokens is not None:
+        by_certificate = any(one.what.startswith("agent") for one in made)
+        asks = f" --token-file {_quoted(tokens)}" + (asks if by_certificate else "")
     for one in made:
         if one.what == "authority":
             continue
-        if one.what.startswith("agent"):
-            command = f"serve APP{name} --connect tls://{host}:7000"
-        else:
+        if one.what.startswith("gateway"):
             listen = "127.0.0.1" if host in ("localhost", "127.0.0.1") else "0.0.0.0"
             command = f"gateway --listen tls://{listen}:7000 --publish 127.0.0.1:8080"
+            trusts = asks
+        else:
+            command = f"serve APP{name} --connect tls://{host}:7000"
+            trusts = f" --ssl-ca-certs {_quoted(authority)}"
         files = f"--ssl-certfile {_quoted(one.path)} --ssl-keyfile {_quoted(one.key)}"
-        click.echo(
-            f"muxado {command} {files} --ssl-ca-certs {_quoted(authority)}",
-            err=True,
-        )
+        if one.path.suffix == ".token":
+            files = f"--token-file {_quoted(one.path)}"
+        click.echo(f"muxado {command} {files}{trusts}", err=True)
 
 
 def _quoted(path: Path) -> str:

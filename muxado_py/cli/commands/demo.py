@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..options import LINK
+from .once import OnceCommand
 
 if TYPE_CHECKING:
     from ..demo.proxy import EmulatedLink
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ("demo",)
 
 
-@click.command(short_help="See it work on this machine.")
+@click.command(cls=OnceCommand, short_help="See it work on this machine.")
 @click.option("--json", is_flag=True, help="One JSON object on stdout, no table.")
 @click.option(
     "--seconds", type=click.FloatRange(min=0.5), default=5.0, help="Length of each measurement."

@@ -12,23 +12,26 @@ from typing import TYPE_CHECKING
 import click
 
 from ..options import DURATION, LOCAL, NAME, URL
+from .once import OnceCommand
 from .shared import (
     dialing_insecure_option,
     dialing_tls_options,
     dialing_wire_option,
     logging_options,
     loop_option,
+    proxy_option,
     read_again,
     shown_token,
 )
 
 if TYPE_CHECKING:
+    from ...dialing.proxies import Proxy
     from ..options import Address, UnixAddress
 
 __all__ = ("forward",)
 
 
-@click.command(short_help="Call a name through a gateway.")
+@click.command(cls=OnceCommand, short_help="Call a name through a gateway.")
 @click.argument("local", metavar="LOCAL", type=LOCAL)
 @click.option(
     "--connect",
@@ -63,6 +66,7 @@ __all__ = ("forward",)
 @loop_option
 @dialing_wire_option
 @dialing_tls_options
+@proxy_option
 @dialing_insecure_option
 @logging_options
 def forward(
@@ -77,6 +81,7 @@ def forward(
     ssl_certfile: str | None,
     ssl_keyfile: str | None,
     ssl_ca_certs: str | None,
+    proxy: Proxy | str | None,
     insecure: bool,
     log_level: str,
     use_colors: bool | None,
@@ -88,14 +93,15 @@ def forward(
     allow it (muxado gateway --allow-forward NAME). The token file is read again for each session; at SIGHUP it is
     read too, and the certificate.
     """
-    from .. import forwarding, registration, running, tls
-    from ..exposure import check_secrecy
+    from .. import forwarding, running, tls
+    from ..agents import registration
+    from ..trust.exposure import check_secrecy
 
     running.configure_logging(log_level, use_colors, log_format)
     token = shown_token(token_file)
     if token:
         for url in connect:
-            check_secrecy(url, insecure=insecure)
+            check_secrecy(url, proxy=proxy, insecure=insecure)
     options = forwarding.ForwardOptions(
         local=local,
         connect=connect,
@@ -104,6 +110,7 @@ def forward(
         ssl_context=tls.shared_context(connect, ssl_certfile, ssl_keyfile, ssl_ca_certs),
         graceful_timeout=timeout_graceful_shutdown,
         max_retries=max_retries,
+        proxy=proxy,
         wire=wire,
     )
     hangup = read_again(token, options.ssl_context, ssl_certfile, ssl_keyfile)

@@ -1,6 +1,9 @@
 """``muxado gateway``: what it takes.
 
-What it is.  The declaration; :mod:`muxado_py.cli.gateway` publishes.
+What it is.  The declaration, and what goes together; :mod:`muxado_py.cli.gateway` publishes.  Groups of options that make one thing
+have modules of their own: :mod:`.guarding`, :mod:`.http_door` and :mod:`.membership`.
+
+The trap.  The help lists options as they are declared: who moves a decorator moves lines of it.
 """
 
 from __future__ import annotations
@@ -11,8 +14,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..options import ADMIN, DOMAIN, DOOR, DURATION, NAME, PUBLISHED, URL, Address, HttpDoor
+from ...dialing.schemes import scheme_of
+from ..options import ADMIN, DURATION, NAME, PUBLISHED, URL, Address
+from .guarding import GuardOptions, guard_options, make_bounds, make_guard
+from .http_door import HttpOptions, http_door, http_options, request_options
 from .membership import MembershipOptions, cluster_options, membership
+from .once import OnceCommand
 from .shared import (
     LIMIT,
     insecure_option,
@@ -23,13 +30,21 @@ from .shared import (
 )
 
 if TYPE_CHECKING:
+    from ..http_door.fronts import Fronts
+    from ..http_door.rates import Rate
     from ..options import Published, UnixAddress
 
 __all__ = ("gateway",)
 
 
-@click.command(short_help="Publish the apps of connected agents.")
-@click.option("--listen", type=URL, required=True, help="Where agents connect (muxado serve).")
+@click.command(cls=OnceCommand, short_help="Publish the apps of connected agents.")
+@click.option("--listen", type=URL, help="Where agents connect (muxado serve).")
+@click.option(
+    "--stdio",
+    is_flag=True,
+    help="In the place of --listen: stdin and stdout are the connection of one agent, and the gateway ends with it: "
+    "muxado serve APP --connect 'exec:ssh HOST muxado gateway --stdio --publish 8080'.",
+)
 @click.option(
     "--publish",
     type=PUBLISHED,
@@ -45,13 +60,7 @@ __all__ = ("gateway",)
     help="A name that may be called through --listen too (muxado forward), by whoever may serve it. May be given more "
     "than once. [default: none]",
 )
-@click.option(
-    "--http",
-    type=DOOR,
-    help="Where HTTP requests come in for any name: with --domain example.org, those to blog.example.org go to the agents "
-    "that serve blog. With https:// before the address, over TLS.",
-)
-@click.option("--domain", type=DOMAIN, help="Below which names are hosts, for --http.")
+@http_options
 @click.option(
     "--door-certfile",
     type=click.Path(exists=True, dir_okay=False),
@@ -66,7 +75,8 @@ __all__ = ("gateway",)
     "--limit-concurrency",
     type=LIMIT,
     default=500,
-    help="Callers served at once, and as many again at --http; more are told to come back. An agent takes 1,024, or what its own "
+    help="Callers served at once, and as many again at --http; more are told to come back, and those from one address "
+    "before they have all of it. An agent takes 1,024, or what its own "
     "--limit-concurrency says.",
 )
 @click.option(
@@ -92,47 +102,22 @@ __all__ = ("gateway",)
 @click.option(
     "--access-log/--no-access-log",
     default=True,
-    help="Whether to log each caller of --publish, when it has left.",
+    help="Whether to log each caller of --publish, when it has left, and each request at --http.",
 )
 @click.option(
     "--admin",
     type=ADMIN,
-    help="Where a browser shows how it is, and /healthz, /status and /metrics are for programs: HOST:PORT, PORT on 127.0.0.1, or unix:///path.",
+    help="Where a browser shows how it is, and /healthz, /status and /metrics are for programs: HOST:PORT, PORT on 127.0.0.1, or unix:///path; over TLS with "
+    "https:// before the first two. Where that is not this machine alone it needs both, TLS and --admin-token-file.",
 )
 @click.option(
-    "--timeout-answer",
-    type=DURATION,
-    default="60s",
-    help="At --http: what agents get from the end of a request to the head of its answer.",
-)
-@click.option(
-    "--limit-request-body",
-    type=click.IntRange(min=0),
-    help="At --http: bytes of a request's body. [default: as many as come]",
-)
-@click.option(
-    "--token-file",
+    "--admin-token-file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Tokens of agents, a line name:hash:patterns for each (muxado token). An agent must show one, and serves the "
-    "names that it is for. [default: no token is wanted]",
+    help="Tokens of those who may ask at --admin (muxado token --add FILE), in another file than agents'. Programs show one as "
+    "Authorization: Bearer, browsers ask for it. /healthz is for everybody. [default: no token is wanted]",
 )
-@click.option(
-    "--jwt-keys",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Keys of those who sign tokens as JWT, in PEM or as JWK. A token has the claims exp, jti, and names, a list of "
-    "what it is for; sub is its name in the log. [default: no JWT is taken]",
-)
-@click.option(
-    "--cert-names",
-    type=click.Choice(["listed", "any"]),
-    help="With --ssl-ca-certs: whether an agent serves the names that its certificate lists as DNS names, or any. "
-    "[default: listed]",
-)
-@click.option(
-    "--revoked",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Certificates and JWT that are good no more: a line serial=... or jti=... for each (muxado certs --revoke).",
-)
+@request_options
+@guard_options
 @cluster_options
 @loop_option
 @wire_option
@@ -140,11 +125,13 @@ __all__ = ("gateway",)
 @insecure_option
 @logging_options
 def gateway(
-    listen: str,
+    listen: str | None,
+    stdio: bool,
     publish: tuple[Published, ...],
     allow_forward: tuple[str, ...],
     http: Address | UnixAddress | None,
     domain: str | None,
+    forwarded_allow_ips: Fronts | None,
     door_certfile: str | None,
     door_keyfile: str | None,
     limit_concurrency: int,
@@ -153,11 +140,18 @@ def gateway(
     timeout_request_head: float,
     access_log: bool,
     admin: Address | UnixAddress | None,
-    timeout_answer: float,
+    admin_token_file: Path | None,
+    timeout_answer: float | None,
     limit_request_body: int | None,
+    limit_caller_rate: Rate | None,
+    limit_name_rate: Rate | None,
     token_file: Path | None,
     jwt_keys: Path | None,
+    limit_sessions: int,
+    limit_callers: int | None,
+    session_ttl: float | None,
     cert_names: str | None,
+    reserve: tuple[str, ...],
     revoked: Path | None,
     registry: str | None,
     node_url: str | None,
@@ -187,8 +181,8 @@ def gateway(
     that says nothing gets it after 0.25 seconds, for servers that speak first; not where the last
     answer was HTTP.
 
-    At SIGHUP it reads the token file, the keys, the certificates and what is revoked again. Agents whose token is
-    not there any more, or is revoked, are sent away; others stay, and so do callers.
+    At SIGHUP it reads the token files, the keys, the certificates and what is revoked again. Agents and gateways whose
+    token is not there any more, or is revoked, are sent away; others stay, and so do callers.
 
     With --http each HTTP request goes by its Host: NAME.example.org to the agents that serve NAME.
     A request that an agent did not take goes to the next.
@@ -200,53 +194,74 @@ def gateway(
     A muxado_py agent that freezes gets no more callers after a second, if there is another; those
     that it has wait, for 25 seconds at most.
     """
-    from ...integrations.extras import MissingExtraError
     from .. import gateway as publishing
-    from .. import guard, reloading, running, tls
-    from ..exposure import check_exposure
-    from ..http_door.limits import Limits
-    from ..tokens import TokenFileError
+    from .. import reloading, running, tls
+    from ..admin.keyholders import Keyholders
+    from ..trust.exposure import check_exposure
+    from ..trust.names import own_names
+    from ..trust.tokens import TokenFileError
 
     running.configure_logging(log_level, use_colors, log_format)
-    if (http is None) != (domain is None):
-        raise click.UsageError("--http and --domain go together: --http :8080 --domain example.org")
+    if stdio == bool(listen):
+        raise click.UsageError("say either --listen URL or --stdio")
+    listen = listen or "stdio:"
+    requests_at = http_door(
+        HttpOptions(
+            http,
+            domain,
+            fronts=forwarded_allow_ips,
+            head_timeout=timeout_request_head,
+            answer_timeout=timeout_answer,
+            max_body=limit_request_body,
+            caller_rate=limit_caller_rate,
+            name_rate=limit_name_rate,
+        )
+    )
     if not (publish or http or allow_forward):
         raise click.UsageError(
             "say --publish ADDRESS, --http ADDRESS or --allow-forward NAME, or nobody can call"
         )
+    who = GuardOptions(
+        token_file,
+        jwt_keys,
+        limit_sessions=limit_sessions,
+        limit_callers=limit_callers,
+        session_ttl=session_ttl,
+        cert_names=cert_names,
+        reserve=reserve,
+        revoked=revoked,
+        ca_certs=ssl_ca_certs,
+    )
     check_exposure(
         listen,
         "becomes an agent",
         "listen on tls:// and ask for tokens (--token-file, --jwt-keys) or certificates (--ssl-ca-certs)",
-        is_guarded=listen.startswith("tls://") and bool(token_file or jwt_keys or ssl_ca_certs),
+        is_guarded=scheme_of(listen).has_tls and who.asks_who_comes,
         insecure=insecure,
     )
     if isinstance(admin, Address):
-        host = admin.host or "0.0.0.0"
+        host, scheme = admin.host or "0.0.0.0", "tls" if admin.tls else "tcp"
         check_exposure(
-            f"tcp://[{host}]:{admin.port}" if ":" in host else f"tcp://{host}:{admin.port}",
+            f"{scheme}://[{host}]:{admin.port}"
+            if ":" in host
+            else f"{scheme}://{host}:{admin.port}",
             "learns who calls and who serves",
-            "give --admin an address of this machine alone",
-            is_guarded=False,
+            "give --admin an address of this machine alone, or https:// before it and --admin-token-file",
+            is_guarded=admin.tls and admin_token_file is not None,
             insecure=insecure,
         )
-    if cert_names and not ssl_ca_certs:
-        raise click.UsageError("--cert-names needs --ssl-ca-certs: it is for agents' certificates")
-    if revoked and not (ssl_ca_certs or jwt_keys):
+    if admin_token_file and admin is None:
+        raise click.UsageError("--admin-token-file needs --admin")
+    if admin_token_file and token_file and admin_token_file.resolve() == token_file.resolve():
         raise click.UsageError(
-            "--revoked needs --ssl-ca-certs or --jwt-keys: a token is revoked by taking its line out of --token-file"
+            "--admin-token-file must not be --token-file: agents would be let in there"
         )
-    by_certificate = ssl_ca_certs is not None and cert_names != "any"
+    own = own_names(domain, filter(None, (listen, node_url))) if domain else ()
+    guard = make_guard(who, own)
     try:
-        asks = (
-            guard.Guard(token_file, jwt_keys, by_certificate=by_certificate, revoked_file=revoked)
-            if token_file or jwt_keys or by_certificate or revoked
-            else None
-        )
+        keyholders = None if admin_token_file is None else Keyholders(admin_token_file)
     except TokenFileError as exc:
         raise click.UsageError(str(exc)) from exc
-    except MissingExtraError as exc:
-        raise running.NotStarted(str(exc)) from exc
     make_context = partial(tls.listening_context, listen, ssl_certfile, ssl_keyfile, ssl_ca_certs)
     ssl_context = make_context()
     one_of_several = membership(
@@ -257,7 +272,7 @@ def gateway(
         wire,
         insecure=insecure,
     )
-    doors = [one.address for one in publish] + ([] if http is None else [http])
+    doors = [*(one.address for one in publish), http, admin]
     make_doors = None
     if any(isinstance(one, Address) and one.tls for one in doors):
         if door_certfile is None:
@@ -269,10 +284,11 @@ def gateway(
         make_doors = partial(tls.door_contexts, door_certfile, door_keyfile)
     elif door_certfile or door_keyfile:
         raise click.UsageError(
-            "--door-* options need a door with TLS: --publish NAME=tls://ADDRESS, --http https://ADDRESS"
+            "--door-* options need a door with TLS: --publish NAME=tls://ADDRESS, --http or --admin https://ADDRESS"
         )
     hangup = reloading.Reloading()
-    limits = Limits(head=timeout_request_head, answer=timeout_answer, max_body=limit_request_body)
+    if keyholders is not None:
+        hangup.add("tokens of --admin", keyholders.reload)
     command = partial(
         publishing.gateway,
         listen,
@@ -290,8 +306,10 @@ def gateway(
         forwarded=allow_forward,
         access_log=access_log,
         admin=admin,
-        guard=asks,
-        http=None if http is None or domain is None else HttpDoor(http, domain, limits),
+        keyholders=keyholders,
+        guard=guard,
+        bounds=make_bounds(who),
+        http=requests_at,
         membership=one_of_several,
     )
     running.keep_for_good()

@@ -11,13 +11,14 @@ more to show the others.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import click
 
-from ...dialing.addresses import parse_url
+from ...dialing.schemes import parse_url, scheme_of
 from ..options import URL
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ("MembershipOptions", "cluster_options", "membership")
 
 SCHEMES = ("redis", "rediss", "unix")
-EVERYWHERE = ("", "0.0.0.0", "::")
+EVERYWHERE = ("0.0.0.0", "::")
 
 
 class MembershipOptions(NamedTuple):
@@ -56,7 +57,8 @@ def cluster_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--cluster-token-file",
             type=click.Path(dir_okay=False, path_type=Path),
-            help="The token of all gateways of the cluster (muxado token), and of nobody else.",
+            help="The token of all gateways of the cluster (muxado token), and of nobody else. Of several, one in each line, "
+            "the first is shown and each is taken.",
         ),
         click.option(
             "--node-url",
@@ -84,8 +86,9 @@ def membership(
     """
     from .. import tls
     from ..cluster.cluster import Membership
-    from ..exposure import check_exposure, check_secrecy
-    from ..tokens import TokenFileError, hash_token, read_token
+    from ..cluster.tokens import ClusterTokens
+    from ..trust.exposure import check_exposure, check_secrecy
+    from ..trust.tokens import TokenFileError, read_shared_tokens
 
     if options.registry is None:
         if any((options.node_url, options.token_file, options.node_certfile)):
@@ -102,12 +105,12 @@ def membership(
             "--registry needs --wire muxado or auto: gateways speak muxado to each other"
         )
     url = options.node_url or listen
-    if parse_url(url).host in EVERYWHERE:
+    dialed = scheme_of(url)
+    if parse_url(url).host in EVERYWHERE if dialed.has_host else not dialed.dials_again:
         raise click.UsageError(f"say --node-url: nobody can dial {url}")
     try:
-        token = read_token(options.token_file)
-        hash_token(token)
-    except (TokenFileError, ValueError) as exc:
+        tokens = ClusterTokens(partial(read_shared_tokens, options.token_file))
+    except TokenFileError as exc:
         raise click.UsageError(str(exc)) from exc
     check_secrecy(url, insecure=insecure)
     scheme, host = _server(options.registry)
@@ -124,13 +127,15 @@ def membership(
     )
 
     def context(other: str) -> ssl.SSLContext | None:
-        if not other.startswith("tls://"):
+        if not insecure:  # whoever may write to the registry is not to be shown the token
+            check_secrecy(other, insecure=False)
+        if not scheme_of(other).has_tls:
             return None
         return tls.dialing_context(
             other, options.node_certfile, options.node_keyfile, options.ca_certs
         )
 
-    return Membership(_opening(options.registry), token, options.node_url, context)
+    return Membership(_opening(options.registry), tokens, options.node_url, context)
 
 
 def _server(registry: str) -> tuple[str, str]:
@@ -143,7 +148,7 @@ def _server(registry: str) -> tuple[str, str]:
 
 
 def _opening(registry: str) -> AbstractAsyncContextManager[Registry]:
-    from ...integrations.extras import MissingExtraError, require
+    from ...runtime.extras import MissingExtraError, require
     from ..running import NotStarted
 
     try:

@@ -1,6 +1,6 @@
 """``muxado serve``: what it takes.
 
-What it is.  The declaration; :mod:`muxado_py.cli.serving` serves.  What of its options the HTTP server gets goes on
+What it is.  The declaration; :mod:`muxado_py.cli.serving.serving` serves.  What of its options the HTTP server gets goes on
 to it by uvicorn's names, whatever they are.
 
 The rule.  An option that would have no effect, for this kind of application or on this loop, is an error where it
@@ -11,23 +11,28 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from ..names import check_names
 from ..options import DURATION, NAME, ROOT_PATH, URL
+from ..trust.names import check_names
+from .once import OnceCommand
 from .shared import (
     LIMIT,
     insecure_option,
     logging_options,
     loop_option,
+    proxy_option,
     read_again,
     shown_token,
     tls_options,
     wire_option,
 )
+
+if TYPE_CHECKING:
+    from ...dialing.proxies import Proxy
 
 __all__ = ("serve",)
 
@@ -48,7 +53,7 @@ def _check_number(
         raise click.BadParameter(str(exc)) from exc
 
 
-@click.command(short_help="Serve an application or a local port.")
+@click.command(cls=OnceCommand, short_help="Serve an application or a local port.")
 @click.argument("app", metavar="APP")
 @click.option(
     "--connect",
@@ -121,9 +126,9 @@ def _check_number(
 )
 @click.option(
     "--forwarded-allow-ips",
-    help="Peers whose X-Forwarded-For and -Proto to believe. A gateway passes on what its callers "
-    "send, so name its address only if a proxy before it sets them. A WSGI application does not see "
-    "what others say, an ASGI application does. ASGI: not with --loop trio. [default: nobody's]",
+    help="Peers whose X-Forwarded-For and -Proto to believe. A gateway sets them at --http; at --publish it passes on "
+    "what callers send, so name its address only if it has no such door, or a proxy before that sets them. A WSGI "
+    "application does not see what others say, an ASGI application does. ASGI: not with --loop trio. [default: nobody's]",
 )
 @click.option(
     "--proxy-protocol",
@@ -142,6 +147,7 @@ def _check_number(
 )
 @wire_option
 @tls_options
+@proxy_option
 @insecure_option
 @logging_options
 @click.pass_context
@@ -165,6 +171,7 @@ def serve(
     ssl_certfile: str | None,
     ssl_keyfile: str | None,
     ssl_ca_certs: str | None,
+    proxy: Proxy | str | None,
     insecure: bool,
     log_level: str,
     log_format: str,
@@ -182,8 +189,10 @@ def serve(
     The token file is read again before each registration. At SIGHUP it is read too, and the certificate, for the next
     session; without either, SIGHUP ends the command.
     """
-    from .. import registration, running, serving, tls
-    from ..exposure import check_exposure, check_secrecy
+    from .. import running, tls
+    from ..agents import registration
+    from ..serving import serving
+    from ..trust.exposure import check_exposure, check_secrecy
 
     running.configure_logging(log_level, use_colors, log_format)
     if bool(connect) == bool(listen):
@@ -194,6 +203,8 @@ def serve(
         raise click.UsageError("--name needs --connect: it is for the gateway that is dialed")
     if token_file and listen:
         raise click.UsageError("--token-file needs --connect: it is for the gateway that is dialed")
+    if proxy and listen:
+        raise click.UsageError("--proxy needs --connect: it is for what is dialed")
     if exclusive and not name:
         raise click.UsageError("--exclusive needs --name: it says that nobody else is to serve it")
     if listen:
@@ -206,7 +217,7 @@ def serve(
         )
     token = shown_token(token_file) if connect else None
     for url in connect if token else ():
-        check_secrecy(url, insecure=insecure)
+        check_secrecy(url, proxy=proxy, insecure=insecure)
     if listen:
         ssl_context = tls.listening_context(listen, ssl_certfile, ssl_keyfile, ssl_ca_certs)
     else:
@@ -225,6 +236,7 @@ def serve(
         ssl_context=ssl_context,
         graceful_timeout=timeout_graceful_shutdown,
         max_retries=max_retries,
+        proxy=proxy,
         wire=wire,
         registration=registration.Registration(name, exclusive) if registers else None,
         token=token,
@@ -239,7 +251,7 @@ def _what(
     context: click.Context, app: str, app_dir: str, factory: bool, interface: str, loop: str
 ) -> tuple[Any, str]:
     """What ``app`` names, and which interface it has."""
-    from .. import ports, serving
+    from ..serving import ports, serving
 
     try:
         port = ports.parse_port(app)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...config import WIRE_NAMES
+from ..options import PROXY
 
 if TYPE_CHECKING:
     import ssl
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..reloading import Reloading
-    from ..shown_token import ShownToken
+    from ..trust.shown_token import ShownToken
 
 __all__ = (
     "LIMIT",
@@ -30,6 +31,7 @@ __all__ = (
     "insecure_option",
     "logging_options",
     "loop_option",
+    "proxy_option",
     "read_again",
     "shown_token",
     "tls_options",
@@ -71,12 +73,21 @@ insecure_option = click.option(
     is_flag=True,
     help="Listen for the network, not only for this machine, without asking who comes; show a token without TLS.",
 )
-"""``--insecure``, see :mod:`muxado_py.cli.exposure`."""
+"""``--insecure``, see :mod:`muxado_py.cli.trust.exposure`."""
 
 dialing_insecure_option = click.option(
     "--insecure", is_flag=True, help="Show a token without TLS, to other machines too."
 )
 """The same, for a command that dials."""
+
+
+proxy_option = click.option(
+    "--proxy",
+    type=PROXY,
+    help="Dial through a proxy: http://HOST:PORT, https:// or socks5://; or environment, for what HTTPS_PROXY, ALL_PROXY and NO_PROXY "
+    "say. What a proxy wants to be shown belongs there: everybody on this machine reads a command line. [default: no proxy]",
+)
+"""``--proxy``, see :func:`muxado_py.connect`."""
 
 
 def logging_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -123,9 +134,9 @@ def _tls_options(
 
 
 def shown_token(path: Path | None) -> ShownToken | None:
-    """What is shown to a gateway, if there is something: see :mod:`muxado_py.cli.shown_token`."""
-    from ..shown_token import ShownToken
-    from ..tokens import TokenFileError
+    """What is shown to a gateway, if there is something: see :mod:`muxado_py.cli.trust.shown_token`."""
+    from ..trust.shown_token import ShownToken
+    from ..trust.tokens import TokenFileError
 
     try:
         token = ShownToken(path)

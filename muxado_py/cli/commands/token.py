@@ -14,10 +14,13 @@ from pathlib import Path
 
 import click
 
+from ..options import DURATION
+from .once import OnceCommand
+
 __all__ = ("token",)
 
 
-@click.command(short_help="Make a token for an agent.")
+@click.command(cls=OnceCommand, short_help="Make a token for an agent.")
 @click.option("--name", default="agent", help="What the log calls the token's holder.")
 @click.option(
     "--names",
@@ -29,19 +32,44 @@ __all__ = ("token",)
     type=click.Path(dir_okay=False, path_type=Path),
     help="Token file to write the second line to, made if there is none. [default: print it]",
 )
+@click.option(
+    "--limit-sessions",
+    type=click.IntRange(1),
+    help="Sessions that its holder may have at once at one gateway. [default: what that says for all]",
+)
+@click.option(
+    "--limit-callers",
+    type=click.IntRange(1),
+    help="Callers at once of all agents that show it, at one gateway. [default: what that says for all]",
+)
+@click.option(
+    "--session-ttl",
+    type=DURATION,
+    help="How long a session lasts before the token has to be shown anew. [default: what the gateway says for all]",
+)
 @click.option("--hash", is_flag=True, help="Read the token from stdin, and do not print it again.")
-def token(name: str, names: str, add: Path | None, hash: bool) -> None:
+def token(
+    name: str,
+    names: str,
+    add: Path | None,
+    limit_sessions: int | None,
+    limit_callers: int | None,
+    session_ttl: float | None,
+    hash: bool,
+) -> None:
     """Make a token for an agent, and the line for the gateway's token file that lets it in.
 
     The first line printed is the token, for MUXADO_TOKEN or the --token-file of muxado serve. The
-    second, name:hash:patterns, is for the --token-file of muxado gateway; the token cannot be found
+    second, name:hash:patterns[:bounds], is for the --token-file of muxado gateway; the token cannot be found
     out from it.
     """
-    from .. import tokens
+    from ..trust import tokens
 
     try:
         secret = _read() if hash else tokens.make_token()
-        line = tokens.parse_line(name, tokens.hash_token(secret), names)
+        ttl = None if session_ttl is None else max(1, int(session_ttl))
+        bounds = str(tokens.Bounds(limit_sessions, limit_callers, ttl))
+        line = tokens.parse_line(name, tokens.hash_token(secret), names, bounds)
         if add is not None:
             tokens.add_line(add, line)
     except ValueError as exc:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...integrations.extras import MissingExtraError, require
+from ...runtime.extras import MissingExtraError, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

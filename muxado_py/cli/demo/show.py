@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 import click
 
-from ...integrations.extras import MissingExtraError, require
+from ...runtime.extras import MissingExtraError, require
 from ..running import NotStarted
 from .progress import progress
 from .proxy import EmulatedLink
@@ -131,7 +131,10 @@ async def demo(
         return
     click.echo(json.dumps(findings.as_json(), indent=2) if as_json else table(findings))
     if not all(claim.held for claim in findings.claims()):
-        raise NotHeld("not everything held that the demo claims")
+        raise NotHeld(
+            "not everything held that the demo claims; a time or a rate may fail where something else runs "
+            "beside the demo: start it again on an idle machine"
+        )
 
 
 async def _rounds(seconds: float, link: EmulatedLink | None) -> Findings:

@@ -1,4 +1,4 @@
-"""Answers: an agent's head in one reading, the form in which a caller gets it, and what the gateway says itself.
+"""Answers: an agent's head in one reading, and the form in which a caller gets it.
 
 What it is.  :func:`read_answer` makes an :class:`Answer` of a head; with the method it says how the body is framed, and
 :meth:`Answer.for_caller` how it goes on.
@@ -15,35 +15,26 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ..answers import RETRY_AFTER
 from .bodies import Body, Chunked, Counted, UntilEnd
 from .fields import (
     BadMessage,
     Field,
+    Filter,
     check_characters,
-    end_to_end,
+    is_end_to_end,
     read_fields,
     tokens,
-    values,
+    values_of,
     write_fields,
 )
 
-__all__ = ("Answer", "own_answer", "read_answer")
+__all__ = ("Answer", "read_answer")
 
 _LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
-
-_PHRASES = {
-    400: "Bad Request",
-    404: "Not Found",
-    408: "Request Timeout",
-    413: "Content Too Large",
-    417: "Expectation Failed",
-    431: "Request Header Fields Too Large",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-}
+_READ = frozenset((b"connection", b"content-length", b"transfer-encoding", b"upgrade"))
+_NONE: list[bytes] = []
+_filter = Filter(is_end_to_end)
 
 
 class Answer(NamedTuple):
@@ -76,16 +67,16 @@ class Answer(NamedTuple):
         :param in_chunks: whether a body follows, in chunks.
         :param connection: what to say of the connection, if anything.
         """
-        fields = list(self.fields)
+        own = []
         if in_chunks:
-            fields.append(Field(b"", b"Transfer-Encoding", b"chunked"))
+            own.append(b"Transfer-Encoding: chunked")
         elif self.length is not None and self.status != 204 and not self.is_interim:
-            fields.append(Field(b"", b"Content-Length", b"%d" % self.length))
+            own.append(b"Content-Length: %d" % self.length)
         if self.is_websocket:
-            fields.append(Field(b"", b"Upgrade", b"websocket"))
+            own.append(b"Upgrade: websocket")
         if connection:
-            fields.append(Field(b"", b"Connection", connection))
-        return write_fields(b"HTTP/1.1 %d %b" % (self.status, self.phrase), fields)
+            own.append(b"Connection: " + connection)
+        return write_fields(b"HTTP/1.1 %d %b" % (self.status, self.phrase), self.fields, *own)
 
 
 def read_answer(head: bytes) -> Answer:
@@ -100,24 +91,26 @@ def read_answer(head: bytes) -> Answer:
         if match is None:
             raise BadMessage(502, "The first line is no answer of HTTP/1.")
         fields = read_fields(lines)
-        connection = tokens(fields, b"connection")
-        length, is_chunked = _framing(fields)
+        found = values_of(fields, _READ)
+        connection = tokens(found.get(b"connection", _NONE), b"connection")
+        length, is_chunked = _framing(found)
     except BadMessage as exc:
         raise BadMessage(502, f"The agent's answer cannot be read: {exc.text}") from None
     status = int(match[1])
-    upgrade = values(fields, b"upgrade")
+    upgrade = found.get(b"upgrade", _NONE)
     return Answer(
         status,
         match[2] or b"",
-        end_to_end(fields, connection),
+        _filter(fields, connection),
         length,
         is_chunked,
         status == 101 and [one.lower() for one in upgrade] == [b"websocket"],
     )
 
 
-def _framing(fields: list[Field]) -> tuple[int | None, bool]:
-    lengths, encodings = values(fields, b"content-length"), values(fields, b"transfer-encoding")
+def _framing(found: dict[bytes, list[bytes]]) -> tuple[int | None, bool]:
+    lengths = found.get(b"content-length", _NONE)
+    encodings = found.get(b"transfer-encoding", _NONE)
     if len(lengths) + len(encodings) > 1:
         raise BadMessage(502, "It says in two ways how long it is.")
     if encodings and encodings[0].lower() != b"chunked":
@@ -125,24 +118,3 @@ def _framing(fields: list[Field]) -> tuple[int | None, bool]:
     if lengths and not _LENGTH.fullmatch(lengths[0]):
         raise BadMessage(502, "Its Content-Length is no number.")
     return (int(lengths[0]) if lengths else None), bool(encodings)
-
-
-def own_answer(status: int, text: str, *, is_head: bool, closes: bool) -> bytes:
-    """What the gateway says itself.
-
-    :param is_head: whether it was asked by HEAD.
-    :param closes: whether nothing follows.
-    """
-    phrase = _PHRASES[status]
-    body = f"{status} {phrase}: {text}\n".encode()
-    lines = [
-        f"HTTP/1.1 {status} {phrase}",
-        "Content-Type: text/plain; charset=utf-8",
-        f"Content-Length: {len(body)}",
-    ]
-    if closes:
-        lines.append("Connection: close")
-    if status == 503:
-        lines.append(f"Retry-After: {RETRY_AFTER}")
-    said = "\r\n".join((*lines, "", "")).encode()
-    return said if is_head else said + body

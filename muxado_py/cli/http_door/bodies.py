@@ -16,7 +16,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Protocol
 
-from .fields import BadMessage, check_characters, end_to_end, read_fields, write_fields
+from .fields import (
+    BadMessage,
+    Filter,
+    check_characters,
+    is_end_to_end,
+    read_fields,
+    write_fields,
+)
 
 if TYPE_CHECKING:
     from .fields import Field
@@ -28,6 +35,13 @@ MAX_TRAILERS = 8 * 1024
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e]*)?\r\n")
 _NEVER_IN_TRAILERS = (b"authorization", b"cookie", b"host", b"set-cookie")
+
+
+def _goes_on(key: bytes) -> bool:
+    return is_end_to_end(key) and key not in _NEVER_IN_TRAILERS and b"_" not in key
+
+
+_filter = Filter(_goes_on)
 
 
 class Body(Protocol):
@@ -166,12 +180,7 @@ class Chunked:
             return len(data)
         block = data[at:end]
         check_characters(block)
-        fields = end_to_end(read_fields(block.split(b"\r\n")), [])
-        self.trailers = [
-            field
-            for field in fields
-            if field.key not in _NEVER_IN_TRAILERS and b"_" not in field.key
-        ]
+        self.trailers = _filter(read_fields(block.split(b"\r\n")), [])
         self.done = True
         return end + 4
 

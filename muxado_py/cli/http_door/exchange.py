@@ -5,11 +5,11 @@ carried after it, while the answer is awaited already.  What is heard of the ans
 
 The rules.  Until the first byte of an answer has come, what the agent was sent is kept, as far as it is little: if the
 stream then ends with the verdict that no application has seen it, the next agent gets the same bytes, whatever the method,
-as long as few have refused it and the budget of all requests allows (:mod:`muxado_py.service.retry_budget`).
+as far as :mod:`..callers.offers` allows.
 Any other end is told to the caller, and nothing is sent twice.
 
-The trap.  An answer may come before the body has: who then went on with the connection would take the rest of the body
-for a request.  Such a connection is closed behind the answer.
+The trap.  What a caller is held to is the time of its request, and not that of one agent: who is offered to the next has what
+is left of it.
 """
 
 from __future__ import annotations
@@ -22,39 +22,35 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import anyio
 
-import muxado_py as muxado
-
-from ..answers import MAY_BE_EXECUTED, NO_BUDGET, NOT_EXECUTED
-from ..caller import UnansweredError
-from ..running import reason
+from ...service.causes import reason
+from ..callers.answers import MAY_BE_EXECUTED, NOT_EXECUTED
+from ..callers.caller import UnansweredError
+from ..callers.offers import Offers
 from .answers import read_answer
-from .bodies import Chunked, UntilEnd, chunk, last_chunk
 from .fields import BadMessage
+from .passing import Passing
 from .requests import head_end
-from .uploads import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import muxado_py as muxado
+
     from ...service.retry_budget import RetryBudget
-    from ..agent import Agent, Passage
-    from ..destinations import Destination
-    from ..kept import Kept
+    from ..agents.agent import Passage
+    from ..agents.destinations import Destination
     from .answers import Answer
-    from .bodies import Body
     from .inbox import Inbox
     from .limits import Limits
     from .requests import Request
+    from .uploads import Upload
 
-__all__ = ("Asker", "Exchange", "Late", "Switched")
+__all__ = ("Asker", "Begun", "Exchange", "Late", "Switched", "answer_end")
 
 logger = logging.getLogger("muxado.cli")
 
 MAX_INTERIM = 16
 """Answers that are not the last one, of one request."""
-
-MAX_REFUSALS = 3
-"""Agents that may say of one request that they do not take it; those that were never sent it do not count."""
 
 
 class Late(Enum):
@@ -76,8 +72,11 @@ class Asker(Protocol):
     def led(self, passage: Passage) -> None:
         """It has ``passage``, and no other any more."""
 
-    def give(self, seconds: float, late: Late | None) -> None:
-        """From here on there are so many ``seconds``, until something else is said."""
+    def give(self, seconds: float, late: Late | None, since: float | None = None) -> None:
+        """There are so many ``seconds``, until something else is said.
+
+        :param since: from this moment; default from here on.
+        """
 
     async def say(self, data: bytes, *, is_final: bool = True) -> None:
         """Answer it.
@@ -94,29 +93,37 @@ class Switched(NamedTuple):
     """What the agent said in it."""
 
 
+class Begun(NamedTuple):
+    """An exchange that others have begun: an agent has the whole request, and the caller has heard nothing."""
+
+    passage: Passage
+    heard: bytes
+    """What it said of its answer."""
+    since: float
+    """When it got the request."""
+
+
 class Exchange:
     """One request.
 
-    :param head: what agents get of its head.
-    :param kept: where it is counted, with others, while it is kept.
+    :param upload: what agents get of it.
     :param budget: from which it is offered to another agent.
     """
 
     def __init__(
         self,
         request: Request,
-        head: bytes,
+        upload: Upload,
         asker: Asker,
-        kept: Kept,
         limits: Limits,
         budget: RetryBudget,
     ) -> None:
         self._request = request
         self._asker = asker
         self._limits = limits
-        self._budget = budget
-        self._refusals = 0
-        self._upload = Upload(request, head, asker.inbox, kept, limits)
+        self._offers = Offers(budget)
+        self._upload = upload
+        self._whole_since: float | None = None  # when an agent had all of it, for the first time
         self._fault: Exception | None = None  # of the caller
         self._is_heard = False  # whether a byte of an answer came
         self._is_passed_on = False  # whether the head of the answer went to the caller
@@ -131,29 +138,34 @@ class Exchange:
         """Whether all of the request has come."""
         return self._upload.is_whole
 
-    async def run(self, destination: Destination, caller: Mapping[str, bytes]) -> None:
+    async def run(
+        self, destination: Destination, caller: Mapping[str, bytes], begun: Begun | None = None
+    ) -> None:
         """Have it answered.
 
         :param caller: what agents are told of it.
+        :param begun: how far that is already.
         :raises BadMessage: what the caller is to be told, if it was not answered.
         :raises Exception: if the caller is gone, or an answer broke off.
 
         Cancellation: the agent's stream is cut off.
         """
-        tried: list[Agent] = []
-        self._budget.count_call()
         try:
             while True:
-                passage = await self._dial(destination, tried, caller)
-                tried.append(passage.agent)
-                self._asker.led(passage)
-                failure = await self._offer(passage)
+                if begun is None:
+                    passage = await self._dial(destination, caller)
+                    self._asker.led(passage)
+                else:
+                    passage, self._whole_since = begun.passage, begun.since
+                failure = await self._offer(passage, begun)
+                begun = None
                 if failure is None:
                     return
                 if not self._is_heard:
-                    destination.doubt(passage.agent)
+                    destination.doubt(passage, failure)
                 if not self._may_try_again(passage, failure):
                     raise self._verdict(passage, failure)
+                self._upload.hold()
                 logger.info("an agent took no request, asking another: %r", failure)
         finally:
             self._upload.forget()
@@ -164,28 +176,15 @@ class Exchange:
             with suppress(Exception):  # it cannot be told, or has ended too
                 self._stream.send_eof_nowait()
 
-    async def _dial(
-        self, destination: Destination, tried: list[Agent], caller: Mapping[str, bytes]
-    ) -> Passage:
+    async def _dial(self, destination: Destination, caller: Mapping[str, bytes]) -> Passage:
         try:
-            passage = await destination.reach(tried, caller)
+            return await self._offers.reach(destination, caller)
         except ConnectionRefusedError as exc:
-            raise BadMessage(503, NOT_EXECUTED if tried else str(exc)) from exc
-        if tried and not self._budget.take():
-            passage.reset()
-            logger.warning("a caller got 503: too many requests are offered again")
-            raise BadMessage(503, NO_BUDGET)
-        return passage
+            raise BadMessage(503, str(exc)) from exc
 
     def _may_try_again(self, passage: Passage, failure: Exception) -> bool:
-        if passage.verdict(failure) is muxado.Retry.REFUSED:
-            self._refusals += 1
-        return (
-            passage.verdict(failure).safe
-            and self._upload.is_kept
-            and not self._is_heard
-            and self._refusals < MAX_REFUSALS
-        )
+        may_go_on = self._offers.may_go_on(passage, failure)
+        return may_go_on and self._upload.is_kept and not self._is_heard
 
     def _verdict(self, passage: Passage, failure: Exception) -> BadMessage:
         is_safe = passage.verdict(failure).safe and not self._is_heard
@@ -193,11 +192,11 @@ class Exchange:
         logger.warning("a caller got %d: %s", status, reason(failure))
         return BadMessage(status, text)
 
-    async def _offer(self, passage: Passage) -> Exception | None:
+    async def _offer(self, passage: Passage, begun: Begun | None) -> Exception | None:
         """Offer it to one agent; what went wrong with that, if it may be another's."""
         self._stream = passage.stream
         try:
-            failure = await self._carry(passage)
+            failure = await self._carry(passage, begun)
         except BaseException:
             passage.reset()
             raise
@@ -211,17 +210,18 @@ class Exchange:
             passage.reset()
         return failure
 
-    async def _carry(self, passage: Passage) -> Exception | None:
-        try:
-            passage.stream.send_whole_nowait(bytes(self._upload.said))
-        except Exception as exc:  # noqa: BLE001 - of whatever type
-            return exc
+    async def _carry(self, passage: Passage, begun: Begun | None) -> Exception | None:
+        if begun is None:
+            try:
+                passage.stream.send_whole_nowait(bytes(self._upload.said))
+            except Exception as exc:  # noqa: BLE001 - of whatever type
+                return exc
         self._upload.keep()
         if self._asker.inbox.has_ended:
             self.asker_ended()
         if self.is_whole:
-            self._asker.give(self._limits.answer, Late.ANSWER)
-            return await self._hear(passage)
+            self._await_answer()
+            return await self._hear(passage, b"" if begun is None else begun.heard)
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._carry_body, passage.stream, tasks.cancel_scope)
@@ -234,6 +234,12 @@ class Exchange:
             raise self._fault
         return failure
 
+    def _await_answer(self) -> None:
+        """There is so much time for one, or what is left of it."""
+        if self._whole_since is None:
+            self._whole_since = anyio.current_time()
+        self._asker.give(self._limits.answer, Late.ANSWER, self._whole_since)
+
     async def _carry_body(self, stream: muxado.Stream, exchange: anyio.CancelScope) -> None:
         """Carry what comes of the body; ends ``exchange`` if that cannot be."""
         try:
@@ -245,27 +251,31 @@ class Exchange:
             exchange.cancel()
         else:
             if not self._is_passed_on:
-                self._asker.give(self._limits.answer, Late.ANSWER)
+                self._await_answer()
             if self._asker.inbox.has_ended:
                 self.asker_ended()  # which could not be said before the last of the body
 
     # The answer.
 
-    async def _hear(self, passage: Passage) -> Exception | None:
-        """Hear the answer and pass it on; what went wrong with the stream, if the caller was told nothing."""
+    async def _hear(self, passage: Passage, heard: bytes = b"") -> Exception | None:
+        """Hear the answer and pass it on; what went wrong with the stream, if the caller was told nothing.
+
+        :param heard: what was heard of it already.
+        """
         stream = passage.stream
-        heard = b""
         for _ in range(MAX_INTERIM):
-            while not (end := _answer_end(heard)):
+            while True:
+                if heard and not self._is_heard:
+                    self._is_heard = True
+                    self._upload.forget()
+                if end := answer_end(heard):
+                    break
                 try:
                     heard += await stream.receive()
                 except anyio.EndOfStream:
                     return UnansweredError("the agent ended without an answer")
                 except Exception as exc:  # noqa: BLE001 - of whatever type
                     return exc
-                if not self._is_heard:
-                    self._is_heard = True
-                    self._upload.forget()
             answer = read_answer(heard[:end])
             heard = heard[end:]
             if not answer.is_interim:
@@ -289,51 +299,35 @@ class Exchange:
         if self._request.minor:
             head = answer.for_caller(in_chunks=False, connection=b"")
             await self._asker.say(head, is_final=False)
-            if self.is_whole:
-                self._asker.give(self._limits.answer, Late.ANSWER)
+        if self.is_whole:
+            self._whole_since = None  # it lives, and has as much time again
+            self._await_answer()
 
     async def _pass_on(self, answer: Answer, heard: bytes, stream: muxado.Stream) -> None:
         """Pass on the answer, of whose body ``heard`` has come."""
-        request, asker = self._request, self._asker
-        body = answer.body(request.method)
-        is_framed_anew = isinstance(body, (Chunked, UntilEnd))
-        in_chunks = is_framed_anew and request.minor == 1
-        self.keeps_alive = (
-            request.keeps_alive
-            and self.is_whole
-            and not asker.stops
-            and in_chunks == is_framed_anew
-        )
-        connection = b"close"
-        if self.keeps_alive:
-            connection = b"" if request.minor else b"keep-alive"
-        said = answer.for_caller(in_chunks=in_chunks, connection=connection)
+        asker = self._asker
+        passing = Passing(answer, self._request, may_go_on=self.is_whole and not asker.stops)
+        self.keeps_alive = passing.keeps_alive
         self._is_passed_on = True
         asker.give(math.inf, None)
         while True:
-            if heard and (content := _content(body, heard)):
-                said += chunk(content) if in_chunks else content
-            if body.done and in_chunks:
-                said += last_chunk(body.trailers if isinstance(body, Chunked) else [])
-            if said:
+            if said := passing.take(heard):
                 await asker.say(said)
-            if body.done:
+            if passing.is_whole:
                 return
-            said = heard = b""
             try:
                 heard = await stream.receive()
             except anyio.EndOfStream:
-                body.end()
+                if said := passing.end():
+                    await asker.say(said)
+                return
 
 
-def _content(body: Body, heard: bytes) -> bytes:
-    try:
-        return body.feed(heard)
-    except BadMessage as exc:
-        raise BadMessage(502, f"The agent's answer cannot be read: {exc.text}") from None
+def answer_end(heard: bytes) -> int:
+    """Where the head of an answer ends; 0 if it goes on.
 
-
-def _answer_end(heard: bytes) -> int:
+    :raises BadMessage: 502.
+    """
     try:
         return head_end(heard)
     except BadMessage:

@@ -1,7 +1,7 @@
 """Inboxes: what a caller has said and nobody has taken yet, and what it is still to be told.
 
 What it is.  A caller is heard all the time, also while its answer is on the way: so it shows at once that it is gone,
-and what it says ahead is there when it is wanted.  On asyncio and uvloop the loop calls back, elsewhere, and for TLS, a
+and what it says ahead is there when it is wanted.  On asyncio and uvloop the loop calls back, also for TLS; elsewhere a
 task reads.
 
 The rule.  A caller that says more than :data:`MOST_HEARD` ahead is not read until something was taken.
@@ -37,9 +37,9 @@ class Inbox:
     :ivar ended: called when the caller ends or breaks, with no argument.
     """
 
-    def __init__(self) -> None:
-        self.said = bytearray()
-        self.has_ended = False
+    def __init__(self, said: bytes = b"", *, has_ended: bool = False) -> None:
+        self.said = bytearray(said)
+        self.has_ended = has_ended
         """Whether it said that it says no more."""
         self.failure: Exception | None = None
         """Why nothing can be heard of it or said to it any more."""
@@ -103,11 +103,19 @@ class Inbox:
 class CallbackInbox(Inbox, SocketEnd):
     """That of a plain socket, where the loop calls back."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, connection: PlainSocket) -> None:
-        Inbox.__init__(self)
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connection: PlainSocket,
+        said: bytes = b"",
+        *,
+        has_ended: bool = False,
+    ) -> None:
+        Inbox.__init__(self, said, has_ended=has_ended)
         SocketEnd.__init__(self, loop, connection.raw_socket)
         self._sent: anyio.Event | None = None
-        self._watch_reading()
+        if not has_ended and len(said) < MOST_HEARD:
+            self._watch_reading()
 
     def _heard(self, data: bytes) -> None:
         if data:
@@ -128,6 +136,11 @@ class CallbackInbox(Inbox, SocketEnd):
     def _took_rest(self) -> None:
         if self._sent is not None:
             self._sent.set()
+
+    def put_back(self, data: bytes) -> None:
+        super().put_back(data)
+        if len(self.said) >= MOST_HEARD:  # or each request that is taken would let a piece more in
+            self._stop_reading()
 
     def _hear_on(self) -> None:
         self._watch_reading()
@@ -192,7 +205,11 @@ class TaskInbox(Inbox):
 
     async def flush(self) -> None:
         unsent, self._unsent = self._unsent, b""
-        await self._connection.send(unsent)
+        try:
+            await self._connection.send(unsent)
+        except Exception as exc:
+            self.failure = exc
+            raise
 
     async def stop(self) -> None:
         self._scope.cancel()
@@ -200,12 +217,16 @@ class TaskInbox(Inbox):
             await self._stopped.wait()
 
 
-def open_inbox(connection: ByteStream, tasks: TaskGroup) -> Inbox:
+def open_inbox(
+    connection: ByteStream, tasks: TaskGroup, said: bytes = b"", *, has_ended: bool = False
+) -> Inbox:
     """Hear ``connection`` from now on.
 
     :param tasks: where that is done, if it takes a task.
+    :param said: what it said before, where the loop calls back.
+    :param has_ended: whether it has ended behind that.
     """
     loop = socket_loop()
     if loop is not None and isinstance(connection, PlainSocket):
-        return CallbackInbox(loop, connection)
+        return CallbackInbox(loop, connection, said, has_ended=has_ended)
     return TaskInbox(connection, tasks)

@@ -1,6 +1,6 @@
 """Limits: what a caller of the HTTP door may take of the gateway, in seconds and bytes.
 
-What it is.  The times of one conversation, and the size of a body.  What a head may be is said where heads are read.
+What it is.  The times of one conversation, the size of a body, and how many requests there may be in a while.  What a head may be is said where heads are read.
 
 The rule.  A time is for one thing, and who is late is told which.  What the gateway itself waits for, because an agent takes
 no more, is not counted against the caller.
@@ -8,7 +8,10 @@ no more, is not counted against the caller.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from .rates import Rate
 
 __all__ = ("Limits",)
 
@@ -30,3 +33,7 @@ class Limits(NamedTuple):
     """Seconds in which a caller takes a piece of its answer (nginx: send_timeout)."""
     max_body: int | None = None
     """Bytes of a body; None: as many as come."""
+    caller_rate: Rate | None = None
+    """Requests of one caller; None: as many as come."""
+    name_rate: Rate | None = None
+    """The same of all requests for one name."""

@@ -6,7 +6,7 @@ parser sees.  Between the two nothing of the caller's own spelling is left but n
 The rules.  Of what decides about the body, the name or the connection there is one field or none: no two lengths, no length
 with an encoding, no two hosts, no encoding but chunked, no target that names another host.  What is about the
 caller's connection is taken out *first*, with what Connection names; then comes what the gateway says of the caller, of
-which the caller itself can say nothing.
+which the caller itself can say nothing, unless it is a proxy that is trusted.
 
 The trap.  Whatever Connection may name, it must not undo what the gateway sets: so that is added afterwards.
 """
@@ -20,11 +20,12 @@ from .bodies import Body, Chunked, Counted
 from .fields import (
     BadMessage,
     Field,
+    Filter,
     check_characters,
-    end_to_end,
+    is_end_to_end,
     read_fields,
     tokens,
-    values,
+    values_of,
     write_fields,
 )
 
@@ -41,19 +42,23 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)([/?].*)?", re.IGNORECASE)
 _HOST = re.compile(rb"(?:[0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _KEY = re.compile(rb"[0-9A-Za-z+/]{22}==")
-_END = re.compile(rb"\n\r?\n")
 
-_ONCE = (
-    b"authorization",
-    b"content-length",
-    b"content-type",
-    b"expect",
-    b"host",
-    b"sec-websocket-key",
-    b"sec-websocket-version",
-    b"transfer-encoding",
+_ONCE = frozenset(
+    (
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"sec-websocket-key",
+        b"sec-websocket-version",
+        b"transfer-encoding",
+    )
 )
 """What is there once or not at all: who finds two takes one of them, and who took the other sees another request."""
+
+_READ = _ONCE | {b"connection", b"upgrade", b"x-forwarded-for", b"x-forwarded-proto"}
+_NONE: list[bytes] = []
 
 
 class Request(NamedTuple):
@@ -74,6 +79,10 @@ class Request(NamedTuple):
     expects: bool
     """Whether it waits for a word before it sends the body."""
     wants_websocket: bool
+    forwarded_for: list[bytes]
+    """What the caller says of who asks, which counts of a trusted front alone (:mod:`.fronts`)."""
+    forwarded_proto: list[bytes]
+    """The same of how that asked."""
 
     def body(self) -> Body:
         """The body that is to come."""
@@ -84,27 +93,25 @@ class Request(NamedTuple):
 
         :param client: the address of the caller, if it has one.
         """
-        fields = [_field(b"Host", self.host), *self.fields]
+        host = self.host
+        own = []
         if client is not None:
-            fields.append(_field(b"X-Forwarded-For", client.encode()))
-        fields.append(_field(b"X-Forwarded-Proto", scheme.encode()))
-        fields.append(_field(b"X-Forwarded-Host", self.host))
+            own.append(b"X-Forwarded-For: " + client.encode())
+        own.append(b"X-Forwarded-Proto: " + scheme.encode())
+        own.append(b"X-Forwarded-Host: " + host)
         if self.is_chunked:
-            fields.append(_field(b"Transfer-Encoding", b"chunked"))
+            own.append(b"Transfer-Encoding: chunked")
         elif self.length is not None:
-            fields.append(_field(b"Content-Length", b"%d" % self.length))
+            own.append(b"Content-Length: %d" % self.length)
         if self.expects:
-            fields.append(_field(b"Expect", b"100-continue"))
+            own.append(b"Expect: 100-continue")
         if self.wants_websocket:
-            fields.append(_field(b"Upgrade", b"websocket"))
-            fields.append(_field(b"Connection", b"Upgrade"))
+            own.append(b"Upgrade: websocket")
+            own.append(b"Connection: Upgrade")
         else:
-            fields.append(_field(b"Connection", b"close"))
-        return write_fields(b"%b %b HTTP/1.1" % (self.method, self.target), fields)
-
-
-def _field(name: bytes, value: bytes) -> Field:
-    return Field(name.lower(), name, value)
+            own.append(b"Connection: close")
+        start = b"%b %b HTTP/1.1\r\nHost: %b" % (self.method, self.target, host)
+        return write_fields(start, self.fields, *own)
 
 
 def head_end(said: bytes | bytearray, begin: int = 0) -> int:
@@ -113,9 +120,13 @@ def head_end(said: bytes | bytearray, begin: int = 0) -> int:
     :param begin: where to look from.
     :raises BadMessage: 431.
     """
-    found = _END.search(said, begin, MAX_HEAD)
-    if found is not None:
-        return found.end()
+    # Behind an empty line, whose own end, and that of the line before, may be LF alone: that is refused where it is read.
+    end = said.find(b"\n\r\n", begin, MAX_HEAD)
+    bare = said.find(b"\n\n", begin, MAX_HEAD if end < 0 else end + 1)
+    if bare >= 0:
+        return bare + 2
+    if end >= 0:
+        return end + 3
     if len(said) >= MAX_HEAD:
         raise BadMessage(431, f"The head of the request is longer than {MAX_HEAD} bytes.")
     return 0
@@ -137,29 +148,27 @@ def read_request(head: bytes) -> Request:
     if method == b"CONNECT":  # whose answer has no body, whatever its length
         raise BadMessage(400, "CONNECT asks for a tunnel, and here is none.")
     fields = read_fields(lines)
-    keys = [field.key for field in fields]
-    for key in _ONCE:
-        if keys.count(key) > 1:
+    found = values_of(fields, _READ)
+    for key, its in found.items():
+        if len(its) > 1 and key in _ONCE:
             raise BadMessage(400, f"There are two fields {key.decode().title()}.")
-    host = _host(fields)
-    connection = tokens(fields, b"connection")
-    length, is_chunked = _framing(fields, minor)
+    host = _host(found.get(b"host", _NONE))
+    connection = tokens(found.get(b"connection", _NONE), b"connection")
+    length, is_chunked = _framing(found, minor)
     has_body = is_chunked or bool(length)
     return Request(
         method,
         _path(target, host),
         minor,
         host,
-        [
-            field
-            for field in end_to_end(fields, connection)
-            if b"_" not in field.key and not _is_set_here(field.key)
-        ],
+        _filter(fields, connection),
         length,
         is_chunked,
         b"close" not in connection and (minor == 1 or b"keep-alive" in connection),
-        _expects(fields) and has_body and minor == 1,
-        _wants_websocket(method, minor, fields, connection, has_body),
+        b"expect" in found and _expects(found[b"expect"]) and has_body and minor == 1,
+        b"upgrade" in found and _wants_websocket(method, minor, found, connection, has_body),
+        found.get(b"x-forwarded-for", _NONE),
+        found.get(b"x-forwarded-proto", _NONE),
     )
 
 
@@ -169,8 +178,14 @@ def _is_set_here(key: bytes) -> bool:
     )
 
 
-def _host(fields: list[Field]) -> bytes:
-    host = values(fields, b"host")
+def _goes_on(key: bytes) -> bool:
+    return is_end_to_end(key) and b"_" not in key and not _is_set_here(key)
+
+
+_filter = Filter(_goes_on)
+
+
+def _host(host: list[bytes]) -> bytes:
     if not host:
         raise BadMessage(400, "There is no field Host.")
     if not _HOST.fullmatch(host[0]):
@@ -193,9 +208,10 @@ def _path(target: bytes, host: bytes) -> bytes:
     return path if path.startswith(b"/") else b"/" + path
 
 
-def _framing(fields: list[Field], minor: int) -> tuple[int | None, bool]:
+def _framing(found: dict[bytes, list[bytes]], minor: int) -> tuple[int | None, bool]:
     """The length of the body, if it is said, and whether it comes in chunks."""
-    lengths, encodings = values(fields, b"content-length"), values(fields, b"transfer-encoding")
+    lengths = found.get(b"content-length", _NONE)
+    encodings = found.get(b"transfer-encoding", _NONE)
     if lengths and encodings:
         raise BadMessage(400, "There is a Content-Length beside a Transfer-Encoding.")
     if encodings:
@@ -211,21 +227,24 @@ def _framing(fields: list[Field], minor: int) -> tuple[int | None, bool]:
     return int(lengths[0]), False
 
 
-def _expects(fields: list[Field]) -> bool:
-    expected = values(fields, b"expect")
-    if expected and expected[0].lower() != b"100-continue":
+def _expects(expected: list[bytes]) -> bool:
+    if expected[0].lower() != b"100-continue":
         raise BadMessage(417, "Only 100-continue can be expected.")
-    return bool(expected)
+    return True
 
 
 def _wants_websocket(
-    method: bytes, minor: int, fields: list[Field], connection: list[bytes], has_body: bool
+    method: bytes,
+    minor: int,
+    found: dict[bytes, list[bytes]],
+    connection: list[bytes],
+    has_body: bool,
 ) -> bool:
     """Whether it is the handshake of a websocket; any other upgrade is not passed on."""
-    upgrade = [value.lower() for value in values(fields, b"upgrade")]
+    upgrade = [value.lower() for value in found[b"upgrade"]]
     if upgrade != [b"websocket"] or b"upgrade" not in connection or not minor:
         return False
-    key = values(fields, b"sec-websocket-key")
+    key = found.get(b"sec-websocket-key")
     if method != b"GET" or has_body or not key or not _KEY.fullmatch(key[0]):
         raise BadMessage(400, "The handshake of a websocket is not whole.")
     return True

@@ -10,14 +10,15 @@ The trap.  Callers make up names.  So nothing is kept for a name that nobody ser
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..names import check_name
+from ..trust.names import check_name
 from .fields import BadMessage
 
 if TYPE_CHECKING:
-    from ..agents import Agents
-    from ..destinations import Destination
+    from ..agents.agents import Agents
+    from ..agents.destinations import Destination
 
 __all__ = ("Routes",)
 
@@ -30,22 +31,22 @@ class Routes:
         self._agents = agents
         self._below = "." + domain
 
-    def find(self, host: bytes) -> Destination:
-        """Where a request with this Host goes.
+    def name(self, host: bytes) -> str | None:
+        """What a request with this Host is for; None: nothing that is here."""
+        name = host.decode().lower().partition(":")[0].removesuffix(".")
+        if name.endswith(self._below):
+            with suppress(ValueError):
+                return check_name(name.removesuffix(self._below))
+        return None
+
+    def find(self, name: str | None) -> Destination:
+        """Where a request for this :meth:`name` goes.
 
         :raises BadMessage: 404 or 503.
         """
-        name = self._name(host.decode())
+        if name is None:
+            raise BadMessage(404, f"Here are the hosts NAME.{self.domain}, and not this one.")
         destination = self._agents.served(name)
         if destination is None:
             raise BadMessage(503, f"No agent serves {name} now.")
         return destination
-
-    def _name(self, host: str) -> str:
-        name = host.lower().partition(":")[0].removesuffix(".")
-        if name.endswith(self._below):
-            try:
-                return check_name(name.removesuffix(self._below))
-            except ValueError:
-                pass
-        raise BadMessage(404, f"Here are the hosts NAME.{self.domain}, and not this one.")

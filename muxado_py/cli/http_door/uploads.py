@@ -3,8 +3,8 @@
 What it is.  The head and the body in the form in which agents get them.  What has come when the request is offered goes with
 the head, what comes later is carried after it.
 
-The rules.  All of it is kept until it is answered, as far as the body is no longer than :data:`~muxado_py.cli.heads.MOST_KEPT`,
-and all callers together no more than :class:`~muxado_py.cli.kept.Kept` has room for.  A caller that lets its body wait is
+The rules.  All of it is kept until it is answered, as far as the body is no longer than :data:`~muxado_py.cli.callers.heads.MOST_KEPT`,
+and all callers together no more than :class:`~muxado_py.cli.callers.kept.Kept` has room for.  A caller that lets its body wait is
 held to a time, which is longer the more has come.
 
 The trap.  A piece that was taken of the caller is in ``said`` before anybody waits: who is cancelled then has lost nothing of
@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ..heads import MOST_KEPT
-from .bodies import chunk, last_chunk
+from ..callers.heads import MOST_KEPT
+from .bodies import Counted, chunk, last_chunk
 from .fields import BadMessage
 
 if TYPE_CHECKING:
     import muxado_py as muxado
 
-    from ..kept import Kept
+    from ..callers.kept import Kept
     from .inbox import Inbox
     from .limits import Limits
     from .requests import Request
 
-__all__ = ("Upload",)
+__all__ = ("Upload", "whole_body")
 
 logger = logging.getLogger("muxado.cli")
 
@@ -40,26 +40,34 @@ class Upload:
 
     :param head: what they get of its head.
     :param kept: where it is counted, with others, while it is kept.
+    :param is_sent: whether an agent has all of it, which is ``head`` then, or nothing, if that is not kept any more.
     :raises BadMessage: if what has come of the body is wrong.
     """
 
     def __init__(
-        self, request: Request, head: bytes, inbox: Inbox, kept: Kept, limits: Limits
+        self,
+        request: Request,
+        head: bytes,
+        inbox: Inbox,
+        kept: Kept,
+        limits: Limits,
+        *,
+        is_sent: bool = False,
     ) -> None:
         self._inbox = inbox
         self._kept = kept
         self._limits = limits
-        self._body = request.body()
+        self._body = Counted(0) if is_sent else request.body()
         self._is_chunked = request.is_chunked
         self._size = 0  # of what came of the body
         self._waited = 0.0  # for it
-        self.is_continued = not request.expects
+        self.is_continued = is_sent or not request.expects
         """Whether the caller waits for no word of the agent's before it sends the body, or no longer."""
-        self.is_kept = True
+        self.is_kept = bool(head)
         """Whether ``said`` is all that an agent was sent."""
         self.said = bytearray(head)
         """What an agent gets."""
-        self._check_size(request.length or 0)
+        _check_size(request.length or 0, limits)
         if not self._body.done and (data := inbox.take()):
             self.said += self._piece(data)
 
@@ -74,6 +82,10 @@ class Upload:
             self.forget()
         elif self.is_kept:
             self._kept.keep(self)
+
+    def hold(self) -> None:
+        """No agent has it any more: it is no copy until one has, and is not forgotten."""
+        self._kept.drop(self)
 
     def forget(self) -> None:
         """It is not sent to another agent."""
@@ -142,12 +154,30 @@ class Upload:
         if body.done:
             self._inbox.put_back(body.rest)
         self._size += len(content)
-        self._check_size(self._size)
+        _check_size(self._size, self._limits)
         if not self._is_chunked:
             return content
         return (chunk(content) if content else b"") + (last_chunk([]) if body.done else b"")
 
-    def _check_size(self, size: int) -> None:
-        most = self._limits.max_body
-        if most is not None and size > most:
-            raise BadMessage(413, f"The body of the request is longer than {most} bytes.")
+
+def whole_body(request: Request, said: bytes, limits: Limits) -> tuple[bytes, bytes]:
+    """What an agent gets of the body that ``said`` begins with, and what comes behind that.
+
+    :raises EOFError: if not all of it has come, or it is too long to be kept.
+    :raises BadMessage: if it is wrong.
+    """
+    body = request.body()
+    content = body.feed(said)
+    body.end()
+    _check_size(len(content), limits)
+    if len(content) > MOST_KEPT:
+        raise EOFError
+    if request.is_chunked:
+        content = (chunk(content) if content else b"") + last_chunk([])
+    return content, body.rest
+
+
+def _check_size(size: int, limits: Limits) -> None:
+    most = limits.max_body
+    if most is not None and size > most:
+        raise BadMessage(413, f"The body of the request is longer than {most} bytes.")

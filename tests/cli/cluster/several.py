@@ -11,9 +11,11 @@ import anyio
 from muxado_py.cli.cluster.cluster import Membership
 from muxado_py.cli.cluster.memory import MemoryRegistry
 from muxado_py.cli.cluster.registry import RegistryError
+from muxado_py.cli.cluster.tokens import ClusterTokens
 from muxado_py.cli.gateway import gateway
 from muxado_py.cli.http_door.limits import Limits
 from muxado_py.cli.options import Address, HttpDoor, Published
+from muxado_py.cli.reloading import Reloading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
@@ -35,6 +37,9 @@ class Gate(NamedTuple):
     http: int
     """The port of the HTTP door, for ``*.test``."""
     stop: anyio.Event
+    tokens: list[str]
+    """What it shows, and takes, when it has read them."""
+    hangup: Reloading
 
 
 class Gone(MemoryRegistry):
@@ -66,6 +71,18 @@ class Gone(MemoryRegistry):
         self._check()
         await super().leave(node)
 
+    async def claim(self, node_id: str, name: str, age: float) -> str:
+        self._check()
+        return await super().claim(node_id, name, age)
+
+    async def owners(self) -> dict[str, str]:
+        self._check()
+        return await super().owners()
+
+    async def release(self, node_id: str, name: str) -> None:
+        self._check()
+        await super().release(node_id, name)
+
     async def forget(self, name: str, node_ids: Collection[str]) -> None:
         self._check()
         await super().forget(name, node_ids)
@@ -84,6 +101,7 @@ async def several(
         for token in tokens[:number]:
             stop = anyio.Event()
             stack.callback(stop.set)
+            its_tokens, hangup = [token], Reloading()
             url, ports = await tasks.start(
                 partial(
                     gateway,
@@ -95,10 +113,13 @@ async def several(
                     graceful_timeout=5.0,
                     handover_timeout=handover,
                     http=HttpDoor(HERE, "test", Limits()),
-                    membership=Membership(nullcontext(registry), token),
+                    reloading=hangup,
+                    membership=Membership(
+                        nullcontext(registry), ClusterTokens(partial(tuple, its_tokens))
+                    ),
                 )
             )
-            gates.append(Gate(url, ports[0], ports[1], stop))
+            gates.append(Gate(url, ports[0], ports[1], stop, its_tokens, hangup))
         with anyio.fail_after(60):
             while len(await registry.nodes()) < number:  # noqa: ASYNC110 - nobody tells of it
                 await anyio.sleep(0.01)

@@ -1,11 +1,11 @@
-"""A registry that does not answer is left alone for a moment."""
+"""A registry that does not answer is asked by one task alone."""
 
 from __future__ import annotations
 
 import pytest
 
-from muxado_py.cli.cluster.breaker import PAUSE, Breaker
-from muxado_py.cli.cluster.registry import RegistryError
+from muxado_py.cli.cluster.breaker import Breaker
+from muxado_py.cli.cluster.registry import RefusedError, RegistryError
 
 pytestmark = pytest.mark.anyio
 
@@ -15,51 +15,70 @@ class Asked:
 
     def __init__(self) -> None:
         self.times = 0
-        self.is_down = False
-        self.now = 100.0
+        self.raises: RegistryError | None = None
 
     async def __call__(self, number: int) -> int:
         self.times += 1
-        if self.is_down:
-            raise RegistryError("down")
+        if self.raises is not None:
+            raise self.raises
         return number * 2
 
 
 async def test_answers_pass() -> None:
     asked = Asked()
-    assert await Breaker(lambda: asked.now).ask(asked, 21) == 42
+    assert await Breaker().ask(asked, 21) == 42
 
 
-async def test_after_a_failure_nobody_is_asked_for_a_moment() -> None:
+async def test_after_a_failure_nobody_is_asked_until_one_who_may_has_an_answer() -> None:
     asked, told = Asked(), []
-    breaker = Breaker(lambda: asked.now)
-    breaker.when_mended(lambda: told.append(asked.now))
-    asked.is_down = True
+    breaker = Breaker()
+    breaker.when_broken(lambda: told.append("broken"))
+    breaker.when_mended(lambda: told.append("mended"))
+    asked.raises = RegistryError("down")
     for _ in range(1000):
         with pytest.raises(RegistryError):
             await breaker.ask(asked, 1)
     assert asked.times == 1
     assert breaker.is_broken
-    asked.now += PAUSE
     with pytest.raises(RegistryError, match="down"):
-        await breaker.ask(asked, 1)
+        await breaker.try_again(asked, 1)
     assert asked.times == 2
-    asked.is_down = False
+    asked.raises = None
     with pytest.raises(RegistryError, match="a moment ago"):
         await breaker.ask(asked, 1)
-    asked.now += PAUSE
-    assert await breaker.ask(asked, 1) == 2
+    assert told == ["broken"]
+    assert await breaker.try_again(asked, 1) == 2
     assert not breaker.is_broken
-    assert told == [asked.now]
+    assert told == ["broken", "mended"]
     await breaker.ask(asked, 1)
-    assert len(told) == 1
+    assert len(told) == 2
+
+
+async def test_who_refuses_has_answered(caplog: pytest.LogCaptureFixture) -> None:
+    """A key that somebody else wrote, and that callers ask for, must not part a gateway from the others."""
+    asked = Asked()
+    breaker = Breaker()
+    asked.raises = RefusedError("the registry refuses: WRONGTYPE")
+    for _ in range(10):
+        with pytest.raises(RefusedError):
+            await breaker.ask(asked, 1)
+    assert asked.times == 10
+    assert not breaker.is_broken
+    assert caplog.text.count("WRONGTYPE") == 1
+    asked.raises = RegistryError("down")
+    with pytest.raises(RegistryError):
+        await breaker.ask(asked, 1)
+    asked.raises = RefusedError("the registry refuses: LOADING")
+    with pytest.raises(RefusedError):
+        await breaker.try_again(asked, 1)
+    assert not breaker.is_broken
 
 
 async def test_other_errors_are_no_failures_of_the_registry() -> None:
     async def wrong() -> None:
         raise KeyError
 
-    breaker = Breaker(lambda: 0.0)
+    breaker = Breaker()
     with pytest.raises(KeyError):
         await breaker.ask(wrong)
     assert not breaker.is_broken

@@ -42,7 +42,7 @@ def a_lease(
     name: str, registry: MemoryRegistry, forgotten: Callable[[], None] = lambda: None
 ) -> tuple[Lease, Directory]:
     directory = Directory(name, anyio.current_time)
-    breaker = Breaker(anyio.current_time)
+    breaker = Breaker()
     node = Node(name, f"unix:///{name}")
     return Lease(node, registry, breaker, directory, forgotten), directory
 
@@ -95,6 +95,27 @@ async def test_a_registry_that_forgot_is_told_again_and_not_believed_at_first() 
         tasks.cancel_scope.cancel()
 
 
+async def test_a_gateway_that_beats_as_late_as_it_may_is_there_all_the_time() -> None:
+    """The registry was started anew behind its beat, and before that of another one."""
+    registry = MemoryRegistry()
+    one, known = a_lease("one", registry)
+    two, _ = a_lease("two", registry)
+    for lease in (two, one):
+        await lease.beat()
+    registry.clear()
+    await one.beat()
+    await anyio.sleep(1.09 * BEAT)
+    await one.look()
+    assert known.nodes == {"two": two.node}
+    await anyio.sleep(0.01 * BEAT)
+    await two.beat()
+    assert known.is_distrusted  # it says what it serves a moment later
+    await anyio.sleep(BEAT)
+    await one.look()
+    assert known.nodes == {"two": two.node}
+    assert not known.is_distrusted
+
+
 async def test_while_the_registry_is_down_all_stays_and_it_is_asked_again_soon() -> None:
     registry = Failing()
     one, known = a_lease("one", registry)
@@ -117,3 +138,22 @@ async def test_while_the_registry_is_down_all_stays_and_it_is_asked_again_soon()
 
     registry.leave = leave  # type: ignore[method-assign]
     await one.leave()
+
+
+async def test_who_found_that_it_does_not_answer_has_it_asked_again_at_once() -> None:
+    registry = Failing()
+    breaker = Breaker()
+    directory = Directory("one", anyio.current_time)
+    lease = Lease(Node("one", "unix:///one"), registry, breaker, directory, lambda: None)
+
+    async def unanswered() -> None:
+        raise RegistryError("down")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lease.run)
+        await anyio.sleep(BEAT / 2)
+        with pytest.raises(RegistryError):
+            await breaker.ask(unanswered)
+        await anyio.sleep(0.01)
+        assert not breaker.is_broken
+        tasks.cancel_scope.cancel()

@@ -99,3 +99,42 @@ async def test_all_is_said_again_every_half_a_minute_and_when_it_is_asked_for() 
         await anyio.sleep(SWEEP * 1.3)
         assert heard.known == {"blog": 2}
         tasks.cancel_scope.cancel()
+
+
+async def test_what_a_late_command_brought_back_is_taken_away_with_the_next_sweep() -> None:
+    heard = Heard()
+    names = Names(heard)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(names.run)
+        names.changed("blog", 1)
+        names.changed("news", 1)
+        names.changed("news", 0)
+        await anyio.sleep(1)
+        heard.known["news"] = 1
+        await anyio.sleep(SWEEP * 1.3)
+        assert heard.known == {"blog": 1, "news": 0}
+        heard.known.clear()
+        await anyio.sleep(SWEEP * 1.3)
+        assert heard.known == {"blog": 1}  # and then it is forgotten
+        names.changed("news", 0)
+        await anyio.sleep(1)
+        heard.known["news"] = 1
+        names.repeat()
+        await anyio.sleep(1)
+        assert heard.known == {"blog": 1, "news": 0}
+        tasks.cancel_scope.cancel()
+
+
+async def test_who_ends_serves_nothing() -> None:
+    heard = Heard()
+    names = Names(heard)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(names.run)
+        names.changed("blog", 2)
+        await anyio.sleep(1)
+        names.changed("news", 1)
+        tasks.cancel_scope.cancel()
+    await names.leave()
+    assert heard.known == {"blog": 0, "news": 0}
+    heard.is_deaf = True
+    await names.leave()

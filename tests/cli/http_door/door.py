@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from muxado_py.cli.gateway import gateway
+from muxado_py.cli.http_door.fronts import parse_fronts
 from muxado_py.cli.http_door.limits import Limits
-from muxado_py.cli.options import Address, HttpDoor
+from muxado_py.cli.options import Address, HttpDoor, UnixAddress
+from muxado_py.runtime.plain_sockets import plain_socket
 
 from ..test_gateway import agent, everything
 
@@ -31,7 +35,9 @@ class Door(NamedTuple):
     stop: anyio.Event
 
     async def connect(self) -> anyio.abc.SocketStream:
-        return await anyio.connect_tcp("127.0.0.1", self.port)
+        """A caller: no stream of anyio's, for uvloop before 0.23 takes a reset behind bytes for an end."""
+        await checkpoint()
+        return plain_socket(socket.create_connection(("127.0.0.1", self.port)))
 
     async def ask(self, raw: bytes) -> bytes:
         """What a caller hears that says ``raw`` and then nothing more."""
@@ -42,11 +48,24 @@ class Door(NamedTuple):
 
 @asynccontextmanager
 async def door(
-    limits: Limits | None = None, limit: int = 100, graceful_timeout: float = 5.0
+    limits: Limits | None = None,
+    limit: int = 100,
+    graceful_timeout: float = 5.0,
+    *,
+    access_log: bool = False,
+    path: str | None = None,
+    fronts: str | None = None,
 ) -> AsyncIterator[Door]:
-    """A gateway with a door for ``*.test``; leaving the block stops it."""
+    """A gateway with a door for ``*.test``; leaving the block stops it.
+
+    :param path: of a Unix socket, where callers come in; default a port.
+    :param fronts: the proxies that are trusted, as ``--forwarded-allow-ips`` has them.
+    """
     stop = anyio.Event()
-    http = HttpDoor(Address("127.0.0.1", 0), "test", limits or Limits())
+    address = Address("127.0.0.1", 0) if path is None else UnixAddress(path)
+    http = HttpDoor(
+        address, "test", limits or Limits(), None if fronts is None else parse_fronts(fronts)
+    )
     async with anyio.create_task_group() as tasks:
         url, ports = await tasks.start(
             partial(
@@ -58,6 +77,7 @@ async def door(
                 limit=limit,
                 graceful_timeout=graceful_timeout,
                 http=http,
+                access_log=access_log,
             )
         )
         with anyio.fail_after(300):

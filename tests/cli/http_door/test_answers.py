@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muxado_py.cli.http_door.answers import own_answer, read_answer
+from muxado_py.cli.http_door.answers import read_answer
 from muxado_py.cli.http_door.bodies import Body, Chunked, Counted, UntilEnd
 from muxado_py.cli.http_door.fields import BadMessage
 
@@ -78,13 +78,3 @@ def test_a_field_of_an_answer_may_have_an_underscore() -> None:
 def test_nothing_is_said_of_the_length_of_a_body_that_cannot_be() -> None:
     answer = read_answer(head(b"Content-Length: 5", status=b"204 No Content"))
     assert b"Length" not in answer.for_caller(in_chunks=False, connection=b"")
-
-
-def test_what_the_gateway_says_itself() -> None:
-    said = own_answer(503, "Nobody is here.", is_head=False, closes=True)
-    lines, _, body = said.partition(b"\r\n\r\n")
-    assert b"\r\nRetry-After: " in lines
-    assert b"\r\nConnection: close" in lines
-    assert lines.endswith(b"Content-Length: %d\r\nConnection: close\r\nRetry-After: 5" % len(body))
-    assert body == b"503 Service Unavailable: Nobody is here.\n"
-    assert own_answer(404, "No.", is_head=True, closes=False).endswith(b"\r\n\r\n")

@@ -10,19 +10,24 @@ import anyio
 import pytest
 from anyio.abc import UNIXSocketStream
 
-from muxado_py.cli.agents import Agents
-from muxado_py.cli.http_door.conversation import Conversation, Host
+from muxado_py.cli.agents.agents import Agents
+from muxado_py.cli.callers.kept import Kept
+from muxado_py.cli.http_door.accounts import NO_ACCOUNT
+from muxado_py.cli.http_door.conversation import Conversation
+from muxado_py.cli.http_door.fronts import Source
+from muxado_py.cli.http_door.guests import Guests
+from muxado_py.cli.http_door.host import Host
 from muxado_py.cli.http_door.limits import Limits
 from muxado_py.cli.http_door.routes import Routes
-from muxado_py.cli.kept import Kept
+from muxado_py.runtime.checkpoints import event_loop
 from muxado_py.runtime.plain_sockets import plain_socket
-from muxado_py.service.retry_budget import RetryBudget
 
 from .door import OK, Replying, agent, door, everything, heard, request
 from .heads import REQUESTS, read_by_h11, read_by_httptools, read_by_waitress
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     import muxado_py as muxado
 
@@ -676,13 +681,63 @@ class TestStop:
             may_answer.set()
             assert (await everything(caller)).endswith(b"\r\nConnection: close\r\n\r\nok")
 
+    async def test_whoever_is_answered_while_agents_move_is_told_that_it_is_the_last(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Or its next request is on the way when it is let go."""
+        move, have_moved = anyio.Event(), anyio.Event()
+
+        async def hand_over(agents: Agents, seconds: float) -> None:
+            move.set()
+            await have_moved.wait()
+
+        monkeypatch.setattr(Agents, "hand_over", hand_over)
+        async with (
+            door() as gate,
+            agent(gate.url, Replying(), names=("app",)),
+            await gate.connect() as caller,
+        ):
+            await caller.send(request())
+            assert await heard(caller, b"ok") == OK
+            gate.stop.set()
+            await move.wait()
+            await caller.send(request())
+            end = b"\r\nConnection: close\r\n\r\nok"
+            assert (await everything(caller)).endswith(end)
+            assert (await gate.ask(b"\r\n" + request())).endswith(end)
+            have_moved.set()
+
+    @pytest.mark.parametrize(("name", "end"), [(b"app", b"ok"), (b"other", b"now.\n")])
+    async def test_what_the_kernel_has_of_one_that_is_let_go_is_answered(
+        self, name: bytes, end: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stop = Guests.stop
+
+        def ask_and_stop(guests: Guests) -> None:
+            if event_loop() is not None:  # elsewhere only a task could look
+                asks.send(request(name=name))
+            stop(guests)
+
+        monkeypatch.setattr(Guests, "stop", ask_and_stop)
+        path = str(tmp_path / "door")
+        with socket.socket(socket.AF_UNIX) as asks:
+            async with door(path=path) as gate, agent(gate.url, Replying(), names=("app",)):
+                asks.connect(path)
+                async with await UNIXSocketStream.from_socket(asks.dup()) as caller:
+                    await caller.send(request())
+                    assert await heard(caller, b"ok") == OK
+                    gate.stop.set()
+                    answer = await everything(caller)
+        assert answer.endswith(end) or event_loop() is None
+
     async def test_a_request_that_came_in_the_same_moment_is_answered(self) -> None:
         near, far = socket.socketpair()
         routes = Routes("test", Agents())
         conversation = Conversation(
             plain_socket(near),
-            Host(routes, Kept(), Limits(), RetryBudget(anyio.current_time)),
-            None,
+            Host(routes, Kept(), Limits(), anyio.current_time),
+            Source(None, "http", {}),
+            NO_ACCOUNT,
         )
         with anyio.fail_after(10):
             async with (

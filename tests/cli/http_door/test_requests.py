@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muxado_py.cli.http_door.fields import BadMessage
+from muxado_py.cli.http_door.fields import BadMessage, read_fields
 from muxado_py.cli.http_door.requests import Request, head_end, read_request
 
 from .heads import REQUESTS, Sent, read_by_h11, read_by_httptools, read_by_waitress
@@ -148,3 +150,36 @@ def test_the_handshake_of_a_websocket_is_passed_on() -> None:
     head = request.for_agent(None, "https")
     assert b"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n" in head
     assert b"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" in head
+
+
+LINES = st.lists(
+    st.sampled_from(
+        (b"Host: a", b"host: a", b"Host:a", b"Host:  a", b"Host: a ", b"Host: \ta\t", b"Host:")
+    )
+    | st.builds(
+        lambda name, space, value: name + b":" + space + value,
+        st.sampled_from((b"Accept", b"accept", b"ACCEPT", b"X-Odd", b"A", b"Cookie")),
+        st.sampled_from((b"", b" ", b"  ", b"\t", b" \t ")),
+        st.binary(max_size=6).map(lambda value: bytes(one for one in value if one > 0x1F)),
+    ),
+    max_size=8,
+)
+
+
+@given(LINES)
+def test_a_line_that_is_taken_as_it_is_is_what_would_be_written(lines: list[bytes]) -> None:
+    fields = read_fields(lines)
+    for line, (key, value, written) in zip(lines, fields, strict=True):
+        name, _, rest = line.partition(b":")
+        assert key == name.lower()
+        assert value == rest.strip(b" \t")
+        assert written == name + b": " + value
+
+
+ENDS = st.lists(st.sampled_from((b"\r", b"\n", b"a")), max_size=12).map(b"".join)
+
+
+@given(ENDS, st.integers(0, 12))
+def test_a_head_ends_behind_the_first_empty_line_whatever_ends_that(raw: bytes, begin: int) -> None:
+    found = re.compile(rb"\n\r?\n").search(raw, begin)
+    assert head_end(raw, begin) == (found.end() if found else 0)

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from muxado_py.cli.agents.beyond import Alone
+from muxado_py.cli.callers.kept import Kept
+from muxado_py.cli.http_door.limits import Limits
+from muxado_py.cli.http_door.rates import Rate
 from muxado_py.service.retry_budget import RetryBudget
 
 from ...helpers.blocked import until
@@ -17,7 +21,10 @@ from .door import OK, Replying, agent, door, everything, heard, request
 from .heads import read_by_h11
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import muxado_py as muxado
+    from muxado_py.cli.agents.agent import Agent
 
     from .door import Door
 
@@ -196,7 +203,7 @@ async def test_who_finds_the_budget_empty_is_told_to_come_back_and_not_that_it_w
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     budget = partial(RetryBudget, share=0.5, per_second=0)
-    monkeypatch.setattr("muxado_py.cli.http_door.guests.RetryBudget", budget)
+    monkeypatch.setattr("muxado_py.cli.http_door.host.RetryBudget", budget)
 
     async def refuse(stream: muxado.Stream) -> None:
         stream.refuse()
@@ -213,14 +220,14 @@ async def test_who_finds_the_budget_empty_is_told_to_come_back_and_not_that_it_w
         assert b"It was not executed." in answer
     assert b"too many are offered again" in answers[0]
     assert b"too many are offered again" not in answers[1]
-    assert caplog.text.count("too many requests are offered again") == 1
+    assert caplog.text.count("too many are offered again") == 1
 
 
 async def test_what_one_connection_asks_counts_for_what_another_may_ask_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     budget = partial(RetryBudget, share=0.2, per_second=0)
-    monkeypatch.setattr("muxado_py.cli.http_door.guests.RetryBudget", budget)
+    monkeypatch.setattr("muxado_py.cli.http_door.host.RetryBudget", budget)
     app = Replying()
     async with (
         door() as gate,
@@ -234,3 +241,96 @@ async def test_what_one_connection_asks_counts_for_what_another_may_ask_again(
         taking.stop_accepting()
         assert b"too many" not in await gate.ask(POST)
         assert b"too many" in await gate.ask(POST)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (request(CLOSE, name=b"other"), b"429"),
+        (request(CLOSE, name=b"nobody"), b"503"),
+        (b"GET / HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n\r\n", b"404"),
+        (request(CLOSE, b"Content-Length: 9", start=b"POST / HTTP/1.1"), b"413"),
+    ],
+    ids=["429", "503", "404", "413"],
+)
+async def test_what_no_agent_gets_does_not_count_for_what_others_may_ask_again(
+    raw: bytes, status: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = partial(RetryBudget, share=0.2, per_second=0)
+    monkeypatch.setattr("muxado_py.cli.http_door.host.RetryBudget", budget)
+
+    async def refuse(stream: muxado.Stream) -> None:
+        stream.refuse()
+
+    async with (
+        door(Limits(name_rate=Rate(1, 3600.0), max_body=8)) as gate,
+        agent(gate.url, Replying(), names=("other",)),
+        agent(gate.url, refuse, names=("app",)),
+        agent(gate.url, refuse, names=("app",)),
+    ):
+        assert (await gate.ask(request(CLOSE, name=b"other"))).endswith(b"ok")
+        for _ in range(10):
+            assert (await gate.ask(raw))[9:12] == status
+        assert b"too many are offered again" in await gate.ask(POST)
+
+
+def post(size: int, name: bytes = b"app") -> bytes:
+    length = b"Content-Length: %d" % size
+    body = bytes(size - 1) + b"!"
+    return request(CLOSE, length, start=b"POST / HTTP/1.1", name=name, body=body)
+
+
+async def test_what_there_is_no_room_to_keep_is_sent_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What one has said most of is forgotten first, and that may be what an agent is about to get."""
+    monkeypatch.setattr("muxado_py.cli.http_door.guests.Kept", partial(Kept, 100_000))
+    app, mute = Replying(), Refusing()
+    async with (
+        door() as gate,
+        agent(gate.url, mute, names=("mute",)),
+        agent(gate.url, app, names=("app",)),
+        await gate.connect() as caller,
+    ):
+        await caller.send(post(60_000, b"mute"))
+        await mute.has(60_000)
+        assert (await gate.ask(post(61_000))).endswith(b"ok")
+        mute.may_refuse.set()
+        assert (await everything(caller)).startswith(b"HTTP/1.1 503 ")
+    (raw,) = app.heard
+    assert raw.endswith(bytes(60_999) + b"!")
+
+
+async def test_what_no_agent_has_any_more_is_not_forgotten_while_another_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is no copy, until one has it."""
+    monkeypatch.setattr("muxado_py.cli.http_door.guests.Kept", partial(Kept, 100_000))
+    sought, found = anyio.Event(), anyio.Event()
+
+    async def seek(beyond: Alone, name: str, tried: Collection[Agent]) -> bool:
+        sought.set()
+        await found.wait()
+        return True
+
+    monkeypatch.setattr(Alone, "seek", seek)
+    app, refusing, mute = Replying(), Refusing(), Refusing()
+    async with (
+        door() as gate,
+        agent(gate.url, refusing, names=("app",)),
+        agent(gate.url, mute, names=("mute",)),
+        await gate.connect() as caller,
+        await gate.connect() as other,
+    ):
+        await caller.send(post(60_000))
+        await refusing.has(60_000)
+        refusing.may_refuse.set()
+        await sought.wait()
+        async with agent(gate.url, app, names=("app",)):
+            await other.send(post(50_000, b"mute"))
+            await mute.has(50_000)
+            found.set()
+            assert (await everything(caller)).endswith(b"ok")
+    (raw,) = app.heard
+    assert raw.endswith(bytes(59_999) + b"!")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anycorn
 import anyio
 import pytest
+import sniffio
 
 import muxado_py as muxado
-from muxado_py.cli.registration import Lines, Registration
+from muxado_py.cli.agents.registration import Lines, Registration
+from muxado_py.cli.http_door.requests import MAX_HEAD
 
 from .door import door, everything
 from .heads import REQUESTS, read_by_h11
@@ -62,7 +66,14 @@ async def serving(url: str, server: str) -> AsyncIterator[None]:
         if server == "wsgi":
             tasks.start_soon(muxado.serve_wsgi, wsgi, session.net_listener())
         else:
-            tasks.start_soon(muxado.serve_asgi, asgi, session.net_listener())
+            config = None
+            if sniffio.current_async_library() == "trio":
+                # Its own bound is lower, and counts only for a head that comes in pieces.
+                config = anycorn.Config()
+                config.h11_max_incomplete_size = MAX_HEAD
+            tasks.start_soon(
+                partial(muxado.serve_asgi, asgi, session.net_listener(), config=config)
+            )
         yield
         tasks.cancel_scope.cancel()
         control.reset()
