@@ -7,6 +7,7 @@ import gc
 import math
 import ssl
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -15,11 +16,12 @@ from hypothesis import settings
 
 import muxado_py as muxado
 
-from .by_url import sessions_by_url
+from .by_url import TRANSPORTS, sessions_by_url
 from .transports import memory_transports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 
 # An example may take as long as a machine with much to do takes for it.
@@ -28,15 +30,25 @@ settings.load_profile("unhurried")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of ``way`` trio has but one: it does not call back for sockets."""
-    items[:] = [one for one in items if not _calls_back_on_trio(one)]
+    """Of ``way`` trio has but one: it does not call back for sockets.  And what is dear runs on two loops."""
+    items[:] = [one for one in items if not (_calls_back_on_trio(one) or _is_one_loop_more(one))]
+
+
+def _params(item: pytest.Item) -> dict[str, Any]:
+    callspec = getattr(item, "callspec", None)
+    return {} if callspec is None else callspec.params
 
 
 def _calls_back_on_trio(item: pytest.Item) -> bool:
-    params = getattr(item, "callspec", None) and item.callspec.params  # type: ignore[attr-defined]
-    return bool(
-        params and params.get("way") == "callbacks" and params["anyio_backend"][0] == "trio"
-    )
+    params = _params(item)
+    return params.get("way") == "callbacks" and params["anyio_backend"][0] == "trio"
+
+
+def _is_one_loop_more(item: pytest.Item) -> bool:
+    """On uvloop, by a transport of which asyncio and trio have the two ways: what differs there is below."""
+    params = _params(item)
+    is_further = params.get("carried_by") in TRANSPORTS
+    return is_further and params["anyio_backend"][1].get("use_uvloop", False)
 
 
 def pytest_collection_finish() -> None:
@@ -97,7 +109,10 @@ class _NoReaders(dict[type, bool]):
 
 
 LINKS = ("memory", "sockets")
-"""What ``carried_by`` may be: the generic link, and that which ``connect`` and ``listen`` choose."""
+"""What ``carried_by`` may be: the generic link, and that which ``connect`` and ``listen`` choose over TCP."""
+
+CARRIERS = (*LINKS, *(transport for transport in TRANSPORTS if transport != "tcp"))
+"""Or whatever else carries a session."""
 
 
 @pytest.fixture
@@ -107,10 +122,11 @@ def carried_by() -> str:
 
 
 @pytest.fixture
-def session_pair(carried_by: str) -> SessionPair:
+def session_pair(carried_by: str, tmp_path: Path) -> SessionPair:
     """Two sessions over one connection, closed with the context."""
-    if carried_by == "sockets":
-        return sessions_by_url
+    if carried_by != "memory":
+        scheme = "tcp" if carried_by == "sockets" else carried_by
+        return partial(sessions_by_url, scheme=scheme, folder=tmp_path)
 
     @asynccontextmanager
     async def make(

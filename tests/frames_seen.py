@@ -55,16 +55,17 @@ class Frame(NamedTuple):
 
 def split(wire: bytes) -> tuple[list[Frame], bytes]:
     """The frames of ``wire``, and what is left of one that is not whole."""
-    frames = []
-    while len(wire) >= 8:
-        length = int.from_bytes(wire[:3], "big")
-        if len(wire) < 8 + length:
+    frames, start = [], 0
+    while len(wire) - start >= 8:
+        body = start + 8
+        end = body + int.from_bytes(wire[start : start + 3], "big")
+        if len(wire) < end:
             break
-        kind = NAMES[wire[3] >> 4]
-        stream = int.from_bytes(wire[4:8], "big")
-        frames.append(Frame(kind, stream, wire[3] & 15, wire[8 : 8 + length]))
-        wire = wire[8 + length :]
-    return frames, wire
+        kind = NAMES[wire[start + 3] >> 4]
+        stream = int.from_bytes(wire[start + 4 : body], "big")
+        frames.append(Frame(kind, stream, wire[start + 3] & 15, wire[body:end]))
+        start = end
+    return frames, wire[start:]
 
 
 def whole(wire: bytes) -> list[Frame]:

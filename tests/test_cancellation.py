@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,9 @@ import muxado_py as muxado
 from muxado_py import ErrorCode
 
 from . import frames_seen, virtual_time
+from .by_url import TCP_SCHEMES, TRANSPORTS, contexts_of, served
 from .check_byte_stream import receive_all, receive_exactly
-from .transports import Recorder, Stuck, memory_transports, tls_contexts
+from .transports import Recorder, Stuck, memory_transports
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream
 
+    from .by_url import Reachable
     from .frames_seen import Frame
 
 pytestmark = pytest.mark.anyio
@@ -474,10 +476,8 @@ class TestEndpoints:
         return "asyncio", {"use_uvloop": request.param == "uvloop"}
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("scheme", ["tcp", "tls", "unix"])
-    async def test_connect_and_listen(self, scheme: str, tmp_path: Path) -> None:
-        url = f"unix://{tmp_path / 'socket'}" if scheme == "unix" else f"{scheme}://127.0.0.1:0"
-        near_ssl, far_ssl = tls_contexts() if scheme == "tls" else (None, None)
+    @pytest.mark.parametrize("transport", TRANSPORTS)
+    async def test_connect_and_listen(self, transport: str, tmp_path: Path) -> None:
         before = tasks_alive()
 
         async def greet(session: muxado.Session) -> None:
@@ -490,32 +490,29 @@ class TestEndpoints:
             with suppress(muxado.SessionError):  # the dialer was cancelled
                 await greet(session)
 
-        async def dial(url: str) -> None:
-            async with muxado.connect(url, ssl_context=near_ssl) as session:
+        async def dial(there: Reachable) -> None:
+            async with there.connect() as session:
                 stream = await session.open_stream()
                 await stream.send(b"hello")
                 assert await receive_exactly(stream, 5) == b"hello"
                 await stream.aclose()
 
         with fail_after(60):
-            async with AsyncExitStack() as stack:
-                listener = await stack.enter_async_context(muxado.listen(url, ssl_context=far_ssl))
-                serving = await stack.enter_async_context(create_task_group())
-                serving.start_soon(listener.serve, handle)
-                for turns in range(30):
+            async with served(transport, handle, folder=tmp_path) as there:
+                # A command that is cancelled while it starts is given a moment, so each takes one.
+                for turns in range(0, 30, 6 if transport == "exec" else 1):
                     async with create_task_group() as tasks:
-                        tasks.start_soon(dial, listener.url)
+                        tasks.start_soon(dial, there)
                         for _ in range(turns):
                             await checkpoint()
                         tasks.cancel_scope.cancel()
-                await dial(listener.url)
-                serving.cancel_scope.cancel()
+                await dial(there)
         assert tasks_alive() == before
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("scheme", ["tcp", "tls"])
+    @pytest.mark.parametrize("scheme", TCP_SCHEMES)
     async def test_serve(self, scheme: str) -> None:
-        near_ssl, far_ssl = tls_contexts() if scheme == "tls" else (None, None)
+        near_ssl, far_ssl = contexts_of(scheme)
 
         async def stay(session: muxado.Session) -> None:
             await anyio.sleep(math.inf)

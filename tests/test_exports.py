@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import muxado_py as muxado
+from muxado_py import blocking
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 TABLE = README.split("## Which object do I need?")[1].split("\n## ")[0]
@@ -73,13 +74,19 @@ def test_the_readme_names_what_there_is() -> None:
         owner, _, attribute = span.partition("(")[0].rpartition(".")
         if owner == "session":
             assert hasattr(muxado.Session, attribute), span
+        elif owner == "listener":
+            assert hasattr(muxado.SessionListener, attribute), span
+        elif owner == "pool":
+            assert hasattr(muxado.Pool, attribute), span
         elif owner == "stream":
             assert hasattr(muxado.Stream, attribute), span
         elif owner == "error":
             assert attribute in inspect.get_annotations(muxado.MuxadoError), span
+        elif owner == "blocking":
+            assert attribute in blocking.__all__, span
         elif owner == "integrations":
             importlib.import_module(f"muxado_py.integrations.{attribute}")
-        elif not span.startswith(("tcp", "tls", "unix", "open_stream")):
+        elif not span.startswith(("tcp", "tls", "unix", "open_stream", "from muxado_py")):
             assert owner == "", span
             assert attribute in muxado.__all__, span
 

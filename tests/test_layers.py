@@ -63,13 +63,16 @@ CORE = (*GROUND, *BYTES, "config", *PROTOCOL)
 FOLDERS = {
     "protocol": PROTOCOL,
     "runtime": (
+        "extras",
         "trio_checkpoints",
         "checkpoints",
         "congestion",
         "connecting",
         "accept_loop",
-        "accept_callbacks",
         "plain_sockets",
+        "accept_callbacks",
+        "pipes",
+        "child_process",
     ),
     "links": (
         "tcp_info",
@@ -80,13 +83,18 @@ FOLDERS = {
         "flush_size",
         "link",
         "attributes",
+        "codec",
         "tls",
         "tls_socket",
-        "tls_stream",
+        "upgrade",
+        "websocket_frames",
+        "websocket",
+        "websocket_handshakes",
+        "codec_stream",
         "anyio_link",
         "recv_buffers",
         "early_protocol",
-        "tls_transport",
+        "codec_transport",
         "asyncio_link",
         "layers",
     ),
@@ -97,12 +105,17 @@ FOLDERS = {
         "delivery",
         "frame_log",
         "acceptors",
+        "slots",
+        "alarms",
         "driver",
         "statistics",
         "waking",
         "stream_errors",
         "caller_address",
+        "ending",
         "stream",
+        "siblings",
+        "whole",
         "glimpse",
         "copy_budget",
         "handlers",
@@ -111,8 +124,12 @@ FOLDERS = {
         "socket_end",
         "relay",
         "bridge",
+        "stream_connectable",
         "closing",
+        "stream_opener",
         "session",
+        "peers",
+        "sessions_listener",
     ),
     "dialing": (
         "pending",
@@ -121,24 +138,88 @@ FOLDERS = {
         "detect",
         "session_scope",
         "addresses",
+        "proxies",
+        "scheme",
+        "backend_sockets",
+        "through_proxy",
+        "host_schemes",
         "unix_paths",
+        "unix_scheme",
+        "websocket_schemes",
+        "exec_scheme",
+        "stdio_scheme",
+        "schemes",
         "mute",
+        "accepted_listener",
         "session_listener",
+        "targets",
         "endpoints",
     ),
-    "service": ("retry_budget",),
+    "service": (
+        "retry_budget",
+        "retry_policy",
+        "retry_means",
+        "attempts",
+        "backoff",
+        "causes",
+        "dialed",
+        "keeper",
+        "call_errors",
+        "call_statistics",
+        "call_frames",
+        "call_exchange",
+        "call_pieces",
+        "hedging",
+        "stream_calls",
+        "retriable_call",
+        "calls",
+        "limits",
+        "call_queue",
+        "call_server",
+        "members",
+        "pool_state",
+        "pool_records",
+        "pool_sessions",
+        "pool_calls",
+        "pool",
+        "pools",
+    ),
 }
 """The folders in the order in which the data flows, each with its modules in that order."""
 
-ORDER = ("arguments", "errors", *BYTES, "config", *FOLDERS, "integrations", "cli")
+ORDER = ("arguments", "errors", *BYTES, "config", *FOLDERS, "integrations", "blocking", "cli")
 """What ``ls`` shows; each imports only from those before it."""
+
+CLI = (
+    "log_lines",
+    "running",
+    "reloading",
+    "tls",
+    "pinging",
+    "trust",
+    "agents",
+    "serving",
+    "callers",
+    "http_door",
+    "cluster",
+    "demo",
+    "options",
+    "binding",
+    "handshakes",
+    "doors",
+    "forwarding",
+    "admin",
+    "gateway",
+    "commands",
+)
+"""What is in ``cli``, in the same order: folders, and modules of commands and of what they are made of."""
 
 SESSION = tuple(
     name for folder, modules in FOLDERS.items() if folder != "protocol" for name in modules
 )
 """Tasks, timers and cancellation; each may use those before it, and the core."""
 
-ECOSYSTEM = ("integrations", "cli")
+ECOSYSTEM = ("integrations", "blocking", "cli")
 
 KNOWS = {
     "arguments": set(),
@@ -148,6 +229,10 @@ KNOWS = {
     "timers": set(),
     "budgets": set(),
     "retry_budget": set(),
+    "backoff": set(),
+    "retry_policy": {"arguments"},
+    "retry_means": {"retry_budget", "retry_policy"},
+    "attempts": {"errors", "retry_budget", "retry_policy"},
     "stream_state": {"errors", "scheduler"},
     "send_half": {"stream_state"},
     "recv_half": {"stream_state"},
@@ -160,37 +245,86 @@ KNOWS = {
         "errors",
         "config",
         "scheduler",
+        "checkpoints",
+        "extras",
+        "attributes",
+        "upgrade",
         "layers",
         "stream",
         "listener",
         "glimpse",
         "copy_budget",
+        "handlers",
         "bridge",
         "closing",
         "session",
+        "siblings",
+        "retry_policy",
+        "retry_means",
+        "attempts",
+        "call_errors",
+        "call_frames",
+        "mute",
+        "endpoints",
+        "call_statistics",
+        "call_server",
+        "pool",
+        "pool_state",
+        "calls",
+        "pool_calls",
+    },
+    "blocking": {
+        "errors",
+        "config",
+        "scheduler",
+        "stream",
+        "bridge",
+        "service",
+        "call_statistics",
+        "calls",
+        "pool",
+        "pool_state",
+        "pools",
+        "retry_policy",
+        "integrations",
+        "proxies",
     },
     "cli": {
         "errors",
         "config",
         "scheduler",
+        "extras",
         "checkpoints",
         "accept_loop",
         "accept_callbacks",
         "connecting",
         "plain_sockets",
-        "tls",
+        "attributes",
+        "codec",
         "tls_socket",
         "layers",
+        "handlers",
         "listener",
         "copying",
+        "copy_budget",
         "socket_end",
         "caller_address",
         "relay",
         "bridge",
-        "addresses",
         "unix_paths",
+        "proxies",
+        "scheme",
+        "schemes",
+        "targets",
         "endpoints",
+        "peers",
+        "sessions_listener",
         "retry_budget",
+        "backoff",
+        "causes",
+        "dialed",
+        "keeper",
+        "pool_sessions",
         "integrations",
         "",
     },
@@ -286,7 +420,7 @@ def test_every_module_has_its_place() -> None:
 def test_the_package_shows_its_folders_and_little_else() -> None:
     shown = {path.name for path in ROOT.iterdir() if path.name != "__pycache__"}
     beside = {"__init__.py", "__main__.py", "py.typed", "arguments.py", "errors.py", "config.py"}
-    assert shown == beside | {"frames", "scheduler", "integrations", "cli", *FOLDERS}
+    assert shown == beside | {"frames", "scheduler", *ECOSYSTEM, *FOLDERS}
 
 
 def test_each_module_is_in_the_folder_that_is_said() -> None:
@@ -300,6 +434,21 @@ def test_folders_import_only_from_those_before_them() -> None:
         source, target = folder(one.source), folder(one.target)
         if target:
             assert ORDER.index(target) <= ORDER.index(source), one
+
+
+def test_the_rooms_of_the_command_import_only_from_those_before_them() -> None:
+    """For types, too."""
+    found = {path.stem for path in (ROOT / "cli").iterdir()} - {"__init__", "__pycache__"}
+    assert found == set(CLI)
+    rooms = [(one, *(_room(name) for name in (one.source, one.target))) for one in own()]
+    for one, source, target in rooms:
+        if source and target:
+            assert CLI.index(target) <= CLI.index(source), one
+
+
+def _room(name: str) -> str:
+    """``"trust"`` for ``"muxado_py.cli.trust.tokens"``; nothing for what is not in ``cli``."""
+    return name.split(".")[2] if name.startswith("muxado_py.cli.") else ""
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
@@ -387,8 +536,9 @@ LOOPS = {
         *ECOSYSTEM,
         "checkpoints",
         "accept_callbacks",
+        "child_process",
         "early_protocol",
-        "tls_transport",
+        "codec_transport",
         "asyncio_link",
         "socket_end",
         "relay",
@@ -406,6 +556,7 @@ LOOPS = {
         "congestion",
         "connecting",
         "plain_sockets",
+        "pipes",
         "accept_callbacks",
         "asyncio_sockets",
         "tcp_info",

@@ -10,6 +10,7 @@ as a foreign program's, and on yamux two that do not always acknowledge what the
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -21,6 +22,7 @@ import muxado_py as muxado
 from muxado_py import ErrorCode, Priority, Retry
 from muxado_py.frames import WIRES
 from muxado_py.protocol.connection import CLOSED_HERE, Connection
+from muxado_py.session.stream_errors import check_refusable
 
 from .frames_seen import HELLO, data, goaway, rst
 from .helpers.decoding import decode
@@ -85,6 +87,8 @@ class Exchange:
         self.opened: list[StreamState] = []
         self.refused_at_once: list[Retry] = []
         self.handed_off: list[StreamState] = []
+        self.given_back: list[StreamState] = []
+        self.told_safe: set[StreamState] = set()
         self.sent = bytearray()
         self._silent: set[bytes] = set()  # ids that a yamux peer has not acknowledged
         if peer.foreign:
@@ -133,6 +137,18 @@ class Exchange:
 
     def answer(self, number: int) -> None:
         self._act(self.acceptor, self.handed_off, number)
+
+    def refuse(self, number: int) -> None:
+        """The application has looked at a stream, or at some of it, and did nothing of what it says."""
+        if not self.handed_off:
+            return
+        stream = self.handed_off[number // 4 % len(self.handed_off)]
+        if number % 2:
+            self.acceptor.read(stream, number)
+        with suppress(ValueError, NotImplementedError):
+            check_refusable(self.acceptor, stream)
+            self.acceptor.reset(stream, ErrorCode.STREAM_REFUSED)
+            self.given_back.append(stream)
 
     def go_away(self, number: int) -> None:
         self.acceptor.go_away(CODES[number % 3 if number > 200 else 0], b"bye")
@@ -240,8 +256,12 @@ class Exchange:
         self.accept(2)
 
     def check(self) -> set[Retry]:
-        """Nothing that was called safe was seen; the verdicts that were given."""
-        seen = {stream.id for stream in self.handed_off}
+        """Nothing that was called safe was executed; the verdicts that were given.
+
+        Whatever the verdict says of a stream that is over for its application, also one that it ended itself, it has
+        said: what was safe at any moment must be so in the end.
+        """
+        seen = {stream.id for stream in self.handed_off if stream not in self.given_back}
         wire = WIRES[self.peer.wire](client=False)
         calls, _ = decode(wire, bytes(self.sent))
         syns = [cast("int", call[1]) for call in calls if call[0] == "opened"]
@@ -251,8 +271,15 @@ class Exchange:
         for stream in failed:
             if stream.retry is Retry.NEVER_SENT:
                 assert stream.id is None or stream.id not in syns
-            if stream.retry.safe:
-                assert stream.id not in seen, f"stream {stream.id} was {stream.retry}, and was seen"
+            verdict = self.dialer.verdict_of(stream)
+            if verdict.safe:
+                self.told_safe.add(stream)
+            assert verdict is stream.retry or verdict is Retry.NEVER_SENT
+        for stream in self.opened:
+            if self.dialer.verdict_of(stream) is Retry.NEVER_SENT:
+                assert stream.id is None or stream.id not in syns
+        for stream in self.told_safe:
+            assert stream.id not in seen, f"stream {stream.id} was {stream.retry}, and was seen"
         return {stream.retry for stream in failed}
 
 
@@ -266,6 +293,7 @@ STEPS: tuple[tuple[Callable[[Exchange, int], None], int], ...] = (
     (Exchange.accept, 4),
     (Exchange.call, 5),
     (Exchange.answer, 4),
+    (Exchange.refuse, 2),
     (Exchange.announce, 1),
     (Exchange.go_away, 2),
     (Exchange.stop_accepting, 1),

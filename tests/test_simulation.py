@@ -11,7 +11,7 @@ import pytest
 from muxado_py import Config
 
 from .simulation.faults import FAULTS, Fault, find
-from .simulation.plan import LOOPS, WIRES, HalfPlan, PathPlan, Plan, SidePlan
+from .simulation.plan import LOOPS, TRANSPORTS, WIRES, HalfPlan, PathPlan, Plan, SidePlan
 from .simulation.run import run_many, run_plan, run_seed
 
 if TYPE_CHECKING:
@@ -40,9 +40,19 @@ def test_a_seed_replays_exactly(wire: str, loop: str) -> None:
         assert first == second
 
 
-def _traced(seed: int, wire: str, loop: str) -> list[tuple[float, str]]:
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_seed_replays_exactly_over_each_transport(transport: str, loop: str) -> None:
+    for seed in range(2):
+        first, second = (_traced(seed, None, loop, transport) for _ in range(2))
+        assert first == second
+
+
+def _traced(
+    seed: int, wire: str | None, loop: str, transport: str | None = None
+) -> list[tuple[float, str]]:
     """When what happened, without the addresses of objects."""
-    result = run_seed(seed, wire, loop)
+    result = run_seed(seed, wire, loop, transport)
     return [(when, f"{who} {what.split(':')[0]}") for when, who, what in result.ledger.trace]
 
 
@@ -61,12 +71,21 @@ def test_fixed_seeds_find_nothing(wire: str, loop: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_fixed_seeds_find_nothing_over_each_transport(transport: str, loop: str) -> None:
+    seeds = range(FIXED, 2 * FIXED)
+    found = {seed: run_seed(seed, None, loop, transport).findings for seed in seeds}
+    assert not any(found.values()), {seed: lines for seed, lines in found.items() if lines}
+
+
+@pytest.mark.slow
 def test_fresh_seeds_find_nothing() -> None:
     first = time.time_ns() // 1_000_000
     tally = run_many(iter(range(first, first + 1_000_000)), FRESH)
     replays = [
-        f"python -m tests.simulation --seed {seed} --wire {wire} --loop {loop}: {lines}"
-        for seed, wire, loop, lines in tally.found
+        f"python -m tests.simulation --seed {seed} --wire {wire} --loop {loop} --transport {transport}: {lines}"
+        for seed, wire, loop, transport, lines in tally.found
     ]
     assert not replays, "\n".join(replays)
 

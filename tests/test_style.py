@@ -61,13 +61,35 @@ def test_what_was_measured_stands_in_the_documents() -> None:
     assert not found
 
 
+def place_of(path: Path, name: str) -> Path:
+    """What ``..trust.names`` means in the module at ``path``, without the suffix."""
+    dots = len(name) - len(name.lstrip("."))
+    return path.parents[dots - 1].joinpath(*name[dots:].split("."))
+
+
+def test_docstrings_name_modules_that_exist() -> None:
+    named = [
+        (path, name)
+        for folder in CODE
+        for path in (ROOT / folder).rglob("*.py")
+        for name in re.findall(r":mod:`~?(\.[\w.]+)`", path.read_text())
+    ]
+    assert named
+    missing = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path, name in named
+        if not (place := place_of(path, name)).is_dir() and not place.with_suffix(".py").exists()
+    ]
+    assert not missing
+
+
 @pytest.mark.parametrize("document", ["measurements.md", "glossary.md"])
 def test_documents_name_modules_that_exist(document: str) -> None:
     text = (ROOT / "docs" / document).read_text()
-    named = set(re.findall(r"`(\w+/(?:\w+\.py)?)`", text))
+    named = set(re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", text))
     assert named
     for name in named:
-        assert (ROOT / "muxado_py" / name).exists(), name
+        assert (ROOT / "muxado_py" / name).exists() or (ROOT / name).exists(), name
 
 
 def resolved(dotted: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from contextlib import asynccontextmanager
 from functools import cache
@@ -13,14 +14,18 @@ from anyio.abc import ByteReceiveStream, ByteSendStream, ByteStream
 from anyio.streams.stapled import StapledByteStream
 from anyio.streams.tls import TLSStream
 
+from muxado_py.links.codec_stream import CodecStream
+from muxado_py.links.websocket_handshakes import WebSocketClient, WebSocketServer
+from muxado_py.runtime.pipes import PipeStream
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from anyio.abc import Listener, ObjectReceiveStream, ObjectSendStream, SocketStream
 
-KINDS = ("memory", "lockstep", "trickle", "tcp", "tls", "unix")
-REAL = ("tcp", "tls", "unix")
+KINDS = ("memory", "lockstep", "trickle", "pipes", "tcp", "tls", "unix", "ws", "wss")
+REAL = ("tcp", "tls", "unix", "ws", "wss")
 
 
 class MemorySend(ByteSendStream):
@@ -216,12 +221,24 @@ def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return client, server
 
 
+def pipe_transports() -> tuple[PipeStream, PipeStream]:
+    """Two ends of a pair of pipes."""
+    near_reading, far_writing = os.pipe()
+    far_reading, near_writing = os.pipe()
+    return PipeStream(near_reading, near_writing), PipeStream(far_reading, far_writing)
+
+
 @asynccontextmanager
 async def open_transports(kind: str, folder: Path) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
     """Two connected transports of a kind.
 
     :param folder: where a Unix socket may lie.
     """
+    if kind == "pipes":
+        ends = pipe_transports()
+        async with ends[0], ends[1]:
+            yield ends
+        return
     if kind not in REAL:
         near, far = memory_transports(0 if kind == "lockstep" else 16)
         yield (Trickle(near), Trickle(far)) if kind == "trickle" else (near, far)
@@ -236,7 +253,7 @@ async def open_transports(kind: str, folder: Path) -> AsyncIterator[tuple[ByteSt
     arrived = anyio.Event()
 
     async def take(stream: SocketStream) -> None:
-        accepted.append(await _secured(stream, kind, server_side=True))
+        accepted.append(await secured(stream, kind, server_side=True))
         arrived.set()
 
     async with listener, anyio.create_task_group() as tasks:
@@ -246,23 +263,34 @@ async def open_transports(kind: str, folder: Path) -> AsyncIterator[tuple[ByteSt
         else:
             port = listener.extra(anyio.abc.SocketAttribute.local_port)
             raw = await anyio.connect_tcp("127.0.0.1", port)
-        near = await _secured(raw, kind, server_side=False)
+        near = await secured(raw, kind, server_side=False)
         await arrived.wait()
         tasks.cancel_scope.cancel()
     async with near, accepted[0]:
         yield near, accepted[0]
 
 
-async def _secured(stream: SocketStream, kind: str, *, server_side: bool) -> ByteStream:
-    if kind != "tls":
-        return stream
-    return await TLSStream.wrap(
-        stream,
-        server_side=server_side,
-        hostname=None if server_side else "localhost",
-        ssl_context=tls_contexts()[server_side],
-        standard_compatible=False,
-    )
+async def secured(stream: SocketStream, kind: str, *, server_side: bool) -> ByteStream:
+    """What is to be had of ``kind`` over a connected socket: TLS, a websocket, both, or the socket itself."""
+    secured: ByteStream = stream
+    if kind in ("tls", "wss"):
+        secured = await TLSStream.wrap(
+            stream,
+            server_side=server_side,
+            hostname=None if server_side else "localhost",
+            ssl_context=tls_contexts()[server_side],
+            standard_compatible=False,
+        )
+    if kind in ("ws", "wss"):
+        websocket = CodecStream(
+            secured,
+            WebSocketServer(lambda request: None)
+            if server_side
+            else WebSocketClient("localhost", 80, "/", secure=kind == "wss"),
+        )
+        await websocket.handshake()
+        return websocket
+    return secured
 
 
 class Wrapped(ByteStream):

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import gc
 import sys
+from asyncio import AbstractEventLoop, Future
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING
+
+from trio.lowlevel import Task
 
 from muxado_py import Config
 from muxado_py.frames import WIRES
@@ -183,8 +186,11 @@ def read_all(connection: Connection, stream: StreamState, step: int = 2**20) -> 
 
 
 def held(root: object) -> int:
-    """The size in bytes of everything that only ``root`` and what it refers to can reach."""
-    skipped = (type, ModuleType, FunctionType, Config)
+    """The size in bytes of everything that only ``root`` and what it refers to can reach.
+
+    Of a session that runs, this is what it holds with its link; from the loop and from tasks all else would be reached.
+    """
+    skipped = (type, ModuleType, FunctionType, Config, AbstractEventLoop, Future, Task)
     seen: set[int] = set()
     stack = [root]
     total = 0

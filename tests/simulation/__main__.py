@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import count, repeat
 from typing import TYPE_CHECKING
 
-from .plan import LOOPS, WIRES
+from .plan import LOOPS, TRANSPORTS, WIRES
 from .run import Tally, run_many, run_seed
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options().parse_args(arguments)
     logging.disable(logging.CRITICAL)  # what a session says of a broken peer is of no interest here
     if options.seed is not None:
-        return _replay(options.seed, options.wire, options.loop)
+        return _replay(options)
     if options.put_back:
         from .faults import put_back_all
 
@@ -40,6 +40,9 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="run this one, with a trace")
     parser.add_argument("--wire", choices=WIRES, help="this wire, whatever the seed says")
     parser.add_argument("--loop", choices=LOOPS, help="this loop, whatever the seed says")
+    parser.add_argument(
+        "--transport", choices=TRANSPORTS, help="this transport, whatever the seed says"
+    )
     parser.add_argument("--minutes", type=float, default=0.5, help="of processor time, in all")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--seed-from", type=int, default=int(time.time()) * 1000, help="the first")
@@ -47,10 +50,12 @@ def _options() -> argparse.ArgumentParser:
     return parser
 
 
-def _replay(seed: int, wire: str | None, loop: str | None) -> int:
-    result = run_seed(seed, wire, loop)
+def _replay(options: argparse.Namespace) -> int:
+    result = run_seed(options.seed, options.wire, options.loop, options.transport)
     plan = result.plan
-    print(f"seed {seed}: {plan.wire}, {plan.loop}{', foreign' * plan.foreign}")
+    print(
+        f"seed {plan.seed}: {plan.wire}, {plan.loop}, {plan.transport}{', foreign' * plan.foreign}"
+    )
     for name, path, side in zip("ab", plan.paths, plan.sides, strict=True):
         print(f"{name} sends by {path}")
         print(f"{name} is {side}")
@@ -63,31 +68,33 @@ def _replay(seed: int, wire: str | None, loop: str | None) -> int:
 def _run(options: argparse.Namespace) -> int:
     jobs, seconds = options.jobs, options.minutes * 60
     starts = range(options.seed_from, options.seed_from + jobs)
+    given = options.wire, options.loop, options.transport
     if jobs == 1:
-        tallies = [_one_job(starts[0], 1, seconds, options.wire, options.loop)]
+        tallies = [_one_job(starts[0], 1, seconds, given)]
     else:
         with ProcessPoolExecutor(jobs) as pool:
             share = repeat(seconds / jobs)
-            wires, loops = repeat(options.wire), repeat(options.loop)
-            tallies = [*pool.map(_one_job, starts, repeat(jobs), share, wires, loops)]
+            tallies = [*pool.map(_one_job, starts, repeat(jobs), share, repeat(given))]
     return _report(tallies, options.seed_from)
 
 
-def _one_job(first: int, step: int, seconds: float, wire: str | None, loop: str | None) -> Tally:
+def _one_job(
+    first: int, step: int, seconds: float, given: tuple[str | None, str | None, str | None]
+) -> Tally:
     logging.disable(logging.CRITICAL)
-    return run_many(count(first, step), seconds, wire, loop)
+    return run_many(count(first, step), seconds, *given)
 
 
 def _report(tallies: list[Tally], first: int) -> int:
-    runs = sum((tally.runs for tally in tallies), Counter[tuple[str, str]]())
+    runs = sum((tally.runs for tally in tallies), Counter[tuple[str, str, str]]())
     found = [one for tally in tallies for one in tally.found]
     last = max(tally.last for tally in tallies)
     seconds = sum(tally.seconds for tally in tallies)
-    for seed, wire, loop, lines in found:
-        print(f"seed {seed} (--wire {wire} --loop {loop})")
+    for seed, wire, loop, transport, lines in found:
+        print(f"seed {seed} (--wire {wire} --loop {loop} --transport {transport})")
         print("\n".join(f"    {line}" for line in lines))
-    for (wire, loop), number in sorted(runs.items()):
-        print(f"{wire:8} {loop:8} {number}")
+    for (wire, loop, transport), number in sorted(runs.items()):
+        print(f"{wire:8} {loop:8} {transport:8} {number}")
     print(f"{runs.total()} runs in {seconds:.0f} s of processor time, seeds {first} to {last}")
     print(f"{len(found)} runs with findings")
     return bool(found)

@@ -159,7 +159,7 @@ class AsyncioWorld:
         self._rng = rng
         self._loops = [SimLoop(clock), SimLoop(clock)]
         for loop, one in zip(self._loops, sockets, strict=True):
-            loop.selector.sockets[one.fileno()] = one
+            loop.selector.sockets.update(dict.fromkeys(one.descriptors, one))
 
     async def busy(self, side: int, seconds: float) -> None:
         """This side's loop stands for so long."""

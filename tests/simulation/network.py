@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .clock import Clock
     from .plan import PathPlan
 
-__all__ = ("SimSocket", "connected")
+__all__ = ("SimSocket", "connected", "joined")
 
 _numbers = count(1_000_000)
 
@@ -74,6 +74,11 @@ class SimSocket:
 
     def fileno(self) -> int:
         return -1 if self.closed else self._number
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """By which an event loop knows it."""
+        return (self._number,)
 
     def setblocking(self, flag: bool) -> None:
         assert not flag
@@ -324,11 +329,17 @@ class SimSocket:
 def connected(clock: Clock, plans: tuple[PathPlan, PathPlan]) -> tuple[SimSocket, SimSocket]:
     """The two ends of a connection; each plan is of what the end sends."""
     near, far = (SimSocket(name, clock, plan) for name, plan in zip("ab", plans, strict=True))
+    joined(clock, (near, far))
+    return near, far
+
+
+def joined(clock: Clock, ends: tuple[SimSocket, SimSocket]) -> None:
+    """Lay the path between two ends."""
+    near, far = ends
     near.peer, far.peer = far, near
-    for one in (near, far):
+    for one in ends:
         if one.plan.cut_after is not None:
             clock.later(one.plan.cut_after, one.cut_path, one.plan.cut_after)
-    return near, far
 
 
 def _nothing() -> None:

@@ -108,8 +108,8 @@ def _is_promised(plan: Plan, ledger: Ledger, sender: Half, reader: Half) -> bool
         return False
     if reader.read_end in ("", "here") or reader.finish == "reset":
         return False
-    if plan.paths[0].blind and not here.knows_peer:
-        return False  # nobody can ask the kernel, and only a muxado_py's end is awaited then
+    if plan.paths[0].blind and not (here.knows_peer or _is_of_command(plan, sender.side)):
+        return False  # nobody can ask the kernel, and only a muxado_py's end is awaited then, and a command's
     if not plan.is_whole or sender.rogue or reader.rogue or reader.meddled or sender.meddled:
         return False
     if here.verdict_at is None or sender.finished_at >= here.verdict_at:
@@ -125,6 +125,11 @@ def _is_promised(plan: Plan, ledger: Ledger, sender: Half, reader: Half) -> bool
     if here.verdict is None or here.verdict.kind is not SessionClosedError:
         return False
     return not _gave_up(plan, ledger, sender)
+
+
+def _is_of_command(plan: Plan, side: int) -> bool:
+    """Whether that side has started the other, which ends when it has read all: programs of smux need not."""
+    return plan.transport == "pipes" and side == 0 and not plan.wire.startswith("smux")
 
 
 def _never_accepted(plan: Plan, ledger: Ledger) -> Iterator[str]:
@@ -250,7 +255,7 @@ def _life(
                 yield f"called dead: {who}, {verdict.message}; the kernel took bytes {taken:.2f} s before"
         elif record.unread_then and record.verdict_at - record.unread_since_then > SLACK / 2:
             yield f"called dead: {who}, {verdict.message}; {record.unread_then} B lay unread in the socket"
-        elif not plan.tls and SLACK / 2 < ago < config.heartbeat_timeout - SLACK:
+        elif not plan.has_tls and SLACK / 2 < ago < config.heartbeat_timeout - SLACK:
             # Of TLS a part of a record says nothing yet.
             yield f"called dead: {who}, {verdict.message}; bytes came {ago:.2f} s before"
     if record.session is None or config.heartbeat_interval is None or record.paused:

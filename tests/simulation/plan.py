@@ -13,10 +13,12 @@ from typing import Any
 
 from muxado_py import Config
 
-__all__ = ("LOOPS", "WIRES", "HalfPlan", "PathPlan", "Plan", "SidePlan", "draw")
+__all__ = ("LOOPS", "TRANSPORTS", "WIRES", "HalfPlan", "PathPlan", "Plan", "SidePlan", "draw")
 
 WIRES = ("muxado", "muxado1", "yamux", "smux2", "smux1")
 LOOPS = ("asyncio", "trio")
+TRANSPORTS = ("tcp", "pipes", "tls", "ws", "wss")
+"""``pipes`` are those of a command, with what it has started at their other ends."""
 
 TYPE = 7
 
@@ -102,13 +104,23 @@ class Plan:
     paths: tuple[PathPlan, PathPlan]
     foreign: bool
     """Neither side knows the other for a muxado_py."""
-    tls: bool = False
+    transport: str = "tcp"
     plain: bool = False
     """The program began with ``asyncio.run``, so that callbacks do not tell what library they run in."""
     patience: float = 60.0
     """Seconds after which a side ends, whatever its streams do."""
     limit: float = 400.0
     """Seconds after which nobody may wait any more."""
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether there is TLS in it."""
+        return self.transport in ("tls", "wss")
+
+    @property
+    def has_websocket(self) -> bool:
+        """Whether there is a websocket in it."""
+        return self.transport in ("ws", "wss")
 
     @property
     def is_whole(self) -> bool:
@@ -134,8 +146,10 @@ class Plan:
         return stalls + spells + (volume + 300_000) / rate + 20 * max(p.delay for p in self.paths)
 
 
-def draw(seed: int, wire: str | None = None, loop: str | None = None) -> Plan:
-    """The plan of a seed; a wire or a loop that is given is taken instead of what was drawn."""
+def draw(
+    seed: int, wire: str | None = None, loop: str | None = None, transport: str | None = None
+) -> Plan:
+    """The plan of a seed; a wire, a loop or a transport that is given is taken instead of what was drawn."""
     rng = Random(seed)
     drawn_wire, drawn_loop = rng.choice(WIRES), rng.choice(LOOPS)
     wire, loop = wire or drawn_wire, loop or drawn_loop
@@ -157,9 +171,12 @@ def draw(seed: int, wire: str | None = None, loop: str | None = None) -> Plan:
     elif focus < 0.23 and (typed or wire != "muxado"):
         _go_away_and_die(rng, sides, paths[rng.randrange(2)])
     _keep_small(sides, paths)
-    return Plan(
-        seed, wire, loop, sides, paths, foreign, plain=rng.random() < 0.3, tls=rng.random() < 0.08
-    )
+    drawn_transport = rng.choices(TRANSPORTS, (72, 6, 8, 8, 6))[0]
+    transport = transport or drawn_transport
+    if transport == "pipes":
+        paths[0].blind = paths[1].blind = True
+    plain = rng.random() < 0.3
+    return Plan(seed, wire, loop, sides, paths, foreign, transport=transport, plain=plain)
 
 
 def _close_under_load(

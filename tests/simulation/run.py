@@ -24,6 +24,7 @@ from muxado_py.dialing.asyncio_sockets import AsyncioSockets
 from muxado_py.dialing.pending import AnyioPending
 from muxado_py.dialing.session_scope import SessionScope
 from muxado_py.frames import WIRES
+from muxado_py.links.websocket_handshakes import WebSocketClient, WebSocketServer
 
 from ..helpers.inside import driver_of
 from .apps import SideApp
@@ -33,6 +34,7 @@ from .kernel import asked_of
 from .ledger import Ledger
 from .network import connected
 from .oracle import judge
+from .pipes import PipeEnd, asked_for_pipes, open_pipes, piped
 from .plan import draw
 from .security import tls_contexts
 from .trio_world import TrioSocket, TrioWorld
@@ -58,9 +60,11 @@ class Result:
     findings: list[str]
 
 
-def run_seed(seed: int, wire: str | None = None, loop: str | None = None) -> Result:
+def run_seed(
+    seed: int, wire: str | None = None, loop: str | None = None, transport: str | None = None
+) -> Result:
     """Run one seed; it does the same each time."""
-    return run_plan(draw(seed, wire, loop))
+    return run_plan(draw(seed, wire, loop, transport))
 
 
 def run_plan(plan: Plan) -> Result:
@@ -68,10 +72,16 @@ def run_plan(plan: Plan) -> Result:
     clock = Clock()
     ledger = Ledger(clock)
     rng = Random(f"world {plan.seed}")
-    sockets = connected(clock, plan.paths)
+    sockets: Any
+    if plan.transport == "pipes":
+        sockets = piped(clock, plan.paths)
+        system = asked_for_pipes(sockets, on_trio=plan.loop == "trio")
+    else:
+        sockets = connected(clock, plan.paths)
+        system = asked_of(*sockets)
     for one in sockets:
         one.log = partial(ledger.note, f"socket {one.name}")
-    with clock.in_charge(), _clocks(), asked_of(*sockets), _no_collecting(), _recognition(plan):
+    with clock.in_charge(), _clocks(), system, _no_collecting(), _recognition(plan):
         world: AsyncioWorld | TrioWorld
         if plan.loop == "asyncio":
             world = AsyncioWorld(clock, rng, sockets, plain=plan.plain)
@@ -109,29 +119,40 @@ class _Main:
 
     async def run(self) -> None:
         plan = self._plan.sides[self._side]
-        made = await _make(self._plan.loop, self._sock, plan.anyio_link)
-        if self._plan.tls and not await self._secure(made):
+        if isinstance(self._sock, PipeEnd):
+            stream = open_pipes(self._sock, is_command=self._side == 0)
+            made: PendingConnection = AnyioPending(stream)
+        else:
+            made = await _make(self._plan.loop, self._sock, plan.anyio_link)
+        if not await self._agree(made):
             return
         scope = SessionScope(made, plan.config, is_client=self._side == 0)
         await self._app.run(scope, self._entered)
 
-    async def _secure(self, made: PendingConnection) -> bool:
-        """The handshake, as ``connect`` and ``listen`` bound it."""
+    async def _agree(self, made: PendingConnection) -> bool:
+        """The handshakes, as ``connect`` and ``listen`` bound them."""
+        is_server = self._side == 1
         try:
             with fail_after(60):
-                context = tls_contexts()[self._side]
-                await made.secure(context, server_side=self._side == 1, hostname=None)
+                if self._plan.has_tls:
+                    context = tls_contexts()[self._side]
+                    await made.secure(context, server_side=is_server, hostname=None)
+                if self._plan.has_websocket:
+                    await made.add_layer(
+                        WebSocketServer(lambda _: None)
+                        if is_server
+                        else WebSocketClient("b", 80, "/", secure=self._plan.has_tls)
+                    )
         except OSError as exc:
-            self._ledger.note("ab"[self._side], f"no TLS: {exc!r}")
+            self._ledger.note("ab"[self._side], f"no {self._plan.transport}: {exc!r}")
             await made.abort()
             return False
         return True
 
     def _entered(self, session: Session) -> None:
         driver = driver_of(session)
-        take_events = (
-            driver.pings.take_events
-        )  # which is called in the turn in which a session ends
+        # Which is called in the turn in which a session ends.
+        take_events = driver.pings.take_events
 
         def watch() -> None:
             take_events()
@@ -254,28 +275,32 @@ def _recognition(plan: Plan) -> Iterator[None]:
 class Tally:
     """Of many runs.
 
-    :ivar found: seed, wire, loop, and what was found.
+    :ivar found: seed, wire, loop, transport, and what was found.
     """
 
-    runs: Counter[tuple[str, str]] = field(default_factory=Counter)
-    found: list[tuple[int, str, str, list[str]]] = field(default_factory=list)
+    runs: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    found: list[tuple[int, str, str, str, list[str]]] = field(default_factory=list)
     seconds: float = 0.0
     last: int = 0
 
 
 def run_many(
-    seeds: Iterable[int], seconds: float, wire: str | None = None, loop: str | None = None
+    seeds: Iterable[int],
+    seconds: float,
+    wire: str | None = None,
+    loop: str | None = None,
+    transport: str | None = None,
 ) -> Tally:
     """Run seeds for so many seconds of processor time."""
     tally = Tally()
     began = time.process_time()
     for seed in seeds:
-        result = run_seed(seed, wire, loop)
+        result = run_seed(seed, wire, loop, transport)
         plan = result.plan
-        tally.runs[plan.wire, plan.loop] += 1
+        tally.runs[plan.wire, plan.loop, plan.transport] += 1
         tally.last = seed
         if result.findings:
-            tally.found.append((seed, plan.wire, plan.loop, result.findings))
+            tally.found.append((seed, plan.wire, plan.loop, plan.transport, result.findings))
         tally.seconds = time.process_time() - began
         if tally.seconds > seconds:
             break

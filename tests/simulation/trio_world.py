@@ -37,18 +37,20 @@ class TrioSocket:
     def __init__(self, one: SimSocket) -> None:
         self._sock = one
         self._waiting: dict[Any, Callable[[], bool]] = {}
-        one.on_change = self._look
+        one.on_change = self.look
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Wake whom something has changed for."""
         for task, ready in [*self._waiting.items()]:
             if ready():
                 del self._waiting[task]
                 trio.lowlevel.reschedule(task)
 
-    async def _until(self, ready: Callable[[], bool]) -> None:
+    async def until(self, ready: Callable[[], bool]) -> None:
+        """Wait for it."""
         while not ready():
             task = trio.lowlevel.current_task()
             self._waiting[task] = ready
@@ -67,7 +69,7 @@ class TrioSocket:
             try:
                 return self._sock.send(data)
             except BlockingIOError:
-                await self._until(lambda: self._sock.writable or self._sock.closed)
+                await self.until(lambda: self._sock.writable or self._sock.closed)
 
     async def recv(self, size: int) -> bytes:
         await trio.lowlevel.checkpoint()
@@ -75,11 +77,11 @@ class TrioSocket:
             try:
                 return self._sock.recv(size)
             except BlockingIOError:
-                await self._until(lambda: self._sock.readable or self._sock.closed)
+                await self.until(lambda: self._sock.readable or self._sock.closed)
 
     def close(self) -> None:
         self._sock.close()
-        self._look()
+        self.look()
 
 
 class _Clock(trio.abc.Clock):
