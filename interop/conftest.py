@@ -108,6 +108,11 @@ async def one_session(listener: muxado.SessionListener) -> AsyncIterator[muxado.
 # The matrix
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits for long is the first, so that another worker's tests run meanwhile."""
+    items.sort(key=lambda one: one.get_closest_marker("waits") is None)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*abilities): the peers that a case makes sense for")
     config.addinivalue_line(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .bench import plot, report
+from .bench import plot, report, websockets
 from .bench.__main__ import main
 from .bench.actors.payload import BLOCK, BLOCKS, Checker
 from .bench.competitors import COMPETITORS, GO, MODULES, OURS, Competitor
@@ -23,7 +23,7 @@ from .bench.figures import RefusedError, Spread, fastest, ratio, spread
 from .bench.loopback import QUICK
 from .bench.pair import FailedRunError, Pair
 from .bench.rounds import Effort, Stadium
-from .bench.workloads import WORKLOADS, Metric, Sample, Workload
+from .bench.workloads import BULK_DOWN, CALL_WORKLOADS, WORKLOADS, Metric, Sample, Workload
 from .workshop import ToolchainError, Workshop
 
 if TYPE_CHECKING:
@@ -123,6 +123,16 @@ def test_the_report_says_who_failed_and_who_was_absent_and_prints_no_ratio_of_it
     json.dumps(report.facts(found))
 
 
+def test_who_of_ours_does_other_workloads_has_no_ratio_in_this_one() -> None:
+    names = ("muxado_py, asyncio", "muxado_py, blocking", "Go muxado")
+    here = tuple(one for one in COMPETITORS if one.name in names)
+    outcomes: dict[str, list[Outcome]] = {names[0]: [run(400)], names[2]: [run(100)]}
+    found = report.Results(here, {}, QUICK, {WORKLOADS[0]: outcomes})
+    assert "refused" not in report.text(found)
+    ratios = report.facts(found)["workloads"]["bulk-1"]["ratios"]
+    assert {one["ours"] for one in ratios} == {"muxado_py, asyncio"}
+
+
 def test_the_plot_has_a_bar_for_each_that_ran_and_a_word_for_each_that_failed() -> None:
     svg = plot.bars(results({"muxado_py, trio": [run(400)], "Go muxado": [FAILED]}), "today <here>")
     texts = [it.text for it in ET.fromstring(svg).iter() if it.tag.endswith("text")]
@@ -146,6 +156,17 @@ def test_the_command_prints_every_run_as_json_and_writes_the_plot(
     )
     assert all(len(runs) == 2 and runs[0]["done"] > 0 for runs in workload["runs"].values())
     assert ET.parse(path).getroot().tag.endswith("svg")
+
+
+def test_the_command_takes_a_workload_of_websockets_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--quick", "--rounds", "1", "--only", BULK_DOWN.name]) == 0
+    said = capsys.readouterr().out
+    assert "loopback" not in said
+    [row] = (line for line in said.splitlines() if line.startswith(f"| {BULK_DOWN.title} |"))
+    *_, over_tls, _ = row.split(" | ")[-1].split()
+    assert float(over_tls) > 0
 
 
 def test_a_competitor_that_does_not_exist_is_an_error_with_the_names(
@@ -193,8 +214,9 @@ def of_one(workload: Workload) -> Workload:
     return next(it for it in WORKLOADS if it.action == workload.action)
 
 
-ACTIONS = [of_one(it) for it in WORKLOADS if it is of_one(it)]
+ACTIONS = [*(of_one(it) for it in WORKLOADS if it is of_one(it)), BULK_DOWN]
 HERE = [one for one in COMPETITORS if one.kind in (OURS, GO) or "tcp" in one.actor]
+HERE += [one for one in websockets.COMPETITORS if one.actor != "langsmith_yamux"]
 
 
 @pytest.mark.parametrize("competitor", HERE, ids=lambda it: it.name)
@@ -206,7 +228,7 @@ def test_a_pair_does_every_workload_without_an_error(
         pytest.skip(reason)
     effort = Effort(rounds=1, seconds=0.05, idle_streams=100, idle_rounds=1)
     with Stadium(workshop, effort, lambda _: None) as stadium:
-        for workload in (it for it in ACTIONS if it.name in competitor.can):
+        for workload in (it for it in (*ACTIONS, *CALL_WORKLOADS) if it.name in competitor.can):
             [outcome] = stadium.play(workload, [competitor])[competitor.name]
             assert isinstance(outcome, Sample), outcome
             assert outcome.client_cpu > 0

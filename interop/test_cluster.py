@@ -100,6 +100,16 @@ def test_whatever_becomes_of_a_gateway_nobody_is_told_a_lie(
     assert found.asked > len(found.bad)
 
 
+def test_a_rolling_restart_loses_nobody(redis_program: Path, tmp_path: Path) -> None:
+    """Of gateways, of agents, and of both at once; a machine that has other things to do may take longer than a caller."""
+    found = outcomes(tmp_path, redis_program, ("rolling",), "uvloop")
+    assert len(found) == 3
+    for one in found:
+        assert one.findings == []
+        assert one.asked > len(one.bad)
+        assert [bad for bad in one.bad if "said nothing" not in bad.why] == []
+
+
 def test_what_the_oracle_finds(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     for one in ("twice", "answered", "twice", "refused", "unknown"):

@@ -86,9 +86,8 @@ async def until(fulfilled: Callable[[], bool]) -> None:
 async def test_a_hundred_thousand_streams_leave_nothing_behind(far: Far) -> None:
     async with replace(far, patience=360.0).session(probe_interval=0.1) as (session, peer):
         await peer.begin("serve_echo")
-        for _ in range(
-            100
-        ):  # every task has begun; the timekeeper's looks could be in step with anyio's for ever
+        # Every task has begun; the timekeeper's looks could be in step with anyio's for ever.
+        for _ in range(100):
             await anyio.lowlevel.checkpoint()
         tasks_alive = len(asyncio.all_tasks())
 

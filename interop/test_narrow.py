@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic_ns
 from typing import TYPE_CHECKING
@@ -22,7 +24,7 @@ from .bench.__main__ import main
 from .bench.actors import narrow as actor
 from .bench.actors.payload import BLOCKS
 from .bench.figures import RefusedError
-from .bench.latency import Results, Run, jain, percentile, quotient, rate
+from .bench.latency import Results, Run, jain, no_worse, percentile, quotient, rate
 from .bench.pair import FailedRunError
 from .bench.path import PROGRAM, Line, PathError, lay
 from .workshop import ToolchainError, Workshop
@@ -97,7 +99,7 @@ def results(failed: Iterable[str] = ()) -> Results:
     """Of one line, two rounds, in which some fail in the second."""
     felt: dict[str, list[Outcome]] = {
         narrow.FIFO: [run(0.2, 4_000_000), run(0.2, 4_000_000)],
-        "priority": [run(0.025, 3_000_000), run(0.025, 3_000_000)],
+        "priority": [replace(run(0.025, 3_000_000), sent_again=0.03)] * 2,
         narrow.SEPARATE: [run(0.05), run(0.05)],
     }
     for name in failed:
@@ -112,9 +114,9 @@ def test_the_report_names_the_link_and_compares_with_fifo_and_with_the_separate_
 ):
     said = latency.text(results())
     assert "two network namespaces" in said
-    assert "cubic" in said
-    assert "50 Mbit/s, 40 ms round trip, a queue of 250 KB" in said
-    assert "| priority | 25.0 | 25.0 | 25.0 | 0.50 | 0.50 | 24.0 | 0.75 |" in said
+    assert "hogs" not in said
+    assert "50 Mbit/s, 40 ms round trip, a queue of 250 KB, packets of 1500, cubic" in said
+    assert "| priority | 25.0 | 25.0 | 25.0 | 0.50 | 0.50 | 24.0 | 0.75 | 2 and 2 | 3.00 |" in said
     assert "muxado_py: 6.40 Mbit/s, 0.80 of a raw socket's" in said
     assert "Jain's index of share over weight 1.0000" in said
     assert latency.failures(results()) == 0
@@ -122,11 +124,32 @@ def test_the_report_names_the_link_and_compares_with_fifo_and_with_the_separate_
     assert facts["lines"]["narrow"]["runs"]["priority"][0]["p99"] == 0.025
 
 
+def test_the_report_says_who_took_the_processor() -> None:
+    said = latency.text(replace(results(), hogs=2))
+    assert "beside 2 processor hogs" in said
+
+
+def test_the_report_compares_what_one_transport_adds_to_another() -> None:
+    said = latency.text(replace(results(), compared=("priority", narrow.SEPARATE)))
+    assert f"p50 of 'priority' in that of {narrow.SEPARATE!r}: 0.50" in said
+
+
+def test_rounds_are_counted_in_which_a_message_was_no_later_than_on_a_connection_of_its_own() -> (
+    None
+):
+    runs: dict[str, list[Outcome]] = {
+        "ours": [run(0.1), run(0.3), run(0.2)],
+        "theirs": [run(0.2), run(0.2), run(0.2)],
+    }
+    assert no_worse(runs, "ours", "theirs", percentile(50)) == 2
+
+
 def test_a_failed_run_is_named_and_takes_every_ratio_with_it() -> None:
     found = results(failed=[narrow.SEPARATE])
     said = latency.text(found)
     assert f"{narrow.SEPARATE} failed in round 2: 1 errors of the receiver" in said
-    assert "| priority | 25.0 | 25.0 | 25.0 | refused | refused | 24.0 | 0.75 |" in said
+    row = "| priority | 25.0 | 25.0 | 25.0 | refused | refused | 24.0 | 0.75 | refused | 3.00 |"
+    assert row in said
     assert latency.failures(found) == 1
     assert "failed" in latency.facts(found)["lines"]["narrow"]["runs"][narrow.SEPARATE][1]
 
@@ -263,15 +286,39 @@ def with_path(workshop: Workshop) -> Workshop:
 
 def test_every_variant_plays_on_a_path_and_nothing_overtakes_it(with_path: Workshop) -> None:
     line = Line("short", 50e6, 0.010, 250_000)
-    variants = (*narrow.VARIANTS, *narrow.ON_UVLOOP, narrow.WEIGHTS, narrow.RAW)
     effort = narrow.Effort(1, 0.1, 0.2, uvloop=True)
+    variants = (*narrow.VARIANTS, *narrow.ON_UVLOOP, narrow.WEIGHTS, narrow.RAW)
     runs = narrow.play(with_path, line, variants, effort, narrow.WINDOWS)
-    for variant in variants:
+    # Their handshakes are of the time that does not count.
+    over = (narrow.OVER_TLS, narrow.OVER_WSS)
+    runs |= narrow.play(with_path, line, over, replace(effort, lead=2.0), narrow.WINDOWS)
+    for variant in (*variants, *over):
         [outcome] = runs[variant.name]
         assert isinstance(outcome, Run), outcome
         assert len(outcome.received) == len(variant.weights)
         assert bool(outcome.latencies) == variant.messages
         assert min(outcome.latencies, default=1) >= line.round_trip / 2
+        assert 0 <= outcome.sent_again < 1
+    assert not left_behind()
+
+
+def test_a_path_has_the_congestion_control_of_its_line_and_counts_what_is_sent(
+    with_path: Workshop,
+) -> None:
+    line = replace(LINE, congestion_control="reno")  # every Linux has it
+    script = (
+        "import socket; listener = socket.create_server(('10.98.0.1', 0));"
+        "socket.create_connection(listener.getsockname()).send(b'it')"
+    )
+    with lay(line, with_path) as path:
+        before = path.segments()
+        route = ["ip", "-n", path.near, "route", "show"]
+        shown = subprocess.run(route, check=True, capture_output=True, text=True).stdout
+        assert "congctl reno" in shown
+        subprocess.run(path.command(path.near, [sys.executable, "-c", script]), check=True)
+        after = path.segments()
+        assert after.sent > before.sent
+        assert after.sent_again == before.sent_again
     assert not left_behind()
 
 

@@ -1,8 +1,8 @@
 """``python -m interop.bench``: what muxado_py is worth beside its peers, measured here and now.
 
 The benchmark has parts, each a function that measures and returns a :class:`.report.Section`: its text,
-its facts for JSON and its plot.  ``loopback`` is throughput and cost, ``narrow`` what is felt on a narrow
-link.  A part is one entry in :data:`PARTS`, and ``--only`` takes its name.
+its facts for JSON and its plot.  ``loopback`` is throughput and cost, ``websockets`` the same inside websockets and over TLS,
+``narrow`` what is felt on a narrow link.  A part is one entry in :data:`PARTS`, and ``--only`` takes its name.
 
 Standard output has the report and nothing else; progress goes to standard error.
 """
@@ -17,33 +17,45 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import loopback, machine, narrow
+from . import loopback, machine, narrow, websockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .report import Section
+    from .rounds import Effort
 
 __all__ = ("main",)
 
 
 def _loopback(options: argparse.Namespace, caption: str) -> Section:
+    only = [name for name in options.only if name in loopback.NAMES]
+    return loopback.measure(_effort(options), only, options.against, caption)
+
+
+def _websockets(options: argparse.Namespace, caption: str) -> Section:
+    only = [name for name in options.only if name in websockets.NAMES]
+    return websockets.measure(_effort(options), only, caption)
+
+
+def _effort(options: argparse.Namespace) -> Effort:
     effort = loopback.QUICK if options.quick else loopback.FULL
     if options.rounds:
         effort = replace(effort, rounds=options.rounds, idle_rounds=options.rounds)
-    only = [name for name in options.only if name in loopback.NAMES]
-    return loopback.measure(effort, only, options.against, caption)
+    return effort
 
 
 def _narrow(options: argparse.Namespace, caption: str) -> Section:
     effort = narrow.QUICK if options.quick else narrow.FULL
+    effort = replace(effort, transports=options.transports)
     if options.rounds:
         effort = replace(effort, rounds=options.rounds)
-    return narrow.measure(effort, caption)
+    return narrow.measure(effort, caption, options.hogs)
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, str], Section]] = {
     "loopback": _loopback,
+    "websockets": _websockets,
     "narrow": _narrow,
 }
 """By name."""
@@ -54,8 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     parts = [name for name in PARTS if not options.only or name in options.only]
-    if not set(options.only) <= set(PARTS):
-        parts = ["loopback", *(name for name in parts if name != "loopback")]
+    workloads = set(options.only) - set(PARTS)
+    if workloads and not {"loopback", "websockets"} & set(parts):
+        parts.insert(0, "loopback" if workloads <= set(loopback.NAMES) else "websockets")
     about = machine.describe()
     caption = f"{about['date']}; {about['machine']}; {about['Python']}; {about['Go']}"
     try:
@@ -76,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    names = (*PARTS, *loopback.NAMES)
+    names = (*PARTS, *dict.fromkeys((*loopback.NAMES, *websockets.NAMES)))
     parser = argparse.ArgumentParser(
         "python -m interop.bench", description="Measure muxado_py beside its peers."
     )
@@ -98,6 +111,16 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="a part of a competitor's name, may be repeated; default all",
+    )
+    parser.add_argument(
+        "--hogs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="on narrow links: so many processes take all the processor they get meanwhile",
+    )
+    parser.add_argument(
+        "--transports", action="store_true", help="on narrow links: over tls:// and wss:// too"
     )
     parser.add_argument("--json", action="store_true", help="every run, instead of the tables")
     parser.add_argument(

@@ -37,6 +37,8 @@ MODULES = {
 
 PROGRAM = GoSource("bench", MODULES["muxado"])
 
+UNARY = frozenset({"unary-1", "unary-64"})
+BLOCKING = frozenset({"blocking-1"})
 ALL = frozenset(workload.name for workload in WORKLOADS)
 CALLS = frozenset({"calls-1", "calls-64"})
 BULK = frozenset({"bulk-1", "bulk-16"})
@@ -90,13 +92,28 @@ def _version(package: str) -> str:
         return ""
 
 
-def _ours(loop: str) -> Competitor:
-    packages = (
+def _packages(loop: str) -> tuple[str, ...]:
+    return (
         "muxado-py",
         "anyio",
         *({"asyncio": (), "uvloop": ("uvloop",)}.get(loop, ("trio",))),
     )
-    return Competitor(f"muxado_py, {loop}", OURS, "ours", loop, packages)
+
+
+def _ours(loop: str) -> Competitor:
+    return Competitor(f"muxado_py, {loop}", OURS, "ours", loop, _packages(loop))
+
+
+def _our_calls(loop: str) -> Competitor:
+    return Competitor(
+        f"muxado_py, calls, {loop}",
+        OURS,
+        "ours_calls",
+        loop,
+        _packages(loop),
+        can=UNARY,
+        note="pool.call and serve_calls",
+    )
 
 
 def _go(name: str, library: str, module: str) -> Competitor:
@@ -126,6 +143,18 @@ COMPETITORS = (
         "asyncio",
         ("muxado-py", "anyio"),
         note="on asyncio, over a byte stream of anyio's",
+    ),
+    _our_calls("asyncio"),
+    _our_calls("uvloop"),
+    _our_calls("trio"),
+    Competitor(
+        "muxado_py, blocking",
+        OURS,
+        "ours_blocking",
+        "uvloop",
+        ("muxado-py", "anyio", "uvloop"),
+        can=BLOCKING,
+        note="pool.call of muxado_py.blocking; its server is that of our calls, on uvloop",
     ),
     _go("Go muxado", "muxado", "muxado"),
     _go("Go yamux", "yamux", "yamux"),
@@ -158,7 +187,7 @@ COMPETITORS = (
         "http2",
         "asyncio",
         ("httpx", "h2", "anycorn"),
-        can=CALLS,
+        can=CALLS | UNARY,
         note="POST in the clear over one connection, served by anycorn; calls only",
     ),
     Competitor(
@@ -167,7 +196,25 @@ COMPETITORS = (
         "grpc_aio",
         "asyncio",
         ("grpcio",),
-        can=ALL - {"idle"},
+        can=(ALL | UNARY) - {"idle"},
         note="a call is a unary RPC, a stream a bidirectional one, without protocol buffers",
+    ),
+    Competitor(
+        "gRPC, grpclib",
+        OTHER,
+        "grpclib_aio",
+        "uvloop",
+        ("grpclib", "h2", "uvloop"),
+        can=UNARY,
+        note="a unary RPC, without protocol buffers, on uvloop; calls only",
+    ),
+    Competitor(
+        "HTTP, requests",
+        OTHER,
+        "requests_http",
+        "uvloop",
+        ("requests", "uvicorn", "httptools", "uvloop"),
+        can=BLOCKING,
+        note="POST in the clear over one connection that is kept alive, served by uvicorn on uvloop",
     ),
 )

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .figures import RefusedError, Spread, samples, spread
 from .pair import FailedRunError
-from .path import CONGESTION_CONTROL, Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from .path import Line
 
 __all__ = (
     "RAW",
@@ -42,7 +43,7 @@ Figure: TypeAlias = "Callable[[Run], float]"
 
 KIND = (
     "two network namespaces with the kernel's TCP in each, and between their TUN devices a path of "
-    f"ours (interop/go/path); congestion control {CONGESTION_CONTROL}"
+    "ours (interop/go/path)"
 )
 RAW = "a raw socket"
 
@@ -57,6 +58,8 @@ class Run:
     """Bytes of each bulk stream."""
     seconds: float
     """In which both were counted."""
+    sent_again: float = 0.0
+    """Part of the sender's segments, from the first to the last."""
 
     @property
     def rate(self) -> float:
@@ -78,6 +81,11 @@ def percentile(rank: int) -> Figure:
 def rate(run: Run) -> float:
     """Of bulk, in bits per second."""
     return run.rate
+
+
+def sent_again(run: Run) -> float:
+    """Part of all that the sender's TCP sent."""
+    return run.sent_again
 
 
 def jain(received: Sequence[int], weights: Sequence[int]) -> float:
@@ -105,6 +113,10 @@ class Results:
     long: Line
     alone: Runs
     """One bulk stream and nothing else, on the long line."""
+    hogs: int = 0
+    """Processes that took all the processor they could get."""
+    compared: tuple[str, str] | None = None
+    """Whose latency is compared with whose, besides."""
 
 
 def failures(results: Results) -> int:
@@ -120,6 +132,15 @@ def quantity(runs: Runs, name: str, of: Figure) -> Spread:
     :raises RefusedError: if a run failed.
     """
     return spread([of(run) for run in samples(name, runs[name])])
+
+
+def no_worse(runs: Runs, name: str, base: str, of: Figure) -> int:
+    """In how many rounds a figure was at or below that of ``base``.
+
+    :raises RefusedError: if a run of either failed.
+    """
+    both = zip(samples(name, runs[name]), samples(base, runs[base]), strict=True)
+    return sum(of(one) <= of(other) for one, other in both)
 
 
 def quotient(runs: Runs, name: str, base: str, of: Figure) -> Spread:
@@ -139,7 +160,7 @@ def quotient(runs: Runs, name: str, base: str, of: Figure) -> Spread:
 
 def text(results: Results) -> str:
     """A Markdown table for each line, and what stands in the way of one."""
-    lines = [f"Narrow links: {KIND}."]
+    lines = [f"Narrow links: {KIND}{_beside(results)}."]
     lines.append("64-byte messages every 10 ms beside one bulk stream, one way; medians of rounds")
     for line, runs in results.felt.items():
         lines += ("", *_felt(results, line, runs))
@@ -147,6 +168,10 @@ def text(results: Results) -> str:
     lines += ("", f"{len(results.weights)} bulk streams of weights 1 to {results.weights[-1]}:")
     lines[-1] += f" {_fairness(results)}"
     return "\n".join(lines)
+
+
+def _beside(results: Results) -> str:
+    return f"; beside {results.hogs} processor hogs of the same priority" if results.hogs else ""
 
 
 def _felt(results: Results, line: Line, runs: Runs) -> Iterator[str]:
@@ -162,8 +187,10 @@ def _felt(results: Results, line: Line, runs: Runs) -> Iterator[str]:
         "p99, of own connection's",
         "bulk, Mbit/s",
         "bulk, of FIFO's",
+        "rounds at or below it, p50 and p99",
+        "sent again, %",
     )
-    yield _row("---", *["---:"] * 7)
+    yield _row("---", *["---:"] * 9)
     for name in runs:
         yield _row(
             name,
@@ -171,7 +198,13 @@ def _felt(results: Results, line: Line, runs: Runs) -> Iterator[str]:
             *(_show(quotient, runs, name, results.separate, percentile(it)) for it in (50, 99)),
             _show(quantity, runs, name, rate, scale=1e-6),
             _show(quotient, runs, name, results.fifo, rate),
+            _rounds(results, runs, name),
+            _show(quantity, runs, name, sent_again, scale=100),
         )
+    if results.compared is not None:
+        name, base = results.compared
+        yield ""
+        yield f"p50 of {name!r} in that of {base!r}: {_show(quotient, runs, name, base, percentile(50))}"
     yield from _failed(runs)
 
 
@@ -217,6 +250,17 @@ def _show(
     return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def _rounds(results: Results, runs: Runs, name: str) -> str:
+    """In how many a message was no later than on a connection of its own."""
+    if name == results.separate:
+        return "-"
+    try:
+        counts = [no_worse(runs, name, results.separate, percentile(it)) for it in (50, 99)]
+    except RefusedError:
+        return "refused"
+    return " and ".join(map(str, counts))
+
+
 def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -228,6 +272,7 @@ def facts(results: Results) -> dict[str, Any]:
     """For JSON: percentiles, rates and shares of every run, in seconds and bits per second."""
     return {
         "link": KIND,
+        "hogs": results.hogs,
         "lines": {
             line.name: {"is": str(line), "runs": _each(runs)} for line, runs in results.felt.items()
         },
@@ -244,6 +289,7 @@ def _facts(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, FailedRunError):
         return {"failed": str(outcome)}
     found: dict[str, Any] = {"bulk": outcome.received, "rate": outcome.rate}
+    found["sent_again"] = outcome.sent_again
     if outcome.latencies:
         found |= {f"p{it}": percentile(it)(outcome) for it in (50, 90, 99)}
         found |= {"messages": len(outcome.latencies), "longest": max(outcome.latencies)}

@@ -14,14 +14,15 @@ from ..workshop import Workshop
 from . import plot, report
 from .competitors import COMPETITORS, OURS
 from .rounds import Effort, Stadium
-from .workloads import WORKLOADS
+from .workloads import CALL_WORKLOADS, WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ("FULL", "NAMES", "QUICK", "measure")
+__all__ = ("FULL", "NAMES", "QUICK", "measure", "tell")
 
-NAMES = tuple(workload.name for workload in WORKLOADS)
+ALL = (*WORKLOADS, *CALL_WORKLOADS)
+NAMES = tuple(workload.name for workload in ALL)
 
 FULL = Effort(rounds=7, seconds=1.0, idle_streams=10_000, idle_rounds=7)
 QUICK = Effort(rounds=3, seconds=0.2, idle_streams=2_000, idle_rounds=1)
@@ -37,7 +38,7 @@ def measure(
     :param caption: when and where, for the plot.
     :raises ValueError: if ``against`` fits nobody.
     """
-    workloads = [it for it in WORKLOADS if not only or it.name in only]
+    workloads = [it for it in ALL if not only or it.name in only]
     competitors = tuple(
         one
         for one in COMPETITORS
@@ -50,7 +51,7 @@ def measure(
         workshop = Workshop(Path(directory))
         reasons = {one.name: one.absence(workshop) for one in competitors}
         present = tuple(one for one in competitors if not reasons[one.name])
-        with Stadium(workshop, effort, _tell) as stadium:
+        with Stadium(workshop, effort, tell) as stadium:
             runs = {workload: stadium.play(workload, present) for workload in workloads}
     absent = {name: reason for name, reason in reasons.items() if reason}
     results = report.Results(present, absent, effort, runs)
@@ -62,5 +63,6 @@ def measure(
     )
 
 
-def _tell(line: str) -> None:
+def tell(line: str) -> None:
+    """Progress, for whoever waits."""
     print(f"... {line}", file=sys.stderr, flush=True)

@@ -14,10 +14,11 @@ fills the path: all have large ones here.  What windows do by themselves is the 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tempfile
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path as Directory
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -26,16 +27,16 @@ from ..workshop import Workshop
 from . import distribution, latency
 from .latency import Run
 from .pair import FailedRunError, Process
-from .path import Line, PathError, lay
+from .path import NICE, Line, PathError, lay
 from .report import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .latency import Outcome
     from .path import Path
 
-__all__ = ("FULL", "LINES", "LONG", "QUICK", "Effort", "Variant", "measure")
+__all__ = ("FULL", "LINES", "LONG", "PACED", "QUICK", "Effort", "Variant", "measure")
 
 MIB = 2**20
 
@@ -44,6 +45,11 @@ LINES = (
     Line("fast", 500e6, 0.010, 625_000),
 )
 """Each with a queue of one bandwidth-delay product."""
+
+PACED = tuple(replace(line, name=f"{line.name}, bbr", congestion_control="bbr") for line in LINES)
+"""The same, under the other congestion control that servers have as their default."""
+
+CONGESTION_CONTROLS = Directory("/proc/sys/net/ipv4/tcp_available_congestion_control")
 
 LONG = Line("long", 1e9, 0.040, 5_000_000, mtu=9000)
 
@@ -65,6 +71,8 @@ class Variant:
     messages: bool = True
     apart: tuple[str, ...] = ()
     """What has a TCP connection instead of a stream."""
+    scheme: str = "tcp"
+    """What the session is over."""
 
 
 UNCAPPED = {"cap_in_flight": False}
@@ -86,6 +94,8 @@ ON_UVLOOP = (
     Variant("the same, uvloop, cap in flight", loop="uvloop"),
 )
 
+OVER_TLS, OVER_WSS = (Variant(f"the same, over {it}://", scheme=it) for it in ("tls", "wss"))
+
 WEIGHTS = Variant("weights", weights=tuple(2**n for n in range(8)), messages=False)
 RAW = Variant(latency.RAW, messages=False, apart=("bulk",))
 OURS = tuple(Variant(f"muxado_py, {it}", loop=it, messages=False) for it in ("asyncio", "uvloop"))
@@ -102,36 +112,63 @@ class Effort:
     """Seconds of each run that count."""
     uvloop: bool
     """Whether what is ours is run on uvloop too."""
+    transports: bool = False
+    """Whether over TLS and websockets, too."""
 
 
 FULL = Effort(rounds=7, lead=2.0, seconds=8.0, uvloop=True)
 QUICK = Effort(rounds=1, lead=0.8, seconds=1.2, uvloop=False)
 
 
-def measure(effort: Effort, caption: str) -> Section:
+def measure(effort: Effort, caption: str, hogs: int = 0) -> Section:
     """Lay the paths, play the variants and report; who cannot have a path is told why.
 
     :param caption: when and where, for the plot.
+    :param hogs: how many processes take all the processor they get meanwhile.
     """
-    more = ON_UVLOOP if effort.uvloop else ()
+    more = (
+        *(ON_UVLOOP if effort.uvloop else ()),
+        *((OVER_TLS, OVER_WSS) if effort.transports else ()),
+    )
     ours = OURS if effort.uvloop else OURS[:1]
     felt: dict[Line, latency.Runs] = {}
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, _hogs(hogs):
         workshop = Workshop(Directory(directory))
         try:
-            for line in LINES:
+            for line in (*LINES, *_paced_lines()):
                 felt[line] = play(workshop, line, (*VARIANTS, *more), effort, WINDOWS)
             weights = play(workshop, LINES[0], (WEIGHTS,), effort, WINDOWS)[WEIGHTS.name]
             long = play(workshop, LONG, (RAW, *ours), effort, {})
         except PathError as error:
             return Section(f"narrow links took no part: {error}", {"absent": str(error)}, "", 0)
-    results = latency.Results(felt, FIFO, SEPARATE, WEIGHTS.weights, weights, LONG, long)
+    results = latency.Results(felt, FIFO, SEPARATE, WEIGHTS.weights, weights, LONG, long, hogs)
+    if effort.transports:
+        results = replace(results, compared=(OVER_WSS.name, OVER_TLS.name))
     return Section(
         latency.text(results),
         latency.facts(results),
         distribution.strips(results, caption),
         latency.failures(results),
     )
+
+
+def _paced_lines() -> tuple[Line, ...]:
+    """Those under BBR, or none, with a word, where this kernel has no BBR."""
+    if "bbr" in CONGESTION_CONTROLS.read_text().split():
+        return PACED
+    print("... this kernel has no BBR (try `modprobe tcp_bbr`): cubic only", file=sys.stderr)
+    return ()
+
+
+@contextmanager
+def _hogs(count: int) -> Iterator[None]:
+    """Processes that never wait, with the priority of those that are measured."""
+    command = ["nice", "-n", str(NICE), sys.executable, "-c", "while True: pass"]
+    with ExitStack() as stack:
+        for _ in range(count):
+            hog = stack.enter_context(subprocess.Popen(command))
+            stack.callback(hog.kill)
+        yield
 
 
 def play(
@@ -188,6 +225,7 @@ class _Ends:
     def _run(self, variant: Variant, effort: Effort) -> Run:
         far = self._process("asyncio", self._path.far)
         near = self._process(variant.loop, self._path.near)
+        before = self._path.segments()
         begin = monotonic() + effort.lead
         end = begin + effort.seconds
         far.do("expect", begin=begin, end=end)
@@ -199,6 +237,7 @@ class _Ends:
             weights=variant.weights,
             messages=variant.messages,
             apart=variant.apart,
+            scheme=variant.scheme,
         )
         found = far.do("found")
         for side, facts in (("sender", sent), ("receiver", found)):
@@ -209,4 +248,6 @@ class _Ends:
         if sent["done"] < len(variant.weights) + variant.messages:
             raise FailedRunError("a stream was not finished")
         received = tuple(found["received"][str(label)] for label in range(len(variant.weights)))
-        return Run(tuple(found["latencies"]), received, effort.seconds)
+        after = self._path.segments()
+        sent_again = (after.sent_again - before.sent_again) / max(1, after.sent - before.sent)
+        return Run(tuple(found["latencies"]), received, effort.seconds, sent_again)

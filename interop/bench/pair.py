@@ -101,6 +101,10 @@ class Process:
     def memory(self) -> int:
         """Bytes of resident memory, after it gave back what it could."""
         self.do("settle")
+        return self.resident()
+
+    def resident(self) -> int:
+        """Bytes of resident memory, as they are."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         [line] = (line for line in status.splitlines() if line.startswith("VmRSS:"))
         return int(line.split()[1]) * 1024

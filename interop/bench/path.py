@@ -9,9 +9,10 @@ of the same path.
 The rule.  Whatever was made is taken down again: the program of the path ends with its standard input,
 and its devices with it.  Names carry our process id, so that two benchmarks do not meet.
 
-The trap.  The kernel remembers what it learned of a path and gives it to the next connection; it is
-told not to.  And only root's own namespace may have any congestion control as its default, so this one
-comes with the route.
+The traps.  The kernel remembers what it learned of a path and gives it to the next connection; it is
+told not to.  Only root's own namespace may have any congestion control as its default, so this one
+comes with the route.  And a path whose program waits for a processor is another path: the program goes before
+everybody else.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import os
 import subprocess
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..workshop import GoSource, ToolchainError
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..workshop import Workshop
 
-__all__ = ("CONGESTION_CONTROL", "FAR_ADDRESS", "PROGRAM", "Line", "Path", "PathError", "lay")
+__all__ = ("CUBIC", "FAR_ADDRESS", "NICE", "PROGRAM", "Line", "Path", "PathError", "lay")
 
 PROGRAM = GoSource("path")
 NEAR_ADDRESS, FAR_ADDRESS = "10.98.0.1", "10.98.0.2"  # nobody else is in these namespaces
@@ -38,8 +39,11 @@ NETWORK = "10.98.0.0/30"
 PATIENCE = 20.0
 """Seconds for any one step."""
 
-CONGESTION_CONTROL = "cubic"
-"""Linux's default."""
+CUBIC = "cubic"
+"""Linux's default congestion control."""
+
+PATH_NICE, NICE = -20, -15
+"""Of the program of the path, and of what is measured on it."""
 
 SETTINGS = {
     "tcp_no_metrics_save": "1",
@@ -67,12 +71,21 @@ class Line:
     queue: int
     """Bytes that wait before the next packet is lost."""
     mtu: int = 1500
+    congestion_control: str = CUBIC
+    """Of both ends."""
 
     def __str__(self) -> str:
         return (
             f"{self.rate / 1e6:g} Mbit/s, {self.round_trip * 1e3:g} ms round trip, a queue of "
-            f"{self.queue / 1e3:g} KB, packets of {self.mtu}"
+            f"{self.queue / 1e3:g} KB, packets of {self.mtu}, {self.congestion_control}"
         )
+
+
+class Segments(NamedTuple):
+    """Counters of RFC 4022 (``tcpOutSegs``, ``tcpRetransSegs``); Linux counts what is sent again in both."""
+
+    sent: int
+    sent_again: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +102,15 @@ class Path:
 
         The process that is started becomes the command.
         """
-        return ["ip", "netns", "exec", side, "nice", "-n", "-15", *command]
+        return ["ip", "netns", "exec", side, "nice", "-n", str(NICE), *command]
+
+    def segments(self) -> Segments:
+        """What TCP has sent in the near namespace so far."""
+        command = ["ip", "netns", "exec", self.near, "cat", "/proc/net/snmp"]
+        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
+        names, figures = (it.split() for it in said.stdout.splitlines() if it.startswith("Tcp:"))
+        found = dict(zip(names[1:], map(int, figures[1:]), strict=True))
+        return Segments(found["OutSegs"], found["RetransSegs"])
 
 
 @contextmanager
@@ -125,7 +146,8 @@ def _carrier(program: str, line: Line, near: str, far: str) -> Iterator[None]:
         "delay": f"{line.round_trip * 5e5:.0f}us",
         "queue": str(line.queue),
     }
-    command = [program, *(f"-{name}={value}" for name, value in figures.items())]
+    command = ["nice", "-n", str(PATH_NICE), program]
+    command += [f"-{name}={value}" for name, value in figures.items()]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -155,7 +177,7 @@ def _settle(side: str, device: str, address: str, line: Line) -> None:
     _ip("-n", side, "link", "set", device, "mtu", str(line.mtu), "txqueuelen", "20000", "up")
     _ip("-n", side, "link", "set", "lo", "up")
     route = ("route", "change", NETWORK, "dev", device, "src", address)
-    _ip("-n", side, *route, "congctl", CONGESTION_CONTROL)
+    _ip("-n", side, *route, "congctl", line.congestion_control)
     script = "".join(f"echo {it} > /proc/sys/net/ipv4/{name}; " for name, it in SETTINGS.items())
     _ip("netns", "exec", side, "sh", "-e", "-c", script)
 

@@ -19,14 +19,29 @@ from .figures import RefusedError, Spread, fastest, ratio, values
 from .pair import FailedRunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from .rounds import Effort, Runs
     from .workloads import Metric, Workload
 
-__all__ = ("Results", "Section", "facts", "failures", "show", "text")
+__all__ = (
+    "Results",
+    "Section",
+    "facts",
+    "failures",
+    "row",
+    "show",
+    "shown_ratio",
+    "text",
+)
 
-ON_ASYNCIO = ("muxado_py, asyncio", "muxado_py, uvloop")
+ON_ASYNCIO = (
+    "muxado_py, asyncio",
+    "muxado_py, uvloop",
+    "muxado_py, calls, asyncio",
+    "muxado_py, calls, uvloop",
+    "muxado_py, blocking",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +88,19 @@ def failures(results: Results) -> int:
 # For a terminal
 
 
-def text(results: Results) -> str:
-    """Tables, the summary, and who they are."""
-    lines = [f"loopback, {results.effort.seconds:g} s a run", ""]
+def text(
+    results: Results,
+    title: str = "loopback",
+    summary: Callable[[Results], Iterable[str]] | None = None,
+) -> str:
+    """Tables, the summary, and who they are.
+
+    :param summary: lines; by default those of :func:`_summary`.
+    """
+    lines = [f"{title}, {results.effort.seconds:g} s a run", ""]
     for workload in results.runs:
         lines += (*_block(results, workload), "")
-    lines += (*_summary(results), "")
+    lines += (*(summary or _summary)(results), "")
     for one in results.competitors:
         lines.append(f"{one.name}: {one.versions()}{f'; {one.note}' if one.note else ''}")
     lines += (f"{name} took no part: {reason}" for name, reason in results.absent.items())
@@ -87,7 +109,8 @@ def text(results: Results) -> str:
 
 def _block(results: Results, workload: Workload) -> Iterator[str]:
     """Figures of everybody, and ratios of ours to the others."""
-    runs, ours = results.runs[workload], results.named(OURS)
+    runs = results.runs[workload]
+    ours = [name for name in results.named(OURS) if name in runs]
     first, *more = workload.metrics
     rounds = results.effort.rounds_of(workload)
     title = results.title(workload)
@@ -98,7 +121,7 @@ def _block(results: Results, workload: Workload) -> Iterator[str]:
     for name in runs:
         cells = f"{_figure(runs, name, first):>30}"
         cells += "".join(f"{_median(runs, name, it):>{_width(it)}}" for it in more)
-        ratios = [] if name in ours else [_ratio(runs, our, name, first) for our in ours]
+        ratios = [] if name in ours else [shown_ratio(runs, our, name, first) for our in ours]
         yield f"{name:26}{cells} |" + "".join(f"{it:>21}" for it in ratios)
     for name, outcomes in runs.items():
         for number, outcome in enumerate(outcomes, 1):
@@ -121,7 +144,8 @@ def _median(runs: Runs, name: str, metric: Metric) -> str:
     return _figure(runs, name, metric).partition(" ")[0]
 
 
-def _ratio(runs: Runs, ours: str, theirs: str, metric: Metric) -> str:
+def shown_ratio(runs: Runs, ours: str, theirs: str, metric: Metric) -> str:
+    """How many times better ours is, or the word."""
     try:
         return show(ratio(runs, ours, theirs, metric))
     except RefusedError:
@@ -148,10 +172,10 @@ def _summary(results: Results) -> Iterator[str]:
     """A Markdown table: ours on the better of asyncio and uvloop against everyone."""
     others = results.named(OTHER)
     heads = ("times better, median [quartiles]", "ours on", "fastest Go peer", *others)
-    yield _row(heads)
-    yield _row("---" for _ in heads)
+    yield row(heads)
+    yield row("---" for _ in heads)
     for workload in results.runs:
-        yield _row((results.title(workload), *_cells(results, workload, others)))
+        yield row((results.title(workload), *_cells(results, workload, others)))
 
 
 def _cells(results: Results, workload: Workload, others: Iterable[str]) -> Iterator[str]:
@@ -164,14 +188,15 @@ def _cells(results: Results, workload: Workload, others: Iterable[str]) -> Itera
     yield ours.removeprefix("muxado_py, ")
     try:
         go = fastest(runs, results.named(GO), metric)
-        yield f"{_ratio(runs, ours, go, metric)} {go.removeprefix('Go ')}"
+        yield f"{shown_ratio(runs, ours, go, metric)} {go.removeprefix('Go ')}"
     except RefusedError:
         yield "refused" if results.named(GO) else "-"
     for name in others:
-        yield _ratio(runs, ours, name, metric) if name in runs else "-"
+        yield shown_ratio(runs, ours, name, metric) if name in runs else "-"
 
 
-def _row(cells: Iterable[str]) -> str:
+def row(cells: Iterable[str]) -> str:
+    """Of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
@@ -189,7 +214,9 @@ def facts(results: Results) -> dict[str, Any]:
             workload.name: {
                 "title": results.title(workload),
                 "runs": {name: [_run(it) for it in outcomes] for name, outcomes in runs.items()},
-                "ratios": list(_ratios(runs, results.named(OURS), workload)),
+                "ratios": list(
+                    _ratios(runs, [it for it in results.named(OURS) if it in runs], workload)
+                ),
             }
             for workload, runs in results.runs.items()
         },

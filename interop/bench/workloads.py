@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("WORKLOADS", "Metric", "Sample", "Workload")
+__all__ = ("BULK_DOWN", "CALL_WORKLOADS", "WORKLOADS", "Metric", "Sample", "Workload")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +110,19 @@ WORKLOADS = (
     ),
     Workload("idle", "idle streams", "hold", "hold", 10_000, IDLE),
 )
+
+CALL_WORKLOADS = (
+    Workload(
+        "unary-1", "a call of 64 bytes and its answer: one at a time", "calls", "echo", 1, CALLS
+    ),
+    Workload(
+        "unary-64", "a call of 64 bytes and its answer: 64 at a time", "calls", "echo", 64, CALLS
+    ),
+    Workload(
+        "blocking-1", "the same from code that blocks: one at a time", "calls", "echo", 1, CALLS
+    ),
+)
+"""For what has calls of its own, whatever they are made of."""
+
+BULK_DOWN = Workload("bulk-down", "bulk, 1 stream, from the server", "fetch", "source", 1, BULK)
+"""Of the part ``websockets`` alone: a plain connection does in one direction what it does in the other."""

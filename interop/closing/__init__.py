@@ -2,7 +2,7 @@
 
 Run it with ``python -m interop.closing --sessions 10000``; it needs no foreign program.
 
-What it is.  Two processes for each event loop and each scheme.  The dialer opens sessions, many at a time, sends on
+What it is.  Two processes for each event loop and each transport.  The dialer opens sessions, many at a time, sends on
 some streams in each of them and closes it while that is under way; it notes what it was told.  The
 listener's loop is blocked for random spells of up to two seconds; it notes what came on each stream.
 

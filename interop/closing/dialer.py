@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import CapacityLimiter, create_task_group
 
 import muxado_py as muxado
+from tests.by_url import Reachable, reachable
 
 from .plan import Plan, StreamPlan, contexts, expected, run_on
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 DRAIN = 8.0
 """Seconds for a drain: a peer that is busy for two of them, twice, still answers."""
@@ -34,12 +39,12 @@ class Told:
         return {"sent": self.sent, "streams": self.streams, "session": self.session}
 
 
-async def run_one(url: str, context: Any, plan: Plan, number: int) -> Told:
+async def run_one(there: Reachable, plan: Plan, number: int) -> Told:
     """A session from its dial to the end of its close."""
     told = Told()
     config = muxado.Config(wire=plan.wire, heartbeat_interval=60.0)
     try:
-        async with muxado.connect(url, config=config, ssl_context=context) as session:
+        async with there.connect(config) as session:
             async with create_task_group() as tasks:
                 for index, stream in enumerate(plan.streams):
                     tasks.start_soon(_send, session, told, number, index, stream)
@@ -69,9 +74,8 @@ async def _send(
         stream = await session.open_stream()
         for start in range(0, len(data), 50_000):
             piece = data[start : start + 50_000]
-            told.sent[index] += len(
-                piece
-            )  # a cancelled send takes back what has not gone; it is told
+            # A cancelled send takes back what has not gone; it is told.
+            told.sent[index] += len(piece)
             try:
                 await stream.send(piece)
             except anyio.get_cancelled_exc_class():
@@ -83,31 +87,39 @@ async def _send(
         told.streams[index] = repr(exc)
 
 
+@asynccontextmanager
+async def _reachable(transport: str, url: str, folder: Path) -> AsyncIterator[Reachable]:
+    if transport in ("tls", "wss"):
+        context = contexts(folder)[0]
+        yield Reachable(url.replace("127.0.0.1", "localhost"), ssl_context=context)
+    else:
+        async with reachable(transport, url) as there:
+            yield there
+
+
 async def main(
-    loop: str, scheme: str, folder: Path, seed: int, url: str, first: int, count: int, at_once: int
+    transport: str, folder: Path, seed: int, url: str, first: int, count: int, at_once: int
 ) -> None:
     """Run the sessions ``first`` to ``first + count - 1``."""
-    context = contexts(folder)[0] if scheme == "tls" else None
-    url = url.replace("127.0.0.1", "localhost") if scheme == "tls" else url
     limiter = CapacityLimiter(at_once)
     results: dict[int, dict[str, Any]] = {}
 
-    async def one(number: int) -> None:
+    async def one(there: Reachable, number: int) -> None:
         async with limiter:
-            told = await run_one(url, context, Plan.of(seed, number), number)
+            told = await run_one(there, Plan.of(seed, number), number)
             results[number] = told.as_json()
 
-    async with create_task_group() as tasks:
+    async with _reachable(transport, url, folder) as there, create_task_group() as tasks:
         for number in range(first, first + count):
-            tasks.start_soon(one, number)
+            tasks.start_soon(one, there, number)
     print(json.dumps(results), flush=True)
 
 
 if __name__ == "__main__":
-    name, scheme, folder, *numbers = sys.argv[1:5]
+    name, transport, folder, *numbers = sys.argv[1:5]
     url = sys.argv[5]
     first, count, at_once = map(int, sys.argv[6:])
     run_on(
         name,
-        lambda: main(name, scheme, Path(folder), int(numbers[0]), url, first, count, at_once),
+        lambda: main(transport, Path(folder), int(numbers[0]), url, first, count, at_once),
     )

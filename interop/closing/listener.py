@@ -1,6 +1,6 @@
 """The listener: a process whose loop is busy, and that notes what comes.
 
-It prints its URLs in one line, takes sessions until its standard input ends, and then prints what it got on each
+It prints its URL in one line, takes sessions until its standard input ends, and then prints what it got on each
 stream: how many bytes, whether they were the right ones, and how it ended.
 """
 
@@ -10,16 +10,27 @@ import json
 import math
 import sys
 import time
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import EndOfStream, create_task_group, to_thread
+from anyio.abc import AsyncResource
 
 import muxado_py as muxado
+from tests.by_url import below
+from tests.helpers.handed_over import handing_over, taken_over
 
 from .plan import HEAD, Plan, contexts, expected, run_on
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from anyio.abc import Listener, UNIXSocketStream
+
+CONFIG = muxado.Config(wire="auto", heartbeat_interval=60.0)
 
 MOST_BUSY = 2.0
 """Seconds that the loop is blocked at a time, at most."""
@@ -31,7 +42,7 @@ PATIENCE = 20.0
 """Seconds for what is still under way when the last session was closed."""
 
 
-class Listener:
+class Arrivals:
     """What one listening process got."""
 
     def __init__(self, seed: int) -> None:
@@ -89,34 +100,67 @@ async def _be_busy(rng: Random) -> None:
         time.sleep(rng.uniform(0, MOST_BUSY))  # noqa: ASYNC251 - that is the point
 
 
-async def _stop(listening: muxado.SessionListener, sessions: anyio.CancelScope) -> None:
+class _Commands(AsyncResource):
+    """As a listener of the package, for the pipes that commands hand over."""
+
+    def __init__(self, listener: Listener[UNIXSocketStream], url: str) -> None:
+        self.url = url
+        self._listener = listener
+
+    async def serve(self, handle: Callable[[muxado.Session], Awaitable[None]]) -> None:
+        async def take(command: UNIXSocketStream) -> None:
+            with suppress(muxado.MuxadoError):  # which the package's logs
+                async with muxado.server(await taken_over(command), CONFIG) as session:
+                    await handle(session)
+
+        async with create_task_group() as tasks:
+            with suppress(anyio.ClosedResourceError):
+                await self._listener.serve(take, tasks)
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
+@asynccontextmanager
+async def _listening(
+    loop: str, transport: str, folder: Path
+) -> AsyncIterator[muxado.SessionListener | _Commands]:
+    if transport == "exec":
+        path = f"{folder}/{loop}"
+        unix: Any = await anyio.create_unix_listener(path)
+        async with _Commands(unix, handing_over(path)) as commands:
+            yield commands
+        return
+    scheme = below(transport)
+    url = f"unix://{folder}/{loop}" if scheme == "unix" else f"{scheme}://127.0.0.1:0"
+    context = contexts(folder)[1] if scheme in ("tls", "wss") else None
+    async with muxado.listen(url, config=CONFIG, ssl_context=context) as listening:
+        yield listening
+
+
+async def _stop(listening: muxado.SessionListener | _Commands, sessions: anyio.CancelScope) -> None:
     """When standard input ends, no session comes any more."""
     await to_thread.run_sync(sys.stdin.read)
     await listening.aclose()
     sessions.deadline = anyio.current_time() + PATIENCE
 
 
-async def main(loop: str, scheme: str, folder: Path, seed: int) -> None:
+async def main(loop: str, transport: str, folder: Path, seed: int) -> None:
     """Listen until standard input ends; print what came."""
-    _, context = contexts(folder)
-    url = f"unix://{folder}/{loop}" if scheme == "unix" else f"{scheme}://127.0.0.1:0"
-    config = muxado.Config(wire="auto", heartbeat_interval=60.0)
     async with (
-        muxado.listen(
-            url, config=config, ssl_context=context if scheme == "tls" else None
-        ) as listening,
+        _listening(loop, transport, folder) as listening,
         create_task_group() as tasks,
     ):
-        listener = Listener(seed)
+        arrivals = Arrivals(seed)
         tasks.start_soon(_be_busy, Random(seed))
         with anyio.CancelScope() as scope:
             tasks.start_soon(_stop, listening, scope)
             print(listening.url, flush=True)
-            await listening.serve(listener.session)  # and wait for those that run
+            await listening.serve(arrivals.session)  # and wait for those that run
         tasks.cancel_scope.cancel()
-    print(json.dumps(listener.got), flush=True)
+    print(json.dumps(arrivals.got), flush=True)
 
 
 if __name__ == "__main__":
-    loop, scheme, folder, seed = sys.argv[1:]
-    run_on(loop, lambda: main(loop, scheme, Path(folder), int(seed)))
+    loop, transport, folder, seed = sys.argv[1:]
+    run_on(loop, lambda: main(loop, transport, Path(folder), int(seed)))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = (
     "HEAD",
     "LOOPS",
-    "SCHEMES",
+    "TRANSPORTS",
     "WIRES",
     "Plan",
     "StreamPlan",
@@ -28,7 +28,10 @@ __all__ = (
 )
 
 LOOPS = ("asyncio", "uvloop", "trio")
-SCHEMES = ("tcp", "tls", "unix")
+TRANSPORTS = ("tcp", "tls", "ws", "wss", "unix", "exec", "connect", "socks5")
+"""``exec`` is a command for each session, which gives its pipes to the listener; the last two are ``tcp`` through a proxy of
+the dialer's."""
+
 WIRES = ("muxado", "muxado", "muxado", "yamux", "smux2", "muxado1")
 """Three of six are the default's.  smux1 has no windows: a slow reader would stop its session."""
 

@@ -1,8 +1,8 @@
-"""All agents of a run, in one process: ``python -m interop.cluster.agents JOURNAL URLS AGENTS NAMES``.
+"""Many agents in one process: ``python -m interop.cluster.agents JOURNAL URLS AGENTS NAMES``.
 
 What it is.  Each agent has a session of its own, to one of the gateways, and one name, which it shares with others.
 It is what ``muxado serve --connect URL --connect URL`` does, without a process for each: the same code registers, connects
-again and moves.
+again, moves, and ends at SIGTERM.
 
 The rule.  The id of a request is its path.  It is written down before the answer.
 """
@@ -10,8 +10,9 @@ The rule.  The id of a request is its path.  It is written down before the answe
 from __future__ import annotations
 
 import logging
+import signal
 import sys
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,17 +20,23 @@ from typing import TYPE_CHECKING
 import anyio
 
 import muxado_py as muxado
-from muxado_py.cli.backoff import Backoff
-from muxado_py.cli.dialing import keep_connected
-from muxado_py.cli.registering import Registrant
-from muxado_py.cli.registration import Registration
+from muxado_py.cli.agents.registration import Registration
+from muxado_py.cli.serving.dialing import Uplink
+from muxado_py.cli.serving.registering import Registrant
+from muxado_py.service.backoff import Backoff
+from muxado_py.session.sessions_listener import SessionsListener
 
 from .journal import Journal
 
 if TYPE_CHECKING:
-    from muxado_py.cli.attempt import Attempt
+    from collections.abc import AsyncIterator
 
-__all__ = ("main",)
+    from anyio import Event
+
+__all__ = ("ALL_REGISTERED", "main")
+
+ALL_REGISTERED = "all agents were taken"
+"""What is said on standard error when each has been, once."""
 
 MAX_WAIT = 1.0
 """Seconds between two rounds of dialing, at most; the command's own would outlast a run."""
@@ -37,7 +44,8 @@ MAX_WAIT = 1.0
 APART = 0.01
 """Seconds between two agents at the beginning."""
 
-CONFIG = muxado.Config(heartbeat_interval=1.0, heartbeat_timeout=2.0, connect_timeout=5.0)
+GRACE = 10.0
+"""Seconds that requests have to end, as for the command."""
 
 
 async def serve(journal: Journal, stream: muxado.Stream) -> None:
@@ -54,40 +62,62 @@ async def serve(journal: Journal, stream: muxado.Stream) -> None:
             await stream.send(said + body)
 
 
-async def agent(number: int, urls: list[str], name: str, journal: Journal) -> None:
-    """One agent, for ever."""
-    stop = anyio.Event()
+async def agent(
+    number: int, urls: list[str], name: str, journal: Journal, stop: Event, missing: set[int]
+) -> None:
+    """One agent, until ``stop`` is set, and then as long as it has requests: as ``muxado serve`` ends.
+
+    :param missing: those that no gateway has taken yet.
+    """
+    listener = SessionsListener()
     registrant = Registrant(Registration((name,)), stop)
 
-    async def attach(session: muxado.Session, attempt: Attempt) -> None:
-        await registrant.attach(session, attempt, partial(attached, journal))
+    @asynccontextmanager
+    async def greet(session: muxado.Session, dialed: muxado.Dialed) -> AsyncIterator[None]:
+        async with registrant.greet(session, dialed):
+            if number in missing:
+                missing.remove(number)
+                if not missing:
+                    print(ALL_REGISTERED, file=sys.stderr, flush=True)
+            yield
 
-    await anyio.sleep(number * APART)
-    await keep_connected(
+    uplink = Uplink(
         urls,
-        attach,
-        stop=stop,
-        config=CONFIG,
+        stop,
+        config=muxado.Config(),
         ssl_context=None,
-        backoff=Backoff(most=MAX_WAIT),
+        proxy=None,
+        greet=greet,
+        listener=listener,
+        backoff=partial(Backoff, most=MAX_WAIT),
         max_retries=None,
     )
-
-
-async def attached(journal: Journal, session: muxado.Session) -> None:
-    """Serve its streams until it is over."""
-    await session.net_listener().serve(partial(serve, journal))
-    await session.wait()
+    await anyio.sleep(number * APART)
+    async with anyio.create_task_group() as sessions:
+        async with anyio.create_task_group() as serving:
+            serving.start_soon(listener.serve, partial(serve, journal))
+            sessions.start_soon(uplink.keep)
+            await stop.wait()
+            sessions.start_soon(uplink.pool.drain, GRACE + muxado.Config().close_timeout)
+            await listener.round_trip()
+            await listener.aclose()
+        await listener.delivered()
+        sessions.cancel_scope.cancel()
 
 
 async def main(*arguments: str) -> None:
-    """Have so many agents of so many names."""
+    """Have so many agents of so many names, until SIGTERM comes."""
     logging.getLogger("muxado").setLevel(logging.ERROR)
     path, urls, agents, names = arguments
-    journal = Journal(Path(path))
-    async with anyio.create_task_group() as tasks:
-        for number in range(int(agents)):
-            tasks.start_soon(agent, number, urls.split(","), f"name-{number % int(names)}", journal)
+    journal, stop, missing = Journal(Path(path)), anyio.Event(), set(range(int(agents)))
+    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as tasks:
+            for number in range(int(agents)):
+                name = f"name-{number % int(names)}"
+                tasks.start_soon(agent, number, urls.split(","), name, journal, stop, missing)
+            async for _ in signals:
+                stop.set()
+                break
 
 
 if __name__ == "__main__":

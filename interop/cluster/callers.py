@@ -22,7 +22,7 @@ from .journal import Asked, Told
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .cluster import Gateway
+    from .processes import Gateway
 
 __all__ = ("Balancer", "Callers", "is_ready")
 

@@ -109,7 +109,7 @@ async def kill_a_gateway(cluster: Cluster) -> None:
     gateway = cluster.gateways[0]
     gateway.kill()
     await anyio.sleep(5)
-    gateway.start()
+    gateway.begin()
     await anyio.sleep(3)
 
 
@@ -127,9 +127,27 @@ async def restart_each_gateway(cluster: Cluster) -> None:
     for gateway in cluster.gateways:
         gateway.signal(signal.SIGTERM)
         await gateway.ended()
-        gateway.start()
+        gateway.begin()
         await cluster.serving()
         await anyio.sleep(1)
+
+
+async def restart_the_agents(cluster: Cluster) -> None:
+    """A part of them after the other is asked to end, and started again."""
+    for agents in cluster.agents:
+        agents.signal(signal.SIGTERM)
+        await agents.ended()
+        agents.begin()
+        await agents.registered()  # else those of a name may all be on their way at once
+        await cluster.serving()
+        await anyio.sleep(1)
+
+
+async def restart_all(cluster: Cluster) -> None:
+    """Both at the same time."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(restart_each_gateway, cluster)
+        tasks.start_soon(restart_the_agents, cluster)
 
 
 async def kill_redis(cluster: Cluster) -> None:
@@ -145,9 +163,9 @@ async def start_redis_empty(cluster: Cluster) -> None:
 
 
 async def hang_redis(cluster: Cluster) -> None:
-    """It takes commands and answers none, and goes on."""
+    """It takes commands and answers none, for longer than a gateway has connections to lose with that, and goes on."""
     cluster.redis.pause()
-    await anyio.sleep(5)
+    await anyio.sleep(12)
     cluster.redis.go_on()
     await anyio.sleep(2)
 
@@ -156,7 +174,9 @@ SCENARIOS = (
     Scenario("steady", nothing),
     Scenario("kill -9 of a gateway", kill_a_gateway, window=2.0, allowed=None),
     Scenario("SIGSTOP of a gateway", stop_a_gateway, window=4.0, allowed=None),
-    Scenario("rolling restart", restart_each_gateway),
+    Scenario("rolling restart of gateways", restart_each_gateway),
+    Scenario("rolling restart of agents", restart_the_agents),
+    Scenario("rolling restart of both at once", restart_all),
     Scenario("Redis hangs", hang_redis),
     Scenario("Redis killed", kill_redis),
     Scenario("Redis started empty", start_redis_empty, allowed=5),

@@ -14,18 +14,21 @@ from contextlib import AsyncExitStack, suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from anyio import create_task_group
+from anyio import EndOfStream, create_task_group
 
-from .payload import BLOCK, BLOCKS, piece
+from .payload import BLOCK, BLOCKS, Checker, piece
+from .server import ENOUGH
 from .tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from .server import ByteStream
 
-__all__ = ("Client", "DifferentBytesError", "Muxer", "Peer", "receive_exactly")
+    Action = Callable[..., Awaitable[None]]
+
+__all__ = ("MESSAGE", "Client", "DifferentBytesError", "Muxer", "Peer", "receive_exactly")
 
 MESSAGE = 64
 """Bytes of a call and of a message."""
@@ -72,10 +75,19 @@ async def receive_exactly(stream: ByteStream, size: int) -> bytes:
 
 
 class Client:
-    """Obeys ``run``, ``hold`` and ``close``."""
+    """Obeys ``run``, ``hold`` and ``close``.
 
-    def __init__(self, dial: Callable[[], AbstractAsyncContextManager[Peer]]) -> None:
+    :param dial: a session.
+    :param actions: what a worker does, by its name; :data:`ACTIONS`, if the implementation has no way of its own.
+    """
+
+    def __init__(
+        self,
+        dial: Callable[[], AbstractAsyncContextManager[Peer]],
+        actions: Mapping[str, Action] | None = None,
+    ) -> None:
         self._dial = dial
+        self._actions = actions or ACTIONS
         self._session = AsyncExitStack()
         self._holder: Peer | None = None
         self._held: list[ByteStream] = []
@@ -90,7 +102,7 @@ class Client:
             deadline = begin + seconds
             async with create_task_group() as tasks:
                 for worker in range(streams):
-                    tasks.start_soon(contain, tally, ACTIONS[action], peer, worker, deadline)
+                    tasks.start_soon(contain, tally, self._actions[action], peer, worker, deadline)
             elapsed = perf_counter() - begin
         except Exception as exc:  # noqa: BLE001 - the runner must hear of it
             tally.fail(exc)
@@ -115,7 +127,7 @@ class Client:
         return {}
 
 
-async def contain(tally: Tally, action: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+async def contain(tally: Tally, action: Action, *arguments: Any) -> None:
     """Do ``action``; its error is counted, and the other workers go on."""
     try:
         await action(tally, *arguments)
@@ -166,6 +178,28 @@ async def bulk(tally: Tally, peer: Peer, worker: int, deadline: float) -> None:
     await stream.aclose()
 
 
+async def fetch(tally: Tally, peer: Peer, worker: int, deadline: float) -> None:
+    """Blocks the other way, until the server is told that it is enough."""
+    stream = await peer.open()
+    at = bytes([worker % len(BLOCKS)])
+    await stream.send(at)
+    checker = Checker()
+    checker.feed(at)
+    received, enough = 0, False
+    with suppress(EndOfStream):
+        while True:
+            data = await stream.receive(BLOCK)
+            checker.feed(data)
+            received += len(data)
+            if not enough and perf_counter() >= deadline:
+                enough = True
+                await stream.send(ENOUGH)
+    if checker.right != received:
+        raise DifferentBytesError(f"{checker.right} of {received} bytes were right")
+    tally.done += received
+    await stream.aclose()
+
+
 async def hold(tally: Tally, peer: Peer, tickets: Iterator[int], held: list[ByteStream]) -> None:
     """A byte there and back on each stream, which stays open."""
     for _ in tickets:
@@ -177,4 +211,9 @@ async def hold(tally: Tally, peer: Peer, tickets: Iterator[int], held: list[Byte
         tally.done += 1
 
 
-ACTIONS = {"calls": calls, "messages": messages, "bulk": bulk}
+ACTIONS: Mapping[str, Action] = {
+    "calls": calls,
+    "messages": messages,
+    "bulk": bulk,
+    "fetch": fetch,
+}

@@ -30,6 +30,7 @@ import muxado_py as muxado
 
 from ..path import FAR_ADDRESS
 from .client import DifferentBytesError, contain, receive_exactly
+from .ours_url import SECURE, certified, trusting
 from .payload import BLOCK, BLOCKS, Checker, piece
 from .raw_tcp import Connection
 from .stage import BACKENDS, obey, say
@@ -42,8 +43,9 @@ if TYPE_CHECKING:
 
     Open = Callable[[muxado.Priority], Awaitable[ByteStream]]
 
-SESSIONS, CONNECTIONS = 7000, 7001
-"""Ports; the namespace is ours alone."""
+SESSIONS = {"tcp": 7000, "tls": 7002, "wss": 7003}
+CONNECTIONS = 7001
+"""Ports, of sessions over each scheme and of connections; the namespace is ours alone."""
 
 MESSAGE = 64
 STAMP = 16  # bytes of a message: its number and its time in nanoseconds
@@ -141,18 +143,22 @@ async def client_run(
     weights: Sequence[int],
     messages: bool,
     apart: Sequence[str],
+    scheme: str,
 ) -> dict[str, Any]:
     """Send until ``end``: one bulk stream of each weight, and messages.
 
     :param config: fields of ``Config``.
+    :param scheme: what the session is over.
     :param apart: ``messages`` or ``bulk``, if they have a TCP connection each instead of a stream.
     """
     tally = Tally()
     try:
         async with AsyncExitStack() as stack:
             settings = muxado.Config(**config)
-            url = f"tcp://{FAR_ADDRESS}:{SESSIONS}"
-            session = await stack.enter_async_context(muxado.connect(url, config=settings))
+            url = f"{scheme}://{FAR_ADDRESS}:{SESSIONS[scheme]}"
+            context = trusting() if scheme in SECURE else None
+            dialed = muxado.connect(url, config=settings, ssl_context=context)
+            session = await stack.enter_async_context(dialed)
 
             def opener(what: str) -> Open:
                 if what in apart:
@@ -241,11 +247,13 @@ async def be_server(settings: dict[str, Any]) -> None:
 
     with socket.create_server((FAR_ADDRESS, CONNECTIONS)) as connections:
         connections.setblocking(False)
-        async with (
-            muxado.listen(f"tcp://{FAR_ADDRESS}:{SESSIONS}", config=config) as listener,
-            anyio.create_task_group() as tasks,
-        ):
-            tasks.start_soon(listener.serve, on_session)
+        async with AsyncExitStack() as listeners, anyio.create_task_group() as tasks:
+            for scheme, port in SESSIONS.items():
+                context = certified(FAR_ADDRESS) if scheme in SECURE else None
+                url = f"{scheme}://{FAR_ADDRESS}:{port}"
+                listening = muxado.listen(url, config=config, ssl_context=context)
+                listener = await listeners.enter_async_context(listening)
+                tasks.start_soon(listener.serve, on_session)
             tasks.start_soon(take_connections, tasks)
             say({"address": FAR_ADDRESS})
             await obey({"expect": server.expect, "found": server.found})

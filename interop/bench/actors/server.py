@@ -1,7 +1,8 @@
 """The server of a pair: what it does with a stream, written once for every Python implementation.
 
 ``echo`` gives back what comes until the end; ``sink`` checks a bulk transfer and answers how many
-bytes were right; ``hold`` gives back one byte and keeps the stream.
+bytes were right, ``source`` is one the other way, until it is told that it is enough; ``hold`` gives back one byte and keeps
+the stream.
 
 The rule.  What goes wrong is counted and told to the runner, never printed and forgotten.  A stream
 that is still being answered long after its client has finished is an error too.
@@ -12,15 +13,18 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from anyio import EndOfStream, sleep
+from anyio import EndOfStream, create_task_group, sleep
 
-from .payload import BLOCK, Checker
+from .payload import BLOCK, BLOCKS, Checker
 from .tally import Tally
 
-__all__ = ("Answer", "ByteStream", "Server")
+__all__ = ("ENOUGH", "Answer", "ByteStream", "Server")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+ENOUGH = b"."
+"""What ends a ``source``."""
 
 PATIENCE = 5.0
 """Seconds that streams may take to end after their client has finished."""
@@ -64,7 +68,12 @@ class Server:
 
     async def serve(self, *, action: str) -> dict[str, Any]:
         """What to do with streams from now on."""
-        self._action = {"echo": echo, "sink": sink, "hold": self._hold}[action]
+        self._action = {
+            "echo": echo,
+            "sink": sink,
+            "source": source,
+            "hold": self._hold,
+        }[action]
         return {}
 
     async def errors(self) -> dict[str, Any]:
@@ -115,3 +124,21 @@ async def sink(stream: ByteStream) -> None:
     except EndOfStream:
         await stream.send(checker.right.to_bytes(8, "big"))
         await stream.aclose()
+
+
+async def source(stream: ByteStream) -> None:
+    """Blocks, from the one that the first byte says, until the next byte comes."""
+    [at] = await stream.receive(1)
+    enough = False
+
+    async def send() -> None:
+        turn = at
+        while not enough:
+            await stream.send(BLOCKS[turn])
+            turn = (turn + 1) % len(BLOCKS)
+
+    async with create_task_group() as tasks:
+        tasks.start_soon(send)
+        await stream.receive(len(ENOUGH))
+        enough = True
+    await stream.aclose()

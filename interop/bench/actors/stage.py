@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskStatus
 
-    from .client import Peer
+    from .client import Action, Peer
     from .server import Answer
 
     Dial = Callable[[str], AbstractAsyncContextManager[Peer]]
@@ -58,11 +58,12 @@ BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def play(dial: Dial, serve: Serve) -> None:
+def play(dial: Dial, serve: Serve, actions: Mapping[str, Action] | None = None) -> None:
     """Be the process that the command line asks for, until standard input ends.
 
     :param dial: ``dial("127.0.0.1:4711")`` is an async context manager of a :class:`.client.Peer`.
     :param serve: told in :class:`Serve`; it says its address by ``task_status.started``.
+    :param actions: those of a :class:`.client.Client`.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--loop", choices=BACKENDS, default="asyncio")
@@ -71,13 +72,13 @@ def play(dial: Dial, serve: Serve) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     backend, settings = BACKENDS[options.loop]
-    scene = (_be_client, dial, options.connect) if options.connect else (_be_server, serve)
+    scene = (_be_client, dial, actions, options.connect) if options.connect else (_be_server, serve)
     with suppress(KeyboardInterrupt):
         anyio.run(*scene, backend=backend, backend_options=settings)
 
 
-async def _be_client(dial: Dial, address: str) -> None:
-    client = Client(lambda: dial(address))
+async def _be_client(dial: Dial, actions: Mapping[str, Action] | None, address: str) -> None:
+    client = Client(lambda: dial(address), actions)
     say({"address": address})
     verbs: dict[str, Verb] = {
         "run": client.run,

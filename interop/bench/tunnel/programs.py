@@ -32,7 +32,7 @@ from ..pair import CPU_CLOCK, FailedRunError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ("HOST", "Program", "Tunnel", "ask", "free_port")
+__all__ = ("DOMAIN", "HOST", "NAME", "Program", "Tunnel", "ask", "free_port")
 
 HOST = "127.0.0.1"
 PORTS = range(10_000, 65_000)
@@ -40,7 +40,9 @@ START = 30.0
 """Seconds that a program may take until it listens, and a tunnel until it carries."""
 GLANCE = 0.02
 """Seconds between two looks whether it does."""
-QUESTION = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n"
+NAME, DOMAIN = "app", "test"
+"""What callers ask for, with a dot between; only those who lead each request by its Host look at it."""
+QUESTION = f"GET / HTTP/1.1\r\nHost: {NAME}.{DOMAIN}\r\n\r\n".encode()
 LISTENING = "0A"
 """TCP_LISTEN of Linux's tcp_states.h."""
 

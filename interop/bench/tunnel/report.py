@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..figures import RefusedError, Spread, samples, spread
 from ..pair import FailedRunError
 from ..report import show
-from .ours import OURS, OURS_PORT, OURS_TLS
+from .ours import OURS, OURS_HTTP, OURS_PORT, OURS_TLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,7 +42,9 @@ class Results:
     @property
     def ours(self) -> list[str]:
         """The set-ups that are compared with all others."""
-        return [one.name for one in self.setups if one.name in (OURS, OURS_TLS, OURS_PORT)]
+        return [
+            one.name for one in self.setups if one.name in (OURS, OURS_TLS, OURS_PORT, OURS_HTTP)
+        ]
 
 
 def failures(results: Results) -> int:

@@ -5,7 +5,7 @@ default is encrypted.  A :class:`Setup` says who they are, what versions they ha
 which programs to start; nothing else in this benchmark knows one from another.
 
 The rule.  The application is the same everywhere, in the agent if the agent can serve it, else behind it on a loopback port.
-Nobody writes a line for each caller: neither we, nor uvicorn, nor frp.
+Nobody writes a line for each caller or request: neither we, nor uvicorn, nor frp, which does not by default.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from ...workshop import CrateSource, GoTools, ToolchainError
 from . import ssh
-from .ours import OURS, Ours, OursOverTls, OursWithPort
-from .programs import HOST, Program
+from .ours import OURS, Ours, OursByHost, OursOverTls, OursWithPort
+from .programs import DOMAIN, HOST, NAME, Program
 from .served import uvicorn
 
 if TYPE_CHECKING:
@@ -61,8 +61,10 @@ def setups(against: Path | None = None, *, quick: bool = False) -> tuple[Setup, 
         Ours(),
         OursOverTls(),
         OursWithPort(),
+        OursByHost(),
         *others,
         Frp(),
+        FrpByHost(),
         Chisel(),
         Ssh(),
         Rathole(CrateSource("rathole", "0.5.0", ("server", "client"), debug=quick)),
@@ -83,22 +85,45 @@ class Frp:
 
     def programs(self, workshop: Workshop, ports: Ports, folder: Path) -> tuple[Program, ...]:
         """``frps``, the application, ``frpc``."""
-        server, client = folder / "frps.toml", folder / "frpc.toml"
-        server.write_text(
-            f'bindAddr = "{HOST}"\nbindPort = {ports.agents}\nproxyBindAddr = "{HOST}"\n'
-            'log.level = "warn"\n'
-        )
-        client.write_text(
-            f'serverAddr = "{HOST}"\nserverPort = {ports.agents}\nlog.level = "warn"\n'
-            f'[[proxies]]\nname = "app"\ntype = "tcp"\nlocalIP = "{HOST}"\n'
-            f"localPort = {ports.app}\nremotePort = {ports.callers}\n"
-        )
-        tools = workshop.program(FRP)
-        return (
-            Program([str(tools / "frps"), "-c", str(server)], ports.agents),
-            uvicorn(ports.app),
-            Program([str(tools / "frpc"), "-c", str(client)], ports.callers),
-        )
+        proxy = f'type = "tcp"\nremotePort = {ports.callers}\n'
+        return _frp(workshop, ports, folder, "", proxy)
+
+
+@dataclass(frozen=True, slots=True)
+class FrpByHost:
+    """frp, a proxy of type http, which leads each request by its Host."""
+
+    name: str = "frp, HTTP"
+    note: str = "v0.65.0; type http; TLS, its default; log level warn"
+
+    def absence(self, workshop: Workshop) -> str:
+        """Why it cannot take part."""
+        return _unbuilt(workshop, FRP)
+
+    def programs(self, workshop: Workshop, ports: Ports, folder: Path) -> tuple[Program, ...]:
+        """``frps``, the application, ``frpc``."""
+        proxy = f'type = "http"\ncustomDomains = ["{NAME}.{DOMAIN}"]\n'
+        return _frp(workshop, ports, folder, f"vhostHTTPPort = {ports.callers}\n", proxy)
+
+
+def _frp(
+    workshop: Workshop, ports: Ports, folder: Path, door: str, proxy: str
+) -> tuple[Program, ...]:
+    server, client = folder / "frps.toml", folder / "frpc.toml"
+    server.write_text(
+        f'bindAddr = "{HOST}"\nbindPort = {ports.agents}\nproxyBindAddr = "{HOST}"\n'
+        f'{door}log.level = "warn"\n'
+    )
+    client.write_text(
+        f'serverAddr = "{HOST}"\nserverPort = {ports.agents}\nlog.level = "warn"\n'
+        f'[[proxies]]\nname = "app"\n{proxy}localIP = "{HOST}"\nlocalPort = {ports.app}\n'
+    )
+    tools = workshop.program(FRP)
+    return (
+        Program([str(tools / "frps"), "-c", str(server)], ports.agents),
+        uvicorn(ports.app),
+        Program([str(tools / "frpc"), "-c", str(client)], ports.callers),
+    )
 
 
 @dataclass(frozen=True, slots=True)

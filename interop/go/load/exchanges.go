@@ -69,7 +69,7 @@ func exchangeNamed(name string, size int) (exchange, error) {
 }
 
 func request(method, target, fields string) []byte {
-	return []byte(method + " " + target + " HTTP/1.1\r\nHost: app\r\n" + fields + "\r\n")
+	return []byte(method + " " + target + " HTTP/1.1\r\nHost: app.test\r\n" + fields + "\r\n")
 }
 
 // take says whether the answer is whole. An answer that is not the expected one is an error.
