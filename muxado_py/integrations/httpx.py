@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from anyio import CancelScope, current_time
@@ -38,6 +37,7 @@ from .httpx_retry import IDEMPOTENT, Resending
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from types import ModuleType
+    from typing import Self
 
     import httpx
     import httpx2
@@ -216,7 +216,7 @@ def _transport_class(httpx_module: Any) -> Any:
             with CancelScope(deadline=until):
                 response = await self._send(request, exchange)
                 late = functools.partial(too_late, seconds, Retry.PROCESSED)
-                answer = functools.partial(_bounded, response.stream, until, late)
+                answer = functools.partial(_Bounded, response.stream, until, late)
                 response.stream = _Iterable(answer, response.stream.aclose)
                 return response
             resends = self._resending is not None
@@ -249,23 +249,27 @@ def _transport_class(httpx_module: Any) -> Any:
     return MuxTransport
 
 
-async def _bounded(
-    source: Any, until: float, late: Callable[[], Exception]
-) -> AsyncIterator[bytes]:
+class _Bounded:
     """The body of an answer, until its time is over.
+
+    No generator: a caller may leave it in the middle, and of generators Trio says so.
 
     :param late: makes what is raised then.
     """
-    async with aclosing(source.__aiter__()) as chunks:
-        while True:
-            with CancelScope(deadline=until) as scope:
-                try:
-                    chunk = await chunks.__anext__()
-                except StopAsyncIteration:
-                    return
-            if scope.cancelled_caught:
-                raise late()
-            yield chunk
+
+    def __init__(self, source: Any, until: float, late: Callable[[], Exception]) -> None:
+        self._chunks = source.__aiter__()
+        self._until = until
+        self._late = late
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        with CancelScope(deadline=self._until):
+            chunk: bytes = await self._chunks.__anext__()
+            return chunk
+        raise self._late()
 
 
 def _means_of(opener: Opener, retry: RetryPolicy) -> RetryMeans:

@@ -26,7 +26,8 @@ from ..session.siblings import is_poisoned
 from .verdicts import error_behind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from typing import Self
 
     from ..service.retry_means import RetryMeans
     from ..service.retry_policy import RetryPolicy
@@ -56,26 +57,32 @@ class Body:
         self.is_spent = False
         """Whether some of it was sent and is here no more, or its source failed."""
 
-    async def again(self) -> AsyncIterator[bytes]:
+    def again(self) -> AsyncIterator[bytes]:
         """What was sent before, and then the rest.
 
         Cancellation: of an iterator that is cancelled nobody knows what is lost; there is no other attempt.
         """
-        for chunk in self._chunks:
-            yield chunk
-        while not self._is_over:
-            try:
-                chunk = await self._source.__anext__()
-            except StopAsyncIteration:
-                self._is_over = True
-                return
-            except BaseException:
-                # What failed is over as well: asked again it would end here, and what is a part would look whole.
-                self.is_spent = True
-                self.forget()
-                raise
-            self._keep(chunk)
-            yield chunk
+        return _Reading(iter(self._chunks), self._next)
+
+    async def _next(self) -> bytes:
+        """What no attempt has asked for yet.
+
+        :raises StopAsyncIteration: when that was all.
+        """
+        if self._is_over:
+            raise StopAsyncIteration
+        try:
+            chunk = await self._source.__anext__()
+        except StopAsyncIteration:
+            self._is_over = True
+            raise
+        except BaseException:
+            # What failed is over as well: asked again it would end here, and what is a part would look whole.
+            self.is_spent = True
+            self.forget()
+            raise
+        self._keep(chunk)
+        return chunk
 
     def _keep(self, chunk: bytes) -> None:
         if self.is_spent:
@@ -94,6 +101,28 @@ class Body:
         self._chunks.clear()
         self._means.kept -= self._size
         self._size = 0
+
+
+class _Reading:
+    """A body as one attempt reads it.
+
+    No generator: an attempt that fails leaves it behind in the middle, and of generators Trio says so.
+
+    :param kept: what was sent before.
+    :param further: gives what comes then.
+    """
+
+    def __init__(self, kept: Iterator[bytes], further: Callable[[], Awaitable[bytes]]) -> None:
+        self._kept = kept
+        self._further = further
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for chunk in self._kept:
+            return chunk
+        return await self._further()
 
 
 class Resending:

@@ -5,11 +5,13 @@ The peers count what they execute; what they do with a request is said for each 
 
 from __future__ import annotations
 
+import gc
 import importlib
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import h11
 import pytest
 from anyio import create_task_group, fail_after
@@ -365,6 +367,27 @@ async def test_a_body_that_breaks_off_is_never_sent_as_a_whole_one(
         assert len(those.streams) == 1
         assert those.executed == []
         assert (await client.get("http://app/")).status_code == 200
+
+
+async def test_an_attempt_that_fails_in_the_middle_of_a_body_leaves_nothing_to_clean_up(
+    library: Any,
+) -> None:
+    """Trio tells of a generator that the collector finds in the middle."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"one, "
+        those.sessions[0].abort()
+        yield b"two, "
+        yield b"three"
+
+    async with (
+        servers("answer", "answer") as those,
+        httpx_client(those, module=library, retry=AT_ONCE) as client,
+    ):
+        assert (await client.put("http://app/", content=body())).content == b"one, two, three"
+        gc.collect()
+        await anyio.lowlevel.checkpoint()
+    assert len(those.streams) == 2
 
 
 async def test_the_request_keeps_its_own_body(library: Any) -> None:
