@@ -285,19 +285,22 @@ async def test_the_collector_may_find_it_in_the_middle_of_a_call(
     """In a cycle, as a traceback makes them; the collector runs wherever objects are made."""
     threshold = gc.get_threshold()
     async with session_pair() as (dialed, accepted):
+        far = []
         with warned(50):
             gc.set_threshold(1)
             try:
                 for _ in range(50):
                     stream = await dialed.open_stream()
                     await stream.send(b"x")
-                    far = await accepted.accept_stream()
-                    await far.send(b"y")
+                    far.append(await accepted.accept_stream())
+                    await far[-1].send(b"y")
                     await stream.receive()
                     cycle: list[object] = [stream]
                     cycle.append(cycle)
                     del stream, cycle
-                    far.reset()
             finally:
                 gc.set_threshold(*threshold)
+        # Not before: of one that the peer has reset, and that the collector finds only then, there is no warning.
+        for one in far:
+            one.reset()
         await until_none_live(dialed, accepted)
