@@ -23,7 +23,7 @@ import muxado_py as muxado
 
 from .peers import PEERS, Peer
 from .puppet import Puppet, run_puppet
-from .workshop import ToolchainError, Workshop
+from .workshop import BUILD_TIMEOUT, ToolchainError, Workshop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -109,7 +109,10 @@ async def one_session(listener: muxado.SessionListener) -> AsyncIterator[muxado.
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits for long is the first, so that another worker's tests run meanwhile."""
+    """What waits for long is the first, so that another worker's tests run meanwhile; and any test may build, or wait for it."""
+    for one in items:
+        if one.get_closest_marker("timeout") is None:
+            one.add_marker(pytest.mark.timeout(2 * BUILD_TIMEOUT))
     items.sort(key=lambda one: one.get_closest_marker("waits") is None)
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = (
+    "BUILD_TIMEOUT",
     "CrateSource",
     "DebianPrograms",
     "DebianSource",
@@ -42,7 +43,7 @@ __all__ = (
 )
 
 HERE = Path(__file__).parent
-BUILD_TIMEOUT = 420.0  # seconds; the first build compiles Go's standard library too
+BUILD_TIMEOUT = 900.0  # seconds, on two slow cores with a suite beside; the first build compiles Go's standard library too
 QUICKLY = ("--debug", "--config", "profile.dev.debug=false")
 
 
