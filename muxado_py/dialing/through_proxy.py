@@ -19,7 +19,7 @@ import ssl
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
-from anyio import EndOfStream
+from anyio import BrokenResourceError, EndOfStream
 
 from ..errors import escaped
 from ..runtime.checkpoints import event_loop
@@ -99,7 +99,7 @@ async def _connect(proxy: Proxy, address: Address) -> PendingConnection:
         await _ask(pending, proxy, address)
     except BaseException as exc:
         await pending.abort()
-        if isinstance(exc, ConnectionError | EndOfStream):
+        if isinstance(exc, ConnectionError | BrokenResourceError | EndOfStream):
             raise ConnectionResetError(
                 f"the proxy {proxy} ended the connection before it had made one"
             ) from exc

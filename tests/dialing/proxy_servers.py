@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,12 @@ async def _copy(near: ByteStream, far: ByteStream) -> None:
         await copy(far, near)
 
 
+async def _reset(stream: ByteStream) -> None:
+    raw = stream.extra(SocketAttribute.raw_socket)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await anyio.aclose_forcefully(stream)
+
+
 async def _piecemeal(stream: ByteStream, data: bytes, size: int) -> None:
     for start in range(0, len(data), size):
         await stream.send(data[start : start + size])
@@ -106,6 +113,7 @@ def connect_proxy(
     *,
     answer: bytes = b"HTTP/1.1 200 Connection established\r\nVia: 1.1 test\r\n\r\n",
     size: int = 1_000,
+    resets: bool = False,
     credentials: str = "",
     ssl_context: ssl.SSLContext | None = None,
     **hosts: str,
@@ -113,6 +121,7 @@ def connect_proxy(
     """One for CONNECT.
 
     :param answer: what it says, in pieces of ``size`` bytes; a connection is made if that is a 2xx.
+    :param resets: it says that much, and ends the connection with a RST.
     :param credentials: what it wants in ``Proxy-Authorization``, if anything.
     """
     proxy = FakeProxy(**hosts)
@@ -122,6 +131,10 @@ def connect_proxy(
         lines = proxy.heads[-1].split("\r\n")
         if credentials and f"Proxy-Authorization: {credentials}" not in lines:
             await stream.send(b"HTTP/1.1 407 Who are you?\r\nContent-Length: 0\r\n\r\n")
+            return
+        if resets:
+            await _piecemeal(stream, answer, size)
+            await _reset(stream)
             return
         host, _, port = lines[0].split()[1].rpartition(":")
         if not answer.rpartition(b"\r\nHTTP/1.1 ")[2].startswith((b"2", b"HTTP/1.1 2")):

@@ -205,6 +205,16 @@ REFUSALS: dict[str, tuple[Any, int | None, str]] = {
     ),
     "not at all": (lambda: connect_proxy(answer=b""), None, "ended the connection before"),
     "half": (lambda: connect_proxy(answer=b"HTTP/1.1 500 I"), None, "ended the connection before"),
+    "a reset": (
+        lambda: connect_proxy(answer=b"", resets=True),
+        None,
+        "ended the connection before",
+    ),
+    "half, and a reset": (
+        lambda: connect_proxy(answer=b"HTTP/1.1 200 I", resets=True),
+        None,
+        "ended the connection before",
+    ),
     "a long head": (
         lambda: connect_proxy(answer=b"HTTP/1.1 500 " + b"x" * 200_000),
         None,
