@@ -55,10 +55,10 @@ MAX_MOVE_PAUSE = 2.0
 """Seconds, at most, between two later ones."""
 
 
-MIN_RETRY_AFTER = 1.0
+MIN_HEEDED_RETRY_AFTER = 1.0
 """Seconds, at least, until a peer is asked again that said when; whatever that was."""
 
-MAX_RETRY_AFTER = 300.0
+MAX_HEEDED_RETRY_AFTER = 300.0
 """Seconds, at most."""
 
 
@@ -202,7 +202,7 @@ class _Rounds:
         """Heed what its peer says of when to come again, with a part that is drawn: it says the same to others."""
         self._not_before.pop(dialed.url, None)
         if (asked := dialed.retry_after) is not None:
-            wait = min(max(asked, MIN_RETRY_AFTER), MAX_RETRY_AFTER)
+            wait = min(max(asked, MIN_HEEDED_RETRY_AFTER), MAX_HEEDED_RETRY_AFTER)
             self._not_before[dialed.url] = current_time() + wait * random.uniform(1.0, 1.25)
 
     def _waits(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ import pytest
 
 import muxado_py as muxado
 from muxado_py.service.backoff import Backoff
-from muxado_py.service.keeper import MAX_RETRY_AFTER, MIN_RETRY_AFTER, Manner, keep
+from muxado_py.service.keeper import MAX_HEEDED_RETRY_AFTER, MIN_HEEDED_RETRY_AFTER, Manner, keep
 
 from .. import virtual_time
 from ..transports import memory_transports
@@ -68,8 +68,8 @@ async def dialed_at(asked: dict[str, float | None], attempts: int) -> list[tuple
         (None, OWN, OWN),
         (20.0, 20.0, 25.0),
         (2.0, 2.0, 2.5),
-        (0.0, MIN_RETRY_AFTER, 1.25 * MIN_RETRY_AFTER),
-        (1e9, MAX_RETRY_AFTER, 1.25 * MAX_RETRY_AFTER),
+        (0.0, MIN_HEEDED_RETRY_AFTER, 1.25 * MIN_HEEDED_RETRY_AFTER),
+        (1e9, MAX_HEEDED_RETRY_AFTER, 1.25 * MAX_HEEDED_RETRY_AFTER),
     ],
 )
 async def test_who_says_when_is_asked_then_within_bounds(

@@ -47,8 +47,8 @@ logger = logging.getLogger("muxado.cli")
 ANSWER_TIMEOUT = 1.0
 """Seconds in which the gateway must have answered."""
 
-MAX_RETRY_AFTER = 24 * 3600.0
-"""Seconds; what a gateway says beyond is a mistake of its."""
+MAX_CREDIBLE_RETRY_AFTER = 24 * 3600.0
+"""Seconds; what a gateway says beyond is a mistake of its, and is not heard.  Of what is heard, the keeper of the session heeds less."""
 
 MAX_SHOWN = 200
 """Characters of what the gateway says that go into a line of the log."""
@@ -212,4 +212,4 @@ def _seconds(said: object) -> float | None:
     """What a gateway says of when to come again, if it is that."""
     if isinstance(said, bool) or not isinstance(said, int | float):
         return None
-    return float(said) if 0 <= said <= MAX_RETRY_AFTER else None
+    return float(said) if 0 <= said <= MAX_CREDIBLE_RETRY_AFTER else None
