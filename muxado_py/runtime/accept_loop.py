@@ -92,7 +92,9 @@ async def serve_listener(
 
     :param task_group: where the handlers run; default one of its own, which is waited for.  What a handler
         raises is that group's affair, as with anyio.
-    :raises Exception: what the ``serve`` of a listener that is not anyio's raises otherwise.
+    :raises Exception: what the ``serve`` of a listener that is not anyio's raises otherwise; and
+        :exc:`~anyio.BusyResourceError` if another task accepts from the same one.  In an ``ExceptionGroup``, if the task group
+        is its own, or there are several sockets.
 
     Cancellation: no more is accepted; the handlers are cancelled too, if the task group is its own.
     """

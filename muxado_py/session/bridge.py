@@ -174,8 +174,11 @@ async def forward(
     :param stream_type: of each stream, see :meth:`.Session.open_stream`.
     :param timeout: seconds that a connection waits for its stream; None for what ``net_dial`` of ``session`` waits by
         itself: not at all for a session that has no room, as long as it takes for a pool.
-    :raises TypeError: if ``priority`` is no :class:`Priority`, ``session`` neither of both, or ``listener`` none.
-    :raises Exception: what the ``serve`` of a listener raises that is not anyio's.
+    :raises TypeError: at once, if ``priority`` is no :class:`Priority`, ``session`` neither of both, ``listener`` none,
+        or ``timeout`` no number.
+    :raises ValueError: at once, if ``timeout`` is less than 0, or nan.
+    :raises ExceptionGroup: with an :exc:`~anyio.BusyResourceError` in it, however deep, if another task accepts from the same
+        listener; or with what the ``serve`` of a listener raises that is not anyio's.  The connections are aborted.
 
     Cancellation: connections and their streams are aborted; the listener is the caller's.
     """
