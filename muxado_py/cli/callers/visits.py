@@ -12,7 +12,10 @@ those that speak.
 The rules.  A stream that ended before a byte was answered, and whose verdict is safe, is not the end of the
 caller: the next agent gets what it said, as far as :mod:`.offers` allows.  No caller is cut without a line in the log that says why.
 
-The trap.  An answer that has begun cannot be mended: it is cut off in a way that shows.
+The traps.  An answer that has begun cannot be mended: it is cut off in a way that shows.  And while agents are sought at other
+gateways (:meth:`.Beyond.seek`, seconds when they are moving) nobody reads what a caller says, so one that leaves meanwhile has
+its place until they are found or not.  Without reading its end of file is not seen, and that would not be a leave-taking: who has only
+half closed waits for the answer.
 """
 
 from __future__ import annotations
