@@ -8,9 +8,9 @@ The rules.  Whoever waits and is interrupted (``KeyboardInterrupt``) leaves noth
 the thread ends when nobody waits for it any more: what was given to a loop that ends meanwhile is never begun, and whoever waits
 for that waits for ever.
 
-The traps.  After ``fork`` the child has the objects and not the thread: a call would wait for ever, so each looks whose
-process this is.  A call from the thread itself would wait for itself.  And what was dropped is collected in any thread, this
-one too.
+The traps.  After ``fork`` the child has the objects and not the threads: a call would wait for ever, for what the background
+does or for a lock that another thread had, so each looks whose process this is before it waits for either.  A call from the
+thread itself would wait for itself.  And what was dropped is collected in any thread, this one too.
 """
 
 from __future__ import annotations

@@ -280,6 +280,7 @@ class Pool:
         return service
 
     def _start(self, service: Service, run: Callable[..., Awaitable[object]]) -> Any:
+        self._background.check()  # before the lock: who had it may not be in this process
         with self._lock:
             if self._closed:
                 raise closed_pool()
@@ -304,10 +305,12 @@ class Pool:
 
         :raises UndeliveredError: as :meth:`muxado_py.Pool.aclose`.
         """
+        if self._closed:
+            return
+        self._background.check()  # before the lock: who had it may not be in this process
         with self._lock:
             if self._closed:
                 return
-            self._background.check()
             self._closed = True
         for service in self._services:
             service.close()

@@ -101,11 +101,14 @@ class Service:
         """Wait until it is over.
 
         :param timeout: seconds to wait at most; None for as long as it takes.
+        :raises ForkedError: in a process that was forked, if it was not over before.
         :raises TimeoutError: if it is not over then; it goes on.
         :raises Exception: what ended it, if it failed.
         """
-        if not self._over.wait(timeout):
-            raise TimeoutError(f"{self._what} goes on after {timeout:g} s")
+        if not self._over.is_set():
+            self._background.check()
+            if not self._over.wait(timeout):
+                raise TimeoutError(f"{self._what} goes on after {timeout:g} s")
         if self._failure is not None:
             raise self._failure
 

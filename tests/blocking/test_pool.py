@@ -302,7 +302,6 @@ def test_a_call_in_the_pools_own_thread_is_an_error_and_no_dead_lock(
 FORKS = """
 import os, sys
 from muxado_py import blocking
-from muxado_py.blocking.background import Background
 with blocking.connect_pool("tcp://127.0.0.1:9") as pool:
     child = os.fork()
     if not child:
@@ -322,6 +321,48 @@ def test_a_process_that_was_forked_is_told_instead_of_waiting_for_ever() -> None
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 7, ran.stderr
     assert "make another one after the fork" in ran.stdout
+
+
+FORKS_BESIDE_ANOTHER_THREAD = """
+import os, signal, sys, threading
+from muxado_py import blocking
+asked, forked = threading.Event(), threading.Event()
+class Service(blocking.Service):
+    @property
+    def is_over(self):
+        if threading.current_thread() is other:  # which looks, while it starts another one
+            asked.set()
+            forked.wait()
+        return super().is_over
+with blocking.connect_pool("tcp://127.0.0.1:9") as pool, pool.forward() as service:
+    service.__class__ = Service
+    other = threading.Thread(target=pool.forward)
+    other.start()
+    asked.wait()
+    child = os.fork()
+    if not child:
+        for method in (pool.forward, pool.close, service.wait, service.close):
+            signal.alarm(20)
+            try:
+                method()
+            except blocking.ForkedError:
+                print(method.__name__, flush=True)
+        os._exit(7)
+    forked.set()
+    other.join()
+    _, status = os.waitpid(child, 0)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="no fork here")
+def test_a_process_that_was_forked_waits_for_no_lock_of_a_thread_that_it_does_not_have() -> None:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c"]
+    command.append(FORKS_BESIDE_ANOTHER_THREAD)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.stdout.split() == ["forward", "close", "wait", "close"], ran.stderr
+    assert ran.returncode == 7, ran.stderr
 
 
 # The end
