@@ -21,6 +21,7 @@ from anyio.abc import SocketAttribute
 
 from ..errors import Retry, SessionClosedError
 from ..integrations import serve_asgi, serve_wsgi
+from ..scheduler import check_priority
 from ..service import pools
 from ..service.calls import MAX_ANSWER
 from ..session.bridge import abort, bridge, forward, socket_pair
@@ -239,9 +240,15 @@ class Pool:
         :param host: the address to listen at.
         :param priority: of the streams.
         :param stream_type: likewise.
-        :raises OSError: if the port cannot be had.
+        :raises OSError: if the port cannot be had, or there is no such host.
+        :raises OverflowError: if no port can be ``port``.
+        :raises SessionClosedError: if you closed the pool.
         :raises TypeError: if ``priority`` is no :class:`~muxado_py.Priority`.
         """
+        if priority is not None:
+            check_priority(
+                priority
+            )  # here: in the background it would be found out once this has returned
         service = Forward(self._background, f"the forwarding of {host}:{port}")
 
         async def run(*, task_status: TaskStatus[Any]) -> None:

@@ -228,6 +228,14 @@ def test_a_port_that_is_taken_is_an_error_of_forward_and_the_pool_goes_on(server
             assert ask(connection, b"well?") == b"well?"
 
 
+def test_what_can_be_no_priority_and_no_port_is_an_error_of_forward() -> None:
+    with blocking.connect_pool(nobody()) as pool:
+        with pytest.raises(TypeError, match="a priority must be"):
+            pool.forward(priority=1)  # type: ignore[arg-type]
+        with pytest.raises(OverflowError):
+            pool.forward(1 << 16)
+
+
 def test_a_forward_that_is_closed_leaves_its_port(server: Server) -> None:
     with blocking.connect_pool(server.url) as pool:
         with pool.forward() as tunnel:
