@@ -92,6 +92,14 @@ async def running(
             stop.set()
 
 
+async def register(session: muxado.Session, names: tuple[str, ...]) -> muxado.Stream:
+    """The stream is open as long as the names are served; a drain waits for its end."""
+    control = await session.open_stream()
+    await control.send(Registration(names).line())
+    assert "registered" in await Lines(control).next()
+    return control
+
+
 @asynccontextmanager
 async def agent(
     url: str,
@@ -113,9 +121,7 @@ async def agent(
         tasks.start_soon(session.net_listener().serve, handle)
         await session.ping()
         if names:
-            control = await session.open_stream()
-            await control.send(Registration(names).line())
-            assert "registered" in await Lines(control).next()
+            control = await register(session, names)
         yield session
         tasks.cancel_scope.cancel()
         if names:
@@ -283,9 +289,11 @@ async def test_a_name_outlives_an_agent_that_serves_it() -> None:
         running(doors=NAMED) as gate,
         agent(gate.url, saying(b"one"), names=("blog",)),
     ):
-        async with agent(gate.url, saying(b"two"), names=("blog",)) as other:
+        async with agent(gate.url, saying(b"two")) as other:
+            control = await register(other, ("blog",))
             while (await greeting(gate.ports[1])) != b"two":
                 pass
+            control.reset()
             await other.drain()
         for _ in range(3):
             assert await greeting(gate.ports[1]) == b"one"
