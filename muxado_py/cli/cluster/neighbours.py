@@ -9,7 +9,7 @@ and go with the registry, each is dialed when a caller wants one of its names, a
 
 The rules.  What is wrong with one gateway, with what is said of it, or with what it is to be shown, is no trouble of the others:
 callers are led elsewhere, and the log says why.  Whether it lives is asked every second, and its answer is waited for no longer than :data:`SILENCE`: what hangs
-must not hold callers.  Who could not be reached, or was lost, is not dialed for :data:`SUSPECT`.
+must not hold callers, and nor must its close, for which it does not answer either.  Who could not be reached, or was lost, is not dialed for :data:`SUSPECT`.
 One that ends the stream on which it agreed takes nobody any more in that session: it ends, or what it was shown is good no more.
 Callers that are there go on, and the next one comes by a new session.
 
@@ -187,22 +187,40 @@ class Neighbours:
         config = muxado.Config(
             connect_timeout=CONNECTING, heartbeat_interval=HEARTBEAT, heartbeat_timeout=SILENCE
         )
+        is_told = False
         try:
             context = self._context(node.url)
             async with muxado.connect(node.url, config=config, ssl_context=context) as session:
                 session.stop_accepting()
-                stream, lines = await say(session, self._hop(node).line(), "hopping")
+                try:
+                    stream, lines = await say(session, self._hop(node).line(), "hopping")
+                except (
+                    Exception
+                ) as exc:  # to close what hangs takes seconds, for which no caller waits
+                    is_told = True
+                    self._failed(node, exc)
+                    self._dialed(node, over)
+                    raise
                 try:
                     await self._keep(Neighbour(node, session), lines, over)
                 finally:
                     stream.reset()
         except Exception as exc:  # noqa: BLE001 - see the rules: files that cannot be read now, too
-            url = escaped(node.url)
-            logger.warning("no session with the gateway at %s: %s", url, reason(exc))
-            self._suspect(node)
+            if not is_told:
+                self._failed(node, exc)
         finally:
-            self._dialing.pop(node.id, None)
-            over.set()
+            self._dialed(node, over)
+
+    def _failed(self, node: Node, exc: Exception) -> None:
+        url = escaped(node.url)
+        logger.warning("no session with the gateway at %s: %s", url, reason(exc))
+        self._suspect(node)
+
+    def _dialed(self, node: Node, over: anyio.Event) -> None:
+        """It is connected, or could not be; later it may be dialed again."""
+        if self._dialing.get(node.id) is over:
+            del self._dialing[node.id]
+        over.set()
 
     def _suspect(self, node: Node) -> None:
         now = self._now()
@@ -214,8 +232,7 @@ class Neighbours:
         node = neighbour.node
         logger.info("callers may hop to the gateway at %s", node.url)
         self._connected[node.id] = neighbour
-        self._dialing.pop(node.id, None)
-        reached.set()
+        self._dialed(node, reached)
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch, neighbour)

@@ -289,6 +289,27 @@ async def test_what_cannot_be_read_now_ends_nothing_but_a_try(
     assert caplog.text.count("cannot use --ssl-certfile") == 2
 
 
+async def test_nobody_waits_for_the_close_of_a_session_with_a_gateway_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It answers that as little as the first line."""
+    monkeypatch.setattr("muxado_py.cli.serving.registering.ANSWER_TIMEOUT", 0.05)
+    neighbours = Neighbours(lambda node: Hop("me", TOKEN), lambda url: None, anyio.current_time)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hangs = Node("hangs", f"tcp://127.0.0.1:{silent.getsockname()[1]}")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(neighbours.run)
+            await all_tasks_blocked()
+            assert not await neighbours.reach([hangs], ())
+            accepted, _ = silent.accept()
+            with accepted:
+                accepted.setblocking(False)
+                with pytest.raises(BlockingIOError):  # what was said, and no end behind it
+                    while accepted.recv(1000):
+                        pass
+                tasks.cancel_scope.cancel()
+
+
 async def test_a_gateway_that_cannot_be_reached_costs_a_try() -> None:
     registry = MemoryRegistry()
     gone = Node("gone", "tcp://127.0.0.1:1")
