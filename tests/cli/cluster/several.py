@@ -95,7 +95,10 @@ async def several(
     tokens: tuple[str, ...] = (TOKEN, TOKEN, TOKEN),
     handover: float = 0.0,
 ) -> AsyncIterator[list[Gate]]:
-    """So many gateways, that know each other; leaving the block stops them."""
+    """So many gateways, that know each other; leaving the block stops them.
+
+    :param handover: seconds in which one that ends still lets callers in, unless the block is left first.
+    """
     async with anyio.create_task_group() as tasks, AsyncExitStack() as stack:
         gates: list[Gate] = []
         for token in tokens[:number]:
@@ -124,6 +127,8 @@ async def several(
             while len(await registry.nodes()) < number:  # noqa: ASYNC110 - nobody tells of it
                 await anyio.sleep(0.01)
             yield gates
+        if handover:
+            tasks.cancel_scope.cancel()
 
 
 async def registered(registry: MemoryRegistry, name: str, nodes: int = 1) -> None:

@@ -249,9 +249,10 @@ async def test_a_token_is_exchanged_and_no_caller_is_lost(caplog: pytest.LogCapt
 
 
 async def test_a_gateway_that_is_not_the_one_that_was_wanted_says_so(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind one address, or one that was copied, may be another one; who dials it would be refused each caller."""
+    monkeypatch.setattr("muxado_py.cli.cluster.routes.MOVING", 0.5)
     caplog.set_level(logging.WARNING, "muxado.cli")
     registry = MemoryRegistry()
     async with several(2, registry) as (entry, owner):
@@ -350,7 +351,10 @@ async def known_to_each_other(registry: MemoryRegistry, port: int) -> None:
     assert (await ask(port, asked)).startswith(b"HTTP/1.1 503 ")
 
 
-async def test_a_registry_that_was_started_anew_is_told_again() -> None:
+async def test_a_registry_that_was_started_anew_is_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("muxado_py.cli.cluster.leases.BEAT", 0.2)
     registry = MemoryRegistry()
     async with (
         several(2, registry) as (entry, owner),
@@ -364,9 +368,10 @@ async def test_a_registry_that_was_started_anew_is_told_again() -> None:
         assert await greeting(entry.blog) == b"yes"
 
 
-async def test_a_gateway_that_ends_finishes_what_hopped_to_it_and_is_gone_from_the_registry() -> (
-    None
-):
+async def test_a_gateway_that_ends_finishes_what_hopped_to_it_and_is_gone_from_the_registry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("muxado_py.cli.cluster.routes.MOVING", 0.5)
     registry = MemoryRegistry()
     came, go_on = anyio.Event(), anyio.Event()
 
@@ -423,7 +428,7 @@ async def test_a_gateway_that_ends_has_sessions_with_others_before_its_callers_n
     caplog.set_level(logging.INFO, "muxado.cli")
     registry = MemoryRegistry()
     async with (
-        several(2, registry, handover=3.0) as (entry, owner),
+        several(2, registry, handover=60.0) as (entry, owner),
         agent(owner.url, Replying(), names=("blog",)),
     ):
         await registered(registry, "blog")
@@ -617,7 +622,7 @@ async def test_a_gateway_that_ends_lets_callers_in_until_a_balancer_has_seen_it(
     """Also if it has no agents, which could move: its callers go to those of others."""
     registry = MemoryRegistry()
     async with (
-        several(2, registry, handover=3.0) as (entry, owner),
+        several(2, registry, handover=60.0) as (entry, owner),
         agent(owner.url, saying(b"yes"), names=("blog",)),
     ):
         await registered(registry, "blog")
