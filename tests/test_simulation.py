@@ -11,7 +11,17 @@ import pytest
 from muxado_py import Config
 
 from .simulation.faults import FAULTS, Fault, find
-from .simulation.plan import LOOPS, TRANSPORTS, WIRES, HalfPlan, PathPlan, Plan, SidePlan
+from .simulation.plan import (
+    LOOPS,
+    PROXIES,
+    TRANSPORTS,
+    WIRES,
+    HalfPlan,
+    PathPlan,
+    Plan,
+    ProxyPlan,
+    SidePlan,
+)
 from .simulation.run import run_many, run_plan, run_seed
 
 if TYPE_CHECKING:
@@ -19,6 +29,9 @@ if TYPE_CHECKING:
 
 FIXED = 25
 """Seeds that are the same in every run, for each wire and loop."""
+
+THROUGH_PROXIES = 10
+"""The same through a proxy, which is TCP behind its handshake."""
 
 FRESH = 6.0
 """Seconds of processor time for seeds that nobody has seen."""
@@ -74,7 +87,7 @@ def test_fixed_seeds_find_nothing(wire: str, loop: str) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_fixed_seeds_find_nothing_over_each_transport(transport: str, loop: str) -> None:
-    seeds = range(FIXED, 2 * FIXED)
+    seeds = range(FIXED, FIXED + (THROUGH_PROXIES if transport in PROXIES else FIXED))
     found = {seed: run_seed(seed, None, loop, transport).findings for seed in seeds}
     assert not any(found.values()), {seed: lines for seed, lines in found.items() if lines}
 
@@ -103,3 +116,38 @@ def test_a_peer_that_gave_up_is_no_mistake_of_who_was_busy(wire: str, loop: str)
         busy.ends_at = 2.0
         plan = Plan(0, wire, loop, (leaver, busy), (path, PathPlan()), foreign=False)
         assert run_plan(plan).findings == []
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("speaks", PROXIES)
+def test_what_stands_behind_the_answer_of_a_proxy_is_the_sessions(speaks: str, loop: str) -> None:
+    """In whatever pieces the answer comes: its last has the first bytes of the host behind it."""
+    for piece in (1, 7, 1000):
+        sender = SidePlan(Config(), opens=[HalfPlan(sends=3000)], handles=[HalfPlan()])
+        reader = SidePlan(Config(), handles=[HalfPlan(sends=10, end="late close")])
+        reader.ending = "wait"
+        # The host's first bytes have come to the proxy when it says that there is a connection.
+        proxy = ProxyPlan(speaks, beside=1, piece=piece, pause=0.001, waits=1, answers_in=0.5)
+        paths = PathPlan(delay=0.01), PathPlan(delay=0.01)
+        plan = Plan(0, "muxado", loop, (reader, sender), paths, foreign=False, transport=speaks)
+        plan.proxy = proxy
+        result = run_plan(plan)
+        assert result.findings == []
+        (read,) = (half for half in result.ledger.sides[0].halves if not half.opened_here)
+        assert (len(read.got), read.read_end) == (3000, "eof")
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("resets", [False, True])
+@pytest.mark.parametrize("speaks", PROXIES)
+def test_a_proxy_that_dies_in_its_answer_leaves_nothing_behind(
+    speaks: str, resets: bool, loop: str
+) -> None:
+    for dies_at in (1, 9):
+        sides = SidePlan(handles=[HalfPlan()]), SidePlan(handles=[HalfPlan()])
+        plan = Plan(0, "muxado", loop, sides, (PathPlan(), PathPlan()), foreign=False)
+        plan.transport = speaks
+        plan.proxy = ProxyPlan(speaks, beside=1, piece=1, dies_at=dies_at, resets=resets)
+        result = run_plan(plan)
+        assert result.findings == []
+        assert isinstance(result.ledger.sides[0].refused, OSError)

@@ -6,6 +6,7 @@ The layout, in the order data flows in::
     plan        what a seed makes of all this
     kernel, network    sockets of a kernel that does as Linux does
     pipes       a command's, over such a path
+    proxies     what stands between two such paths
     asyncio_world, trio_world    the event loops of the two sides
     security    TLS that replays
     ledger      what each application was told

@@ -1,7 +1,7 @@
 """The simulator's command: ``python -m tests.simulation``.
 
 ``--minutes N`` runs seeds for so many minutes of processor time, in all; ``--seed N`` runs one and prints its
-trace; ``--put-back`` shows that mistakes that were made once are found.
+trace; ``--put-back`` shows that mistakes that were or might be made are found.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Faults: mistakes that were made once, each put back by a patch, to see that the simulator finds it.
+"""Faults: mistakes that were made once, or are easily made, each put there by a patch, to see that the simulator finds it.
 
 The rule.  A patch changes one function, at the place where the mistake was mended, and nothing that the
 simulator looks at.
@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from anyio import move_on_after
+from anyio import EndOfStream, move_on_after
 
+from muxado_py.dialing import through_proxy
+from muxado_py.dialing.pending import AnyioPending
 from muxado_py.errors import ErrorCode, Failure, GoneAwayError, Retry
 from muxado_py.links import link, parting
+from muxado_py.links.early_protocol import EarlyProtocol
 from muxado_py.links.parting import GOODBYE_WAIT
 from muxado_py.protocol import recv_half
 from muxado_py.protocol.end_table import Event
@@ -50,6 +53,7 @@ class Fault:
 
     :ivar says: what a finding of it begins with or contains.
     :ivar wire: where it shows soonest; None where it is the same on all.
+    :ivar transport: the same.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Fault:
     says: str
     patches: list[tuple[Any, str, object]] = field(repr=False)
     wire: str | None = None
+    transport: str | None = None
 
 
 # What closing lost.
@@ -138,6 +143,22 @@ def _takes_the_place(state: StreamState, readable: Any, writable: Any) -> None:
     state.write_waiter = None if writable is None else Callback(writable)
 
 
+# What comes through a proxy.
+
+
+_MUCH = 1 << 30
+
+_discard, _discard_early = AnyioPending.discard, EarlyProtocol.discard
+
+
+def _takes_what_follows(pending: AnyioPending, _: int) -> None:
+    _discard(pending, _MUCH)
+
+
+def _takes_what_follows_early(early: EarlyProtocol, _: int) -> None:
+    _discard_early(early, _MUCH)
+
+
 FAULTS = (
     Fault(
         "links F2",
@@ -190,6 +211,23 @@ FAULTS = (
         "with callbacks",
         [(stream_module, "call_back", _takes_the_place)],
     ),
+    Fault(
+        "proxies F1",
+        "a reset while a proxy is asked is no OSError",
+        "dialing raised",
+        [(through_proxy, "BrokenResourceError", EndOfStream)],
+        transport="connect",
+    ),
+    Fault(
+        "proxies: what follows",
+        "bytes of the session behind the answer of a proxy are thrown away",
+        "and all was well",
+        [
+            (AnyioPending, "discard", _takes_what_follows),
+            (EarlyProtocol, "discard", _takes_what_follows_early),
+        ],
+        transport="connect",
+    ),
 )
 
 
@@ -210,13 +248,13 @@ def find(fault: Fault, seeds: int = SEEDS) -> tuple[Result, str] | None:
     """The first run that shows it, and what it says."""
     with put_back(fault):
         for seed in range(seeds):
-            result = run_seed(seed, fault.wire)
+            result = run_seed(seed, fault.wire, transport=fault.transport)
             shown = [finding for finding in result.findings if fault.says in finding]
             if shown:
                 break
         else:
             return None
-    honest = run_seed(seed, fault.wire)
+    honest = run_seed(seed, fault.wire, transport=fault.transport)
     assert not honest.findings, f"seed {seed} is at fault anyway: {honest.findings}"
     return result, shown[0]
 

@@ -92,6 +92,8 @@ class Side:
     """When its ending began, when its block was left, and when that was done."""
     leaving_at: float | None = None
     left_at: float | None = None
+    refused: OSError | None = None
+    """Why there was no connection."""
     leave_error: BaseException | None = None
     gone_away_at: float | None = None
     accept_error: BaseException | None = None
@@ -115,6 +117,8 @@ class Ledger:
         self.sides = Side(), Side()
         self.trace: list[tuple[float, str, str]] = []
         self.all_done_since: float | None = None
+        self.reset_at_proxy = False
+        """Whether a connection of a proxy was reset, so that what the proxy held of it was lost."""
 
     def note(self, who: str, what: str) -> None:
         self.trace.append((self.clock.now, who, what))

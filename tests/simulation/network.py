@@ -106,6 +106,11 @@ class SimSocket:
         return tcp_info(not self._gone, now, least, acknowledged)[:size]
 
     @property
+    def was_reset(self) -> bool:
+        """By either end."""
+        return self._gone
+
+    @property
     def readable(self) -> bool:
         return bool(self.inbox or self._ended or self._error)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muxado_py import PeerTimeoutError, SessionClosedError
+from muxado_py import PeerTimeoutError, ProtocolError, SessionClosedError
 
 from .ledger import Half, content
 
@@ -110,6 +110,8 @@ def _is_promised(plan: Plan, ledger: Ledger, sender: Half, reader: Half) -> bool
         return False
     if plan.paths[0].blind and not (here.knows_peer or _is_of_command(plan, sender.side)):
         return False  # nobody can ask the kernel, and only a muxado_py's end is awaited then, and a command's
+    if ledger.reset_at_proxy and not _is_awaited(plan, here):
+        return False  # what was acknowledged had arrived at the proxy
     if not plan.is_whole or sender.rogue or reader.rogue or reader.meddled or sender.meddled:
         return False
     if here.verdict_at is None or sender.finished_at >= here.verdict_at:
@@ -125,6 +127,11 @@ def _is_promised(plan: Plan, ledger: Ledger, sender: Half, reader: Half) -> bool
     if here.verdict is None or here.verdict.kind is not SessionClosedError:
         return False
     return not _gave_up(plan, ledger, sender)
+
+
+def _is_awaited(plan: Plan, here: Side) -> bool:
+    """Whether the end that this side heard, through a proxy, was that of a peer that ends when it has read all."""
+    return plan.proxy is None or (plan.proxy.half_closes and here.knows_peer)
 
 
 def _is_of_command(plan: Plan, side: int) -> bool:
@@ -187,12 +194,22 @@ def _of_side(
     plan: Plan, ledger: Ledger, side: int, sockets: tuple[SimSocket, SimSocket]
 ) -> Iterator[str]:
     record = ledger.sides[side]
+    if plan.proxy is not None and side == 0 and record.session is None:
+        yield from _no_connection(plan, record, sockets[0])
     yield from _waits(plan, ledger, side)
     yield from _life(plan, record, side, sockets)
     yield from _pings(plan, ledger, side)
     for live, peer in record.statistics:
         if live or peer:
             yield f"slots: {'ab'[side]} counts {live} streams, {peer} of the peer, and all have ended"
+
+
+def _no_connection(plan: Plan, record: Side, sock: SimSocket) -> Iterator[str]:
+    """Through a proxy that does what it is asked there is a connection; and nothing is left of one that failed."""
+    if plan.is_whole:
+        yield f"no connection: a was told {record.refused!r}, and all was well"
+    if not sock.closed:
+        yield f"left open: the socket of a, which was told {record.refused!r}"
 
 
 def _waits(plan: Plan, ledger: Ledger, side: int) -> Iterator[str]:
@@ -241,8 +258,10 @@ def _goes(plan: Plan, ledger: Ledger, side: int) -> Iterator[str]:
 def _life(
     plan: Plan, record: Side, side: int, sockets: tuple[SimSocket, SimSocket]
 ) -> Iterator[str]:
-    """The living are not called dead, and the dead are found out."""
+    """The living are not called dead, nor the honest rude, and the dead are found out."""
     config, who, verdict = plan.sides[side].config, "ab"[side], record.verdict
+    if verdict is not None and verdict.kind is ProtocolError and not _any_rogue(plan):
+        yield f"called rude: {who}, {verdict.message}"
     if verdict is not None and verdict.kind is PeerTimeoutError:
         assert record.verdict_at is not None
         ago = record.verdict_at - record.last_arrival_then
@@ -260,7 +279,8 @@ def _life(
             yield f"called dead: {who}, {verdict.message}; bytes came {ago:.2f} s before"
     if record.session is None or config.heartbeat_interval is None or record.paused:
         return
-    if not (sockets[1 - side].mute or sockets[1 - side].dark):
+    # What the other says is lost where it leaves, or where it leaves a proxy.
+    if not any(one.mute or one.dark for one in (sockets[1 - side], sockets[side].peer)):
         return
     if plan.wire == "muxado" and not (record.knows_peer or config.typed_streams):
         return
@@ -280,14 +300,17 @@ def _life(
         yield f"not found out: {who} takes a peer that was silent for {silent:.1f} s for alive"
 
 
+def _any_rogue(plan: Plan) -> bool:
+    return any(one.rogue for one in plan.sides)
+
+
 def _is_too_slow_to_see(plan: Plan, side: int) -> bool:
     """Whether nobody can ask the kernel, and it lets go of less in the time than a sender is told of."""
     path, config = plan.paths[side], plan.sides[side].config
     # Nor does a peer read while its loop is busy, or a path carry while it stalls; and of a window the kernel lets go
     # all at once, in a round trip.
     round_trip = sum(one.delay for one in plan.paths)
-    stalled = sum(length for one in plan.paths for _, length in one.stalls)
-    idle = _busy(plan, 1 - side) + stalled + round_trip
+    idle = _busy(plan, 1 - side) + plan.stalled + round_trip
     seconds = max(0.0, config.write_timeout - idle)
     too_slow = plan.rate(side) * seconds < 32_000 + path.send_buffer
     # A path that goes dark takes the other with it.

@@ -13,12 +13,25 @@ from typing import Any
 
 from muxado_py import Config
 
-__all__ = ("LOOPS", "TRANSPORTS", "WIRES", "HalfPlan", "PathPlan", "Plan", "SidePlan", "draw")
+__all__ = (
+    "LOOPS",
+    "PROXIES",
+    "TRANSPORTS",
+    "WIRES",
+    "HalfPlan",
+    "PathPlan",
+    "Plan",
+    "ProxyPlan",
+    "SidePlan",
+    "draw",
+)
 
 WIRES = ("muxado", "muxado1", "yamux", "smux2", "smux1")
 LOOPS = ("asyncio", "trio")
-TRANSPORTS = ("tcp", "pipes", "tls", "ws", "wss")
-"""``pipes`` are those of a command, with what it has started at their other ends."""
+PROXIES = ("connect", "socks5")
+TRANSPORTS = (*PROXIES, "tcp", "pipes", "tls", "ws", "wss")
+"""``pipes`` are those of a command, with what it has started at their other ends; ``connect`` and ``socks5`` are ``tcp``
+through a proxy."""
 
 TYPE = 7
 
@@ -94,6 +107,38 @@ class SidePlan:
 
 
 @dataclass
+class ProxyPlan:
+    """A proxy between the sides."""
+
+    speaks: str
+    beside: int
+    """The number of the side that it stands beside; the plan's paths are those to the other."""
+    piece: int = 1000
+    """Bytes of an answer that it says at a time."""
+    pause: float = 0.0
+    """Seconds between two pieces."""
+    waits: int = 0
+    """How many heads of an answer say that it goes on."""
+    fields: int = 0
+    """Of the last head; the kind of address, in SOCKS5."""
+    wants_password: bool = False
+    dials_in: float = 0.0
+    """Seconds until it has its connection with the host."""
+    answers_in: float = 0.0
+    """Seconds from then until it says so."""
+    buffer: int = 65536
+    """Bytes that it reads at a time."""
+    half_closes: bool = True
+    """It passes on the end of one direction; otherwise that ends both."""
+    stalls: list[tuple[float, float]] = field(default_factory=list)
+    """When, and for how long, it stands still."""
+    dies_at: int | None = None
+    """After so many bytes that it has said or passed on."""
+    resets: bool = False
+    """It leaves a RST when it dies."""
+
+
+@dataclass
 class Plan:
     """One run."""
 
@@ -105,6 +150,7 @@ class Plan:
     foreign: bool
     """Neither side knows the other for a muxado_py."""
     transport: str = "tcp"
+    proxy: ProxyPlan | None = None
     plain: bool = False
     """The program began with ``asyncio.run``, so that callbacks do not tell what library they run in."""
     patience: float = 60.0
@@ -125,7 +171,17 @@ class Plan:
     @property
     def is_whole(self) -> bool:
         """Whether the network loses nothing."""
+        if self.proxy is not None and self.proxy.dies_at is not None:
+            return False
         return all(path.cut_at is None and path.cut_after is None for path in self.paths)
+
+    @property
+    def stalled(self) -> float:
+        """Seconds in which something on the way stands still."""
+        stalling = [path.stalls for path in self.paths]
+        if self.proxy is not None:
+            stalling.append(self.proxy.stalls)
+        return sum(length for stalls in stalling for _, length in stalls)
 
     def rate(self, side: int) -> float:
         """Bytes per second that a side can send, by its path and the buffers of the kernels."""
@@ -141,9 +197,13 @@ class Plan:
         """Seconds that everything may take that has nothing to do with the sessions."""
         volume = sum(one.sends for side in self.sides for one in (*side.opens, *side.handles))
         rate = min(self.rate(0), self.rate(1))
-        stalls = sum(length for path in self.paths for _, length in path.stalls)
         spells = sum(spell[2] for side in self.sides for spell in side.spells)
-        return stalls + spells + (volume + 300_000) / rate + 20 * max(p.delay for p in self.paths)
+        return (
+            self.stalled
+            + spells
+            + (volume + 300_000) / rate
+            + 20 * max(p.delay for p in self.paths)
+        )
 
 
 def draw(
@@ -171,12 +231,41 @@ def draw(
     elif focus < 0.23 and (typed or wire != "muxado"):
         _go_away_and_die(rng, sides, paths[rng.randrange(2)])
     _keep_small(sides, paths)
-    drawn_transport = rng.choices(TRANSPORTS, (72, 6, 8, 8, 6))[0]
+    drawn_transport = rng.choices(TRANSPORTS, (3, 3, 66, 6, 8, 8, 6))[0]
     transport = transport or drawn_transport
     if transport == "pipes":
         paths[0].blind = paths[1].blind = True
     plain = rng.random() < 0.3
-    return Plan(seed, wire, loop, sides, paths, foreign, transport=transport, plain=plain)
+    proxy = _proxy(Random(f"proxy {seed}"), transport, paths) if transport in PROXIES else None
+    return Plan(
+        seed, wire, loop, sides, paths, foreign, transport=transport, proxy=proxy, plain=plain
+    )
+
+
+def _proxy(rng: Random, speaks: str, paths: tuple[PathPlan, PathPlan]) -> ProxyPlan:
+    for path in paths:
+        if path.cut_at is not None and rng.random() < 0.3:
+            path.cut_at = rng.randrange(1, 150)  # while it is asked, or answers
+    dies = [None] * 18 + [rng.randrange(1, 100), rng.randrange(1, 5000)]
+    stalls = []
+    if rng.random() < 0.2:
+        stalls.append((rng.choice([0.0, 0.1, 0.5, 1.0, 2.0]), rng.choice([0.1, 0.5, 1.0, 3.0])))
+    return ProxyPlan(
+        speaks,
+        beside=rng.randrange(2),
+        piece=rng.choice([1, 2, rng.randrange(1, 60), 1000, 1000]),
+        pause=rng.choice([0.0, 0.0, 0.001, 0.01]),
+        waits=rng.choice([0, 0, 0, 1, 3]),
+        fields=rng.choice([0, 0, 1, 2, 20]),
+        wants_password=rng.random() < 0.3,
+        dials_in=rng.choice([0.0, 0.0, 0.001, 0.3]),
+        answers_in=rng.choice([0.0, 0.0, 0.01, 0.5, 2.0]),
+        buffer=rng.choice([1460, 4096, 65536]),
+        half_closes=rng.random() < 0.6,
+        stalls=stalls,
+        dies_at=rng.choice(dies),
+        resets=rng.random() < 0.5,
+    )
 
 
 def _close_under_load(

@@ -17,7 +17,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from anyio import fail_after
+from anyio import fail_after, move_on_after
 from anyio._backends import _asyncio as anyio_asyncio
 
 from muxado_py.dialing.asyncio_sockets import AsyncioSockets
@@ -36,17 +36,19 @@ from .network import connected
 from .oracle import judge
 from .pipes import PipeEnd, asked_for_pipes, open_pipes, piped
 from .plan import draw
+from .proxies import dial, dialing_sockets, proxied
 from .security import tls_contexts
 from .trio_world import TrioSocket, TrioWorld
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Awaitable, Iterable, Iterator
 
     from muxado_py import Session
     from muxado_py.dialing.pending import PendingConnection
 
     from .network import SimSocket
     from .plan import Plan
+    from .proxies import SimProxy
 
 __all__ = ("Result", "Tally", "run_many", "run_plan", "run_seed")
 
@@ -73,9 +75,14 @@ def run_plan(plan: Plan) -> Result:
     ledger = Ledger(clock)
     rng = Random(f"world {plan.seed}")
     sockets: Any
+    proxy: SimProxy | None = None
     if plan.transport == "pipes":
         sockets = piped(clock, plan.paths)
         system = asked_for_pipes(sockets, on_trio=plan.loop == "trio")
+    elif plan.proxy is not None:
+        sockets, proxy = proxied(clock, plan)
+        proxy.log = partial(ledger.note, "proxy")
+        system = asked_of(*sockets)
     else:
         sockets = connected(clock, plan.paths)
         system = asked_of(*sockets)
@@ -87,13 +94,14 @@ def run_plan(plan: Plan) -> Result:
             world = AsyncioWorld(clock, rng, sockets, plain=plan.plain)
         else:
             world = TrioWorld(clock, rng, sockets)
-        mains = [_Main(plan, side, ledger, world, sockets[side]) for side in (0, 1)]
+        mains = [_Main(plan, side, ledger, world, sockets[side], proxy) for side in (0, 1)]
         finished = world.run([main.run for main in mains], plan.limit)
         waiting = ledger.calls_waiting
         world.settle(1.0)
         left = world.left_over() if finished else waiting
         for main in mains:
             main.note_end()
+        ledger.reset_at_proxy = proxy is not None and proxy.was_reset
         findings = judge(plan, ledger, sockets, left)
         world.close()
     return Result(plan, ledger, findings)
@@ -109,8 +117,10 @@ class _Main:
         ledger: Ledger,
         world: AsyncioWorld | TrioWorld,
         sock: SimSocket,
+        proxy: SimProxy | None,
     ) -> None:
         self._plan = plan
+        self._proxy = proxy
         self._side = side
         self._record = ledger.sides[side]
         self._ledger = ledger
@@ -121,13 +131,36 @@ class _Main:
         plan = self._plan.sides[self._side]
         if isinstance(self._sock, PipeEnd):
             stream = open_pipes(self._sock, is_command=self._side == 0)
-            made: PendingConnection = AnyioPending(stream)
+            made: PendingConnection | None = AnyioPending(stream)
+        elif self._proxy is not None:
+            made = await self._through(self._proxy)
         else:
-            made = await _make(self._plan.loop, self._sock, plan.anyio_link)
-        if not await self._agree(made):
+            made = await self._make(self._sock)
+        if made is None or not await self._agree(made):
             return
         scope = SessionScope(made, plan.config, is_client=self._side == 0)
         await self._app.run(scope, self._entered)
+
+    def _make(self, sock: SimSocket) -> Awaitable[PendingConnection]:
+        return _make(self._plan.loop, sock, self._plan.sides[self._side].anyio_link)
+
+    async def _through(self, proxy: SimProxy) -> PendingConnection | None:
+        """The connection through a proxy, if there is one within the minute that ``connect`` may give it."""
+        assert self._plan.proxy is not None
+        if self._side == 1:
+            with move_on_after(60):
+                await proxy.accepted()
+                return await self._make(self._sock)
+            return None
+        try:
+            with fail_after(60), dialing_sockets(self._sock, self._make, self._plan.loop):
+                return await dial(self._plan.proxy)
+        except OSError as exc:
+            self._record.refused = exc
+            self._ledger.note("a", f"no {self._plan.transport}: {exc!r}")
+        except Exception as exc:  # noqa: BLE001 - whatever else it is, is found
+            self._record.mistakes.append(f"dialing raised {exc!r}")
+        return None
 
     async def _agree(self, made: PendingConnection) -> bool:
         """The handshakes, as ``connect`` and ``listen`` bound them."""
