@@ -19,7 +19,6 @@ import pytest
 import trustme
 from anyio.streams.stapled import StapledByteStream
 from anyio.streams.tls import TLSAttribute
-from websockets.sync.client import connect as connect_websocket
 
 from muxado_py.cli.gateway import gateway
 from muxado_py.cli.http_door.limits import Limits
@@ -32,6 +31,7 @@ from muxado_py.links.tls import TLSCodec
 from muxado_py.links.tls_socket import TLSSocket
 
 from ..helpers.blocked import until
+from ..helpers.wss_echo import echoed
 from .http_door.door import Replying, heard, request
 from .http_door.test_websockets import HANDSHAKE, SWITCHING, echo
 from .processes import running
@@ -445,14 +445,7 @@ def test_a_wsgi_application_is_behind_https_as_the_how_to_says(tmp_path: Path, l
             gateway.wait_for(r"agent \S+ (serves) blog")
             assert get(port, own / "ca.pem", "/") == "hello , start 1"
             context = ssl.create_default_context(cafile=str(own / "ca.pem"))
-            with (
-                socket.create_connection(("127.0.0.1", port), timeout=20) as raw,
-                connect_websocket(
-                    "wss://blog.example.org/echo", sock=raw, ssl=context
-                ) as websocket,
-            ):
-                websocket.send("over TLS")
-                assert websocket.recv(20) == "OVER TLS"
+            assert echoed("over TLS", "blog.example.org", port, context) == "OVER TLS"
             keyfile.write_bytes((keys / "gateway.key").read_bytes())
             gateway.send(signal.SIGHUP)
             gateway.wait_for("the certificates of the doors (stay as they were: cannot use --door)")

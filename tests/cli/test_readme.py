@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from websockets.sync.client import connect as connect_websocket
 
+from ..helpers.wss_echo import echoed
 from .processes import ROOT, run, running
 
 if TYPE_CHECKING:
@@ -99,13 +99,7 @@ def test_the_commands_of_the_readme_are_all_that_is_needed(tmp_path: Path) -> No
             connection.request("GET", path)
             assert connection.getresponse().read().decode().startswith(text)
             connection.close()
-        raw = socket.create_connection(("127.0.0.1", port), timeout=30)
-        with (
-            raw,
-            connect_websocket("wss://shop.example.org/echo", sock=raw, ssl=context) as websocket,
-        ):
-            websocket.send("over TLS")
-            assert websocket.recv(30) == "OVER TLS"
+        assert echoed("over TLS", "shop.example.org", port, context) == "OVER TLS"
         with socket.create_connection(("127.0.0.1", published), timeout=30) as caller:
             caller.sendall(b"SSH-2.0-mine\r\n")
             with caller.makefile("rb") as said:
