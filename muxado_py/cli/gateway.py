@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from .options import HttpDoor, UnixAddress
     from .reloading import Reloading
     from .tls import DoorContexts
-    from .trust.tokens import Bounds
+    from .trust.permits import Bounds
 
 __all__ = ("gateway",)
 

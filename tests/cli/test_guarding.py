@@ -8,7 +8,7 @@ import click
 import pytest
 
 from muxado_py.cli.commands.guarding import GuardOptions, make_bounds, make_guard
-from muxado_py.cli.trust.tokens import Bounds
+from muxado_py.cli.trust.permits import Bounds
 
 ANYBODY = GuardOptions(None, None, 1000, None, None, None, (), None, None)
 SOMEWHERE = Path("/nowhere")

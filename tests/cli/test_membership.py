@@ -8,7 +8,8 @@ import click
 import pytest
 
 from muxado_py.cli.commands.membership import MembershipOptions, membership
-from muxado_py.cli.trust.tokens import TokenFileError, hash_token, parse_line
+from muxado_py.cli.trust.deciding_files import TokenFileError
+from muxado_py.cli.trust.tokens import hash_token, parse_line
 
 TOKEN = "muxado_of-all-gateways-of-one-cluster-alone"
 HERE = "tcp://127.0.0.1:7000"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..trust.holding import Holding
-    from ..trust.tokens import Permit
+    from ..trust.permits import Permit
     from .registration import Hop, Registration
 
 __all__ = ("Agent", "Moving", "Passage")

@@ -42,7 +42,7 @@ from .waiting_room import WaitingRoom
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from ..trust.tokens import Bounds
+    from ..trust.permits import Bounds
     from .beyond import Beyond
     from .registrar import ServeHop
 

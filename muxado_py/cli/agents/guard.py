@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..trust.jwt_keys import JwtKeys
-    from ..trust.tokens import Permit
+    from ..trust.permits import Permit
     from .agent import Agent
     from .registration import Registration
 

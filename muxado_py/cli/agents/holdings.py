@@ -4,7 +4,7 @@ What it is.  Sessions come from agents and from those who call; whose they are s
 certificate.  A :class:`~..trust.holding.Holding` stands for one holder, and counts the callers that come to its agents or by its
 sessions.  So who floods the gateway, with a token that is good, uses up what is his, and nothing of the others'.
 
-The rules.  What a token says of itself (:class:`~..trust.tokens.Bounds`) goes before what the gateway says for all.  Those who show
+The rules.  What a token says of itself (:class:`~..trust.permits.Bounds`) goes before what the gateway says for all.  Those who show
 nothing have one holding together.  Where there is no room for a session, one that does not answer makes some: nobody shall
 wait for his own dead session.  Where there is no room for a caller, another holder's agent is asked, as if this one's took none.
 
@@ -19,7 +19,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..trust.holding import Holding
-from ..trust.tokens import Bounds
+from ..trust.permits import Bounds
 from .registration import TryLater
 
 if TYPE_CHECKING:

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 import muxado_py as muxado
 
 from ...errors import escaped
-from ..trust.tokens import Permit
+from ..trust.permits import Permit
 from .holdings import Holdings
 from .registration import Registration, line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
-    from ..trust.tokens import Bounds
+    from ..trust.permits import Bounds
     from .agent import Agent
     from .beyond import Beyond
     from .destinations import Destination, Destinations

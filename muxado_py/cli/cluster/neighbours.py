@@ -32,7 +32,7 @@ from ...service.causes import reason
 from ..agents.agent import Agent, Passage
 from ..agents.suspicion import watch
 from ..serving.registering import ENDED, say
-from ..trust.tokens import Permit
+from ..trust.permits import Permit
 from .hops import REFUSED
 
 if TYPE_CHECKING:

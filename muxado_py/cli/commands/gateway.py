@@ -197,9 +197,9 @@ def gateway(
     from .. import gateway as publishing
     from .. import reloading, running, tls
     from ..admin.keyholders import Keyholders
+    from ..trust.deciding_files import TokenFileError
     from ..trust.exposure import check_exposure
     from ..trust.names import own_names
-    from ..trust.tokens import TokenFileError
 
     running.configure_logging(log_level, use_colors, log_format)
     if stdio == bool(listen):

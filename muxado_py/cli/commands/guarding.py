@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from ..agents.guard import Guard
-    from ..trust.tokens import Bounds
+    from ..trust.permits import Bounds
 
 __all__ = ("GuardOptions", "guard_options", "make_bounds", "make_guard")
 
@@ -120,8 +120,8 @@ def make_guard(options: GuardOptions, own: Collection[str]) -> Guard | None:
     from ...runtime.extras import MissingExtraError
     from ..agents.guard import Guard
     from ..running import NotStarted
+    from ..trust.deciding_files import TokenFileError
     from ..trust.names import RESERVED
-    from ..trust.tokens import TokenFileError
 
     _check(options)
     if not (options.token_file or options.jwt_keys or options.asks_for_names or options.revoked):
@@ -158,7 +158,7 @@ def _check(options: GuardOptions) -> None:
 
 def make_bounds(options: GuardOptions) -> Bounds:
     """How much one holder may have, of which the token says nothing else."""
-    from ..trust.tokens import Bounds
+    from ..trust.permits import Bounds
 
     ttl = options.session_ttl
     return Bounds(options.limit_sessions, options.limit_callers, None if ttl is None else int(ttl))

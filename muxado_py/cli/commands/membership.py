@@ -87,8 +87,9 @@ def membership(
     from .. import tls
     from ..cluster.cluster import Membership
     from ..cluster.tokens import ClusterTokens
+    from ..trust.deciding_files import TokenFileError
     from ..trust.exposure import check_exposure, check_secrecy
-    from ..trust.tokens import TokenFileError, read_shared_tokens
+    from ..trust.tokens import read_shared_tokens
 
     if options.registry is None:
         if any((options.node_url, options.token_file, options.node_certfile)):

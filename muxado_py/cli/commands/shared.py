@@ -135,8 +135,8 @@ def _tls_options(
 
 def shown_token(path: Path | None) -> ShownToken | None:
     """What is shown to a gateway, if there is something: see :mod:`muxado_py.cli.trust.shown_token`."""
+    from ..trust.deciding_files import TokenFileError
     from ..trust.shown_token import ShownToken
-    from ..trust.tokens import TokenFileError
 
     try:
         token = ShownToken(path)

@@ -64,11 +64,12 @@ def token(
     out from it.
     """
     from ..trust import tokens
+    from ..trust.permits import Bounds
 
     try:
         secret = _read() if hash else tokens.make_token()
         ttl = None if session_ttl is None else max(1, int(session_ttl))
-        bounds = str(tokens.Bounds(limit_sessions, limit_callers, ttl))
+        bounds = str(Bounds(limit_sessions, limit_callers, ttl))
         line = tokens.parse_line(name, tokens.hash_token(secret), names, bounds)
         if add is not None:
             tokens.add_line(add, line)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from anyio.streams.tls import TLSAttribute
 
 from ...errors import escaped
-from .tokens import Permit, check_patterns
+from .permits import Permit, check_patterns
 
 if TYPE_CHECKING:
     import muxado_py as muxado

@@ -20,17 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .authority import Authority, Signed, check_agent, serial_of, signed_hosts
+from .deciding_files import TokenFileError
+from .permits import check_patterns
 from .revoked import read_revoked, serial_line
-from .tokens import (
-    TokenFileError,
-    add_line,
-    check_patterns,
-    check_token_name,
-    hash_token,
-    make_token,
-    parse_line,
-    read_tokens,
-)
+from .tokens import add_line, check_token_name, hash_token, make_token, parse_line, read_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from .tokens import Bounds, Permit
+    from .permits import Bounds, Permit
 
 __all__ = ("Holding",)
 

@@ -25,7 +25,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from ...errors import escaped
-from .tokens import Permit, TokenFileError, bounds_of, check_patterns, read_deciding
+from .deciding_files import TokenFileError, read_deciding
+from .permits import Permit, bounds_of, check_patterns
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from .tokens import TokenFileError, read_deciding
+from .deciding_files import TokenFileError, read_deciding
 
 if TYPE_CHECKING:
     from pathlib import Path

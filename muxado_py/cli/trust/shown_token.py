@@ -16,7 +16,8 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from .tokens import Readers, TokenFileError, read_token
+from .deciding_files import Readers, TokenFileError
+from .tokens import read_token
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,8 @@ from muxado_py.cli.admin.keyholders import Keyholders
 from muxado_py.cli.commands import muxado as muxado_command
 from muxado_py.cli.options import UnixAddress
 from muxado_py.cli.trust.certs import Wanted, make_certificates
-from muxado_py.cli.trust.tokens import TokenFileError, add_line, hash_token, make_token, parse_line
+from muxado_py.cli.trust.deciding_files import TokenFileError
+from muxado_py.cli.trust.tokens import add_line, hash_token, make_token, parse_line
 
 from ..processes import running
 from .test_admin import say

@@ -15,16 +15,11 @@ from muxado_py.cli.agents.registration import MAX_LINE, Hop, Registration, line
 from muxado_py.cli.commands import muxado as muxado_command
 from muxado_py.cli.trust.certified import Certified
 from muxado_py.cli.trust.certs import Wanted, make_certificates
+from muxado_py.cli.trust.deciding_files import TokenFileError
 from muxado_py.cli.trust.names import MAX_NAMES
+from muxado_py.cli.trust.permits import Permit
 from muxado_py.cli.trust.revoked import serial_line
-from muxado_py.cli.trust.tokens import (
-    Permit,
-    TokenFileError,
-    add_line,
-    hash_token,
-    make_token,
-    parse_line,
-)
+from muxado_py.cli.trust.tokens import add_line, hash_token, make_token, parse_line
 
 from ..processes import running
 

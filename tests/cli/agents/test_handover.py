@@ -15,7 +15,8 @@ from muxado_py.cli.agents.agents import MOVING, Agents
 from muxado_py.cli.agents.beyond import Alone
 from muxado_py.cli.agents.registration import Call, Hop, Lines, Registration, line
 from muxado_py.cli.serving.registering import Registrant
-from muxado_py.cli.trust.tokens import Bounds, Permit, add_line, hash_token, make_token, parse_line
+from muxado_py.cli.trust.permits import Bounds, Permit
+from muxado_py.cli.trust.tokens import add_line, hash_token, make_token, parse_line
 from muxado_py.frames import WIRES
 from muxado_py.service.dialed import Dialed
 

@@ -16,7 +16,7 @@ from muxado_py.cli.agents.holdings import MAX_ASKED, RETRY_AFTER, Holdings
 from muxado_py.cli.agents.registration import Call, Registration
 from muxado_py.cli.agents.suspicion import ANSWER, SILENCE
 from muxado_py.cli.agents.waiting_room import ADMISSION_TIMEOUT
-from muxado_py.cli.trust.tokens import Bounds, Permit
+from muxado_py.cli.trust.permits import Bounds, Permit
 from muxado_py.frames import WIRES
 
 from ... import virtual_time

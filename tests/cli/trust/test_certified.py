@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from muxado_py.cli.commands import muxado as muxado_command
 from muxado_py.cli.trust.certified import certified
 from muxado_py.cli.trust.certs import Wanted, make_certificates
-from muxado_py.cli.trust.tokens import Permit
+from muxado_py.cli.trust.permits import Permit
 
 from ..processes import running
 

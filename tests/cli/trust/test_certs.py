@@ -13,8 +13,8 @@ from cryptography import x509
 
 from muxado_py.cli.commands import muxado as muxado_command
 from muxado_py.cli.trust.certs import CertificateFileError, Wanted, make_certificates
+from muxado_py.cli.trust.permits import Permit
 from muxado_py.cli.trust.tokens import (
-    Permit,
     add_line,
     hash_token,
     make_token,

@@ -19,16 +19,10 @@ from hypothesis import strategies as st
 from muxado_py.cli.agents.agent import Agent
 from muxado_py.cli.agents.guard import Guard
 from muxado_py.cli.agents.registration import Registration
+from muxado_py.cli.trust.deciding_files import TokenFileError
 from muxado_py.cli.trust.jwt_keys import LEEWAY, JwtKeys, parse_keys, read_keys
-from muxado_py.cli.trust.tokens import (
-    Bounds,
-    Permit,
-    TokenFileError,
-    add_line,
-    hash_token,
-    make_token,
-    parse_line,
-)
+from muxado_py.cli.trust.permits import Bounds, Permit
+from muxado_py.cli.trust.tokens import add_line, hash_token, make_token, parse_line
 
 from ..processes import running
 

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from muxado_py.cli.commands import muxado as muxado_command
 from muxado_py.cli.trust.certs import CertificateFileError, Wanted, make_certificates, revoke
+from muxado_py.cli.trust.deciding_files import TokenFileError
 from muxado_py.cli.trust.revoked import Revoked, parse_revoked, read_revoked, serial_line
-from muxado_py.cli.trust.tokens import TokenFileError
 
 from ..processes import running
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from muxado_py.cli.trust.certs import Wanted, make_certificates
+from muxado_py.cli.trust.deciding_files import TokenFileError
 from muxado_py.cli.trust.shown_token import ShownToken
-from muxado_py.cli.trust.tokens import TokenFileError, add_line, hash_token, make_token, parse_line
+from muxado_py.cli.trust.tokens import add_line, hash_token, make_token, parse_line
 
 from ..processes import running
 
