@@ -48,6 +48,7 @@ PROTOCOL = (
     "heartbeat_streams",
     "admission",
     "inbound_control",
+    "peer_resets",
     "overflow",
     "outbound",
     "inbound",

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from ..errors import ErrorCode, Failure, StreamRefusedError, StreamResetError, code_name
-from .end_table import Event
+from ..errors import ErrorCode
 from .intake import Violation
 from .overflow import Overflow
+from .peer_resets import PeerResets
 from .recv_half import VIEW_FROM, append, consume, read, read_without_credit
 from .stream_state import Owner, RecvState, SendState
 from .timers import NEVER, Interval
@@ -89,6 +89,7 @@ class Inbound:
         "recognized",
         "session_credited",
         "settings",
+        "was_reset",
         "widened",
     )
 
@@ -130,9 +131,11 @@ class Inbound:
         self.paused = False
         """Whether nothing more is decoded for now; for good, once the connection is over."""
         intake.pause = self._pause
+        resets = PeerResets(wire, table, gates, flow, intake, stream_ends, session_ends)
         # Frames that are dealt with elsewhere, without a step between.
         self.opened = admission.opened
         self.noise = intake.noise
+        self.was_reset = resets.was_reset
         self.going_away = session_ends.going_away
         self.acknowledged = control.acknowledged
         self.credited = control.credited
@@ -332,42 +335,3 @@ class Inbound:
             events.readable.append(stream)
         if events.go_away is not None:
             self._session_ends.close_if_idle()
-
-    def was_reset(self, stream_id: int, code: int) -> None:
-        """The peer ended a stream."""
-        ends = self._session_ends
-        self._control.unwanted.append(stream_id)
-        stream = self._live.get(stream_id)
-        if stream is None:
-            return
-        refused = self._was_refused(stream, code)
-        if refused:
-            stream.peer_spoke = False  # or its verdict would go by the credit that came before
-        kind = StreamRefusedError if refused else StreamResetError
-        message = f"the peer {'refused' if refused else 'reset'} stream {stream_id}"
-        if self._traits.reset_codes or code:
-            message += f": {code_name(code)}"
-        early = stream.owner < Owner.APPLICATION
-        failure = Failure(kind, message, code, True)
-        self._stream_ends.end(stream, Event.PEER_RESET, failure, refused=refused)
-        if refused and code == ErrorCode.ACCEPT_QUEUE_FULL and not self._flow.is_muxado_py:
-            # Go keeps a stream that it refused in its table until somebody resets it.
-            self._stream_ends.reply_reset(stream_id, ErrorCode.STREAM_CANCELLED)
-        if early:
-            text = "too many streams reset before they were accepted"
-            self._intake.spend(self._intake.early_resets, text)
-        ends.close_if_idle()
-
-    def _was_refused(self, stream: StreamState, code: int) -> bool:
-        """Whether a RST of the peer says, credibly, that its application never saw ``stream``."""
-        if not stream.local:
-            return False
-        if stream.peer_spoke and (
-            not self._flow.is_muxado_py or stream.peer_sent_data or stream.fin_received
-        ):
-            # Credit alone says that an application has looked; a muxado_py's may, and refuse it then (Stream.refuse).
-            return False
-        if self._traits.reset_codes:
-            return code in (ErrorCode.STREAM_REFUSED, ErrorCode.ACCEPT_QUEUE_FULL)
-        # After our FIN the peer's application may have had the stream without a word to us.
-        return self._flow.acknowledges and not stream.fin_sent
