@@ -12,13 +12,12 @@ from pathlib import Path
 from signal import SIGTERM, Signals
 from typing import TYPE_CHECKING
 
-from .warm import ROOT, WarmProcess
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ("ROOT", "Running", "command", "run", "running")
 
+ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 30.0
 
 
@@ -26,7 +25,9 @@ class Running:
     """A ``muxado`` process whose stderr can be waited for."""
 
     def __init__(self, arguments: tuple[str, ...]) -> None:
-        self._process = WarmProcess(arguments)
+        self._process = subprocess.Popen(
+            command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
         self._said = ""
         self._news = threading.Condition()
         self._over = False
@@ -34,6 +35,7 @@ class Running:
         self._reader.start()
 
     def _read(self) -> None:
+        assert self._process.stderr is not None
         with self._process.stderr as stderr:
             for line in stderr:
                 with self._news:
@@ -70,6 +72,7 @@ class Running:
 
     def stdout_line(self) -> str:
         """The next line of its stdout."""
+        assert self._process.stdout is not None
         return self._process.stdout.readline()
 
     def children(self) -> list[int]:
@@ -92,6 +95,7 @@ class Running:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait(PATIENCE)
+        assert self._process.stdout is not None
         self._process.stdout.close()
         self._reader.join(PATIENCE)
 
