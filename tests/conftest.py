@@ -73,9 +73,14 @@ class SessionPair(Protocol):
 
 
 def unhurried() -> asyncio.AbstractEventLoop:
-    """A loop whose debugging does not log what took long: a machine with much to do is no fault of ours."""
+    """A loop whose debugging does not log what took long: a machine with much to do is no fault of ours.
+
+    Nor does it note where each future and callback comes from, which it does if ``get_debug`` says so: a stack
+    with its lines for each was most of what a test on this loop took.  What it checks, it checks.
+    """
     loop = asyncio.new_event_loop()
     loop.slow_callback_duration = math.inf
+    loop.get_debug = lambda: False  # type: ignore[method-assign]
     return loop
 
 

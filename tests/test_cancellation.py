@@ -17,7 +17,7 @@ import anyio
 import pytest
 import sniffio
 import trio
-from anyio import CancelScope, create_task_group, fail_after, wait_all_tasks_blocked
+from anyio import CancelScope, create_task_group, fail_after
 from anyio.lowlevel import checkpoint
 
 import muxado_py as muxado
@@ -26,6 +26,7 @@ from muxado_py import ErrorCode
 from . import frames_seen, virtual_time
 from .by_url import TCP_SCHEMES, TRANSPORTS, contexts_of, served
 from .check_byte_stream import receive_all, receive_exactly
+from .helpers.blocked import all_tasks_blocked
 from .transports import Recorder, Stuck, memory_transports
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ async def cancelled_after(
             await stream.send(b"hello")
             far_stream = await accepted.accept_stream()
             assert await far_stream.receive() == b"hello"
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
             stage = Stage(dialed, accepted, stream, far_stream, near)
 
             async def act() -> None:
@@ -185,12 +186,12 @@ async def test_accept_stream_hands_off_once() -> None:
         await stream.send(b"x")
 
     async def after(stage: Stage) -> None:
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         if not accepted:
             await call(stage)
         assert await accepted[0].receive() == b"x"
         accepted[0].reset()
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
 
     await every_turn(call, beside=beside, after=after)
 
@@ -206,7 +207,7 @@ async def test_send_leaves_a_prefix(size: int) -> None:
 
     async def after(stage: Stage) -> None:
         await stage.stream.send_eof()
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert DATA[:size].startswith(bytes(stage.got))
         assert not stage.done or len(stage.got) == size
 
@@ -278,7 +279,7 @@ async def test_a_streams_aclose_closes_all_the_same() -> None:
     async def after(stage: Stage) -> None:
         assert await receive_all(stage.far_stream) == b""
         await stage.far_stream.send(b"x")
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         with pytest.raises(muxado.StreamResetError):
             await stage.far_stream.send(b"x")
 
@@ -359,10 +360,10 @@ async def test_serve_cancels_its_handlers_and_resets_their_streams() -> None:
                 stream.reset()
 
         async def after(stage: Stage) -> None:
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
             if stage.dialed.statistics().backlog:
                 (await stage.dialed.accept_stream()).reset(ErrorCode.STREAM_CANCELLED)
-                await wait_all_tasks_blocked()
+                await all_tasks_blocked()
             assert stage.got == b"6"
 
         done, *_ = await cancelled_after(turns, call, beside, after)

@@ -25,6 +25,7 @@ import muxado_py as muxado
 
 from .check_byte_stream import receive_all
 from .dialing.proxy_servers import connect_proxy
+from .helpers.blocked import all_tasks_blocked
 from .transports import tls_contexts
 
 if TYPE_CHECKING:
@@ -581,13 +582,13 @@ async def test_a_call_that_was_refused_is_sent_again(session_pair: SessionPair) 
         with anyio.fail_after(30):
             blocker = await dialed.open_stream()
             await blocker.send(b"x")
-            await anyio.wait_all_tasks_blocked()
+            await all_tasks_blocked()
             # The backlog is full: the first try is refused, which is what makes the second safe.
             with pytest.raises(muxado.StreamRefusedError) as refused:
                 await names["call"](dialed, b"question")
             assert refused.value.retry is muxado.Retry.REFUSED
             blocker.reset()
-            await anyio.wait_all_tasks_blocked()
+            await all_tasks_blocked()
             tasks.start_soon(names["serve"], accepted)
             assert await names["call_twice_at_most"](dialed, b"question") == b"QUESTION"
             tasks.cancel_scope.cancel()

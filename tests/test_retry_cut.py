@@ -10,12 +10,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from anyio import EndOfStream, create_task_group, fail_after, sleep, wait_all_tasks_blocked
+from anyio import EndOfStream, create_task_group, fail_after, sleep
 
 import muxado_py as muxado
 from muxado_py import Retry
 
 from . import virtual_time
+from .helpers.blocked import all_tasks_blocked
 from .transports import Cut, Recorder, memory_transports
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Exchange:
 
     async def _accept(self, transport: ByteStream) -> None:
         async with muxado.server(transport, self._config) as session:
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
             try:
                 for answer in (b"all of it", b"a part", b""):
                     stream = await session.accept_stream()
@@ -94,7 +95,7 @@ class Exchange:
                         await stream.aclose()
             except muxado.MuxadoError:
                 pass
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
             await session.drain(1)
             # Whatever is left to be accepted would have been.
             with pytest.raises(muxado.SessionError):

@@ -15,7 +15,7 @@ from anyio import EndOfStream, create_task_group, fail_after
 import muxado_py as muxado
 from muxado_py.protocol.shares import LEAST_FLOOR
 
-from .helpers.blocked import until
+from .helpers.blocked import all_tasks_blocked, until
 from .transports import open_transports
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ async def test_many_streams_stay_inside_the_session_window(tmp_path: Path) -> No
             far_streams = [await accepted.accept_stream() for _ in streams]
             # What there is above the floors depends on how soon the sender heard that room is short.
             await until(lambda: accepted.statistics().unread >= 100 * LEAST_FLOOR)
-            await anyio.wait_all_tasks_blocked()
+            await all_tasks_blocked()
             assert 100 * LEAST_FLOOR <= accepted.statistics().unread <= MIB
             # None of them was lost to the bound: the peer waits until it is told to go on.
             async with create_task_group() as reading:

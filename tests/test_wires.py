@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from anyio import EndOfStream, create_task_group, fail_after, sleep, wait_all_tasks_blocked
+from anyio import EndOfStream, create_task_group, fail_after, sleep
 
 import muxado_py as muxado
 from muxado_py import Priority, Retry
@@ -18,6 +18,7 @@ from muxado_py.protocol.connection import Connection
 
 from . import virtual_time
 from .check_byte_stream import receive_all, receive_exactly
+from .helpers.blocked import all_tasks_blocked
 from .helpers.decoding import decode
 from .transports import Cut, memory_transports
 
@@ -117,7 +118,7 @@ async def test_a_thousand_streams_at_once(wire: str) -> None:
                 calling.start_soon(call, dialed, b"call %d" % number)
         serving.cancel_scope.cancel()
         for session in (dialed, accepted):
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
             assert session.statistics().unread == 0
 
 

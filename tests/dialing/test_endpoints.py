@@ -23,6 +23,7 @@ from muxado_py.runtime.congestion import is_paced
 
 from ..by_url import SCHEMES, TCP_SCHEMES, contexts_of
 from ..check_byte_stream import receive_all
+from ..helpers.blocked import all_tasks_blocked
 from ..helpers.inside import driver_of
 from ..transports import tls_contexts
 
@@ -318,7 +319,7 @@ async def test_a_listener_that_was_closed_takes_no_more(own: bool) -> None:
 async def test_leaving_the_listener_ends_serving() -> None:
     async with create_task_group() as tasks, muxado.listen("tcp://127.0.0.1:0") as listener:
         tasks.start_soon(listener.serve, echo)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
 
 
 async def test_serving_a_listener_that_is_closed_already() -> None:
@@ -551,7 +552,7 @@ async def test_a_handshake_that_is_under_way_ends_with_the_serving() -> None:
         tasks.start_soon(listener.serve, echo)
         port = int(listener.url.rsplit(":", 1)[1])
         async with await anyio.connect_tcp("127.0.0.1", port) as mute:
-            await anyio.wait_all_tasks_blocked()
+            await all_tasks_blocked()
             tasks.cancel_scope.cancel()
             with fail_after(20, shield=True):
                 with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):

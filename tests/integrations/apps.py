@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from muxado_py.session.listener import StreamListener
 
+from ..helpers.blocked import all_tasks_blocked
 from ..helpers.tasks import this_task
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ async def respond(session: Session, *parts: bytes, task_status: TaskStatus[None]
         await stream.receive()
         for part in parts:
             await stream.send(part)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         stream.reset()
 
     task_status.started()

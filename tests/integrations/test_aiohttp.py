@@ -14,6 +14,7 @@ import muxado_py as muxado
 from muxado_py import Retry
 from muxado_py.integrations import aiohttp_connector, retry_verdict, serve_asgi
 
+from ..helpers.blocked import all_tasks_blocked
 from .apps import CHUNK, AsgiApp, respond, serving
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ async def test_over_a_full_session_a_request_waits_for_a_slot_as_long_as_it_may(
             before.reset()
             return
         tasks.start_soon(ask)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert not answers
         before.reset()
     assert answers == ["hello"]

@@ -108,7 +108,7 @@ async def test_a_reader_that_stops_holds_the_application_back(
         sent = -1
         while app.sent_chunks != sent:
             sent = app.sent_chunks
-            await anyio.wait_all_tasks_blocked()
+            await all_tasks_blocked()
             await anyio.sleep(0.05)
         assert sent < 40
         received = 0

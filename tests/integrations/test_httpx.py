@@ -13,6 +13,7 @@ import muxado_py as muxado
 from muxado_py import Retry
 from muxado_py.integrations import httpx_client, retry_verdict, serve_asgi
 
+from ..helpers.blocked import all_tasks_blocked
 from .apps import CHUNK, AsgiApp, CountingListener, respond, serving
 
 if TYPE_CHECKING:
@@ -323,7 +324,7 @@ async def test_what_was_said_before_over_tls_is_no_answer_to_a_request(
             if when == "at the second":
                 await secure.send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
                 await read_head(secure)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         stream.reset()
 
     async with session_pair() as (session, peer), anyio.create_task_group() as tasks:

@@ -21,6 +21,7 @@ from muxado_py import Config, Priority, Retry, RetryPolicy
 from muxado_py.integrations import httpx_client, retry_verdict
 from muxado_py.session.siblings import has_sibling
 
+from ..helpers.blocked import all_tasks_blocked
 from ..transports import Stuck, memory_transports
 
 if TYPE_CHECKING:
@@ -317,7 +318,7 @@ async def test_all_bodies_together_are_bounded(library: Any) -> None:
             await anyio.sleep_forever()
 
         tasks.start_soon(lambda: client.post("http://app/", content=upload()))
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         those.does[0] = "give back"
         with pytest.raises(library.ConnectError):
             await client.post("http://app/", content=bytes(600))
@@ -474,7 +475,7 @@ async def test_patience_that_ends_before_anything_left_loses_no_verdict(
         stuck.hold()
         before = await session.open_stream()
         await before.send(b"in the way")
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         async with httpx_client(session, module=library, retry=retry) as client:
             if patience == "deadline":
                 kind, options = library.ReadTimeout, {"extensions": {"deadline": 0.05}}

@@ -20,6 +20,7 @@ from muxado_py.integrations.time_left import LATE, InTime
 
 from .. import virtual_time
 from ..frames_seen import data
+from ..helpers.blocked import all_tasks_blocked
 from ..scripted_peer import ScriptedPeer
 from ..transports import memory_transports
 from .apps import serving
@@ -392,7 +393,7 @@ async def test_a_deadline_is_told_though_the_session_comes_later_than_the_reques
             answered.append(response.text)
 
         tasks.start_soon(ask)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         async with muxado.connect(listener.url) as session:
             tasks.start_soon(serve_asgi, app, session.net_listener())
             with anyio.fail_after(30):

@@ -544,7 +544,7 @@ async def test_a_write_that_fails_when_there_is_room_again_is_one_end(anyio_back
         sends: Any = Failing(raw, [BlockingIOError(), None, ConnectionResetError()])
         made = await AsyncioSockets().pending(sends)
         async with SessionScope(made, None, is_client=False) as session:
-            await anyio.wait_all_tasks_blocked()
+            await all_tasks_blocked()
             sends.fails = True
             stream = await session.open_stream()
             with fail_after(20), pytest.raises(muxado.TransportError):
@@ -644,7 +644,7 @@ async def test_a_poll_ends_with_its_connection(instead: Instead) -> None:
         peer.close()
         with fail_after(10), pytest.raises(muxado.TransportError):
             await session.wait()
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert poll.looks > 0
         assert not await is_kept_awake(poll)
 

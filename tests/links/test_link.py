@@ -14,6 +14,7 @@ from muxado_py.links import anyio_link
 
 from .. import virtual_time
 from ..frames_seen import HELLO, PAD, data, frame, goaway, split, whole
+from ..helpers.blocked import all_tasks_blocked
 from ..scripted_peer import scripted
 from ..session.test_session import settled
 from ..transports import Around, Stuck, memory_transports
@@ -297,7 +298,7 @@ async def test_reading_stops_while_the_peer_leaves_our_answers_lying() -> None:
                 asked += 1
 
         tasks.start_soon(ask)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         paused_at = asked
         assert 16 <= paused_at < 30
         assert not session.closed

@@ -14,6 +14,7 @@ from anyio import BrokenResourceError
 from muxado_py.runtime.pipes import PipeStream, is_pipe
 
 from ..check_byte_stream import check_byte_stream, every_call_is_a_checkpoint, receive_all
+from ..helpers.blocked import all_tasks_blocked
 from ..transports import pipe_transports
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ async def test_one_socket_does_not_block_while_half_of_it_is_open() -> None:
         assert not os.get_blocking(kept)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(receive_all, near)
-            await anyio.wait_all_tasks_blocked()
+            await all_tasks_blocked()
             os.close(theirs)
     assert os.get_blocking(kept)
     os.close(kept)

@@ -20,6 +20,7 @@ from muxado_py.runtime.plain_sockets import (
 )
 
 from ..check_byte_stream import check_byte_stream, every_call_is_a_checkpoint
+from ..helpers.blocked import all_tasks_blocked
 
 if TYPE_CHECKING:
     from anyio.abc import SocketStream
@@ -106,7 +107,7 @@ async def test_what_is_accepted_reads_nothing_ahead() -> None:
         await user.send(b"early")
         await arrived.wait()
         await anyio.wait_readable(kept[0].extra(SocketAttribute.raw_socket))
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert kept[0].extra(SocketAttribute.raw_socket).recv(100, socket.MSG_PEEK) == b"early"
         assert kept[0].extra(SocketAttribute.remote_address) == user.extra(
             SocketAttribute.local_address

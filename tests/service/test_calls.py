@@ -13,6 +13,7 @@ import muxado_py as muxado
 from muxado_py import Caller, CallError, CallStatus, Retry
 from muxado_py.session.whole import give_up
 
+from ..helpers.blocked import all_tasks_blocked
 from ..helpers.inside import driver_of
 from ..transports import Stuck, memory_transports
 from ..virtual_time import BACKENDS, backend
@@ -488,7 +489,7 @@ async def test_a_deadline_before_the_first_byte_left_is_known_to_be_safe() -> No
         stuck.hold()
         bulk = await dialed.open_stream()
         await bulk.send(bytes(60_000))  # the transport has these, and takes no more
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         with pytest.raises(muxado.CallTimeoutError, match="nothing of the call was sent") as caught:
             await Caller(dialed).call(b"question", timeout=0.05)
         assert caught.value.retry is Retry.NEVER_SENT

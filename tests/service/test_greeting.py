@@ -12,7 +12,7 @@ import pytest
 
 import muxado_py as muxado
 
-from ..helpers.blocked import until
+from ..helpers.blocked import all_tasks_blocked, until
 from .servers import Server, echo
 from .test_pool import ask, tasks_for_a_while
 
@@ -70,7 +70,7 @@ async def test_no_stream_is_opened_or_served_before_a_session_was_greeted() -> N
             assert not pool.state.is_connected
             early = await server.sessions[0].open_stream()
             await early.send(b"early")
-            await anyio.wait_all_tasks_blocked()
+            await all_tasks_blocked()
             assert early.statistics().bytes_received == 0
             may_go_on.set()
             assert await early.receive() == b"early"

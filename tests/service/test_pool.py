@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from anyio import wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 
 import muxado_py as muxado
 
-from ..helpers.blocked import until
+from ..helpers.blocked import all_tasks_blocked, until
 from .servers import Server, echo
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ async def test_whoever_waits_for_a_slot_gets_it_in_the_order_of_coming() -> None
 
             for number in range(20):
                 tasks.start_soon(wait, number)
-                await wait_all_tasks_blocked()
+                await all_tasks_blocked()
             assert pool.state.waiting == 20
             for number in range(20):
                 assert order == list(range(number))
@@ -163,7 +162,7 @@ async def test_who_is_cancelled_while_waiting_opens_nothing_and_passes_the_slot_
 
             for number in range(3):
                 tasks.start_soon(wait, number)
-                await wait_all_tasks_blocked()
+                await all_tasks_blocked()
             scopes[0].cancel()
             first.reset()  # in the same turn: the slot may be kept for the one that is cancelled
             await until(lambda: got[-1:] == [2])

@@ -13,6 +13,7 @@ import muxado_py as muxado
 from muxado_py import Caller, CallError, CallStatus, Retry
 from muxado_py.service.limits import ConcurrencyLimit
 
+from ..helpers.blocked import all_tasks_blocked
 from ..virtual_time import BACKENDS, backend
 
 if TYPE_CHECKING:
@@ -313,7 +314,7 @@ async def test_behind_a_part_of_a_piece_comes_nothing(serving: Any) -> None:
                 await call.send(b"x" * 1000)
 
     async def cancel_when_blocked(scope: anyio.CancelScope) -> None:
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         scope.cancel()
 
     for said in (b"go on", b"no more"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from anyio import CancelScope, create_task_group, fail_after, wait_all_tasks_blocked
+from anyio import CancelScope, create_task_group, fail_after
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +16,7 @@ import muxado_py as muxado
 from muxado_py.runtime.checkpoints import current_backend, current_task, wake
 from muxado_py.session.acceptors import Acceptors
 
+from ..helpers.blocked import all_tasks_blocked
 from ..helpers.inside import driver_of
 from ..helpers.pair import Pair
 from ..transports import memory_transports
@@ -120,7 +121,7 @@ class Rig:
         begun = []
         for _ in range(count):
             begun.append(self.begin())
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
         return begun
 
     def open(self) -> StreamState:
@@ -158,15 +159,15 @@ async def test_one_stream_wakes_one_of_a_thousand(session_pair: SessionPair) -> 
     async with session_pair() as (dialed, accepted), create_task_group() as tasks:
         for _ in range(1000):
             tasks.start_soon(accept)
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         with wake_ups() as woken:
             opened = [await dialed.open_stream()]
             await dialed.ping()
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
             assert (len(woken), len(kept)) == (1, 1)
             opened += [await dialed.open_stream() for _ in range(99)]
             await dialed.ping()
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
             assert (len(woken), len(kept)) == (100, 100)
         assert len(driver_of(accepted).acceptors) == 900
         assert [stream.id for stream in kept] == [stream.id for stream in opened]
@@ -177,7 +178,7 @@ async def test_who_waits_longest_is_first(rig: Rig) -> None:
     acceptors = await rig.waiting(5)
     for number, acceptor in enumerate(acceptors):
         near = rig.open()
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert rig.order[number:] == [(acceptor, near.id)]
 
 
@@ -194,7 +195,7 @@ async def test_who_comes_later_takes_no_stream_that_another_was_woken_for(rig: R
 
 
 async def open_one_more(rig: Rig) -> None:
-    await wait_all_tasks_blocked()
+    await all_tasks_blocked()
     rig.open()
 
 
@@ -205,7 +206,7 @@ async def test_who_is_cancelled_when_it_was_woken_passes_the_stream_on(
     acceptors = await rig.waiting(3)
     near = rig.open()
     acceptors[0].cancel(by_name=by_name)
-    await wait_all_tasks_blocked()
+    await all_tasks_blocked()
     # A scope lets a task go on that was woken before, and so does trio: it has the stream then.
     passed_on = by_name and current_task() is not None
     assert rig.order == [(acceptors[1 if passed_on else 0], near.id)]
@@ -218,7 +219,7 @@ async def test_who_is_cancelled_before_it_is_woken_is_not_woken(rig: Rig) -> Non
     acceptors[0].cancel(by_name=True)
     with wake_ups() as woken:
         rig.open()
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
     assert len(woken) == 1
     assert [acceptor for acceptor, _ in rig.got] == [acceptors[1]]
 
@@ -230,7 +231,7 @@ async def test_a_stream_whose_acceptors_are_all_cancelled_is_the_next_ones(
     for acceptor in await rig.waiting(3):
         acceptor.cancel(by_name=by_name)
     near = rig.open()
-    await wait_all_tasks_blocked()
+    await all_tasks_blocked()
     assert rig.got == []
     with fail_after(20):
         assert (await rig.queue.accept()).id == near.id
@@ -241,11 +242,11 @@ async def test_who_was_woken_for_nothing_goes_first_when_the_next_stream_comes(r
     """The peer withdraws the stream before the task has run."""
     acceptors = await rig.waiting(3)
     rig.reset(rig.open())
-    await wait_all_tasks_blocked()
+    await all_tasks_blocked()
     assert rig.got == []
     assert len(rig.queue) == 3
     near = rig.open()
-    await wait_all_tasks_blocked()
+    await all_tasks_blocked()
     assert rig.order == [(acceptors[0], near.id)]
 
 
@@ -278,17 +279,17 @@ async def test_streams_go_to_the_latest_taker_and_past_whoever_accepts(rig: Rig)
         takers = [Taker(rig), Taker(rig)]
         for taker in takers:
             tasks.start_soon(taker.run)
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
         with wake_ups() as woken:
             rig.open()
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
         assert not woken
         assert [len(taker.taken) for taker in takers] == [0, 1]
         for taker in reversed(takers):
             taker.scope.cancel()
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
             rig.open()
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
         assert [len(taker.taken) for taker in takers] == [1, 1]
         assert [one for one, _ in rig.got] == [acceptor]
 
@@ -303,14 +304,14 @@ async def test_what_a_taker_fails_at_is_reset_and_the_rest_is_another_s(
             await rig.waiting(4)
         else:
             tasks.start_soon(older.run)
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
         newer = Taker(rig, 2)
         tasks.start_soon(newer.run)
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         near = [rig.pair.client.open(None, None) for _ in range(6)]
         rig.pair.run_until_idle()
         rig.changed()
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert newer.failed
         assert [state.id for state in newer.taken] == [one.id for one in near[:2]]
         rest = older.taken or [state for _, state in rig.got]
@@ -325,7 +326,7 @@ async def test_a_taker_finds_the_streams_that_wait(rig: Rig) -> None:
     async with create_task_group() as tasks:
         taker = Taker(rig)
         tasks.start_soon(taker.run)
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert [state.id for state in taker.taken] == [one.id for one in near]
         tasks.cancel_scope.cancel()
 
@@ -348,7 +349,7 @@ async def test_everybody_who_waits_learns_of_the_end(session_pair: SessionPair, 
         for _ in range(20):
             tasks.start_soon(wait, accepted.accept_stream)
         tasks.start_soon(serve)
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         with fail_after(10):
             if end == "listener":
                 await accepted.net_listener().aclose()
@@ -356,7 +357,7 @@ async def test_everybody_who_waits_learns_of_the_end(session_pair: SessionPair, 
                 await accepted.aclose()
             else:
                 await dialed.aclose()
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
             assert len(failures) == 21
 
 
@@ -383,7 +384,7 @@ async def test_a_stream_that_is_accepted_is_acknowledged_at_once() -> None:
     config = muxado.Config(wire="yamux", heartbeat_interval=None)
     async with muxado.client(near, config) as dialed, muxado.server(far, config) as accepted:
         opened = [await dialed.open_stream() for _ in range(300)]
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         with fail_after(10):
             kept = [await accepted.accept_stream() for _ in range(256)]
             kept += [await accepted.accept_stream() for _ in range(44)]
@@ -410,7 +411,7 @@ async def play(script: list[tuple[str, int]]) -> None:
         rig = Rig(tasks)
 
         async def rest() -> None:
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
             serving = [one for one in takers if not (one.failed or one.scope.cancel_called)]
             waiting = [one for one in rig.acceptors if one.waits]
             assert len(rig.queue) == len(waiting)
@@ -438,7 +439,7 @@ async def play(script: list[tuple[str, int]]) -> None:
             taker.scope.cancel()
         for acceptor in rig.acceptors:
             acceptor.cancel()
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert len(rig.queue) == 0
         had = [state.id for _, state in rig.got]
         had += [state.id for taker in takers for state in taker.taken]

@@ -31,7 +31,7 @@ from muxado_py.session.bridge import socket_pair
 from muxado_py.session.copying import Copying
 from muxado_py.session.relay import Relay
 
-from ..helpers.blocked import until
+from ..helpers.blocked import all_tasks_blocked, until
 from ..integrations.apps import AsgiApp, serving
 from ..transports import ODD, Raising, Wrapped, memory_transports
 
@@ -627,7 +627,7 @@ async def test_a_stream_that_somebody_else_receives_from_ends_the_bridge(
                 await dialed.receive()
 
         tasks.start_soon(receive)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         await bridge(inner, dialed)
         with pytest.raises(anyio.BrokenResourceError):
             await user.receive()
@@ -650,7 +650,7 @@ async def test_a_stream_that_somebody_else_sends_on_ends_the_bridge(
                 await dialed.send(bytes(4 * 2**20))
 
         tasks.start_soon(send)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         stream.reset()
         with anyio.fail_after(10), pytest.raises(anyio.BrokenResourceError):
             await user.receive()
@@ -965,7 +965,7 @@ async def test_what_a_side_says_behind_its_answer_is_taken_though_nobody_wants_i
         assert await server.receive() == b"a part"
         await server.send(b"answer")
         await server.send_eof()
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         side.more.set()
         with anyio.fail_after(10):
             await side.took_more.wait()
@@ -1006,7 +1006,7 @@ async def test_what_bridges_have_in_hands_is_bounded_for_all_of_them(
         for _ in range(bridges):
             source, sink = (Endless(in_hands, sends=sends) for sends in (True, False))
             tasks.start_soon(muxado.bridge, source, sink)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         tasks.cancel_scope.cancel()
     assert len(in_hands) == bridges
     assert sum(in_hands) <= most

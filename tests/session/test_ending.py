@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from anyio import CancelScope, EndOfStream, create_task_group, fail_after, wait_all_tasks_blocked
+from anyio import CancelScope, EndOfStream, create_task_group, fail_after
 from anyio.lowlevel import checkpoint
 
 import muxado_py as muxado
@@ -103,7 +103,7 @@ async def test_what_is_closed_and_cannot_go_out_any_more_was_never_sent(wire: st
     async with muxado.client(stuck, Config(wire=wire, close_timeout=0.01)) as session:
         first = await session.open_stream()
         await first.send(b"in the way")
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         stream = await session.open_stream()
         await stream.send(b"question")
         stream.close()
@@ -143,7 +143,7 @@ class TestDeadlines:
             bulk = [await session.open_stream() for _ in range(80)]
             for stream in bulk:
                 stream.send_nowait(bytes(32 * KIB))
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
             call: muxado.Stream | None = None
             with pytest.raises(TimeoutError), fail_after(0.5):
                 async with await session.open_stream() as call:
@@ -346,17 +346,17 @@ async def test_whoever_waits_on_a_stream_that_is_given_back_is_told(
         tasks.start_soon(wait, ours.send, bytes(4096 * KIB))
         theirs = await accepted.accept_stream()
         await receive_exactly(theirs, 1024)
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         theirs.refuse()
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert failures == [muxado.StreamRefusedError]
 
         ours = await dialed.open_stream()
         theirs = await accepted.accept_stream()
         tasks.start_soon(wait, theirs.receive)
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         theirs.refuse()
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert failures[1:] == [muxado.StreamClosedError]
         with pytest.raises(muxado.StreamRefusedError):
             await ours.receive()

@@ -19,6 +19,7 @@ import muxado_py as muxado
 from muxado_py.session.handlers import Handlers
 
 from ..check_byte_stream import receive_all
+from ..helpers.blocked import all_tasks_blocked
 from ..helpers.inside import driver_of
 from ..helpers.tasks import this_task
 
@@ -157,7 +158,7 @@ async def test_cancelling_serve_reaches_handlers_and_respects_their_shields(
         async with create_task_group() as tasks:
             tasks.start_soon(accepted.net_listener().serve, handle)
             await dialed.ping()
-            await anyio.wait_all_tasks_blocked()
+            await all_tasks_blocked()
             tasks.cancel_scope.cancel()
         assert said == ["tidied up"]
         assert caplog.text == ""  # as for a handler that is cancelled alone
@@ -227,7 +228,7 @@ async def test_a_stream_whose_task_is_cancelled_before_it_began_is_reset(
     async with session_pair() as (dialed, accepted), create_task_group() as tasks:
         tasks.start_soon(accepted.net_listener().serve, handle)
         await ask()
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         cancels = True
         late = await dialed.open_stream()
         await late.send(b"y")
@@ -250,17 +251,17 @@ async def test_few_tasks_are_kept_for_the_next_stream(
 
     async with session_pair() as (dialed, accepted), create_task_group() as tasks:
         tasks.start_soon(accepted.net_listener().serve, handle)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         before = len(anyio.get_running_tasks())
         streams = [await dialed.open_stream() for _ in range(10)]
         await dialed.ping()
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert len(anyio.get_running_tasks()) == before + 10
         gate.set()
         for stream in streams:
             with pytest.raises(EndOfStream):
                 await stream.receive()
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert len(anyio.get_running_tasks()) == before + 2
         tasks.cancel_scope.cancel()
 
@@ -279,7 +280,7 @@ async def test_a_task_that_waits_keeps_nothing_of_its_last_stream(
             with pytest.raises(EndOfStream):
                 await stream.receive()
         await dialed.ping()
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         gc.collect()
         assert [found() for found in handled] == [None]
         tasks.cancel_scope.cancel()
@@ -363,9 +364,9 @@ async def test_a_task_that_is_cancelled_by_its_name_ends_alone(
         tasks.start_soon(accepted.net_listener().serve, handle)
         await ask(b"swallow")
         await ask(b"next")
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         tasks_used[-1].cancel()  # it waits for a stream
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         await ask(b"and on")
         tasks.cancel_scope.cancel()
     assert len(set(tasks_used)) == 3
@@ -498,7 +499,7 @@ async def test_who_gave_up_accepting_is_forgotten(session_pair: SessionPair) -> 
             with CancelScope() as scope:
                 async with create_task_group() as tasks:
                     tasks.start_soon(accepted.accept_stream)
-                    await anyio.wait_all_tasks_blocked()
+                    await all_tasks_blocked()
                     scope.cancel()
         assert len(driver_of(accepted).acceptors) == 0
 
@@ -555,7 +556,7 @@ async def test_a_task_group_that_has_ended_is_the_trouble_of_who_gave_it(
 
         async with anyio.create_task_group() as inner:
             outer.start_soon(serve, inner)
-            await anyio.wait_all_tasks_blocked()
+            await all_tasks_blocked()
         lost = await dialed.open_stream()
         await lost.send(b"x")
         with anyio.fail_after(10):

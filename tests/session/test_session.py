@@ -22,7 +22,7 @@ from muxado_py.scheduler import FifoScheduler
 from ..check_byte_stream import receive_all, receive_exactly
 from ..conftest import CARRIERS
 from ..frames_seen import FIN, HELLO, PAD, SYN, Frame, data, frame, goaway, rst, whole
-from ..helpers.blocked import until
+from ..helpers.blocked import all_tasks_blocked, until
 from ..scripted_peer import scripted
 from ..transports import REAL, Around, Stuck, memory_transports, open_transports
 
@@ -339,7 +339,7 @@ async def test_closing_a_listener_wakes_who_waits_in_it(session_pair: SessionPai
 
         tasks.start_soon(accept)
         tasks.start_soon(listener.serve, partial(anyio.sleep, math.inf))
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         with fail_after(20):
             await listener.aclose()
 
@@ -348,7 +348,7 @@ async def test_serving_ends_with_the_session(session_pair: SessionPair) -> None:
     async with session_pair() as (dialed, accepted), create_task_group() as tasks:
         for session in (dialed, accepted):
             tasks.start_soon(session.net_listener().serve, partial(anyio.sleep, math.inf))
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         await dialed.aclose()
 
 
@@ -417,7 +417,7 @@ async def test_aclose_flushes_what_was_sent() -> None:
         await finished.aclose()
         async with create_task_group() as tasks:
             tasks.start_soon(dialed.aclose)
-            await anyio.wait_all_tasks_blocked()
+            await all_tasks_blocked()
             stuck.release()
         assert await receive_all(streams[0]) == bytes(30_000)
         assert await receive_exactly(streams[1], 30_000) == bytes(30_000)
@@ -526,7 +526,7 @@ async def test_a_stream_closed_under_a_send_just_before_the_session_ends(
                 await stream.send(bytes(1_000_000))
 
         tasks.start_soon(send)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         stream.close()
         dialed.abort()
 
@@ -592,7 +592,7 @@ async def test_the_end_of_the_session_wakes_every_blocked_call(how: str) -> None
         for call in calls:
             tasks.start_soon(expect_an_end, call)
         tasks.start_soon(session.drain, 1000)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         if how == "goodbye":
             await peer.say(goaway(MAX_ID))
         with fail_after(20):
@@ -680,7 +680,7 @@ async def test_abort_flushes_nothing_but_says_goodbye() -> None:
     async with scripted(depth=0) as (session, peer):
         assert await peer.next()
         stream = await session.open_stream()
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         await stream.send(b"dropped")
         session.abort()
         assert session.closed
@@ -767,7 +767,7 @@ async def test_two_drains_end_together(session_pair: SessionPair) -> None:
             async with create_task_group() as tasks:
                 tasks.start_soon(dialed.drain, math.inf)
                 tasks.start_soon(dialed.drain, math.inf)
-                await anyio.wait_all_tasks_blocked()
+                await all_tasks_blocked()
                 await stream.aclose()
                 await far.aclose()
 
@@ -1006,7 +1006,7 @@ async def test_reading_waits_for_nobody(session_pair: SessionPair) -> None:
     async with session_pair() as (dialed, accepted), create_task_group() as tasks:
         stalled = await dialed.open_stream()
         tasks.start_soon(stalled.send, bytes(1_000_000))
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         stream = await dialed.open_stream()
         await stream.send(b"x")
         _, far = [await accepted.accept_stream() for _ in range(2)]

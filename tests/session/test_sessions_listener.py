@@ -14,7 +14,7 @@ from muxado_py.cli.serving.judge import judged
 from muxado_py.session.peers import peer_name
 from muxado_py.session.sessions_listener import SessionsListener
 
-from ..helpers.blocked import until
+from ..helpers.blocked import all_tasks_blocked, until
 from ..helpers.tasks import this_task
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ async def test_it_tells_when_all_that_was_sent_to_slow_callers_is_delivered(
             await listener.round_trip()
             tasks.start_soon(agent.drain, 10)
             tasks.start_soon(wait)
-            await anyio.wait_all_tasks_blocked()
+            await all_tasks_blocked()
             assert not delivered.is_set()
             assert len(b"".join([piece async for piece in slow])) == 3_000_000
             await slow.aclose()

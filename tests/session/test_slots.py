@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from anyio import CancelScope, create_task_group, fail_after, wait_all_tasks_blocked
+from anyio import CancelScope, create_task_group, fail_after
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +21,7 @@ from muxado_py.session.slots import Claim
 from .. import virtual_time
 from ..check_byte_stream import receive_all
 from ..frames_seen import data
-from ..helpers.blocked import until
+from ..helpers.blocked import all_tasks_blocked, until
 from ..helpers.inside import begin_with_ids
 from ..scripted_peer import keeping, scripted
 from ..transports import memory_transports
@@ -102,7 +102,7 @@ async def waiting(session: muxado.Session, tasks: TaskGroup, count: int) -> list
     begun = []
     for _ in range(count):
         begun.append(Opener(session, tasks))
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
     assert all(one.waits for one in begun)
     return begun
 
@@ -137,16 +137,16 @@ async def test_one_slot_wakes_one_of_a_thousand(session_pair: SessionPair) -> No
             stream: muxado.Stream | None = await dialed.open_stream()
             had: list[muxado.Stream | None] = []
             openers = [Opener(dialed, tasks) for _ in range(1000)]
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
             with wake_ups() as woken:
                 for _ in range(3):
                     assert stream is not None
                     stream.reset()
-                    await wait_all_tasks_blocked()
+                    await all_tasks_blocked()
                     [stream] = [one.stream for one in openers if one.stream not in (None, *had)]
                     had.append(stream)
                 await dialed.ping()
-                await wait_all_tasks_blocked()
+                await all_tasks_blocked()
             assert len(woken) == 3
             assert len(dialed.slots) == 997
             tasks.cancel_scope.cancel()
@@ -166,7 +166,7 @@ async def test_nobody_takes_a_slot_that_is_kept_for_another(session_pair: Sessio
         with pytest.raises(muxado.StreamLimitError):
             dialed.open_stream_nowait()
         assert not dialed.slots.is_free
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert opener.stream is not None
         opener.stream.reset()
         assert dialed.slots.is_free
@@ -184,14 +184,14 @@ async def test_who_is_cancelled_with_a_slot_passes_it_on(
         openers = await waiting(dialed, tasks, 2)
         stream.reset()
         openers[0].cancel(by_name=by_name)
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         # A scope lets a task go on that was woken before, and so does trio: it has the stream then.
         passed_on = by_name and current_task() is not None
         assert [one.stream is not None for one in openers] == [not passed_on, passed_on]
         for one in openers:
             if one.stream is not None:
                 one.stream.reset()
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         if openers[1].stream is not None:
             openers[1].stream.reset()
 
@@ -204,13 +204,13 @@ async def test_who_gives_up_leaves_the_slot_to_those_behind(session_pair: Sessio
         stream = await dialed.open_stream()
         openers = await waiting(dialed, tasks, 3)
         openers[0].cancel()
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         stream.reset()
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert [one.stream is None for one in openers] == [True, False, True]
         assert openers[1].stream is not None
         openers[1].stream.reset()
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert openers[2].stream is not None
         openers[2].stream.reset()
 
@@ -250,10 +250,10 @@ async def test_thousands_of_calls_at_once_all_get_their_turn() -> None:
 async def test_a_limit_that_the_peer_has_not_told_yet_is_waited_for() -> None:
     async with scripted() as (session, peer), keeping(peer), create_task_group() as tasks:
         openers = [Opener(session, tasks) for _ in range(UNTOLD_STREAMS + 2)]
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert sum(one.waits for one in openers) == 2
         await peer.say(data(2, b"x", syn=True))  # so it is no muxado_py, and will not tell any
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert not any(one.waits for one in openers)
         tasks.cancel_scope.cancel()
 
@@ -266,7 +266,7 @@ async def test_a_limit_that_the_peer_tells_holds_from_then_on(session_pair: Sess
     ):
         openers = [Opener(dialed, tasks) for _ in range(most + 5)]
         await dialed.ping()
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert sum(one.waits for one in openers) == 5
         assert accepted.statistics().peer_streams == most
         tasks.cancel_scope.cancel()
@@ -280,10 +280,10 @@ async def test_a_yamux_peer_is_asked_for_no_more_than_it_may_leave_unacknowledge
         create_task_group() as tasks,
     ):
         openers = [Opener(dialed, tasks) for _ in range(258)]
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert sum(one.waits for one in openers) == 2
         first = await accepted.accept_stream()
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert sum(one.waits for one in openers) == 1
         first.reset()
         tasks.cancel_scope.cancel()
@@ -354,17 +354,17 @@ async def test_ids_that_are_used_up_are_not_waited_for(
         stream = await dialed.open_stream()
         openers = await waiting(dialed, tasks, 2)
         await stream.send(b"x")
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         stream.reset()
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         second = openers[0].stream
         assert second is not None
         await second.send(b"x")
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         with pytest.raises(muxado.StreamLimitError, match="ids of this session are used up"):
             await dialed.open_stream(timeout=None)
         second.reset()
-        await wait_all_tasks_blocked()
+        await all_tasks_blocked()
         assert isinstance(openers[1].failure, muxado.StreamLimitError)
 
 
@@ -418,7 +418,7 @@ class TestTime:
         ):
             began = anyio.current_time()
             openers = [Opener(session, tasks) for _ in range(UNTOLD_STREAMS + 1)]
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
             with pytest.raises(muxado.StreamLimitError, match="has not said how many"):
                 await session.open_stream(timeout=3)
             for one in openers:
@@ -483,7 +483,7 @@ async def test_a_claim_is_woken_by_the_end_of_a_session_and_waits_on_in_the_othe
         claim.join(other.slots)
         async with create_task_group() as tasks:
             tasks.start_soon(claim.wait)
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
             one.abort()
         assert not claim.has_slot
         streams[1].reset()
@@ -518,7 +518,7 @@ async def play(script: list[tuple[str, int]]) -> None:
         streams: list[muxado.Stream] = []
 
         async def rest() -> None:
-            await wait_all_tasks_blocked()
+            await all_tasks_blocked()
             streams.extend(
                 one.stream for one in openers if one.stream is not None and one.stream not in ended
             )
@@ -536,7 +536,7 @@ async def play(script: list[tuple[str, int]]) -> None:
             if what == "wait":
                 for _ in range(number):
                     openers.append(Opener(session, tasks))
-                    await wait_all_tasks_blocked()  # trio begins with any of those that are new
+                    await all_tasks_blocked()  # trio begins with any of those that are new
             elif what in ("cancel", "by name") and openers:
                 openers[number % len(openers)].cancel(by_name=what == "by name")
             elif what == "end" and streams:

@@ -22,7 +22,7 @@ from muxado_py.session.waking import call_back, check_idle_sender, giving_way_to
 from ..by_url import SCHEMES, TCP_SCHEMES, sessions_by_url
 from ..check_byte_stream import receive_all, receive_exactly
 from ..conftest import LINKS
-from ..helpers.blocked import until
+from ..helpers.blocked import all_tasks_blocked, until
 from ..helpers.pair import Pair
 from ..helpers.streams import stream
 from ..transports import memory_transports
@@ -270,7 +270,7 @@ async def test_two_of_one_stream_know_of_each_other(session_pair: SessionPair) -
         near = await dialed.open_stream()
         tasks.start_soon(near.send, bytes(2 * WINDOW))
         tasks.start_soon(near.receive)
-        await anyio.wait_all_tasks_blocked()
+        await all_tasks_blocked()
         await accepted.accept_stream()
         [named] = dialed.streams()
         with pytest.raises(anyio.BusyResourceError):
