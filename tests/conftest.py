@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import math
 import ssl
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -55,6 +56,16 @@ def pytest_collection_finish() -> None:
     """What is here now stays until the end: the tests' own collections need not walk over it, over 7,000 tests above all."""
     gc.collect()
     gc.freeze()
+
+
+_finished = itertools.count(1)
+
+
+def pytest_runtest_logfinish() -> None:
+    """What pytest keeps of each test, some fifty objects, would be walked over too: after thousands of them that took longer than the tests."""
+    if next(_finished) % 100 == 0:
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_sessionfinish() -> None:
