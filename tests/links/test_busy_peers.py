@@ -94,19 +94,37 @@ class BusyPeer(threading.Thread):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wire", ["muxado", "yamux"])
-@pytest.mark.parametrize("sizes", [(150_000,), (9_500,) * 16], ids=["one", "sixteen"])
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_what_was_sent_arrives_at_a_busy_peer(
-    anyio_backend: tuple[str, dict[str, Any]],
-    transport: str,
-    sizes: tuple[int, ...],
-    wire: str,
-    tmp_path: Path,
+    anyio_backend: tuple[str, dict[str, Any]], transport: str, tmp_path: Path
 ) -> None:
-    """Its receive window is shut when we close, and what it says when it wakes would meet a closed socket."""
+    """Its receive window is shut when we close, and what it says when it wakes would meet a closed socket.
+
+    A peer for each wire, for one stream and for sixteen: all are busy at the same time.
+    """
+
+    async def one(wire: str, sizes: tuple[int, ...]) -> None:
+        folder = tmp_path / f"{wire}-{len(sizes)}"
+        folder.mkdir()
+        got = await send_to_a_busy_peer(anyio_backend, transport, wire, sizes, folder)
+        assert got == [(nbytes + 1, "EndOfStream") for nbytes in sizes], (wire, len(sizes))
+
+    async with anyio.create_task_group() as tasks:
+        for wire in ("muxado", "yamux"):
+            for sizes in ((150_000,), (9_500,) * 16):
+                tasks.start_soon(one, wire, sizes)
+
+
+async def send_to_a_busy_peer(
+    backend: tuple[str, dict[str, Any]],
+    transport: str,
+    wire: str,
+    sizes: tuple[int, ...],
+    folder: Path,
+) -> list[tuple[int, str]]:
+    """What the peer got of a stream for each of ``sizes``."""
     config = muxado.Config(wire=wire)
-    with BusyPeer(anyio_backend, below(transport), config, tmp_path) as peer:
+    with BusyPeer(backend, below(transport), config, folder) as peer:
         async with (
             reachable(transport, peer.url) as there,
             there.connect(config) as session,
@@ -119,7 +137,7 @@ async def test_what_was_sent_arrives_at_a_busy_peer(
                 await stream.send(bytes(nbytes))
                 await stream.aclose()
         await anyio.to_thread.run_sync(peer.join)
-    assert peer.got == [(nbytes + 1, "EndOfStream") for nbytes in sizes]
+    return peer.got
 
 
 @pytest.mark.slow

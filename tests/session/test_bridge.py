@@ -828,9 +828,7 @@ async def test_a_connection_of_tls_that_ends_without_a_goodbye_leaves_the_others
         tasks.cancel_scope.cancel()
 
 
-async def test_no_stream_for_one_connection_leaves_the_listener_open(
-    session_pair: SessionPair,
-) -> None:
+async def test_no_stream_for_one_connection_leaves_the_listener_open() -> None:
     class Odd:
         async def net_dial(self, *address: object, **options: Any) -> muxado.Stream:
             raise RuntimeError("out of streams")
@@ -879,9 +877,19 @@ async def test_a_connection_whose_stream_is_closed_both_ways_is_given_back(
         tasks.cancel_scope.cancel()
 
 
+@pytest.fixture
+def lingers(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Seconds for which one lingers: a fifth of what it is."""
+    for module in ("bridge", "copying"):
+        monkeypatch.setattr(f"muxado_py.session.{module}.LINGER_TIME", 0.2)
+    monkeypatch.setattr("muxado_py.session.copying.MAX_LINGER_TIME", 1.0)
+    monkeypatch.setattr("muxado_py.session.socket_end.LOOK_AGAIN", 0.2)
+    return 0.2
+
+
 @pytest.mark.slow
 async def test_a_half_closed_stream_is_read_for_as_long_as_it_takes(
-    session_pair: SessionPair, tcp: tuple[ByteStream, ByteStream]
+    session_pair: SessionPair, tcp: tuple[ByteStream, ByteStream], lingers: float
 ) -> None:
     """It is no full close: it was asked several times, and longer than one lingers."""
     user, inner = tcp
@@ -893,7 +901,7 @@ async def test_a_half_closed_stream_is_read_for_as_long_as_it_takes(
         assert await stream.receive() == b"first"
         await stream.send_eof()
         assert await read_to_the_end(user) == b""
-        await anyio.sleep(2)
+        await anyio.sleep(2 * lingers)
         await user.send(b"last")
         await user.send_eof()
         assert await read_to_the_end(stream) == b"last"
@@ -915,6 +923,7 @@ async def test_the_end_of_a_wrapped_stream_that_breaks_off_is_a_reset(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("lingers")
 async def test_who_never_says_goodbye_in_tls_does_not_keep_the_bridge(
     session_pair: SessionPair, tls_over_tcp: tuple[TLSStream, TLSStream]
 ) -> None:

@@ -642,7 +642,7 @@ async def test_a_session_that_went_away_ends_after_the_last_stream(
 
 
 @pytest.mark.slow
-async def test_an_error_of_the_peers_session_is_told(session_pair: SessionPair) -> None:
+async def test_an_error_of_the_peers_session_is_told() -> None:
     async with scripted() as (session, peer):
         stream = await session.open_stream()
         await peer.say(goaway(3, ErrorCode.FLOW_CONTROL_ERROR, b"too much"))

@@ -325,7 +325,7 @@ async def test_everybody_who_waits_learns_of_the_end(
 
 
 @wires
-async def test_the_end_of_the_transport_ends_the_wait(session_pair: SessionPair, wire: str) -> None:
+async def test_the_end_of_the_transport_ends_the_wait(wire: str) -> None:
     near, far = memory_transports()
     async with muxado.client(near, Config(wire=wire, max_open_streams=1)) as session:
         async with create_task_group() as tasks:

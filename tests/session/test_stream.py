@@ -175,9 +175,7 @@ async def test_data_after_a_close_is_answered_with_a_reset() -> None:
 
 
 @pytest.mark.slow
-async def test_a_stream_of_both_ends_leaves_the_table_without_a_reset(
-    session_pair: SessionPair,
-) -> None:
+async def test_a_stream_of_both_ends_leaves_the_table_without_a_reset() -> None:
     async with scripted() as (session, peer):
         stream = await session.open_stream()
         await stream.send_eof()

@@ -737,7 +737,7 @@ async def test_a_word_on_a_new_stream_of_smux_waits_for_the_moment_its_opener_ne
     await far.aclose()
 
 
-async def test_config_in_milliseconds_is_kept_too(session_pair: SessionPair) -> None:
+async def test_config_in_milliseconds_is_kept_too() -> None:
     config = Config(heartbeat_interval=0.001, heartbeat_timeout=0.001, probe_interval=0.001)
     async with scripted(config) as (session, peer):
         await peer.say(HELLO)
