@@ -92,6 +92,8 @@ class Side:
     """When its ending began, when its block was left, and when that was done."""
     leaving_at: float | None = None
     left_at: float | None = None
+    heard_end: bool = False
+    """Whether the transport had ended when the block was left."""
     refused: OSError | None = None
     """Why there was no connection."""
     leave_error: BaseException | None = None

@@ -106,6 +106,11 @@ class SimSocket:
         return tcp_info(not self._gone, now, least, acknowledged)[:size]
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the other end's FIN or RST came."""
+        return self._ended
+
+    @property
     def was_reset(self) -> bool:
         """By either end."""
         return self._gone

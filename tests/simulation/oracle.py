@@ -130,8 +130,11 @@ def _is_promised(plan: Plan, ledger: Ledger, sender: Half, reader: Half) -> bool
 
 
 def _is_awaited(plan: Plan, here: Side) -> bool:
-    """Whether the end that this side heard, through a proxy, was that of a peer that ends when it has read all."""
-    return plan.proxy is None or (plan.proxy.half_closes and here.knows_peer)
+    """Whether this side heard an end, through a proxy, that was of a peer that ends when it has read all.
+
+    Where it gave up waiting for that, at its deadline, all that it knows is what the proxy acknowledged.
+    """
+    return plan.proxy is None or (plan.proxy.half_closes and here.knows_peer and here.heard_end)
 
 
 def _is_of_command(plan: Plan, side: int) -> bool:

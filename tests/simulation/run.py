@@ -140,6 +140,7 @@ class _Main:
             return
         scope = SessionScope(made, plan.config, is_client=self._side == 0)
         await self._app.run(scope, self._entered)
+        self._record.heard_end = self._sock.has_ended
 
     def _make(self, sock: SimSocket) -> Awaitable[PendingConnection]:
         return _make(self._plan.loop, sock, self._plan.sides[self._side].anyio_link)
