@@ -246,9 +246,8 @@ class Pool:
         :raises TypeError: if ``priority`` is no :class:`~muxado_py.Priority`.
         """
         if priority is not None:
-            check_priority(
-                priority
-            )  # here: in the background it would be found out once this has returned
+            # Here: in the background it would be found out once this has returned.
+            check_priority(priority)
         service = Forward(self._background, f"the forwarding of {host}:{port}")
 
         async def run(*, task_status: TaskStatus[Any]) -> None:

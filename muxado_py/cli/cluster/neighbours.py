@@ -194,9 +194,8 @@ class Neighbours:
                 session.stop_accepting()
                 try:
                     stream, lines = await say(session, self._hop(node).line(), "hopping")
-                except (
-                    Exception
-                ) as exc:  # to close what hangs takes seconds, for which no caller waits
+                except Exception as exc:
+                    # To close what hangs takes seconds, for which no caller waits.
                     is_told = True
                     self._failed(node, exc)
                     self._dialed(node, over)
