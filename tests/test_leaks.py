@@ -124,14 +124,8 @@ def expect_idle(*sessions: muxado.Session) -> Iterator[None]:
         assert session.statistics()[:4] == (0, 0, 0, 0)
 
 
-# What becomes of so many streams lies above the loop, and each loop takes seconds for them; what a loop keeps of a few
-# that are cancelled, or of sessions, the tests below show on both.
-on_one_loop = pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@on_one_loop
 async def test_ten_thousand_streams_at_once() -> None:
     near, far = memory_transports()
     async with muxado.client(near, WIDE) as dialed, muxado.server(far, WIDE) as accepted:
@@ -180,7 +174,6 @@ async def ten_thousand_echoes(dialed: muxado.Session, accepted: muxado.Session) 
 
 
 @pytest.mark.slow
-@on_one_loop
 async def test_twenty_thousand_streams_one_after_the_other() -> None:
     near, far = memory_transports()
     async with muxado.client(near, QUICK) as dialed, muxado.server(far, QUICK) as accepted:

@@ -122,20 +122,9 @@ async def play_once(
     return exchange, len(counted_near.sent), len(counted_far.sent)
 
 
-# A verdict is of the wire, not of the loop, and a thousand sessions take seconds: on trio one wire is played.
-PLAYED = [
-    *(("asyncio", wire, False) for wire in REFUSED),
-    ("asyncio", "muxado", True),
-    ("trio", "muxado", False),
-]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("anyio_backend", "wire", "metadata"),
-    PLAYED,
-    indirect=["anyio_backend"],
-    ids=["-".join(map(str, one)) for one in PLAYED],
+    ("wire", "metadata"), [*((wire, False) for wire in REFUSED), ("muxado", True)]
 )
 async def test_a_cut_after_any_byte_leaves_no_false_promise(wire: str, metadata: bool) -> None:
     async def play(*, sends: float, receives: float) -> tuple[Exchange, int, int]:

@@ -91,12 +91,12 @@ def test_a_frame_costs_the_same_with_ten_ready_keys_and_with_a_hundred_thousand(
 @pytest.mark.parametrize("weights", [(1,), (1, 4, 16, 64, 256)], ids=str)
 def test_the_dearest_frame_is_no_dearer_either(name: str, weights: tuple[int, ...]) -> None:
     """No frame walks over the keys that may not send yet, not where a round begins either."""
-    few, many = Filled(name, 10, weights), Filled(name, 2_000, weights)
+    few, many = Filled(name, 10, weights), Filled(name, 10_000, weights)
     few.serve(20)
     many.serve(20)
     dearest = max(few.lines_by_frame(5_000))
-    # Three rounds.  Ten keys may miss the one way through the code that has a line more.
-    assert max(many.lines_by_frame(6_000)) <= dearest + 1 < 60
+    # Ten keys may miss the one way through the code that has a line more.
+    assert max(many.lines_by_frame(30_000)) <= dearest + 1 < 60
 
 
 @pytest.mark.slow

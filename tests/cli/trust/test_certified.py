@@ -128,8 +128,7 @@ def test_an_agent_serves_and_calls_what_its_certificate_is_for(tmp_path: Path, l
 
 @pytest.mark.slow
 @pytest.mark.waits
-# Two loops: the gateway's patience ends above them, after 4 s, and the test above reads certificates on all.
-@pytest.mark.parametrize("loop", ["uvloop", "trio"])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
 def test_an_agent_that_says_no_name_is_told_what_its_certificate_is_for(
     tmp_path: Path, loop: str
 ) -> None:
