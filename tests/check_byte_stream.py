@@ -239,6 +239,25 @@ async def every_call_is_a_checkpoint(near: ByteStream, far: ByteStream, large: i
     assert await receive_all(far) == b""
 
 
+async def every_call_of_the_kernels_is_a_checkpoint(near: ByteStream, far: ByteStream) -> None:
+    """The same for what the kernel has all of: there a close with unread bytes resets, or leaves nothing to read."""
+    await far.send(b"a")
+    for call in (near.receive, lambda: near.send(b"never"), near.send_eof):
+        with CancelScope() as scope:
+            scope.cancel()
+            await call()
+        assert scope.cancelled_caught
+    assert await near.receive() == b"a"
+    for _ in range(2):
+        with CancelScope() as scope:
+            scope.cancel()
+            await near.aclose()
+        assert scope.cancelled_caught
+    with pytest.raises(EndOfStream):  # nothing was sent, and it is closed all the same
+        await far.receive()
+    await far.aclose()
+
+
 async def a_cancelled_receive_loses_nothing(near: ByteStream, far: ByteStream, large: int) -> None:
     got = b""
 

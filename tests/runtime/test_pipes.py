@@ -13,7 +13,12 @@ from anyio import BrokenResourceError
 
 from muxado_py.runtime.pipes import PipeStream, is_pipe
 
-from ..check_byte_stream import check_byte_stream, every_call_is_a_checkpoint, receive_all
+from ..check_byte_stream import (
+    check_byte_stream,
+    every_call_is_a_checkpoint,
+    every_call_of_the_kernels_is_a_checkpoint,
+    receive_all,
+)
 from ..helpers.blocked import all_tasks_blocked
 from ..transports import pipe_transports
 
@@ -47,22 +52,7 @@ async def test_it_is_an_anyio_byte_stream(
 async def test_every_call_is_a_checkpoint(
     make: Callable[[], tuple[PipeStream, PipeStream]],
 ) -> None:
-    near, far = make()
-    await far.send(b"a")
-    for call in (near.receive, lambda: near.send(b"never"), near.send_eof):
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await call()
-        assert scope.cancelled_caught
-    assert await near.receive() == b"a"
-    for _ in range(2):
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await near.aclose()
-        assert scope.cancelled_caught
-    with pytest.raises(anyio.EndOfStream):  # nothing was sent, and it is closed all the same
-        await far.receive()
-    await far.aclose()
+    await every_call_of_the_kernels_is_a_checkpoint(*make())
 
 
 async def test_the_end_of_a_socket_is_said_while_others_have_it() -> None:

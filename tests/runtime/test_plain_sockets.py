@@ -19,7 +19,11 @@ from muxado_py.runtime.plain_sockets import (
     undelayed,
 )
 
-from ..check_byte_stream import check_byte_stream, every_call_is_a_checkpoint
+from ..check_byte_stream import (
+    check_byte_stream,
+    every_call_is_a_checkpoint,
+    every_call_of_the_kernels_is_a_checkpoint,
+)
 from ..helpers.blocked import all_tasks_blocked
 
 if TYPE_CHECKING:
@@ -54,22 +58,7 @@ async def test_it_is_an_anyio_byte_stream() -> None:
 
 
 async def test_every_call_is_a_checkpoint() -> None:
-    near, far = tcp_pair()
-    await far.send(b"a")
-    for call in (near.receive, lambda: near.send(b"never"), near.send_eof):
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await call()
-        assert scope.cancelled_caught
-    assert await near.receive() == b"a"
-    for _ in range(2):
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await near.aclose()
-        assert scope.cancelled_caught
-    with pytest.raises(anyio.EndOfStream):  # nothing was sent, and it is closed all the same
-        await far.receive()
-    await far.aclose()
+    await every_call_of_the_kernels_is_a_checkpoint(*tcp_pair())
 
 
 async def test_a_reset_is_broken_and_what_is_closed_is_closed() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,16 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import muxado_py as muxado
-from muxado_py.runtime.checkpoints import current_backend, current_task, wake
+from muxado_py.runtime.checkpoints import current_backend, current_task
 from muxado_py.session.acceptors import Acceptors
 
 from ..helpers.blocked import all_tasks_blocked
 from ..helpers.inside import driver_of
 from ..helpers.pair import Pair
+from ..helpers.wake_ups import wake_ups
 from ..transports import memory_transports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from anyio.abc import TaskGroup
 
@@ -37,20 +37,6 @@ BACKENDS = {
     "uvloop": ("asyncio", {"use_uvloop": True}),
     "trio": ("trio", {}),
 }
-
-
-@contextmanager
-def wake_ups() -> Iterator[list[object]]:
-    """Whom accept queues wake meanwhile."""
-    woken: list[object] = []
-
-    def count(waiter: Any) -> None:
-        woken.append(waiter)
-        wake(waiter)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("muxado_py.session.acceptors.wake", count)
-        yield woken
 
 
 class Acceptor:
@@ -160,7 +146,7 @@ async def test_one_stream_wakes_one_of_a_thousand(session_pair: SessionPair) -> 
         for _ in range(1000):
             tasks.start_soon(accept)
         await all_tasks_blocked()
-        with wake_ups() as woken:
+        with wake_ups("acceptors") as woken:
             opened = [await dialed.open_stream()]
             await dialed.ping()
             await all_tasks_blocked()
@@ -217,7 +203,7 @@ async def test_who_is_cancelled_before_it_is_woken_is_not_woken(rig: Rig) -> Non
     """In the same turn, before its task has run: it would lose a turn for the next."""
     acceptors = await rig.waiting(2)
     acceptors[0].cancel(by_name=True)
-    with wake_ups() as woken:
+    with wake_ups("acceptors") as woken:
         rig.open()
         await all_tasks_blocked()
     assert len(woken) == 1
@@ -280,7 +266,7 @@ async def test_streams_go_to_the_latest_taker_and_past_whoever_accepts(rig: Rig)
         for taker in takers:
             tasks.start_soon(taker.run)
             await all_tasks_blocked()
-        with wake_ups() as woken:
+        with wake_ups("acceptors") as woken:
             rig.open()
             await all_tasks_blocked()
         assert not woken

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -15,7 +15,7 @@ import muxado_py as muxado
 from muxado_py import Config, Retry
 from muxado_py.frames import WIRES
 from muxado_py.protocol.opening import UNTOLD_STREAMS
-from muxado_py.runtime.checkpoints import current_backend, current_task, wake
+from muxado_py.runtime.checkpoints import current_backend, current_task
 from muxado_py.session.slots import Claim
 
 from .. import virtual_time
@@ -23,12 +23,11 @@ from ..check_byte_stream import receive_all
 from ..frames_seen import data
 from ..helpers.blocked import all_tasks_blocked, until
 from ..helpers.inside import begin_with_ids
+from ..helpers.wake_ups import wake_ups
 from ..scripted_peer import keeping, scripted
 from ..transports import memory_transports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from anyio.abc import TaskGroup
 
     from ..conftest import SessionPair
@@ -41,20 +40,6 @@ BACKENDS = {
     "trio": ("trio", {}),
 }
 wires = pytest.mark.parametrize("wire", WIRES)
-
-
-@contextmanager
-def wake_ups() -> Iterator[list[object]]:
-    """Whom slots wake meanwhile."""
-    woken: list[object] = []
-
-    def count(waiter: Any) -> None:
-        woken.append(waiter)
-        wake(waiter)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("muxado_py.session.slots.wake", count)
-        yield woken
 
 
 class Opener:
@@ -138,7 +123,7 @@ async def test_one_slot_wakes_one_of_a_thousand(session_pair: SessionPair) -> No
             had: list[muxado.Stream | None] = []
             openers = [Opener(dialed, tasks) for _ in range(1000)]
             await all_tasks_blocked()
-            with wake_ups() as woken:
+            with wake_ups("slots") as woken:
                 for _ in range(3):
                     assert stream is not None
                     stream.reset()
