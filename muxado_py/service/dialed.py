@@ -184,6 +184,9 @@ class Dialed:
             self.answered = self.answered or session.heard
             self._heard = session.statistics().bytes_received > 0
             if ended is not None:
+                if not (self._heard or self._is_settled):
+                    # It would answer a goodbye as little; whoever keeps the session dials another meanwhile.
+                    session.abort()
                 raise ended
 
     async def _attached(self, session: Session, attach: Attach) -> Exception | None:

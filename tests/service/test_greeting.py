@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -228,3 +229,30 @@ async def test_a_pool_says_who_dials_in_and_how_each_leaves(
     assert caplog.text.count(" connected") == 2
     assert "broken" in caplog.text
     assert {record.levelname for record in caplog.records} <= {"INFO", "WARNING"}
+
+
+async def test_nobody_waits_for_the_close_of_a_session_with_a_peer_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who takes a connection and never says a word does not answer a goodbye either; the next target is dialed."""
+    monkeypatch.setattr("muxado_py.service.keeper.random.sample", lambda urls, number: [*urls])
+
+    @asynccontextmanager
+    async def greet(session: muxado.Session, dialed: muxado.Dialed) -> AsyncIterator[None]:
+        if dialed.url != "server":
+            stream = await session.open_stream()
+            await stream.send(b"token")
+            raise ConnectionRefusedError("it did not answer")
+        yield
+
+    config = muxado.Config(close_timeout=1000.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        async with tasks_for_a_while() as tasks:
+            server = Server(tasks)
+            async with muxado.connect_pool(
+                url, server, each=False, greet=greet, config=config
+            ) as pool:
+                with anyio.fail_after(60):
+                    assert await ask(pool) == b"hello"
+            silent.accept()[0].close()  # it was dialed
