@@ -104,8 +104,8 @@ def call_metadata(
     """
     own: Mapping[str, bytes] = {}
     if time_left is not None and time_left <= MAX_TIME_LEFT:
-        # Of a clock that is long on its way a difference is no round number: what is left of 50 s is not 50,001 ms.
-        own = _time_left(math.ceil(round(max(0.0, time_left) * 1000, 6)))
+        # Never less than is left: the peer would give up first, and its words be told in place of a CallTimeoutError.
+        own = _time_left(math.ceil(max(0.0, time_left) * 1000))
     if attempt > 1:
         own = {**own, ATTEMPT: b"%d" % attempt}
     if not own:

