@@ -20,6 +20,7 @@ import muxado_py as muxado
 from muxado_py.integrations import serve_wsgi
 from muxado_py.integrations.forwarded import ForwardedHeaders, TrustedPeers
 
+from ..helpers.access_log import access_log
 from .apps import WsgiApp, serving
 from .plain import ask, plain_uvicorn, plain_waitress
 
@@ -214,12 +215,6 @@ def test_a_scheme_that_is_none_is_not_believed() -> None:
 # -- the access log ---------------------------------------------------------------------------
 
 
-def logged(caplog: pytest.LogCaptureFixture, logger: str) -> list[str]:
-    """The messages, without the port of the client."""
-    messages = [record.getMessage() for record in caplog.records if record.name == logger]
-    return [message.partition(" - ")[2] for message in messages]
-
-
 @pytest.mark.slow
 @pytest.mark.anyio
 async def test_each_answer_is_a_line_like_uvicorns(
@@ -242,8 +237,8 @@ async def test_each_answer_is_a_line_like_uvicorns(
     async with serving(session_pair, serve_wsgi, wsgi) as (session, _):
         for request in requests:
             await answer_to(session, request)
-    assert logged(caplog, "muxado.access") == logged(caplog, "uvicorn.access")
-    assert logged(caplog, "muxado.access")[1].endswith('/fail?c=d HTTP/1.0" 500')
+    assert access_log(caplog) == access_log(caplog, "uvicorn.access")
+    assert access_log(caplog)[1].endswith('/fail?c=d HTTP/1.0" 500')
 
 
 @pytest.mark.anyio
@@ -261,10 +256,10 @@ async def test_the_log_can_be_off_and_escapes_what_callers_say(
     caplog.set_level(logging.INFO, "muxado.access")
     async with serving(session_pair, serve_wsgi, environ_app, access_log=False) as (session, _):
         await answer_to(session, REQUEST)
-    assert logged(caplog, "muxado.access") == []
+    assert access_log(caplog) == []
     async with serving(session_pair, serve_wsgi, environ_app) as (session, _):
         await answer_to(session, b"GET /%1b%0a?\x1b[31m HTTP/1.0\r\n\r\n")
-    assert logged(caplog, "muxado.access") == ['"GET /%1B%0A?%1B[31m HTTP/1.0" 200']
+    assert access_log(caplog) == ['"GET /%1B%0A?%1B[31m HTTP/1.0" 200']
 
 
 # -- the limit --------------------------------------------------------------------------------
@@ -309,4 +304,4 @@ async def test_who_is_over_the_limit_needs_no_thread_to_be_told(
             while b" 200 OK" not in await answer_to(session, slow):
                 pass
     assert b" 200 OK" in answers[1]
-    assert [line[-3:] for line in logged(caplog, "muxado.access")][:1] == ["503"]
+    assert [line[-3:] for line in access_log(caplog)][:1] == ["503"]
