@@ -28,13 +28,13 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from anyio import move_on_after
-
 from ..runtime.checkpoints import current_backend, next_turn, wake
+from ..session.whole import alarms_of, unwatch_end, watch_failure
 from .limits import ConcurrencyLimit
 
 if TYPE_CHECKING:
     from ..runtime.checkpoints import Awaited
+    from ..session.stream import Stream
     from .limits import CallLimits
 
 __all__ = ("CallQueue",)
@@ -107,9 +107,10 @@ class CallQueue:
             return None
         return self._take(now)
 
-    async def wait(self, time_left: float) -> float | None:
-        """Wait for a place: when it was given; None if there is none.
+    async def wait(self, stream: Stream, time_left: float) -> float | None:
+        """Wait for a place: when it was given; None if there is none, or whoever called has gone.
 
+        :param stream: its call; nothing of it is received.
         :param time_left: seconds until the deadline of the call.
 
         Cancellation: the place goes to the next.
@@ -126,24 +127,40 @@ class CallQueue:
         place = _Place(now + seconds * OVERLOAD_SHARE, until - now > max_wait, self._new_waiter())
         waiting.append(place)
         self._expect_turn(now)
+        alarms = alarms_of(stream)
         try:
+            watch_failure(stream, partial(self._gone, place))
             while seconds > 0:
-                with move_on_after(seconds):
+                # No cancel scope: in an overload, where most calls are refused, that would be a quarter of all that each costs.
+                alarm = alarms.set(now + seconds, wake, place.waiter)
+                try:
                     await place.waiter
+                finally:
+                    alarms.call_off(alarm)
                 if place.given is not None:
                     break
-                seconds = min(self._given_at + max_wait, until) - self.now()
+                now = self.now()
+                seconds = min(self._given_at + max_wait, until) - now
                 place.waiter = self._new_waiter()
         except BaseException:
             if place.given:
                 self.leave()
             raise
         finally:
+            unwatch_end(stream)
             if place.given is None:
                 waiting.remove(place)
         if place.given is None:
             self._overloaded = bool(waiting)
         return self.now() if place.given else None
+
+    def _gone(self, place: _Place) -> None:
+        """Whoever called waits no more, or its session is over: then no alarm rings any more, either."""
+        if place.given is None:
+            self._waiting.remove(place)
+            self._tell(place, given=False)
+            if not self._waiting:
+                self._overloaded = False
 
     def leave(self) -> None:
         """A place is free again."""

@@ -169,7 +169,7 @@ class _CallServer(ScopedHandler):
                 await until_come(stream, BEGINNING)
         began = queue.enter()
         if began is None:
-            began = await queue.wait(deadline - queue.now())
+            began = await queue.wait(stream, deadline - queue.now())
             if began is None:
                 await self._turn_away(stream)
                 return
@@ -258,6 +258,8 @@ class _CallServer(ScopedHandler):
 
     async def _turn_away(self, stream: Stream) -> None:
         """There is no place for it: nothing of it was received."""
+        if has_failed(stream):  # meanwhile whoever called has gone
+            return
         try:
             stream.refuse()
         except NotImplementedError:  # this peer would not believe it
