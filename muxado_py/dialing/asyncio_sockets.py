@@ -106,7 +106,7 @@ class _AsyncioPending(PendingConnection):
             changed,
             self._attributes,
             path=path,
-            inflight_cap=InflightCap(path, perf_counter)
+            inflight_cap=InflightCap(path, perf_counter, paced=path.is_paced)
             if path is not None and config.cap_in_flight
             else None,
             busy_poll=BusyPoll(config.stay_awake) if may_busy_poll() else None,

@@ -15,6 +15,13 @@ an event loop.  When the round trip has shown a queue for two steps while more w
 are held to :data:`CAP_GAIN` times the bandwidth-delay product: the rate of the last steps times the shortest round
 trip.  The part above 1 finds out when the path becomes faster: the rate grows by as much in each step.
 
+A kernel that paces, as BBR does, keeps the path's queue short by itself, and a long one of its own: what it was given
+and has not sent, which it needs in its start-up (:mod:`~muxado_py.links.tcp_info`) and which stands before a message all
+the same.  So there the sign is what it holds: more than the path carries in a round trip that would be one.  And the
+cap is lower there, for the kernel needs no queue to send from but what leaves between two looks of ours, and a
+connection of its own would find next to none on the path.  The sign comes in the start-up, where the rate still grows: the cap
+leaves room for that, and none for what BBR sends into a full queue then, loses, and sends again.
+
 The traps.  A process that waits for a processor does not ask, the path runs dry meanwhile, and what fills it again queues.
 Such a step measures the machine: it may show that the path carries more, and it never counts against a cap.  The queue
 may be that of other connections, or the path longer than it was.  A cap would then yield to others until nothing is
@@ -37,6 +44,11 @@ __all__ = ("InflightCap",)
 
 CAP_GAIN = 1.2
 """The cap, in bandwidth-delay products."""
+PACED_CAP_GAIN, PACED_SLACK = 1.05, 0.002
+"""Where the kernel paces: one product and so many seconds of the path's rate, but at least the first, and at most
+:data:`CAP_GAIN`."""
+STARTUP_CAP_GAIN, STARTUP_GROWTH = 2.0, 1.25
+"""There while each step still has so many times the best rate before it, as in BBR's start-up, whose figure the second is."""
 PROBE_RTT_GAIN = 0.75
 """The same, while the path runs empty."""
 PROBE_RTT_INTERVAL = 10.0
@@ -83,6 +95,7 @@ class InflightCap:
     """Caps the bytes in flight of one connection; see the module essay.
 
     :param clock: the time in seconds, fine enough for a millisecond.
+    :param paced: whether the kernel sends by a rate.
     :ivar cap: bytes; 0 while there is none.
     :ivar quantum: how much to hand over at once, in bytes: about what the path takes in :data:`RETRY_DELAY`,
         for what the kernel has not sent yet cannot be overtaken either.
@@ -97,6 +110,7 @@ class InflightCap:
         "_last_sample",
         "_limited",
         "_overdrawn",
+        "_paced",
         "_path",
         "_probe_rtt_at",
         "_probing_rtt",
@@ -110,9 +124,12 @@ class InflightCap:
         "quantum",
     )
 
-    def __init__(self, path: PathSource, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, path: PathSource, clock: Callable[[], float], *, paced: bool = False
+    ) -> None:
         self._path = path
         self._clock = clock
+        self._paced = paced
         self.cap = 0
         self.quantum = NO_QUANTUM
         self._sample_at = 0.0  # when the next step ends
@@ -173,7 +190,10 @@ class InflightCap:
             self._queue_steps = 0
             return
         rate = (figures.acknowledged - before) / (now - then)
-        queue = figures.round_trip > QUEUE_RTT_RATIO * least + QUEUE_RTT_EXCESS
+        longest = QUEUE_RTT_RATIO * least + QUEUE_RTT_EXCESS
+        queue = figures.round_trip > longest
+        if self._paced and not self.cap:
+            queue = queue or self._path.in_flight() > longest * rate
         if rate and not queue:
             self._queue_steps = 0
         elif not self._ran_dry:  # what fills the path again comes at once, and queues
@@ -190,9 +210,11 @@ class InflightCap:
         self._probe_rtt_at = now + PROBE_RTT_INTERVAL
         self._queue_steps = 0
         self._best_rate = 0.0
-        self._set_cap(CAP_GAIN, least)
+        before, rate = self._rates
+        self._set_cap(self._gain(rate, before, least), least)
 
     def _update_cap(self, now: float, rate: float, least: float) -> None:
+        gain = self._gain(rate, max(self._rates), least)
         # A step in which the cap held nothing back measures the application; one that probes measures the probe.
         # One in which the path ran dry may show that it carries more, and never that it carries less.
         if self._limited and not self._probing_rtt and not (self._ran_dry and rate < self._rate):
@@ -208,13 +230,23 @@ class InflightCap:
         self._probing_rtt = now >= self._probe_rtt_at
         if self._probing_rtt:
             self._probe_rtt_at = now + PROBE_RTT_INTERVAL
-        self._set_cap(PROBE_RTT_GAIN if self._probing_rtt else CAP_GAIN, least)
+        self._set_cap(PROBE_RTT_GAIN if self._probing_rtt else gain, least)
+
+    def _gain(self, rate: float, before: float, least: float) -> float:
+        """After a step with this rate; ``before`` is the best of those before it."""
+        if not self._paced:
+            return CAP_GAIN
+        if rate > STARTUP_GROWTH * before:
+            return STARTUP_CAP_GAIN
+        return max(PACED_CAP_GAIN, min(CAP_GAIN, 1 + PACED_SLACK / least))
 
     def _set_cap(self, gain: float, least: float) -> None:
         self._best_rate = max(self._best_rate, self._rate)
-        self.cap = int(self._rate * (gain * least + RETRY_DELAY))
-        self._filling = self._rate * least
-        self.quantum = max(MIN_QUANTUM, int(self._rate * RETRY_DELAY))
+        # The second best of a rate that grows is that of a step before.
+        rate = max(self._rates) if gain == STARTUP_CAP_GAIN else self._rate
+        self.cap = int(rate * (gain * least + RETRY_DELAY))
+        self._filling = rate * least
+        self.quantum = max(MIN_QUANTUM, int(rate * RETRY_DELAY))
 
     @property
     def _rate(self) -> float:

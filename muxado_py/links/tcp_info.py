@@ -92,6 +92,14 @@ class TcpInfo:
         least = min(now, least)  # of one that was not measured yet, Linux says 0 and 71 minutes
         return PathFigures(now / 1e6, least / 1e6, acknowledged, retransmits)
 
+    @property
+    def is_paced(self) -> bool:
+        """See :func:`~muxado_py.runtime.congestion.is_paced`; not if it is closed."""
+        try:
+            return is_paced(self._raw)
+        except (OSError, ValueError):  # as above
+            return False
+
     def is_open(self) -> bool:
         """Whether it is still a socket, that can be asked."""
         return self._state() is not None

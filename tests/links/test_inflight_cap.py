@@ -23,11 +23,15 @@ FIFTY = 50_000_000 / 8
 class Network:
     """One bottleneck with an endless queue, and a kernel that hands it over a window.
 
+    :cvar paced: whether the kernel is said to pace.
+
     :param rate: bytes per second.
     :param delay: seconds of a round trip through an empty queue.
     :param window: what the kernel sends before it waits for acknowledgements, as products of both;
         more than one of them stands in the queue.
     """
+
+    paced = False
 
     def __init__(self, rate: float = FIFTY, delay: float = 0.04, window: float = 2.0) -> None:
         self.now = 100.0
@@ -40,7 +44,7 @@ class Network:
         """The shortest round trip that the kernel remembers; the handshake's at first."""
         self.looks = 0
         self.acknowledged = 0
-        self.inflight_cap = InflightCap(self, lambda: self.now)
+        self.inflight_cap = InflightCap(self, lambda: self.now, paced=self.paced)
         self._round_trip = delay
         self._free = 0.0
         self._on_the_way: deque[tuple[float, float, int]] = deque()  # sent, due, bytes
@@ -115,6 +119,45 @@ class Network:
             self._queued -= nbytes
 
 
+class PacedNetwork(Network):
+    """One whose kernel sends no faster than the path, from its start-up on, so that all that waits does so in the kernel.
+
+    The kernel takes a product, and 256 KiB more.
+    """
+
+    paced = True
+
+    def __init__(self, rate: float = FIFTY, delay: float = 0.04) -> None:
+        super().__init__(rate, delay)
+        self.window = self.product + 256 * KIB
+        self.most_in_flight = 0
+        self._unsent = 0
+        self._pace = rate / 64
+
+    @classmethod
+    def started(cls) -> PacedNetwork:
+        """One that knows its path."""
+        network = cls()
+        network._pace = network.rate
+        return network
+
+    def _send(self, nbytes: int) -> None:
+        self._queued += nbytes
+        self._unsent += nbytes
+
+    def _receive(self) -> None:
+        """In each look of the application's; the rate doubles in a round trip, while there is enough to send."""
+        sent = min(self._unsent, int(self._pace * RETRY_DELAY))
+        if sent:
+            self._unsent -= sent
+            self._on_the_way.append((self.now, self.now + self.delay, sent))
+        if self._unsent:
+            self._pace = min(self.rate, self._pace * 2 ** (RETRY_DELAY / self.delay))
+        super()._receive()
+        if self.inflight_cap.cap:
+            self.most_in_flight = max(self.most_in_flight, self._queued)
+
+
 def filled(rate: float = FIFTY, delay: float = 0.04) -> Network:
     """A network whose path has been full long enough to be known."""
     network = Network(rate, delay)
@@ -147,8 +190,11 @@ def test_without_it_the_queue_is_as_long_as_the_window() -> None:
     assert network.round_trip > 1.9 * network.delay
 
 
-def test_an_application_that_sends_less_than_the_path_takes_is_never_capped() -> None:
-    network = Network()
+@pytest.mark.parametrize("make", [Network, PacedNetwork.started])
+def test_an_application_that_sends_less_than_the_path_takes_is_never_capped(
+    make: Callable[[], Network],
+) -> None:
+    network = make()
     burst = int(0.6 * FIFTY * 0.05)
     due = network.now
 
@@ -279,3 +325,42 @@ def test_what_presses_goes_above_the_cap_once_until_there_is_room() -> None:
     network.run(0.1)
     network.send(inflight_cap.cap)
     assert inflight_cap.allow(FLUSH, urgent=True) > 0
+
+
+@pytest.mark.parametrize(("mbit", "milliseconds"), [(50, 40), (500, 10), (1000, 40)])
+def test_little_waits_in_a_kernel_that_paces(mbit: int, milliseconds: int) -> None:
+    network = PacedNetwork(mbit * 125_000, milliseconds / 1000)
+    network.run(2)
+    assert network.run(5) > 0.97 * network.rate
+    waits = network.in_flight() / network.rate - network.delay
+    assert waits < 0.005
+
+
+@pytest.mark.parametrize(("mbit", "milliseconds"), [(50, 40), (500, 10), (1000, 40)])
+def test_a_kernel_that_paces_starts_up_as_quickly_and_fills_no_queue(
+    mbit: int, milliseconds: int
+) -> None:
+    """Of as many bytes as the path carries in a round trip, which is what queues are made for."""
+    network = PacedNetwork(mbit * 125_000, milliseconds / 1000)
+    alone = PacedNetwork(mbit * 125_000, milliseconds / 1000)
+    alone.inflight_cap = Uncapped(alone, lambda: alone.now)
+    seconds = 20 * network.delay
+    assert network.run(seconds) > 0.8 * alone.run(seconds)
+    network.run(1)
+    assert network.most_in_flight < 2.2 * network.product
+
+
+def test_a_path_that_becomes_faster_is_found_out_where_the_kernel_paces() -> None:
+    network = PacedNetwork()
+    network.run(3)
+    network.rate *= 4
+    network.window *= 4
+    network.run(4)
+    assert network.run(1) > 0.95 * network.rate
+
+
+def test_without_a_kernel_that_paces_what_it_holds_is_no_sign() -> None:
+    network = PacedNetwork()
+    network.inflight_cap = InflightCap(network, lambda: network.now)
+    network.run(3)
+    assert network.inflight_cap.cap == 0

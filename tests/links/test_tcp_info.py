@@ -96,6 +96,7 @@ class Controlled:
 def test_bbr_needs_something_unsent(name: bytes, least: int) -> None:
     raw: Any = Controlled(name)
     assert least_unsent(raw) == least
+    assert TcpInfo(raw).is_paced is (least > 0)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,9 @@ def test_a_socket_says_what_controls_it() -> None:
     ):
         near.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")  # anybody may
         assert least_unsent(near) == 0
+        assert not TcpInfo(near).is_paced
     assert least_unsent(near) == 0  # closed
+    assert not TcpInfo(near).is_paced
 
 
 def test_what_was_handed_over_and_nobody_reads_is_queued() -> None:
