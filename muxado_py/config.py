@@ -202,12 +202,13 @@ class Config:
     congestion control of what is dialed too (:mod:`muxado_py.runtime.congestion`).  It need not follow the
     rate, since what is handed over at once does (:class:`muxado_py.links.flush_size.FlushSize`).  Under
     BBR, which needs more to measure the path, it is at least 256 KiB, but not on loopback
-    (:mod:`muxado_py.links.tcp_info`); that much is there only without ``cap_in_flight``."""
+    (:mod:`muxado_py.links.tcp_info`), of which ``cap_in_flight`` soon leaves little in use."""
 
     cap_in_flight: bool = True
-    """Whether bulk is held to about 1.2 times what the path carries in a round trip, or under BBR to two
-    milliseconds more than that, so that no queue of its own stands before what is urgent.  Only where the kernel tells (TCP on Linux, with asyncio or
-    uvloop), and where a queue shows; costs a little throughput.  See :mod:`muxado_py.links.inflight_cap`."""
+    """Whether bulk is held to about 1.2 times what the path carries in a round trip, under BBR to 1.05 times where
+    that is long, so that no queue of its own stands before what is urgent.  Only where the kernel tells (TCP
+    on Linux, with asyncio or uvloop), and where a queue shows; costs a little throughput.  See
+    :mod:`muxado_py.links.inflight_cap`."""
 
     stay_awake: float = 0.0001
     """Seconds, at most, that a session keeps the event loop from sleeping after something was sent or received,

@@ -131,7 +131,7 @@ class CallQueue:
         try:
             watch_failure(stream, partial(self._gone, place))
             while seconds > 0:
-                # No cancel scope: in an overload, where most calls are refused, that would be a quarter of all that each costs.
+                # No cancel scope, of which an alarm costs an eighth: in an overload most calls are refused after this wait.
                 alarm = alarms.set(now + seconds, wake, place.waiter)
                 try:
                     await place.waiter

@@ -13,7 +13,7 @@ import muxado_py as muxado
 from muxado_py import Caller, CallError, CallStatus, Retry
 from muxado_py.session.whole import give_up
 
-from ..helpers.blocked import all_tasks_blocked
+from ..helpers.blocked import all_tasks_blocked, until
 from ..helpers.inside import driver_of
 from ..transports import Stuck, memory_transports
 from ..virtual_time import BACKENDS, backend
@@ -457,6 +457,38 @@ async def test_a_handler_that_fails_over_its_cancellation_is_no_other_calls_trou
         released.set()
     assert answers == [b"beside"]
     assert "clean-up failed" in caplog.text
+
+
+@pytest.mark.parametrize("wire", ["muxado", "yamux"])
+async def test_a_caller_that_leaves_while_it_waits_for_a_place_is_forgotten(
+    serving: Any, caplog: pytest.LogCaptureFixture, wire: str
+) -> None:
+    """Nobody is told that its call was refused, and no line is written for each."""
+
+    async def handle(request: muxado.CallRequest) -> bytes:
+        executed.append(request.payload)
+        if request.payload == b"first":
+            await released.wait()
+        return request.payload
+
+    executed: list[bytes] = []
+    released = anyio.Event()
+    caplog.set_level("INFO", "muxado")
+    config, limits = muxado.Config(wire=wire), muxado.CallLimits(max_concurrent=1)
+    async with serving(handle, config, limits=limits) as (dialed, accepted):
+        call = Caller(dialed).call
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call, b"first")
+            await until(lambda: executed)
+            async with anyio.create_task_group() as leaving:
+                leaving.start_soon(call, b"leaves")
+                await until(lambda: accepted.statistics().peer_streams == 2)
+                leaving.cancel_scope.cancel()
+            await until(lambda: accepted.statistics().peer_streams == 1)
+            released.set()
+        assert await call(b"next") == b"next"
+    assert executed == [b"first", b"next"]
+    assert not [record for record in caplog.records if record.name == "muxado.handler"]
 
 
 @pytest.mark.parametrize("timeout", [None, 30])
