@@ -174,7 +174,9 @@ def _transport_class(httpx_module: Any) -> Any:
                 opener, priority, shares=shares, moves=options.get("proxy") is None
             )
             self._resending = (
-                None if retry is None else Resending(retry, _means_of(opener, retry), failures)
+                None
+                if retry is None
+                else Resending(retry, _means_of(opener, retry), failures, httpx_module.ConnectError)
             )
 
         async def handle_async_request(self, request: Any) -> Any:

@@ -131,14 +131,20 @@ class Resending:
     :param means: the budget, and the room for bodies; those of a pool, where the client is one of its.
     :param failures: the library's exceptions for what happens on the way; all others are the caller's: his patience is
         over, or what he sends is wrong.
+    :param never_sent: the one for what nobody has seen.
     """
 
     def __init__(
-        self, policy: RetryPolicy, means: RetryMeans, failures: tuple[type[Exception], ...]
+        self,
+        policy: RetryPolicy,
+        means: RetryMeans,
+        failures: tuple[type[Exception], ...],
+        never_sent: type[Exception],
     ) -> None:
         self._policy = policy
         self._means = means
         self._failures = failures
+        self._never_sent = never_sent
 
     def body(self, source: AsyncIterator[bytes]) -> Body:
         """A body that can be sent again."""
@@ -155,20 +161,27 @@ class Resending:
         """Call ``send`` until it succeeds, or must not be called again.
 
         :raises: what ``send`` raises last, with the verdict of all attempts; of the same kind, raised from a
-            :exc:`RetryBudgetError`, if only the budget stands against another.
+            :exc:`RetryBudgetError`, if only the budget stands against another, or most requests are refused.
 
         Cancellation: no more attempts are made.
         """
-        attempts = Attempts(self._policy, self._means.budget, idempotent=idempotent)
-        self._means.budget.count_call()
+        means = self._means
+        if (held_back := means.hold_back("requests")) is not None:
+            raise self._never_sent(str(held_back)) from held_back
+        attempts = Attempts(self._policy, means, idempotent=idempotent)
+        means.budget.count_call()
+        verdict: Retry | None = None
         try:
             while True:
                 exchange.begin()
                 try:
-                    return await send()
+                    answer = await send()
+                    verdict = Retry.PROCESSED
+                    return answer
                 except self._failures as exc:
                     delay = self._again_after(exc, exchange, body, attempts)
                     if delay is None:
+                        verdict = attempts.verdict
                         self._raise(exc, attempts)
                 except Exception as exc:
                     self._note(exc, exchange, attempts)
@@ -182,6 +195,8 @@ class Resending:
                     await sleep(delay)
         finally:
             exchange.in_all = attempts.verdict
+            if verdict is not None:
+                means.ended(verdict)
             body.forget()
 
     def _again_after(

@@ -220,6 +220,11 @@ class Connection:
         return self._table.local_open
 
     @property
+    def refused_streams(self) -> int:
+        """Streams of this side that the peer has refused by a reset, in all."""
+        return self._table.local_refused
+
+    @property
     def unread(self) -> int:
         """Bytes that arrived and that no application has read."""
         return self._flow.unread

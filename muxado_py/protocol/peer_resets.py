@@ -38,9 +38,9 @@ class PeerResets:
     __slots__ = (
         "_flow",
         "_intake",
-        "_live",
         "_session_ends",
         "_stream_ends",
+        "_table",
         "_traits",
         "_unwanted",
     )
@@ -56,7 +56,7 @@ class PeerResets:
         session_ends: SessionEnds,
     ) -> None:
         self._traits = wire.traits
-        self._live = table.live
+        self._table = table
         self._unwanted = gates.control.unwanted
         self._flow = flow
         self._intake = intake
@@ -66,11 +66,12 @@ class PeerResets:
     def was_reset(self, stream_id: int, code: int) -> None:
         """The peer ended a stream."""
         self._unwanted.append(stream_id)
-        stream = self._live.get(stream_id)
+        stream = self._table.live.get(stream_id)
         if stream is None:
             return
         refused = self._was_refused(stream, code)
         if refused:
+            self._table.local_refused += 1
             stream.peer_spoke = False  # or its verdict would go by the credit that came before
         kind = StreamRefusedError if refused else StreamResetError
         message = f"the peer {'refused' if refused else 'reset'} stream {stream_id}"

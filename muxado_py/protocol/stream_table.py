@@ -112,6 +112,7 @@ class StreamTable:
         "lingering",
         "live",
         "local_open",
+        "local_refused",
         "looks",
         "next_id",
         "peer_live",
@@ -165,6 +166,8 @@ class StreamTable:
         self.next_id = first_local
         self.local_open = 0
         """Streams of ours in ``live`` or ``unopened``, and slots that are reserved for some."""
+        self.local_refused = 0
+        """Streams of ours that the peer has refused, in all."""
         self.reserved = 0
         """Slots that are kept for one who waited for it and has not opened its stream yet."""
         self.slot_freed: Callable[[], object] | None = None

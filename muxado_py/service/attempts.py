@@ -6,7 +6,8 @@ What it is.  The rules that stand between a verdict and the next attempt, in one
 verdict        sent again                                                               source
 =============  =======================================================================  ================================
 NEVER_SENT     until the deadline: at once the first time, then with back-off           gRPC A6 ("never leaves the client")
-REFUSED        at once, on another session; ``max_refusals`` in all, from the budget    undici, gRPC A6
+REFUSED        at once, on another session; ``max_refusals`` in all, from the budget;   undici, gRPC A6
+               not while most calls are refused                                         SRE, chapter 21
 UNKNOWN        only if the call is idempotent; ``max_unknown`` in all, from the budget  Finagle, RFC 9113 8.7
 PROCESSED      never
 =============  =======================================================================  ================================
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING
 from ..errors import Retry
 
 if TYPE_CHECKING:
-    from .retry_budget import RetryBudget
+    from .retry_means import RetryMeans
     from .retry_policy import RetryPolicy
 
 __all__ = ("Attempts",)
@@ -41,14 +42,14 @@ _BADNESS = {Retry.NEVER_SENT: 0, Retry.REFUSED: 1, Retry.UNKNOWN: 2, Retry.PROCE
 class Attempts:
     """The attempts of one call.
 
-    :param budget: that of all calls.
+    :param means: those of all calls.
     :param idempotent: whether to execute it twice is as good as once.
     """
 
     __slots__ = (
         "_backoffs",
-        "_budget",
         "_idempotent",
+        "_means",
         "_policy",
         "_refusals",
         "_unknown",
@@ -58,9 +59,9 @@ class Attempts:
         "verdict",
     )
 
-    def __init__(self, policy: RetryPolicy, budget: RetryBudget, *, idempotent: bool) -> None:
+    def __init__(self, policy: RetryPolicy, means: RetryMeans, *, idempotent: bool) -> None:
         self._policy = policy
-        self._budget = budget
+        self._means = means
         self._idempotent = idempotent
         self._refusals = self._unknown = self._unsent = self._backoffs = 0
         self.ended = 0
@@ -92,9 +93,11 @@ class Attempts:
             return 0.0 if self._unsent == 1 else self.backoff()
         if verdict is Retry.REFUSED and not poisoned:
             self._refusals += 1
-            return 0.0 if self._refusals < self._policy.max_refusals and self._pay() else None
+            return (
+                0.0 if self._refusals < self._policy.max_refusals and self._pay(verdict) else None
+            )
         self._unknown += 1
-        if self._idempotent and self._unknown < self._policy.max_unknown and self._pay():
+        if self._idempotent and self._unknown < self._policy.max_unknown and self._pay(verdict):
             return self.backoff()
         return None
 
@@ -103,6 +106,6 @@ class Attempts:
         self._backoffs += 1
         return self._policy.delay(self._backoffs - 1)
 
-    def _pay(self) -> bool:
-        self.budget_empty = not self._budget.take()
+    def _pay(self, verdict: Retry) -> bool:
+        self.budget_empty = not self._means.take(verdict)
         return not self.budget_empty

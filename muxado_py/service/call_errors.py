@@ -31,6 +31,7 @@ __all__ = (
     "CallTimeoutError",
     "RetryBudgetError",
     "no_answer_in",
+    "not_worth_while",
 )
 
 MAX_TEXT = 1024
@@ -114,7 +115,7 @@ class AnswerError(MuxadoError):
 class RetryBudgetError(MuxadoError, ConnectionRefusedError):
     """A call failed that could be sent again, but so many others do that it was not: do not send it again above.
 
-    ``__cause__`` is how the last attempt ended.
+    ``__cause__`` is how the last attempt ended; None if there was none, because most calls are refused.
 
     :ivar retry: that of all its attempts.
     """
@@ -128,6 +129,15 @@ def no_answer_in(timeout: float, verdict: Retry, why_not: str = "") -> CallTimeo
     """
     text = f"no answer in {timeout:g} s, and {_IN_WORDS[verdict]}{why_not}"
     return CallTimeoutError(text, code=ErrorCode.STREAM_CANCELLED, retry=verdict)
+
+
+def not_worth_while(what: str = "calls") -> RetryBudgetError:
+    """The error of one that was not sent."""
+    text = (
+        f"most {what} are refused, so this one was not sent: do not send it again at once, either "
+        "(RetryPolicy.sent_per_accepted)"
+    )
+    return RetryBudgetError(text, code=ErrorCode.STREAM_REFUSED, retry=Retry.NEVER_SENT)
 
 
 _IN_WORDS = {

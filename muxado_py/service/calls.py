@@ -21,7 +21,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from ..arguments import check_able, check_whole, octets
-from ..errors import MuxadoError
+from ..errors import MuxadoError, Retry
 from ..runtime.checkpoints import current_backend
 from .call_errors import no_answer_in
 from .call_exchange import exchange
@@ -91,8 +91,7 @@ class Caller:
         backend = current_backend()
         self.now = now = backend.time
         self._checkpoint_due = backend.checkpoint_due
-        self.means = means = RetryMeans(policy, now)
-        self.budget = means.budget
+        self.means = RetryMeans(policy, now)
         self.counters = CallCounters()
         self._hedge_after = policy.hedge_after
         self._replay_limit = policy.replay_limit
@@ -123,7 +122,8 @@ class Caller:
         :returns: the answer.
         :raises CallError: if the handler answered with an error.
         :raises CallTimeoutError: if there was no answer in time.
-        :raises RetryBudgetError: if it was not sent again, though it could be, because so many are.
+        :raises RetryBudgetError: if it was not sent again, though it could be, because so many are; or was not sent at
+            all, because most are refused (``RetryPolicy.sent_per_accepted``).
         :raises AnswerError: if the answer is longer than ``max_answer``, or none.
         :raises StreamError: if the stream ended otherwise.
         :raises SessionError: if the session did, or no stream could be opened.
@@ -144,8 +144,11 @@ class Caller:
                 check_call(timeout, metadata)
             if max_answer is not MAX_ANSWER:
                 check_whole("max_answer", max_answer, 0, 2**40)
-            self.budget.count_call()
-            size, means = len(payload), self.means
+            means = self.means
+            if (held_back := means.hold_back()) is not None:
+                raise held_back
+            means.budget.count_call()
+            size = len(payload)
             if size <= self._replay_limit and means.kept + size <= means.replay_total:
                 means.kept += size
                 kept = size
@@ -172,16 +175,19 @@ class Caller:
                 answer = await call.make_within(began, timeout, hedge_after, stream, failure)
         except BaseException as exc:
             self.counters.ended(exc, self.now() - began)
+            if isinstance(exc, MuxadoError):
+                self.means.ended(exc.retry)
             raise
         finally:
             if kept:
                 self.means.kept -= kept
         self.counters.ended(None, self.now() - began)
+        means.ended(Retry.PROCESSED)
         return answer
 
     def statistics(self) -> CallStatistics:
         """A snapshot of what became of the calls.  Never waits."""
-        return self.counters.statistics(self.budget.balance)
+        return self.counters.statistics(self.means.budget.balance)
 
     def _open_first(
         self,
@@ -222,7 +228,7 @@ class Caller:
 
         Cancellation: the stream is reset; the request may have been executed.
         """
-        self.budget.count_call()
+        self.means.budget.count_call()
 
         async def open_one(left: float | None) -> Stream:
             return await self.open_attempt(priority, metadata, left, 1, ())

@@ -6,7 +6,8 @@ is over.  What each has room for is asked of its slots (:mod:`~muxado_py.session
 The rules.  Of two sessions that are drawn, the one with fewer streams of ours is taken ("power of two choices",
 Mitzenmacher 1996; so does Finagle): that is nearly as good as to compare them all, and many who choose at once do not all go the
 same way.  A session that goes away is none any more.  One that shall be avoided, because it has just refused the same call,
-is taken only if there is no other; and so is one whose peer has never said a word.
+is taken only if there is no other; and so is one whose peer has never said a word.  One that refuses most of its streams
+(:mod:`.member`) is passed over while another has room; but nobody waits for another because of that.
 
 Who waits, waits in one queue for all sessions.  A slot that is free is kept for the one who has waited longest, of
 those whom its session suits, and for nobody else; if he gives up, for the next.  So a slot and a task that waits for one are
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, OrderedDict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..errors import SessionError
 from ..runtime.checkpoints import current_backend, wake
@@ -31,68 +32,13 @@ if TYPE_CHECKING:
     from ..errors import MuxadoError
     from ..runtime.checkpoints import Awaited
     from ..scheduler import Priority
-    from ..session.session import Session
     from ..session.stream import Stream
+    from .member import Member, Wish
 
-__all__ = ("Member", "Members", "Wish")
+__all__ = ("Members",)
 
 DRAWS = 4
 """Times that a session is drawn, at most, to find two that can be taken; then all are looked at."""
-
-
-class Wish(NamedTuple):
-    """What kind of session a stream is wanted on."""
-
-    avoid: tuple[Stream, ...] = ()
-    """Not on those of these streams, while there is another."""
-    metadata: bool = False
-    """Only where it is known what the peer is."""
-
-
-class Member:
-    """One session.
-
-    :param url: where it leads, or comes from.
-    :param leave: called when no stream can be opened on it any more though it is not over.
-    """
-
-    __slots__ = ("_heard", "_leave", "is_leaving", "session", "url")
-
-    def __init__(self, session: Session, url: str, leave: Callable[[], object]) -> None:
-        self.session = session
-        self.url = url
-        self.is_leaving = False
-        self._heard = False
-        self._leave = leave
-
-    def is_open(self) -> bool:
-        """Whether streams can be opened on it, now or later."""
-        if not self.is_leaving and self.session.going_away:
-            self.is_leaving = True
-            self._leave()
-        return not self.is_leaving
-
-    def is_free(self) -> bool:
-        """Whether one can be opened now."""
-        if self.session.slots.is_free:  # one that goes away has no free slot
-            return not self.is_leaving
-        self.is_open()  # if that is why, it is told
-        return False
-
-    def is_heard(self) -> bool:
-        """Whether its peer has said a word."""
-        if not self._heard:
-            self._heard = self.session.heard
-        return self._heard
-
-    def suits(self, wish: Wish) -> bool:
-        """Whether it may be taken at all."""
-        return not wish.metadata or self.is_heard()
-
-    def rank(self, wish: Wish) -> int:
-        """Lower ones are taken first, and others only if there are none."""
-        avoided = wish.avoid and any(self.session.has_stream(one) for one in wish.avoid)
-        return (2 if avoided else 0) + (not self.is_heard())
 
 
 class _Waiting:
@@ -125,6 +71,7 @@ class Members:
         self._why_never = why_never
         self._draw = draw
         self._backend = current_backend()
+        self._now = self._backend.time
         self._members: list[Member] = []
         self._queue: OrderedDict[_Waiting, None] = OrderedDict()
         self._waiting_for: Counter[bool] = Counter()  # plain wishes that wait, by ``metadata``
@@ -183,7 +130,7 @@ class Members:
             drawn: Member | None = None
             for _ in range(DRAWS):
                 one = members[self._draw(size)]
-                if one is drawn or not one.is_free() or one.rank(wish):
+                if one is drawn or not one.is_free() or one.rank(wish) or one.refuses(self._now):
                     continue
                 if drawn is not None:
                     return one if _load(one) < _load(drawn) else drawn
@@ -195,6 +142,7 @@ class Members:
             least = min(one.rank(wish) for one in opened)
             opened = [one for one in opened if one.rank(wish) == least]
         free = [one for one in opened if one.is_free()]
+        free = [one for one in free if not one.refuses(self._now)] or free
         if len(free) < 2:
             return free[0] if free else None
         first = free.pop(self._draw(len(free)))
@@ -219,9 +167,7 @@ class Members:
             member = await self._wait(wish, first=first)
             member.session.slots.release()
             try:
-                return member.session.open_stream_nowait(
-                    priority=priority, stream_type=stream_type, metadata=metadata
-                )
+                return member.open_stream(priority, stream_type, metadata)
             except SessionError:
                 # It has ended in this very moment, or its peer has just told a limit below what was kept.
                 if member.is_free():
@@ -243,9 +189,7 @@ class Members:
         """
         if (self._queue and self._is_vain(wish)) or (member := self.choose(wish)) is None:
             return None
-        return member.session.open_stream_nowait(
-            priority=priority, stream_type=stream_type, metadata=metadata
-        )
+        return member.open_stream(priority, stream_type, metadata)
 
     # Waiting.
 

@@ -40,7 +40,8 @@ from ..session.session import Session
 from ..session.sessions_listener import SessionsListener
 from .backoff import Backoff
 from .keeper import keep
-from .members import Members, Wish
+from .member import Wish
+from .members import Members
 from .pool_calls import PoolCalls
 from .pool_records import Records
 from .pool_sessions import PoolSessions
@@ -142,8 +143,8 @@ class Pool(PoolCalls):
     ) -> Stream:
         """Open a stream on one of the sessions; waits until there is one that has room for it.
 
-        Of two that are drawn, the session is taken on which this side has fewer streams.  Those who wait are served in
-        the order in which they came.
+        Of two that are drawn, the session is taken on which this side has fewer streams; one that refuses most of them is
+        passed over while another has room.  Those who wait are served in the order in which they came.
 
         :param priority: its place among the streams of its session, told to a muxado_py peer too.
         :param stream_type: as for :meth:`.Session.open_stream`.

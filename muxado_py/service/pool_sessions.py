@@ -23,7 +23,7 @@ from anyio import create_task_group
 from ..errors import PeerTimeoutError, SessionError
 from ..session.peers import peer_name
 from .causes import reason
-from .members import Member
+from .member import Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..scheduler import Priority
     from ..session.stream import Stream
     from .call_statistics import CallCounters
-    from .retry_budget import RetryBudget
+    from .retry_means import RetryMeans
     from .retry_policy import RetryPolicy
 
 __all__ = ("AttemptSource", "RetriableCall")
@@ -42,7 +42,7 @@ class AttemptSource(Protocol):
     """Where attempts have their streams from, and what all calls have together: a :class:`~muxado_py.Caller`."""
 
     policy: RetryPolicy
-    budget: RetryBudget
+    means: RetryMeans
     counters: CallCounters
     now: Callable[[], float]
 
@@ -104,7 +104,7 @@ class RetriableCall:
         self._metadata = metadata
         self._max_answer = max_answer
         self._kept = kept
-        self._attempts = Attempts(source.policy, source.budget, idempotent=idempotent)
+        self._attempts = Attempts(source.policy, source.means, idempotent=idempotent)
         self._deadline: float | None = None
         self._begun: Event | None = None  # set with the first stream; of use where it is hedged
         self._sent: list[Stream] = []  # whose sessions are not the next choice
@@ -145,7 +145,7 @@ class RetriableCall:
     async def _make_hedged(self, after: float) -> bytes:
         """As :meth:`_make`, and once more beside it after so many seconds without an answer, if the budget allows."""
         self._begun = Event()
-        return await first_answer(self._make, after, self._source.budget.take, self._begun)
+        return await first_answer(self._make, after, self._source.means.budget.take, self._begun)
 
     async def _make(self) -> bytes:
         """Send the request until it is answered or must not be sent again."""

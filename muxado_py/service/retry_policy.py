@@ -17,6 +17,7 @@ import random
 from dataclasses import dataclass
 
 from ..arguments import check_seconds, check_whole
+from .throttle import PER_ACCEPTED
 
 __all__ = ("RetryPolicy", "policy_or_default")
 
@@ -51,6 +52,11 @@ class RetryPolicy:
     budget_per_second: float = 10.0
     """Retries a second, however few calls there are.  Finagle's ``minRetriesPerSec``."""
 
+    sent_per_accepted: float = PER_ACCEPTED
+    """Calls that are sent for each that is not refused, where most are; all others fail at once, with a
+    :exc:`RetryBudgetError`.  At least 1; ``math.inf`` sends all.  The K of "Site Reliability Engineering", chapter 21.  It is
+    one for all of a pool, as the budget."""
+
     replay_limit: int = 64 * KIB
     """Bytes of one request that are kept until it is answered; one that is longer is not sent again."""
 
@@ -69,6 +75,11 @@ class RetryPolicy:
             check_seconds(name, value)
             if math.isinf(value):
                 raise ValueError(f"{name} must be finite, got {value!r}")
+        per_accepted: object = self.sent_per_accepted
+        if not isinstance(per_accepted, int | float) or isinstance(per_accepted, bool):
+            raise TypeError(f"sent_per_accepted must be a number, got {per_accepted!r}")
+        if not per_accepted >= 1:  # nor what is no number
+            raise ValueError(f"sent_per_accepted must be at least 1, got {per_accepted!r}")
         check_whole("replay_limit", self.replay_limit, 0, 2**40)
         check_whole("replay_total", self.replay_total, 0, 2**40)
         if self.hedge_after is not None:

@@ -92,6 +92,11 @@ class Session(StreamOpener):
         return self._driver.connection.local_streams
 
     @property
+    def refused_streams(self) -> int:
+        """How many streams of this side the peer has refused, from the first on; not those that its GOAWAY alone was for."""
+        return self._driver.connection.refused_streams
+
+    @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """The typed attributes of the transport, TLS ones too, but no raw socket."""
         attributes: dict[Any, Callable[[], Any]] = {**self._driver.link.extra_attributes}

@@ -601,3 +601,27 @@ async def test_servers_that_drain_lose_no_post_and_execute_none_twice(library: A
                 posting.start_soon(post, first)
         tasks.cancel_scope.cancel()
     assert sorted(executed, key=int) == [b"%d" % number for number in range(400)]
+
+
+# What is not sent at all.
+
+
+async def test_where_all_are_refused_most_requests_are_not_sent_and_are_told_so(
+    library: Any,
+) -> None:
+    async with (
+        servers("refuse") as those,
+        httpx_client(those, module=library, retry=RetryPolicy(max_refusals=1)) as client,
+    ):
+        verdicts: list[Retry | None] = []
+        for _ in range(200):
+            with pytest.raises(library.ConnectError) as failed:
+                await client.post("http://app/", content=b"?")
+            verdicts.append(muxado.retry_verdict(failed.value))
+            if verdicts[-1] is Retry.NEVER_SENT:
+                assert isinstance(failed.value.__cause__, muxado.RetryBudgetError)
+                assert str(failed.value).startswith("most requests are refused")
+    assert set(verdicts) == {Retry.REFUSED, Retry.NEVER_SENT}
+    assert verdicts[:10] == [Retry.REFUSED] * 10
+    assert len(those.streams) == verdicts.count(Retry.REFUSED)
+    assert verdicts.count(Retry.NEVER_SENT) > 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from muxado_py import Retry, RetryPolicy
 from muxado_py.service.attempts import Attempts
-from muxado_py.service.retry_budget import RetryBudget
+from muxado_py.service.retry_means import RetryMeans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 def attempts(
     *, idempotent: bool = False, policy: RetryPolicy | None = None, per_second: float = 10.0
 ) -> Attempts:
-    budget = RetryBudget(lambda: 0.0, per_second=per_second)
-    return Attempts(policy or RetryPolicy(), budget, idempotent=idempotent)
+    policy = replace(policy or RetryPolicy(), budget_per_second=per_second)
+    return Attempts(policy, RetryMeans(policy, lambda: 0.0), idempotent=idempotent)
 
 
 def test_what_was_never_sent_is_sent_again_as_long_as_there_is_time() -> None:
@@ -60,8 +61,9 @@ def test_an_empty_budget_is_the_end_and_says_so(verdict: Retry) -> None:
 
 
 def test_all_calls_pay_from_one_budget() -> None:
-    budget = RetryBudget(lambda: 0.0, per_second=0.5)  # five in ten seconds
-    calls = [Attempts(RetryPolicy(), budget, idempotent=False) for _ in range(20)]
+    policy = RetryPolicy(budget_per_second=0.5)  # five in ten seconds
+    means = RetryMeans(policy, lambda: 0.0)
+    calls = [Attempts(policy, means, idempotent=False) for _ in range(20)]
     assert sum(one.again_after(Retry.REFUSED) is not None for one in calls) == 5
 
 

@@ -9,7 +9,8 @@ import anyio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muxado_py.service.members import Member, Members, Wish
+from muxado_py.service.member import Member, Wish
+from muxado_py.service.members import Members
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,10 @@ class Session:
         self.heard = heard
         self.avoided = avoided
         self.open_streams = open_streams
+        self.refused_streams = 0
+
+    def open_stream_nowait(self, **_options: object) -> object:
+        return object()
 
     def has_stream(self, stream: object) -> bool:
         return self.avoided
@@ -128,3 +133,40 @@ def test_a_session_that_can_open_none_any_more_is_left_once() -> None:
 
     anyio.run(choose)
     assert left == [1]
+
+
+def taken_of(refusing: Session, others: list[Session], times: int) -> list[Session]:
+    """Which sessions are taken where one refuses at once whatever it is given."""
+    taken: list[Session] = []
+
+    async def take() -> None:
+        members = members_of([refusing, *others], random.Random(3).randrange)
+        for _ in range(times):
+            member = members.choose(Wish())
+            assert member is not None
+            member.open_stream(None, None, None)
+            session = cast("Any", member.session)
+            taken.append(session)
+            if session is refusing:
+                session.refused_streams += 1
+
+    anyio.run(take)
+    return taken
+
+
+def a_free_one(open_streams: int = 0, *, is_free: bool = True) -> Session:
+    return Session(
+        is_free=is_free, going_away=False, heard=True, avoided=False, open_streams=open_streams
+    )
+
+
+def test_a_session_that_refuses_all_does_not_get_most_for_having_fewest() -> None:
+    refusing = a_free_one()
+    taken = taken_of(refusing, [a_free_one(5), a_free_one(5)], 2000)
+    assert 1 <= taken.count(refusing) <= 0.15 * 2000  # and not two thirds
+
+
+def test_nobody_waits_because_a_session_refuses() -> None:
+    refusing = a_free_one()
+    assert set(taken_of(refusing, [a_free_one(is_free=False)], 200)) == {refusing}
+    assert set(taken_of(refusing, [], 200)) == {refusing}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +124,9 @@ async def test_in_an_overload_who_is_answered_is_answered_soon(serving: Any) -> 
     limits = CallLimits(max_concurrent=1)
     async with serving(handler, limits=limits) as (dialed, _):
         await dialed.wait_for_peer()
-        load = Load(Caller(dialed, muxado.RetryPolicy(max_refusals=1)).call)
+        load = Load(
+            Caller(dialed, muxado.RetryPolicy(max_refusals=1, sent_per_accepted=math.inf)).call
+        )
         began = anyio.current_time()
         await load.run(60, 6)
     assert load.useful(began, began + 6) >= 9
@@ -286,3 +290,86 @@ async def test_who_sends_his_request_slowly_takes_nobodys_place(serving: Any) ->
             await anyio.sleep(31)
             assert await Caller(dialed).call(b"x") == b"x"
             assert (await long.receive())[0] == muxado.CallStatus.DEADLINE_EXCEEDED
+
+
+# What is not sent at all, because most is refused.
+
+FULL = CallLimits(max_concurrent=1, max_queue=0)
+
+
+async def hang(request: muxado.CallRequest) -> bytes:
+    await anyio.sleep_forever()
+    return b""
+
+
+async def test_where_all_are_refused_most_are_not_sent_and_are_told_so(serving: Any) -> None:
+    async with serving(hang, limits=FULL) as (dialed, _), anyio.create_task_group() as tasks:
+        await dialed.wait_for_peer()
+        caller = Caller(dialed)
+        tasks.start_soon(caller.call, b"takes the place")
+        await settle()
+        before = dialed.refused_streams
+        load = Load(caller.call)
+        await load.run(200, 10)
+        told = Counter(one.retry for one in load.failed)
+        assert told[Retry.NEVER_SENT] + told[Retry.REFUSED] == len(load.failed) >= 1990
+        # Two hundred at ten a second; what was refused before most were is sent again once or twice.
+        assert dialed.refused_streams - before <= 400
+        assert told[Retry.NEVER_SENT] >= 1700
+        for one in load.failed:
+            if one.retry is Retry.NEVER_SENT:
+                assert isinstance(one, muxado.RetryBudgetError)
+                assert str(one).startswith("most calls are refused, so this one was not sent")
+        assert caller.statistics().outcomes["never sent"] == told[Retry.NEVER_SENT]
+        tasks.cancel_scope.cancel()
+
+
+async def test_what_is_refused_where_most_is_refused_is_not_sent_again(serving: Any) -> None:
+    async with serving(hang, limits=FULL) as (dialed, _), anyio.create_task_group() as tasks:
+        await dialed.wait_for_peer()
+        caller = Caller(dialed, muxado.RetryPolicy(backoff=0))
+        tasks.start_soon(caller.call, b"takes the place")
+        await settle()
+        load = Load(caller.call)
+        await load.run(200, 5)
+        attempts, failed = caller.statistics().attempts, len(load.failed)
+        await load.run(200, 5)
+        refused = sum(one.retry is Retry.REFUSED for one in load.failed[failed:])
+        assert caller.statistics().attempts - attempts == refused > 0
+        tasks.cancel_scope.cancel()
+
+
+async def test_all_are_sent_again_when_the_server_has_room(serving: Any) -> None:
+    room = anyio.Event()
+
+    async def wait_once(request: muxado.CallRequest) -> bytes:
+        await room.wait()
+        return b""
+
+    async with serving(wait_once, limits=FULL) as (dialed, _), anyio.create_task_group() as tasks:
+        await dialed.wait_for_peer()
+        caller = Caller(dialed)
+        tasks.start_soon(caller.call, b"takes the place")
+        await settle()
+        load = Load(caller.call)
+        await load.run(200, 5)
+        assert not load.answered
+        room.set()
+        await load.run(200, 6)
+        began = anyio.current_time()
+        await load.run(200, 2)
+    assert load.useful(began, began + 2) >= 199
+
+
+async def test_who_wants_all_sent_has_all_sent(serving: Any) -> None:
+    policy = muxado.RetryPolicy(sent_per_accepted=math.inf, max_refusals=1)
+    async with serving(hang, limits=FULL) as (dialed, _), anyio.create_task_group() as tasks:
+        await dialed.wait_for_peer()
+        caller = Caller(dialed, policy)
+        tasks.start_soon(caller.call, b"takes the place")
+        await settle()
+        load = Load(caller.call)
+        await load.run(200, 5)
+        assert {one.retry for one in load.failed} == {Retry.REFUSED}
+        assert dialed.refused_streams == len(load.failed) >= 990
+        tasks.cancel_scope.cancel()

@@ -13,6 +13,7 @@ from muxado_py import CallLimits, Retry, RetryPolicy
 
 from ..virtual_time import BACKENDS, backend
 from .calling import CallingServer, settle
+from .servers import Server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -245,3 +246,34 @@ async def test_an_error_that_was_answered_is_the_answer() -> None:
                 await pool.call(b"question", idempotent=True)
             with pytest.raises(TypeError):
                 await pool.call(b"question", idempotent=True, priority=3)  # type: ignore[arg-type]
+
+
+async def test_a_server_that_refuses_all_costs_none_of_the_calls_that_others_take() -> None:
+    """It has fewest streams in flight, and would get two thirds of all calls: more than are sent again."""
+
+    async def refuse(stream: muxado.Stream) -> None:
+        stream.refuse()
+
+    async def work(request: muxado.CallRequest) -> bytes:
+        await anyio.sleep(0.05)
+        return b"done"
+
+    async with tasks_for_a_while() as tasks:
+        bad = Server(tasks, "bad", refuse)
+        good = [await CallingServer.start(tasks, name, work) for name in ("one", "two")]
+        async with muxado.connect_pool(bad, *good) as pool:
+            await anyio.sleep(1)
+            assert pool.state.sessions == 3
+            answers: list[bytes] = []
+
+            async def call() -> None:
+                answers.append(await pool.call(b"?", timeout=5))
+
+            async with anyio.create_task_group() as callers:
+                for _ in range(2000):
+                    callers.start_soon(call)
+                    await anyio.sleep(0.005)
+            attempts = pool.call_statistics().attempts
+    assert answers == [b"done"] * 2000
+    assert len(good[0].executed) + len(good[1].executed) == 2000
+    assert attempts <= 1.2 * 2000

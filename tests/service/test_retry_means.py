@@ -113,7 +113,9 @@ async def test_calls_and_requests_have_one_room_for_what_is_kept() -> None:
         assert peers.seen == 6
 
 
-@pytest.mark.parametrize("field", ["budget_share", "budget_per_second", "replay_total"])
+@pytest.mark.parametrize(
+    "field", ["budget_share", "budget_per_second", "sent_per_accepted", "replay_total"]
+)
 async def test_numbers_that_would_count_for_nothing_are_refused(field: str) -> None:
     async with pool_of(Peers(), RetryPolicy(max_refusals=5)) as pool:
         with pytest.raises(ValueError, match=rf"{field}=7.*give the pool the same policy"):

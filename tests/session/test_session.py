@@ -218,6 +218,15 @@ async def test_a_full_backlog_refuses_the_stream(session_pair: SessionPair) -> N
         assert await dialed.ping() >= 0
 
 
+async def test_a_stream_that_the_peer_resets_was_not_refused(session_pair: SessionPair) -> None:
+    async with session_pair() as (dialed, accepted):
+        stream = await dialed.open_stream()
+        (await accepted.accept_stream()).reset()
+        with pytest.raises(muxado.StreamResetError):
+            await stream.receive()
+        assert dialed.refused_streams == 0
+
+
 # net_dial and net_listener.
 
 
@@ -321,6 +330,7 @@ async def test_a_closed_listener_refuses_what_waits_and_what_comes(
             with pytest.raises(muxado.StreamRefusedError) as info:
                 await stream.receive()
             assert info.value.retry is Retry.REFUSED
+        assert (dialed.refused_streams, accepted.refused_streams) == (2, 0)
         for accept in (listener.accept, accepted.accept_stream, accepted.net_listener().accept):
             with pytest.raises(anyio.ClosedResourceError):
                 await accept()
