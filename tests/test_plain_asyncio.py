@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -77,3 +77,76 @@ def test_a_gateway_serves_its_callers(new_loop: Callable[[], asyncio.AbstractEve
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(asyncio.wait_for(main(), 30))
+
+
+# What asyncio cancels by its name, which no scope of anyio's holds back.
+
+
+@pytest.mark.parametrize("kind", ["session", "pool"])
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_a_time_out_while_a_block_is_being_left_is_a_time_out_and_nothing_else(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], kind: str
+) -> None:
+    """The scope outside fails else, because the session's is still the innermost."""
+    over: Callable[[str], Any] = muxado.connect if kind == "session" else muxado.connect_pool
+
+    async def read_nothing(session: muxado.Session) -> None:
+        await anyio.sleep_forever()
+
+    async def leave(url: str) -> None:
+        async with over(url) as opener:
+            stream = await opener.open_stream()
+            await stream.send(bytes(300_000))
+            await stream.aclose()
+            left.set()  # now all is flushed that the peer has not read, for seconds
+
+    async def main() -> None:
+        async with muxado.listen("tcp://127.0.0.1:0") as listener:
+            serving = asyncio.create_task(listener.serve(read_nothing))
+            leaving = asyncio.create_task(within_a_scope(listener.url))
+            await left.wait()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            leaving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await leaving
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+    async def within_a_scope(url: str) -> None:
+        with anyio.CancelScope():
+            await leave(url)
+
+    left = asyncio.Event()
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(asyncio.wait_for(main(), 60))
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_the_server_of_an_endpoint_that_cancels_its_task_has_it_cancelled(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """As hypercorn does when its grace is over: the task is the server's, not one of ours."""
+
+    async def handler(session: muxado.Session) -> None:
+        begun.set()
+        await anyio.sleep_forever()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"} if not begun.is_set() else await silence.get()
+
+    async def send(message: dict[str, Any]) -> None:
+        """Nobody reads it."""
+
+    async def main() -> None:
+        scope = {"type": "websocket", "path": "/", "headers": [], "extensions": {}}
+        task = asyncio.create_task(muxado.asgi_endpoint(handler)(scope, receive, send))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    begun: asyncio.Event = asyncio.Event()
+    silence: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(asyncio.wait_for(main(), 60))

@@ -6,6 +6,10 @@ It starts the session's tasks in a task group of its own, and ends them when the
 The rules.  The application's own exception leaves the block as itself, not in the group that a task group wraps around
 it.  It wins over what the close raises (:exc:`~muxado_py.UndeliveredError`), which becomes a note on it.  Leaving is
 bounded in time: ``Config.close_timeout``, or a quarter of a second if the block was cancelled.
+
+The trap.  No shield holds back asyncio's own cancellation (``task.cancel()``, ``asyncio.timeout``, Ctrl-C).  It ends the flush, and
+the task group is left all the same: else its scope would stay the innermost of the task, and whatever scope is outside
+would fail over that.
 """
 
 from __future__ import annotations
@@ -73,6 +77,9 @@ class ClosingScope(ABC, Generic[Closing]):
                 await self._closing.aclose()
         except Exception as error:  # noqa: BLE001 - the tasks end all the same
             failed = error
+        except BaseException as error:
+            await self._end_tasks(type(error), error, error.__traceback__)
+            raise
         suppressed = await self._end_tasks(exc_type, exc, traceback)
         if failed is None:
             return suppressed

@@ -124,7 +124,7 @@ class ASGIEndpoint:
         try:
             async with server(transport, self._config) as session:
                 visitor.session = session
-                await contain(self._handler, session)
+                await contain(self._handler, session, owns_task=False)
         except UndeliveredError as exc:
             logger.warning("a session over ASGI ended: %s", exc)
         except MuxadoError as exc:  # no wire that anybody knows

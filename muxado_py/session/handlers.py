@@ -216,17 +216,23 @@ class _Seat:
         self.waiter: Waiter
 
 
-async def contain(handler: Callable[[Subject], Awaitable[object]], subject: Subject) -> None:
+async def contain(
+    handler: Callable[[Subject], Awaitable[object]], subject: Subject, *, owns_task: bool = True
+) -> None:
     """Call ``handler(subject)``; an exception ends in the log, for one peer must not end them all.
 
-    Cancellation: passed on, if it is that of a cancel scope.
+    :param owns_task: whether the task is one of this package's own, and whoever cancels it by its name can mean
+        nothing but the handler.
+
+    Cancellation: passed on, if it is that of a cancel scope, or of a task of somebody else's.
     """
     try:
         await handler(subject)
     except Exception as exc:  # noqa: BLE001 - as above
         _report(subject, exc)
     except BaseException as exc:
-        if not _is_its_own(exc):
+        task = None if owns_task else current_task()
+        if not _is_its_own(exc) or (task is not None and task.cancelling()):
             part_mistakes(subject, exc)
             raise
         logger.info("the handler of %r was cancelled", subject)
