@@ -18,7 +18,7 @@ from muxado_py.cli.gateway import gateway
 from muxado_py.cli.options import Address, Published
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableMapping
 
 LOOPS = (asyncio.new_event_loop, uvloop.new_event_loop)
 
@@ -135,7 +135,7 @@ def test_the_server_of_an_endpoint_that_cancels_its_task_has_it_cancelled(
     async def receive() -> dict[str, Any]:
         return {"type": "websocket.connect"} if not begun.is_set() else await silence.get()
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(message: MutableMapping[str, Any]) -> None:
         """Nobody reads it."""
 
     async def main() -> None:
