@@ -68,12 +68,15 @@ class Overview:
         return {"/healthz": self.health, "/status": self.status, "/metrics": self.metrics}
 
     def health(self, asked: Mapping[str, str]) -> Answer:
-        """Whether callers should come; with ``name`` in what is asked, its callers."""
+        """Whether callers should come; with ``name`` in what is asked, its callers.
+
+        Those go to where its agents are, for a hop to another gateway costs them time: so this one speaks for its own agents alone.
+        """
         if self._stop.is_set():
             return Answer(503, b"stopping\n")
         name = asked.get("name")
-        if name is not None and self._agents.served(name) is None:
-            return Answer(503, b"nobody serves that name\n")
+        if name is not None and not self._agents.are_here(name):
+            return Answer(503, b"no agent here serves that name\n")
         return Answer(200, b"serving\n")
 
     def status(self, asked: Mapping[str, str]) -> Answer:

@@ -128,6 +128,10 @@ class Agents:
         """Where callers of ``name`` are led, if anybody may serve it."""
         return self._destinations.served(name)
 
+    def are_here(self, name: str) -> bool:
+        """Whether an agent of this gateway serves ``name``, whatever others do."""
+        return self._destinations.served_here(name) is not None
+
     def names(self) -> list[str]:
         """What is published or served, in order."""
         return self._destinations.names()

@@ -17,10 +17,12 @@ from click.testing import CliRunner
 
 from muxado_py.cli.admin import admin as admin_module
 from muxado_py.cli.admin.admin import Admin, Answer, open_admin
+from muxado_py.cli.cluster.memory import MemoryRegistry
 from muxado_py.cli.commands import muxado as muxado_command
 from muxado_py.cli.options import Address, HttpDoor, Published, UnixAddress
 from muxado_py.cli.running import NotStarted
 
+from ..cluster.several import registered, several
 from ..processes import running as running_process
 from ..test_gateway import (
     HERE,
@@ -86,12 +88,33 @@ async def test_a_balancer_asks_for_the_name_that_it_leads_callers_to(address: Un
     """A gateway that starts anew has no agents for a moment."""
     async with running(admin=address, doors=[Published(HERE, "blog")]) as gate:
         assert (await get(address, "/healthz"))[0] == 200
-        assert await get(address, "/healthz?name=blog") == (503, "nobody serves that name\n")
+        assert await get(address, "/healthz?name=blog") == (503, "no agent here serves that name\n")
         async with agent(gate.url, never_read, names=("blog",)):
             assert (await get(address, "/healthz?name=blog"))[0] == 200
             assert (await get(address, "/healthz?name="))[0] == 503
             gate.stop.set()
             assert (await get(address, "/healthz?name=blog"))[0] == 503
+
+
+async def test_each_of_several_gateways_is_healthy_for_what_its_own_agents_serve(
+    tmp_path: Path,
+) -> None:
+    """A balancer would lead callers to any of them else, also those of a name that nobody serves."""
+    here, there = (UnixAddress(f"{tmp_path}/{name}") for name in ("here", "there"))
+    registry = MemoryRegistry()
+    async with (
+        several(2, registry, admins=(here, there, None)) as (gate, _),
+        agent(gate.url, never_read, names=("blog",)),
+    ):
+        await registered(registry, "blog")
+        for address, name, status in (
+            (here, "blog", 200),
+            (there, "blog", 503),
+            (here, "nobody", 503),
+            (there, "nobody", 503),
+        ):
+            assert (await get(address, f"/healthz?name={name}"))[0] == status
+        assert (await get(there, "/healthz"))[0] == 200
 
 
 async def test_the_status_has_agents_names_doors_and_callers(address: UnixAddress) -> None:

@@ -14,11 +14,11 @@ from muxado_py.cli.cluster.registry import RegistryError
 from muxado_py.cli.cluster.tokens import ClusterTokens
 from muxado_py.cli.gateway import gateway
 from muxado_py.cli.http_door.limits import Limits
-from muxado_py.cli.options import Address, HttpDoor, Published
+from muxado_py.cli.options import Address, HttpDoor, Published, UnixAddress
 from muxado_py.cli.reloading import Reloading
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from muxado_py.cli.cluster.nodes import Node
 
@@ -94,14 +94,16 @@ async def several(
     registry: MemoryRegistry,
     tokens: tuple[str, ...] = (TOKEN, TOKEN, TOKEN),
     handover: float = 0.0,
+    admins: Sequence[UnixAddress | None] = (None, None, None),
 ) -> AsyncIterator[list[Gate]]:
     """So many gateways, that know each other; leaving the block stops them.
 
     :param handover: seconds in which one that ends still lets callers in, unless the block is left first.
+    :param admins: where each of them says how it is.
     """
     async with anyio.create_task_group() as tasks, AsyncExitStack() as stack:
         gates: list[Gate] = []
-        for token in tokens[:number]:
+        for token, admin in list(zip(tokens, admins, strict=True))[:number]:
             stop = anyio.Event()
             stack.callback(stop.set)
             its_tokens, hangup = [token], Reloading()
@@ -117,6 +119,7 @@ async def several(
                     handover_timeout=handover,
                     http=HttpDoor(HERE, "test", Limits()),
                     reloading=hangup,
+                    admin=admin,
                     membership=Membership(
                         nullcontext(registry), ClusterTokens(partial(tuple, its_tokens))
                     ),
