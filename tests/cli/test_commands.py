@@ -169,6 +169,12 @@ def listen_here(published: str) -> tuple[str, ...]:
             ),
             "must not be --token-file",
         ),
+        (("token", "--session-ttl", "0s"), "--session-ttl must be a second or longer"),
+        (("token", "--session-ttl", "999ms"), "--session-ttl must be a second or longer"),
+        (
+            ("gateway", *listen_here("0"), "--session-ttl", "0"),
+            "--session-ttl must be a second or longer",
+        ),
         (("demo", "--link", "wide"), "50mbit/40ms"),
         (("ping",), "URL"),
     ],

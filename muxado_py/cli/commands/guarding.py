@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..agents.guard import Guard
     from ..trust.permits import Bounds
 
-__all__ = ("GuardOptions", "guard_options", "make_bounds", "make_guard")
+__all__ = ("GuardOptions", "guard_options", "make_bounds", "make_guard", "whole_ttl")
 
 
 class GuardOptions(NamedTuple):
@@ -152,13 +152,24 @@ def _check(options: GuardOptions) -> None:
             "--reserve needs --token-file, --jwt-keys or certificates (--ssl-ca-certs) that list names: "
             "whoever comes may serve any name here"
         )
-    if options.session_ttl is not None and options.session_ttl < 1:
+    whole_ttl(options.session_ttl)
+
+
+def whole_ttl(session_ttl: float | None) -> int | None:
+    """What ``--session-ttl`` says, in whole seconds, as a token has it: it is judged before it is cut, or 0 could become 1.
+
+    :raises click.UsageError: if it is too short.
+    """
+    if session_ttl is None:
+        return None
+    if session_ttl < 1:
         raise click.UsageError("--session-ttl must be a second or longer")
+    return int(session_ttl)
 
 
 def make_bounds(options: GuardOptions) -> Bounds:
     """How much one holder may have, of which the token says nothing else."""
     from ..trust.permits import Bounds
 
-    ttl = options.session_ttl
-    return Bounds(options.limit_sessions, options.limit_callers, None if ttl is None else int(ttl))
+    ttl = whole_ttl(options.session_ttl)
+    return Bounds(options.limit_sessions, options.limit_callers, ttl)

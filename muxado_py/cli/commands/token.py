@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from ..options import DURATION
+from .guarding import whole_ttl
 from .once import OnceCommand
 
 __all__ = ("token",)
@@ -66,9 +67,9 @@ def token(
     from ..trust import tokens
     from ..trust.permits import Bounds
 
+    ttl = whole_ttl(session_ttl)
     try:
         secret = _read() if hash else tokens.make_token()
-        ttl = None if session_ttl is None else max(1, int(session_ttl))
         bounds = str(Bounds(limit_sessions, limit_callers, ttl))
         line = tokens.parse_line(name, tokens.hash_token(secret), names, bounds)
         if add is not None:
