@@ -4,7 +4,8 @@ What it is.  :func:`read_answer` makes an :class:`Answer` of a head; with the me
 :meth:`Answer.for_caller` how it goes on.
 
 The rule.  The caller's framing is ours: a length that the agent said stays, anything else becomes chunks, or the end of the
-connection for HTTP/1.0.  So one answer is never longer or shorter for the caller than it was for us.
+connection for HTTP/1.0.  So one answer is never longer or shorter for the caller than it was for us.  Of Upgrade the caller gets
+what this door does, a websocket; of other protocols it is told nothing, even by a 426.
 
 The trap.  An agent that says two lengths may have been made to say so by what a caller sent it.  It is not believed in
 either.
@@ -46,7 +47,7 @@ class Answer(NamedTuple):
     length: int | None
     is_chunked: bool
     is_websocket: bool
-    """Whether it switches to that."""
+    """Whether it switches to that (101), or says that the request has to (426)."""
 
     @property
     def is_interim(self) -> bool:
@@ -74,6 +75,7 @@ class Answer(NamedTuple):
             own.append(b"Content-Length: %d" % self.length)
         if self.is_websocket:
             own.append(b"Upgrade: websocket")
+            connection = connection + b", Upgrade" if connection else b"Upgrade"
         if connection:
             own.append(b"Connection: " + connection)
         return write_fields(b"HTTP/1.1 %d %b" % (self.status, self.phrase), self.fields, *own)
@@ -97,15 +99,22 @@ def read_answer(head: bytes) -> Answer:
     except BadMessage as exc:
         raise BadMessage(502, f"The agent's answer cannot be read: {exc.text}") from None
     status = int(match[1])
-    upgrade = found.get(b"upgrade", _NONE)
     return Answer(
         status,
         match[2] or b"",
         _filter(fields, connection),
         length,
         is_chunked,
-        status == 101 and [one.lower() for one in upgrade] == [b"websocket"],
+        _names_websocket(status, found.get(b"upgrade", _NONE)),
     )
+
+
+def _names_websocket(status: int, upgrade: list[bytes]) -> bool:
+    """Whether the answer says that to its caller, who goes on with nothing else through this door."""
+    if status == 101:
+        return [one.lower() for one in upgrade] == [b"websocket"]
+    named = b",".join(upgrade).lower().split(b",")  # of which a caller may choose
+    return status == 426 and b"websocket" in [one.strip(b" \t") for one in named]
 
 
 def _framing(found: dict[bytes, list[bytes]]) -> tuple[int | None, bool]:

@@ -291,7 +291,7 @@ class Exchange:
         if not (answer.is_websocket and self._request.wants_websocket):
             raise BadMessage(502, "The agent switched to a protocol that it was not asked for.")
         self._asker.give(math.inf, None)
-        await self._asker.say(answer.for_caller(in_chunks=False, connection=b"Upgrade"))
+        await self._asker.say(answer.for_caller(in_chunks=False, connection=b""))
         self.switched = switched
 
     async def _pass_interim(self, answer: Answer) -> None:

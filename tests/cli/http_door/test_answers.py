@@ -75,6 +75,41 @@ def test_a_field_of_an_answer_may_have_an_underscore() -> None:
     assert read_answer(raw).for_caller(in_chunks=False, connection=b"") == raw
 
 
+@pytest.mark.parametrize("said", [b"websocket", b"h2c, WebSocket", b"HTTP/3 ,websocket,"])
+@pytest.mark.parametrize(("connection", "told"), [(b"", b"Upgrade"), (b"close", b"close, Upgrade")])
+def test_who_has_to_upgrade_is_told_to_what(said: bytes, connection: bytes, told: bytes) -> None:
+    """RFC 9110, 15.5.22: a 426 without an Upgrade says nothing that a client could do."""
+    status = b"426 Upgrade Required"
+    version = b"Sec-WebSocket-Version: 13"
+    raw = head(
+        b"Upgrade: " + said,
+        b"Connection: upgrade, close",
+        version,
+        b"Content-Length: 0",
+        status=status,
+    )
+    assert read_answer(raw).for_caller(in_chunks=False, connection=connection) == head(
+        version, b"Content-Length: 0", b"Upgrade: websocket", b"Connection: " + told, status=status
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (b"426 Upgrade Required", b"h2c, TLS/1.0"),
+        (b"426 Upgrade Required", b"websockets"),
+        (b"200 OK", b"websocket"),
+    ],
+)
+def test_nobody_is_told_of_a_protocol_that_the_door_does_not_pass_on(
+    status: bytes, said: bytes
+) -> None:
+    raw = head(b"Upgrade: " + said, b"Connection: Upgrade", b"Content-Length: 0", status=status)
+    assert read_answer(raw).for_caller(in_chunks=False, connection=b"") == head(
+        b"Content-Length: 0", status=status
+    )
+
+
 def test_nothing_is_said_of_the_length_of_a_body_that_cannot_be() -> None:
     answer = read_answer(head(b"Content-Length: 5", status=b"204 No Content"))
     assert b"Length" not in answer.for_caller(in_chunks=False, connection=b"")

@@ -65,6 +65,23 @@ async def test_an_agent_may_say_no_and_the_caller_ask_again() -> None:
             assert await heard(caller, b"ok") == OK
 
 
+async def test_who_asks_a_websocket_for_a_page_hears_what_it_is_and_may_ask_again() -> None:
+    required = (
+        b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n"
+        b"Sec-WebSocket-Version: 13\r\nContent-Length: 0\r\n\r\n"
+    )
+    async with (
+        door() as gate,
+        agent(gate.url, Replying(required), names=("app",)),
+        await gate.connect() as caller,
+    ):
+        for _ in range(2):
+            await caller.send(request())
+            head = await heard(caller, b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 426 ")
+            assert b"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" in head
+
+
 async def test_what_switches_to_something_else_is_no_websocket() -> None:
     other = SWITCHING.replace(b"Upgrade: websocket", b"Upgrade: h2c")
     async with (
