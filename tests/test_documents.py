@@ -446,6 +446,8 @@ async def test_a_call_in_pieces(session_pair: SessionPair) -> None:
             tasks.start_soon(names["serve_numbers"], accepted)
             lines = await names["numbered"](muxado.Caller(dialed), [b"a", b"b"])
             assert lines == [b"1 a", b"2 b"]
+            many = await names["numbered"](muxado.Caller(dialed), [bytes(10_000)] * 300)
+            assert [len(line) for line in many] == [10_002] * 9 + [10_003] * 90 + [10_004] * 201
         tasks.cancel_scope.cancel()
 
 

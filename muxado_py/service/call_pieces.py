@@ -4,10 +4,12 @@ Where data comes from and goes to.  A piece is its length and its bytes (:mod:`~
 waits for the peer as a stream's bytes do, and what is not received makes its sender stand still: nothing is kept here but
 the piece that is being put together.
 
-The rule.  An answer that ends without its status has broken off.
+The rules.  An answer that ends without its status has broken off.  And whoever is told by a handler why it takes no more hears
+that also where it sends: an error that has come goes before the reset behind it, which says nothing of the reason.
 
 The traps.  A length is what the peer says: no room is made for it before the bytes come.  And behind a part of a piece nothing
-may be sent, a status neither: the other side would take it for the rest.
+may be sent, a status neither: the other side would take it for the rest.  What a failed ``send`` looks at it leaves unread:
+another task may be waiting for the very same bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from anyio import BrokenResourceError, BusyResourceError, EndOfStream
 
 from ..arguments import octets
 from ..errors import ErrorCode, Retry
-from ..session.whole import unwatch_end, watch_failure
+from ..session.whole import unread_whole, unwatch_end, watch_failure
 from .call_errors import AnswerError, CallError, CallStatus
 from .call_frames import END, read_answer
 
@@ -123,9 +125,52 @@ class CallPieces:
 class StreamCall(CallPieces):
     """A streamed call, where it was called: made by ``stream_call``."""
 
+    async def send(self, piece: bytes | bytearray | memoryview) -> None:
+        """Send one piece, which the other side receives as one; waits while the other side does not receive.
+
+        :raises TypeError: if it is no bytes.
+        :raises ValueError: if it has 2**32 - 1 bytes or more.
+        :raises CallError: if the handler has ended with an error, and takes no more.
+        :raises StreamError: if the call is over otherwise; so do all errors of its session.
+
+        The pieces of the answer that came before are still to be received after an error.
+
+        Cancellation: the call is broken off, its stream reset.
+        """
+        try:
+            await super().send(piece)
+        except BrokenResourceError as exc:
+            self._raise_what_came(exc)
+            raise
+
     async def send_eof(self) -> None:
-        """The request is whole; the answer goes on."""
-        await self._stream.send_eof()
+        """The request is whole; the answer goes on.
+
+        :raises CallError: as :meth:`send`, and so do all others.
+        """
+        try:
+            await self._stream.send_eof()
+        except BrokenResourceError as exc:
+            self._raise_what_came(exc)
+            raise
+
+    def _raise_what_came(self, failure: BrokenResourceError) -> None:
+        """Raise the error that the answer ends with, if it is whole and ends with one."""
+        unread = unread_whole(self._stream)
+        if unread is None:
+            return
+        came = bytes(self._received) + unread
+        begin = 0
+        while (head := came[begin : begin + 4]) != END:
+            if len(head) < 4:
+                return
+            begin += 4 + int.from_bytes(head, "big")
+        try:
+            read_answer(came[begin + 4 :])
+        except CallError as exc:
+            raise exc from failure
+        except AnswerError:
+            return  # whoever receives is told that
 
     def _end(self) -> bytes:
         received = bytes(self._received)

@@ -37,6 +37,7 @@ __all__ = (
     "has_failed",
     "let_go",
     "receive_whole",
+    "unread_whole",
     "until_come",
     "unwatch_end",
     "watch_end",
@@ -67,6 +68,14 @@ def has_come(stream: Stream, nbytes: float) -> bool:
 def has_failed(stream: Stream) -> bool:
     """Whether it has ended otherwise than in order, or its session."""
     return stream._state.failure is not None
+
+
+def unread_whole(stream: Stream) -> bytes | None:
+    """All that is unread, which stays where it is; None unless it is the rest of all that the peer sends."""
+    state = stream._state
+    if state.recv_state is not _FIN_RECEIVED:
+        return None
+    return b"".join((state.recv_first, *(state.recv_rest or ()))) if state.unread else b""
 
 
 async def until_come(stream: Stream, nbytes: int) -> None:

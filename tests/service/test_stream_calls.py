@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -18,6 +19,8 @@ from ..virtual_time import BACKENDS, backend
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from muxado_py.service.call_pieces import StreamCall
 
     from ..conftest import SessionPair
 
@@ -87,6 +90,90 @@ async def test_an_error_comes_behind_the_pieces_before_it(serving: Any) -> None:
         with pytest.raises(CallError, match="no more") as caught:
             await call.receive()
         assert caught.value.details == b"details"
+
+
+async def send_for_ever(call: StreamCall) -> None:
+    while True:
+        await call.send(bytes(10_000))
+
+
+async def test_who_still_sends_is_told_the_error_of_the_handler(serving: Any) -> None:
+    """And not of the reset behind it, which says nothing of the reason."""
+
+    async def handler(call: muxado.IncomingCall) -> None:
+        await call.send(b"half")
+        await call.send(b"")
+        raise CallError(CallStatus.UNAUTHENTICATED, "no token", b"details")
+
+    async with serving(handler) as (caller, _), caller.stream_call() as call:
+        with pytest.raises(CallError, match="no token") as caught:
+            await send_for_ever(call)
+        assert caught.value.details == b"details"
+        assert isinstance(caught.value.__cause__, muxado.StreamError)
+        with pytest.raises(CallError, match="no token"):
+            await call.send_eof()
+        assert [await call.receive(), await call.receive()] == [b"half", b""]
+        with pytest.raises(CallError, match="no token"):
+            await call.receive()
+        with pytest.raises(CallError, match="no token"):
+            await call.send(b"more")
+
+
+async def test_who_sends_beside_one_that_receives_is_told_the_same(serving: Any) -> None:
+    async def handler(call: muxado.IncomingCall) -> None:
+        await call.receive()
+        await call.send(b"half")
+        raise CallError(CallStatus.UNAUTHENTICATED, "no token")
+
+    async def expect(function: Callable[[], Awaitable[object]]) -> None:
+        with pytest.raises(CallError, match="no token"):
+            await function()
+        told.append(function)
+
+    async def receive_all() -> None:
+        async for piece in call:
+            pieces.append(piece)
+
+    told: list[object] = []
+    pieces: list[bytes] = []
+    async with (
+        serving(handler) as (caller, _),
+        caller.stream_call() as call,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(expect, receive_all)
+        tasks.start_soon(expect, partial(send_for_ever, call))
+    assert len(told) == 2
+    assert pieces == [b"half"]
+
+
+async def test_who_still_sends_when_the_handler_is_content_is_told_of_the_reset(
+    serving: Any,
+) -> None:
+    async def handler(call: muxado.IncomingCall) -> None:
+        await call.send(b"enough")
+
+    async with serving(handler) as (caller, _), caller.stream_call() as call:
+        with pytest.raises(muxado.StreamResetError):
+            await send_for_ever(call)
+        assert [piece async for piece in call] == [b"enough"]
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"\0\0", b"\0\0\0\4half", b"\0\0\0\4ha", b"\xff" * 4, b"\xff" * 4 + b"\1\0"]
+)
+async def test_who_still_sends_is_told_of_the_reset_if_the_answer_has_no_status(
+    session_pair: SessionPair, answer: bytes
+) -> None:
+    async def handle(stream: muxado.Stream) -> None:
+        await stream.send(answer)
+
+    async with session_pair() as (dialed, accepted), anyio.create_task_group() as tasks:
+        tasks.start_soon(accepted.net_listener().serve, handle)
+        async with Caller(dialed).stream_call() as call:
+            with pytest.raises(muxado.StreamResetError):
+                await send_for_ever(call)
+        tasks.cancel_scope.cancel()
 
 
 async def test_not_a_word_of_a_failure_leaves_the_process(
