@@ -25,6 +25,7 @@ from ..arguments import check_text, check_whole
 from ..errors import ErrorCode, MuxadoError, Retry, escaped
 
 __all__ = (
+    "MAX_DETAILS",
     "AnswerError",
     "CallError",
     "CallStatus",
@@ -36,6 +37,9 @@ __all__ = (
 
 MAX_TEXT = 1024
 """Characters of the text of an error."""
+
+MAX_DETAILS = 64 * 1024
+"""Bytes of the details of an error: it is received whatever ``max_answer`` is, so it has a bound of its own."""
 
 
 class CallStatus(IntEnum):
@@ -66,9 +70,9 @@ class CallError(MuxadoError):
 
     :param status: 1 to 255; :class:`CallStatus` has names for some.
     :param text: for people, 1,024 characters at most.
-    :param details: for programs: whatever both sides agree on.
+    :param details: for programs: whatever both sides agree on, 65,536 bytes at most.
     :raises TypeError: if ``status`` is no int, ``text`` no str or ``details`` no bytes.
-    :raises ValueError: if ``status`` is out of its range.
+    :raises ValueError: if ``status`` is out of its range, or ``details`` too long.
     :ivar retry: always ``PROCESSED``.
     """
 
@@ -83,6 +87,8 @@ class CallError(MuxadoError):
         check_text("text", text)
         if not isinstance(details, bytes):
             raise TypeError(f"details must be bytes, got {details!r:.80}")
+        if len(details) > MAX_DETAILS:
+            raise ValueError(f"details have at most {MAX_DETAILS} bytes, got {len(details)}")
         name = CallStatus(status).name if status in _KNOWN else "status"
         message = f"{name}({status}): {escaped(text[:MAX_TEXT]) or 'no reason given'}"
         super().__init__(message, code=ErrorCode.NO_ERROR, retry=Retry.PROCESSED, remote=remote)
@@ -106,7 +112,7 @@ class CallTimeoutError(MuxadoError, TimeoutError):
 
 
 class AnswerError(MuxadoError):
-    """What came is longer than ``max_answer``, or not what ``serve_calls`` answers.
+    """What came is longer than ``max_answer``, an error longer than one may be, or not what ``serve_calls`` answers.
 
     :ivar retry: ``PROCESSED`` if any byte came, else ``UNKNOWN``.
     """

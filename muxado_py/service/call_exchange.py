@@ -3,7 +3,8 @@
 Where data comes from and goes to.  The request and its end go into the stream at once; nobody waits for room, because whoever
 calls holds the request anyway.  Then the whole answer is awaited.
 
-The rule.  However it ends, the stream is over: closed if it was answered, else reset.
+The rules.  However it ends, the stream is over: closed if it was answered, else reset.  And whoever takes only short answers
+takes an error all the same: its first byte says which of the two bounds there is.
 
 The traps.  A server may answer before it has all of the request; then the rest of it is of no use to anybody.  And what is
 cancelled in the moment in which its time is over stays cancelled.
@@ -16,9 +17,17 @@ from typing import TYPE_CHECKING
 from anyio import ClosedResourceError
 
 from ..errors import ErrorCode, Retry
-from ..session.whole import alarms_of, give_up, let_go, receive_whole
+from ..session.whole import (
+    alarms_of,
+    first_byte,
+    give_up,
+    has_come,
+    let_go,
+    receive_whole,
+    until_come,
+)
 from .call_errors import AnswerError
-from .call_frames import PLAIN, read_answer
+from .call_frames import MAX_ERROR, PLAIN, error_too_long, read_answer
 
 if TYPE_CHECKING:
     from ..session.stream import Stream
@@ -51,8 +60,17 @@ async def exchange(
             stream.send_whole_nowait(PLAIN)
             stream.send_whole_nowait(payload)
         stream.send_eof_nowait()
-        answer = await receive_whole(stream, max_answer + 1)
+        most = max_answer + 1
+        is_error = False
+        if most < MAX_ERROR:  # or an error that may be is within it
+            if not has_come(stream, 1):
+                await until_come(stream, 1)
+            if is_error := bool(first_byte(stream)):
+                most = MAX_ERROR
+        answer = await receive_whole(stream, most)
         if answer is None:
+            if is_error:
+                raise error_too_long()
             raise AnswerError(
                 f"the answer has more than {max_answer} bytes: ask for less, or call with max_answer=...",
                 code=ErrorCode.STREAM_CANCELLED,

@@ -5,7 +5,8 @@ receives, and back.  How long a request or an answer is says the end of its stre
 
 The rule.  The last thing of an answer is its status: an answer without one has broken off, whatever ended the stream.
 
-The trap.  A deadline is a moment, and two machines have two clocks: what travels is the time that is left.
+The traps.  Only an answer is as long as whoever called takes; an error is told also to who takes no byte, so what is received of
+one is bounded here.  And a deadline is a moment, and two machines have two clocks: what travels is the time that is left.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from ..arguments import check_seconds
 from ..errors import ErrorCode, Retry
 from ..protocol.opening import metadata_room, prepared
-from .call_errors import AnswerError, CallError
+from .call_errors import MAX_DETAILS, AnswerError, CallError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = (
     "ATTEMPT",
     "END",
+    "MAX_ERROR",
     "OK",
     "PLAIN",
     "STREAMED",
@@ -33,6 +35,7 @@ __all__ = (
     "call_metadata",
     "check_call",
     "error_answer",
+    "error_too_long",
     "read_answer",
     "read_time_left",
 )
@@ -45,6 +48,9 @@ OK = b"\0"
 
 END = b"\xff\xff\xff\xff"
 """What stands in the place of a length behind the last piece of an answer; its status follows."""
+
+MAX_ERROR = 3 + 0xFFFF + MAX_DETAILS
+"""Bytes of an answer that is an error: its status, the length of the text, the text and the details."""
 
 TIME_LEFT, ATTEMPT = "time-left", "attempt"
 """Keys of metadata."""
@@ -71,7 +77,7 @@ def read_answer(answer: bytes) -> bytes:
     """What the other side answered.
 
     :raises CallError: if that is an error.
-    :raises AnswerError: if it is none.
+    :raises AnswerError: if it is none, or an error that is too long.
     """
     if not answer:
         raise AnswerError(
@@ -91,7 +97,20 @@ def read_answer(answer: bytes) -> bytes:
             remote=True,
         )
     text = answer[3 : 3 + size].decode("utf-8", "replace")
-    raise CallError(answer[0], text, answer[3 + size :], remote=True)
+    details = answer[3 + size :]
+    if len(details) > MAX_DETAILS:
+        raise error_too_long()
+    raise CallError(answer[0], text, details, remote=True)
+
+
+def error_too_long() -> AnswerError:
+    """What whoever called is told of such an error, or of as many bytes behind another status."""
+    return AnswerError(
+        f"the status of the answer has details of more than {MAX_DETAILS} bytes",
+        code=ErrorCode.STREAM_CANCELLED,
+        retry=Retry.PROCESSED,
+        remote=True,
+    )
 
 
 def call_metadata(

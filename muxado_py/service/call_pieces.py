@@ -23,7 +23,7 @@ from ..arguments import octets
 from ..errors import ErrorCode, Retry
 from ..session.whole import unread_whole, unwatch_end, watch_failure
 from .call_errors import AnswerError, CallError, CallStatus
-from .call_frames import END, read_answer
+from .call_frames import END, MAX_ERROR, error_too_long, read_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,9 +39,13 @@ MAX_CHUNK = 64 * 1024
 class CallPieces:
     """What both sides of a streamed call have: ``send``, and ``async for piece in call``."""
 
-    def __init__(self, stream: Stream, max_piece: int) -> None:
+    def __init__(self, stream: Stream, max_piece: int, max_end: int) -> None:
+        """
+        :param max_end: bytes that are received behind ``END``.
+        """
         self._stream = stream
         self._max_piece = max_piece
+        self._max_end = max_end
         self._received = bytearray()
 
     async def send(self, piece: bytes | bytearray | memoryview) -> None:
@@ -76,7 +80,7 @@ class CallPieces:
         head = bytes(self._received[:4])
         if head == END:
             while await self._fill(len(self._received) + 1):
-                if len(self._received) > self._max_piece + 4:
+                if len(self._received) > self._max_end + 4:
                     self._too_long()
             return self._end()
         size = int.from_bytes(head, "big")
@@ -124,6 +128,9 @@ class CallPieces:
 
 class StreamCall(CallPieces):
     """A streamed call, where it was called: made by ``stream_call``."""
+
+    def __init__(self, stream: Stream, max_piece: int) -> None:
+        super().__init__(stream, max_piece, MAX_ERROR)
 
     async def send(self, piece: bytes | bytearray | memoryview) -> None:
         """Send one piece, which the other side receives as one; waits while the other side does not receive.
@@ -185,6 +192,8 @@ class StreamCall(CallPieces):
         raise EndOfStream
 
     def _too_long(self) -> None:
+        if self._received[:4] == END:
+            raise error_too_long()
         raise AnswerError(
             f"a piece of the answer has more than {self._max_piece} bytes: ask for less, or call with max_piece=...",
             code=ErrorCode.STREAM_CANCELLED,
@@ -202,7 +211,7 @@ class IncomingCall(CallPieces):
     def __init__(
         self, stream: Stream, metadata: Mapping[str, bytes], deadline: float, max_piece: int
     ) -> None:
-        super().__init__(stream, max_piece)
+        super().__init__(stream, max_piece, max_piece)
         self.metadata = metadata
         self.deadline = deadline
         self._gone: Callable[[], object] = _nothing

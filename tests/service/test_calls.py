@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -183,6 +183,79 @@ async def test_an_answer_that_is_too_long_is_not_received(serving: Any, size: in
         assert len(await Caller(dialed).call(b"question", max_answer=size)) == size
         while accepted.statistics().live_streams:
             await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("max_answer", [0, 8, 1_000_000])
+async def test_an_error_is_told_also_to_who_takes_no_such_long_answer(
+    serving: Any, max_answer: int
+) -> None:
+    """Its text and its details would else be hidden by the bound for what was asked for."""
+
+    async def handler(request: muxado.CallRequest) -> bytes:
+        raise CallError(CallStatus.NOT_FOUND, "\N{SNOWMAN}" * 1024, b"d" * int(request.payload))
+
+    async with serving(handler) as (dialed, accepted):
+        caller = Caller(dialed)
+        for size in (0, 65_536):
+            with pytest.raises(CallError, match="NOT_FOUND") as caught:
+                await caller.call(b"%d" % size, max_answer=max_answer)
+            assert caught.value.text == "\N{SNOWMAN}" * 1024
+            assert caught.value.details == b"d" * size
+        with pytest.raises(CallError, match="NOT_FOUND"):
+            await caller.call(b"0", max_answer=max_answer, timeout=60)
+        while accepted.statistics().live_streams:
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_nobody_takes_an_empty_answer_for_too_long(serving: Any) -> None:
+    async with serving() as (dialed, _):
+        assert await Caller(dialed).call(b"", max_answer=0) == b""
+        with pytest.raises(muxado.AnswerError, match="more than 0 bytes"):
+            await Caller(dialed).call(b"x", max_answer=0)
+
+
+@pytest.mark.parametrize("max_answer", [0, 8, 4_000_000])
+@pytest.mark.parametrize("text", [0, 10, 65_535])
+async def test_an_error_without_end_is_not_received(
+    session_pair: SessionPair, max_answer: int, text: int
+) -> None:
+    """So a server would try to fill the memory of whoever calls."""
+
+    async def fill(stream: muxado.Stream) -> None:
+        with suppress(muxado.StreamError):
+            await stream.send(b"\5" + text.to_bytes(2, "big") + b"t" * text)
+            for _ in range(30):
+                await stream.send(bytes(65_536))
+
+    async with opposite(session_pair, fill) as (dialed, seen):
+        with pytest.raises(muxado.AnswerError, match="more than 65536 bytes") as caught:
+            await Caller(dialed).call(b"question", max_answer=max_answer)
+        assert caught.value.retry is Retry.PROCESSED
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("anyio_backend", [backend(one) for one in BACKENDS], ids=BACKENDS)
+async def test_who_takes_a_short_answer_waits_for_it_no_longer_than_it_may(
+    session_pair: SessionPair,
+) -> None:
+    async def say_nothing(stream: muxado.Stream) -> None:
+        await anyio.sleep_forever()
+
+    async with opposite(session_pair, say_nothing, reset, say_nothing) as (dialed, seen):
+        with pytest.raises(muxado.CallTimeoutError) as caught:
+            await Caller(dialed).call(b"question", max_answer=8, timeout=1)
+        assert caught.value.retry is Retry.UNKNOWN
+        with pytest.raises(muxado.StreamResetError):
+            await Caller(dialed).call(b"question", max_answer=8)
+        with anyio.move_on_after(1) as scope:
+            await Caller(dialed).call(b"question", max_answer=8)
+        assert scope.cancelled_caught
+    assert len(seen) == 3
+
+
+def test_an_error_has_details_that_can_be_sent() -> None:
+    with pytest.raises(ValueError, match="at most 65536 bytes, got 65537"):
+        CallError(CallStatus.NOT_FOUND, "", bytes(65_537))
 
 
 async def test_who_answers_otherwise_is_no_server_of_calls(session_pair: SessionPair) -> None:

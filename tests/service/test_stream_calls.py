@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -260,6 +260,39 @@ async def test_pieces_are_bounded_on_both_sides(serving: Any) -> None:
             with pytest.raises(CallError, match="more than 10 bytes") as caught:
                 await call.receive()
             assert caught.value.status == CallStatus.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("max_piece", [0, 4, 4_000_000])
+async def test_an_error_is_no_piece(serving: Any, max_piece: int) -> None:
+    """Who takes only short pieces is told why there are no more."""
+
+    async def handler(call: muxado.IncomingCall) -> None:
+        raise CallError(CallStatus.NOT_FOUND, "no such account", bytes(65_536))
+
+    async with serving(handler) as (caller, _), caller.stream_call(max_piece=max_piece) as call:
+        with pytest.raises(CallError, match="no such account") as caught:
+            await call.receive()
+        assert caught.value.details == bytes(65_536)
+
+
+@pytest.mark.parametrize("max_piece", [0, 4, 4_000_000])
+@pytest.mark.parametrize("status", [b"\0", b"\5\0\0", b"\5\xff\xff"])
+async def test_behind_the_end_is_not_received_without_end(
+    session_pair: SessionPair, max_piece: int, status: bytes
+) -> None:
+    async def fill(stream: muxado.Stream) -> None:
+        await stream.send(b"\xff" * 4 + status)
+        with suppress(muxado.StreamError):
+            for _ in range(30):
+                await stream.send(bytes(65_536))
+
+    async with session_pair() as (dialed, accepted), anyio.create_task_group() as tasks:
+        tasks.start_soon(accepted.net_listener().serve, fill)
+        async with Caller(dialed).stream_call(max_piece=max_piece) as call:
+            with pytest.raises(muxado.AnswerError, match="more than 65536 bytes") as caught:
+                await call.receive()
+            assert caught.value.retry is Retry.PROCESSED
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("anyio_backend", [backend(one) for one in BACKENDS], ids=BACKENDS)
