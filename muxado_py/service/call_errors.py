@@ -107,7 +107,7 @@ class CallTimeoutError(MuxadoError, TimeoutError):
     """A call had no answer in its time.
 
     :ivar retry: that of all its attempts: ``NEVER_SENT`` if no byte of any left, ``REFUSED`` if those that left were
-        refused; else ``UNKNOWN``: it may have been executed, or be at it.
+        refused, ``PROCESSED`` if an answer had begun; else ``UNKNOWN``: it may have been executed, or be at it.
     """
 
 
