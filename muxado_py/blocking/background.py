@@ -81,7 +81,7 @@ class Background:
     def run(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Await ``function()`` in the thread, and wait for it; it is cancelled if the wait is interrupted.
 
-        :raises SessionClosedError: after :meth:`stop`.
+        :raises SessionClosedError: after :meth:`stop` and :meth:`abandon`.
         """
         with self._wait():
             # Not the portal's: its task group, scope and future for each call take half as long again.
@@ -147,6 +147,7 @@ class Background:
         """
         if os.getpid() != self._pid:
             return
+        self._has_stopped = True  # what else was dropped with it may still ask, in a finalizer
         loop, portal = self._loop, self._portal
 
         def stop() -> None:

@@ -3,6 +3,9 @@
 What it is.  The blocking face of :class:`muxado_py.Pool`.  Its errors are those of the methods that it has its names from, and
 so are its verdicts.
 
+The rule.  A socket holds its pool, as an answer of an HTTP library holds its connection: whoever has the one and let go of the
+other reads on, and what a dropped pool cuts off is nobody's.
+
 The trap.  A socket of :meth:`Pool.open_socket` is a real one, of which the other end is copied to a stream by the
 background: what was written to it in the last moment before the pool is closed is still in between, and is lost as
 with a process that ends.  To see that all arrived, read the answer, or :meth:`Pool.drain`.
@@ -67,7 +70,7 @@ def connect_pool(
     """Keep sessions to ``targets`` in a thread in the background, until the pool is closed.
 
     Waits for no session; the methods of the pool do.  Use it as a context manager, or close it.  A pool that is
-    dropped open is cut off, with a ``ResourceWarning``; one that is open when the interpreter ends, ends with it.
+    dropped open, and all sockets of it, is cut off, with a ``ResourceWarning``; one that is open when the interpreter ends, ends with it.
 
     :param targets: as for :func:`muxado_py.connect_pool`, as all that follows.
     :param config: likewise.
@@ -148,7 +151,8 @@ class Pool:
         For what wants a file descriptor: ``http.client``, ``requests``, ``select``, ``ssl``, a subprocess.  It has
         time-outs of its own (``settimeout``), and ends with the session of its stream.  Where a stream breaks off, ``recv``,
         ``recv_into`` and a file of ``makefile`` raise :exc:`ConnectionResetError`; whoever reads past them, as a subprocess or
-        ``ssl``, sees an end.  Whether what was written may be sent again says :meth:`.StreamSocket.give_up`.
+        ``ssl``, sees an end.  Whether what was written may be sent again says :meth:`.StreamSocket.give_up`.  It keeps the pool, which
+        need not be kept beside it; but a descriptor that is taken out of it (``detach``, and so ``ssl``) does not.
 
         :param priority: as for :meth:`muxado_py.Pool.open_stream`, as all that follows.
         :param stream_type: likewise.
@@ -165,10 +169,8 @@ class Pool:
                 timeout=timeout,
             )
         )
-
-        background = self._background
         return StreamSocket.over(
-            end, partial(_reset, background, stream), partial(_has_ended, background, stream)
+            end, partial(self._reset, stream), partial(self._has_ended, stream)
         )
 
     async def _open_socket(self, **options: Any) -> tuple[socket.socket, Stream]:
@@ -181,6 +183,33 @@ class Pool:
             raise
         self._tasks.start_soon(bridge, inner, stream)
         return outer, stream
+
+    def _reset(self, stream: Stream) -> Retry:
+        """Break ``stream`` off; its verdict, as far as that is known."""
+
+        async def reset() -> Retry:
+            stream.reset()
+            return stream.retry
+
+        try:
+            return self._run(reset)
+        except SessionClosedError:
+            return Retry.UNKNOWN
+
+    def _has_ended(self, stream: Stream) -> bool:
+        """Whether the peer has ended ``stream``, all of which was taken; if nobody can be asked: yes, for so its socket says."""
+
+        async def look() -> bool:
+            return stream.statistics().end_received
+
+        try:
+            self._background.check()
+        except RuntimeError:  # in the background itself, or in a process that was forked
+            return True
+        try:
+            return self._run(look)
+        except SessionClosedError:
+            return False
 
     # Calls.
 
@@ -342,33 +371,6 @@ class Pool:
             warnings.warn(
                 f"{self!r} was dropped unclosed", ResourceWarning, stacklevel=2, source=self
             )
-
-
-def _reset(background: Background, stream: Stream) -> Retry:
-    """Break ``stream`` off; its verdict, as far as that is known."""
-
-    async def reset() -> Retry:
-        stream.reset()
-        return stream.retry
-
-    try:
-        return background.run(reset)
-    except SessionClosedError:
-        return Retry.UNKNOWN
-
-
-def _has_ended(background: Background, stream: Stream) -> bool:
-    """Whether the peer has ended ``stream``, all of which was taken; if nobody can be asked: yes, for so its socket says."""
-
-    async def look() -> bool:
-        return stream.statistics().end_received
-
-    try:
-        return background.run(look)
-    except SessionClosedError:
-        return False
-    except RuntimeError:  # in the background itself, or in a process that was forked
-        return True
 
 
 @asynccontextmanager

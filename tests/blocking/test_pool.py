@@ -112,6 +112,45 @@ def test_a_socket_tells_a_stream_that_ended_from_one_that_broke_off(
 
 
 @pytest.mark.parametrize("reader", READERS)
+def test_a_socket_keeps_the_pool_that_nobody_else_keeps(reader: str, server: Server) -> None:
+    """As an answer of an HTTP library its connection; else what came until the collector did would read as the whole."""
+
+    def dial() -> socket.socket:
+        return blocking.connect_pool(server.url).open_socket(timeout=PATIENCE)
+
+    with dial() as its:
+        gc.collect()
+        its.settimeout(PATIENCE)
+        for said in (b"half", b"rest"):
+            its.sendall(said)
+            assert its.recv(4) == said
+            gc.collect()
+        its.shutdown(socket.SHUT_WR)
+        assert READERS[reader](its) == b""
+    [thread] = [it for it in threading.enumerate() if it.name == "muxado_py.blocking"]
+    with pytest.warns(ResourceWarning, match="dropped unclosed"):
+        del its
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_a_copy_of_a_socket_keeps_the_pool_too(server: Server) -> None:
+    pools = [blocking.connect_pool(server.url)]
+    its = pools[0].open_socket(timeout=PATIENCE)
+    copy = its.dup()
+    its.close()
+    del its
+    [thread] = [it for it in threading.enumerate() if it.name == "muxado_py.blocking"]
+    pools.clear()
+    assert ask(copy, b"well?") == b"well?"
+    copy.close()
+    with pytest.warns(ResourceWarning, match="dropped unclosed"):
+        del copy
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("how", [socket.SHUT_RD, socket.SHUT_RDWR], ids=["RD", "RDWR"])
 def test_who_reads_from_a_socket_that_this_side_shuts_down_is_told_of_an_end(
     how: int, reader: str, server: Server
@@ -537,6 +576,21 @@ def test_a_pool_that_is_dropped_is_a_warning_and_its_thread_ends(server: Server)
         pools.clear()
     thread.join(PATIENCE)
     assert not thread.is_alive()
+
+
+def test_who_asks_what_was_dropped_is_told_that_it_is_over() -> None:
+    """A finalizer may, of what was dropped together with a pool."""
+
+    async def nothing() -> None:
+        """Never begun."""
+
+    background = Background("dropped")
+    [thread] = [it for it in threading.enumerate() if it.name == "dropped"]
+    background.abandon()
+    thread.join(PATIENCE)
+    with pytest.raises(muxado.SessionClosedError) as info:
+        background.run(nothing)
+    assert info.value.retry is muxado.Retry.NEVER_SENT
 
 
 def test_a_pool_that_is_dropped_in_its_own_thread_ends_it_too(
