@@ -278,6 +278,7 @@ KNOWS = {
         "pool_calls",
     },
     "blocking": {
+        "arguments",
         "errors",
         "config",
         "scheduler",

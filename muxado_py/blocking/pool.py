@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from anyio import create_task_group, create_tcp_listener
 from anyio.abc import SocketAttribute
 
+from ..arguments import check_seconds
 from ..errors import Retry, SessionClosedError
 from ..integrations import serve_asgi, serve_wsgi
 from ..scheduler import check_priority
@@ -330,10 +331,15 @@ class Pool:
         """End gracefully: take no new streams, finish those that are open, close; see :meth:`muxado_py.Pool.drain`.
 
         :param timeout: seconds for all of it.
-        :raises UndeliveredError: as :meth:`muxado_py.Pool.drain`.
+        :raises UndeliveredError: as :meth:`muxado_py.Pool.drain`; it is closed all the same.
+        :raises TypeError: if ``timeout`` is no number; nothing is closed then.
+        :raises ValueError: if it is below 0; likewise.
         """
-        self._run(lambda: self._pool.drain(timeout))
-        self.close()
+        check_seconds("timeout", timeout)
+        try:
+            self._run(lambda: self._pool.drain(timeout))
+        finally:
+            self.close()
 
     def close(self) -> None:
         """End what it serves, close its sessions, end its thread; again, nothing.

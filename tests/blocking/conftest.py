@@ -28,6 +28,8 @@ class Server:
         self.url = ""
         self.calls: Callable[[muxado.CallRequest], Awaitable[bytes]] | None = None
         """What answers calls; without it each stream is answered with what was said."""
+        self.answer: Callable[[muxado.Stream], Awaitable[None]] = echo
+        """What answers a stream where there is nothing that answers calls."""
         self.sessions: list[muxado.Session] = []
         self._came = anyio.Event()
 
@@ -47,7 +49,7 @@ class Server:
         self._came.set()
         self._came = anyio.Event()
         if self.calls is None:
-            await session.net_listener().serve(echo)
+            await session.net_listener().serve(self.answer)
         else:
             await muxado.serve_calls(session.net_listener(), self.calls)
         with suppress(muxado.SessionError):

@@ -560,6 +560,60 @@ def test_drain_waits_for_sockets_that_are_open(server: Server) -> None:
         drained.result(PATIENCE)
 
 
+def test_a_drain_that_leaves_something_undelivered_closes_the_pool_all_the_same(
+    server: Server,
+) -> None:
+    """Its thread would stay as long as the process, for whoever has caught the error has no more use for the pool."""
+
+    async def take_nothing(stream: muxado.Stream) -> None:
+        async with stream:
+            await anyio.sleep_forever()
+
+    server.answer = take_nothing
+    pool = blocking.connect_pool(server.url)
+    [thread] = [it for it in threading.enumerate() if it.name == "muxado_py.blocking"]
+    with pool.open_socket(timeout=PATIENCE) as connection:
+        connection.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            connection.sendall(bytes(50_000_000))
+        with pytest.raises(muxado.UndeliveredError):
+            pool.drain(0.05)
+    assert not thread.is_alive()
+    pool.close()
+    with pytest.raises(muxado.SessionClosedError, match="you closed this pool"):
+        pool.call(b"")
+
+
+@pytest.mark.parametrize(("timeout", "error"), [(-1, ValueError), ("1", TypeError)])
+def test_a_drain_for_no_time_that_there_is_closes_nothing(
+    timeout: Any, error: type[Exception], server: Server
+) -> None:
+    with blocking.connect_pool(server.url) as pool:
+        with pytest.raises(error):
+            pool.drain(timeout)
+        with pool.open_socket(timeout=PATIENCE) as connection:
+            assert ask(connection, b"well?") == b"well?"
+
+
+def test_a_drain_that_is_interrupted_closes_the_pool(server: Server) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    pool = blocking.connect_pool(server.url)
+    [thread] = [it for it in threading.enumerate() if it.name == "muxado_py.blocking"]
+    with pool.open_socket(timeout=PATIENCE) as connection:
+        connection.sendall(b"some")
+        assert connection.recv(4) == b"some"
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(KeyboardInterrupt):
+                pool.drain()
+        finally:
+            signal.signal(signal.SIGALRM, before)
+    assert not thread.is_alive()
+
+
 def test_a_wrong_argument_is_said_before_there_is_a_thread() -> None:
     before = threading.active_count()
     with pytest.raises(ValueError, match="http"):
