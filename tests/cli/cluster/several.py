@@ -103,7 +103,7 @@ async def several(
     """
     async with anyio.create_task_group() as tasks, AsyncExitStack() as stack:
         gates: list[Gate] = []
-        for token, admin in list(zip(tokens, admins, strict=True))[:number]:
+        for token, admin in list(zip(tokens, admins, strict=False))[:number]:
             stop = anyio.Event()
             stack.callback(stop.set)
             its_tokens, hangup = [token], Reloading()
