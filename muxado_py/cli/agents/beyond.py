@@ -44,8 +44,8 @@ class Beyond(Protocol):
     def serve(self, name: str, count: int) -> None:
         """So many agents serve ``name`` here."""
 
-    def claim(self, name: str) -> None:
-        """An agent here serves ``name`` alone, from now on: whoever does elsewhere loses it."""
+    def claim(self, name: str, age: float) -> None:
+        """An agent here serves ``name`` alone, and has for ``age`` seconds: whoever has elsewhere for longer loses it."""
 
     def release(self, name: str) -> None:
         """It does not any more."""
@@ -77,7 +77,7 @@ class Alone(Beyond):
     def serve(self, name: str, count: int) -> None:
         pass
 
-    def claim(self, name: str) -> None:
+    def claim(self, name: str, age: float) -> None:
         pass
 
     def release(self, name: str) -> None:

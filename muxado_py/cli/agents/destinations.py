@@ -22,6 +22,7 @@ come: so as long as anybody has it there is no other one of its name.
 from __future__ import annotations
 
 import logging
+import math
 from random import sample
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -48,6 +49,10 @@ NOBODY: Mapping[str, bytes] = {}
 DOUBT = 1.0
 """Seconds in which an agent that took no caller is asked after the others."""
 
+UNHEARD = 1.0
+"""Seconds for which who comes back is given credit: it gives up a registration as soon that is not answered, so one that has the name
+since then may be its own former session."""
+
 ALONE = Alone()
 
 
@@ -72,6 +77,8 @@ class Destination:
         """The newest last."""
         self.owner: Agent | None = None
         """Who serves it alone, if one does."""
+        self.owned_since = -math.inf
+        """When that one came; one that came back: when it knew last that it has the name."""
         self.speak_http = False
         """Whether the last answer was one of HTTP/1, where nobody waits for the server's first word."""
 
@@ -233,14 +240,26 @@ class Destinations:
         if destination.name is not None:
             self._beyond.serve(destination.name, len(destination.agents))
 
-    def own(self, agent: Agent, name: str) -> list[Agent]:
+    def newer(self, agent: Agent, names: Collection[str], age: float) -> dict[str, Agent]:
+        """Who serves those of ``names`` alone, of the agents here but ``agent``, and came after that had them last, ``age`` seconds ago."""
+        since = self._now() - age + UNHEARD
+        found = [self._named[name] for name in names if name in self._named]
+        return {
+            str(one.name): one.owner
+            for one in found
+            if one.owner not in (None, agent) and one.owned_since > since
+        }
+
+    def own(self, agent: Agent, name: str, age: float = 0.0) -> list[Agent]:
         """``agent``, which serves ``name``, does so alone; the others lose it.
 
+        :param age: the seconds for which it has had it, as far as others are newer.
         :returns: those others.
         """
         destination = self._named[name]
         others = self._leave_to(destination, agent)
-        self._beyond.claim(name)
+        destination.owned_since = self._now() - age
+        self._beyond.claim(name, max(0.0, age - UNHEARD))
         return others
 
     def lose(self, name: str) -> list[Agent]:

@@ -25,7 +25,7 @@ from anyio import EndOfStream, create_task_group, fail_after
 import muxado_py as muxado
 
 from .registrar import refuse
-from .registration import LINE_TIMEOUT, Call, Hop, Lines, Registration, TryLater, line
+from .registration import LINE_TIMEOUT, Call, Hop, Lines, NamesTaken, Registration, TryLater, line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -94,8 +94,7 @@ class _Reception:
         except (ValueError, PermissionError) as exc:
             registrar.withdraw(agent)
             logger.warning("agent %s is refused: %s", agent.peer, exc)
-            later = {"retry_after": exc.seconds} if isinstance(exc, TryLater) else {}
-            await stream.send(line(refused=str(exc), **later))
+            await stream.send(line(refused=str(exc), **_beside(exc)))
             return
         if self._lead is None:
             agent.session.stop_accepting()
@@ -133,6 +132,15 @@ class _Reception:
         self._registrar.register(self._agent, registration)
         names = ", ".join(registration.names) or "doors without a name"
         return line(registered=registration.names), f"agent {self._agent.peer} serves {names}"
+
+
+def _beside(refusal: Exception) -> dict[str, Any]:
+    """What an agent is told beside that it is refused, so that it knows what to do."""
+    if isinstance(refusal, TryLater):
+        return {"retry_after": refusal.seconds}
+    if isinstance(refusal, NamesTaken):
+        return {"taken": refusal.names, "by": refusal.by}
+    return {}
 
 
 async def _hear_more(agent: Agent, lines: Lines) -> None:

@@ -6,7 +6,8 @@ exception, whose text is for the peer.  Which token or certificate is good for w
 
 The rules.  A question and what a yes changes are one step, and nothing is awaited in it: or two agents would have the same name
 alone.  What a session serves is changed only when nothing can be refused any more.  A name that an agent serves alone goes
-to another only if that wants it alone, too; and whoever loses it is told.
+to another only if that wants it alone, too; and whoever loses it is told.  If that cannot hear it, because its connection is dead, it is
+told when it comes back: it says when it knew last that it has the name, and who has come since then is newer.
 
 The traps.  An agent that registers names leaves the doors without a name, and callers that it was given there are taken back:
 they wanted another application.  And whose a session is may change with its token, so it is entered into the holdings again.
@@ -23,7 +24,7 @@ import muxado_py as muxado
 from ...errors import escaped
 from ..trust.permits import Permit
 from .holdings import Holdings
-from .registration import Registration, line
+from .registration import NamesTaken, Registration, line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -99,6 +100,7 @@ class Registrar:
         :raises PermissionError: if it may not; the text is for the agent.
         """
         self._check(agent, registration)
+        self._check_returning(agent, registration)
         owned = self._destinations.owned(agent, registration.names)
         if owned and not registration.exclusive:
             raise PermissionError(f"another agent serves {', '.join(owned)}, alone")
@@ -106,7 +108,7 @@ class Registrar:
         for name in registration.names or (None,):
             self._destinations.join(agent, name)
         if registration.exclusive:
-            self._take_over(agent, registration.names)
+            self._take_over(agent, registration.names, registration.had or 0.0)
 
     def _check(self, agent: Agent, registration: Registration) -> None:
         """:raises PermissionError: if ``agent`` may not."""
@@ -115,6 +117,18 @@ class Registrar:
         refusal = self._may_register(agent, registration)
         if refusal is not None:
             raise PermissionError(refusal)
+
+    def _check_returning(self, agent: Agent, registration: Registration) -> None:
+        """Before it is asked whether there is room: who has lost its names is not to wait for that.
+
+        :raises NamesTaken: if ``agent`` had names alone, and another has got them alone since.
+        """
+        if registration.had is None or not registration.exclusive:
+            return
+        newer = self._destinations.newer(agent, registration.names, registration.had)
+        if newer:
+            by = dict.fromkeys(other.peer for other in newer.values())
+            raise NamesTaken(list(newer), ", ".join(by))
 
     def _let_in(self, agent: Agent, registration: Registration) -> None:
         """:raises PermissionError: if its holder has as many as it may have."""
@@ -126,11 +140,11 @@ class Registrar:
         if registration.names:
             agent.take_back_early()  # they wanted what has no name
 
-    def _take_over(self, agent: Agent, names: Sequence[str]) -> None:
-        """``agent`` serves ``names`` alone; those who did so before are told."""
+    def _take_over(self, agent: Agent, names: Sequence[str], age: float) -> None:
+        """``agent`` serves ``names`` alone, and has for ``age`` seconds; those who did so before are told."""
         lost: dict[Agent, list[str]] = {}
         for name in names:
-            for other in self._destinations.own(agent, name):
+            for other in self._destinations.own(agent, name, age):
                 lost.setdefault(other, []).append(name)
         for other, taken in lost.items():
             _tell_lost(other, taken, agent.peer)

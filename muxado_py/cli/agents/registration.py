@@ -28,6 +28,7 @@ __all__ = (
     "Call",
     "Hop",
     "Lines",
+    "NamesTaken",
     "Registration",
     "RegistrationError",
     "TryLater",
@@ -46,16 +47,23 @@ MAX_NODE = 64
 LINE_TIMEOUT = 2.0
 """Seconds in which a first stream must have said its line."""
 
+MAX_HAD = 1e9
+"""Seconds for which an agent can have been away from its names: thirty years."""
+
 
 class RegistrationError(ConnectionError):
     """The gateway has not taken what the agent wanted to serve.
 
     :param retry_after: seconds after which it may be asked again, if it said so.
+    :param answer: what it said, if that was an answer.
     """
 
-    def __init__(self, text: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, text: str, retry_after: float | None = None, answer: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(text)
         self.retry_after = retry_after
+        self.answer = answer or {}
 
 
 class TryLater(PermissionError):
@@ -69,6 +77,19 @@ class TryLater(PermissionError):
         self.seconds = seconds
 
 
+class NamesTaken(PermissionError):
+    """An agent that comes back has lost names meanwhile, to one that serves them alone.
+
+    :param names: those.
+    :param by: who has them.
+    """
+
+    def __init__(self, names: list[str], by: str) -> None:
+        super().__init__(f"the newer agent {by} serves {', '.join(names)}, alone")
+        self.names = names
+        self.by = by
+
+
 class Registration(NamedTuple):
     """What an agent wants to serve."""
 
@@ -79,6 +100,8 @@ class Registration(NamedTuple):
     """Why it may."""
     moves: bool = False
     """Whether it goes to another gateway when this one says so."""
+    had: float | None = None
+    """How many seconds ago it knew last that it has these names, if it comes back; None: it is new, or does not say."""
 
     def __repr__(self) -> str:
         """Without the token."""
@@ -90,6 +113,8 @@ class Registration(NamedTuple):
         said: dict[str, Any] = {"register": self.names}
         if self.exclusive:
             said["exclusive"] = True
+        if self.had is not None:
+            said["had"] = self.had
         return _spoken(said, self.token, self.moves)
 
     @classmethod
@@ -104,7 +129,7 @@ class Registration(NamedTuple):
             raise ValueError("register must be a list of names")
         if not isinstance(exclusive, bool):
             raise ValueError("exclusive must be true or false")
-        return cls(check_names(names), exclusive, *_who(said))
+        return cls(check_names(names), exclusive, *_who(said), _had(said))
 
 
 class Call(NamedTuple):
@@ -158,6 +183,16 @@ def _who(said: dict[str, Any]) -> tuple[str | None, bool]:
     if not isinstance(moves, bool):
         raise ValueError("moves must be true or false")
     return token, moves
+
+
+def _had(said: dict[str, Any]) -> float | None:
+    """:raises ValueError: if it is no time."""
+    had = said.get("had")
+    if had is None:
+        return None
+    if isinstance(had, bool) or not isinstance(had, int | float) or not 0 <= had <= MAX_HAD:
+        raise ValueError("had must be a number of seconds")
+    return float(had)
 
 
 class Hop(NamedTuple):

@@ -208,8 +208,8 @@ class Cluster(Beyond):
         if not count:
             self._routes.left(name)
 
-    def claim(self, name: str) -> None:
-        self._owners.claim(name)
+    def claim(self, name: str, age: float) -> None:
+        self._owners.claim(name, age)
 
     def release(self, name: str) -> None:
         self._owners.release(name)

@@ -5,7 +5,8 @@ claim stands that is newest: by when the agent came, in the time of the registry
 :data:`LOOK` seconds, and takes a name from its own agents that another gateway's has.
 
 The rules.  A claim holds as long as its gateway has its lease, and nobody refreshes it.  It may be said twice, or late: how old it
-is goes with it, so the newest agent wins in whatever order claims come, also those that nobody heard for a while.  Without the
+is goes with it, so the newest agent wins in whatever order claims come, also those that nobody heard for a while, or of an agent that
+comes back from a connection that was dead.  Without the
 registry each gateway's agents keep what they have, two of them if need be; when it is back the newer stays.
 
 The traps.  A registry that forgot is told again, by the gateway that finds its claim gone; but one that finds another's there, of
@@ -76,9 +77,9 @@ class Owners:
         """``told`` is called with each name that agents here lose, if any serve it."""
         self._taken.append(told)
 
-    def claim(self, name: str) -> None:
-        """An agent of this gateway serves ``name`` alone, from now on."""
-        self._claims[name] = _Claim(self._now())
+    def claim(self, name: str, age: float = 0.0) -> None:
+        """An agent of this gateway serves ``name`` alone, and has for ``age`` seconds."""
+        self._claims[name] = _Claim(self._now() - age)
         self._released.pop(name, None)
         self._hurry()
 

@@ -9,7 +9,8 @@ no gateway that knows names; the log says so, and another session is tried after
 the stream first, and gets no more callers.
 
 Who loses a name to an agent that serves it alone does not ask for it again: two would take it from each other
-for ever.  Who loses the last one finishes what it has and ends.
+for ever.  Who loses the last one finishes what it has and ends.  Who was cut off may not have heard of it: so an agent that is to be
+alone says, when it comes back, how long ago it knew last that it has its names, and is told then.
 
 A gateway that ends asks its agents to move.  This side is registered elsewhere first, and says so; it goes on to serve the
 old session until the gateway has ended it, since callers may still come that way.  One that hangs is left in the same way
@@ -22,6 +23,8 @@ itself, where gateways know of each other: that is no loss.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +50,9 @@ logger = logging.getLogger("muxado.cli")
 ANSWER_TIMEOUT = 1.0
 """Seconds in which the gateway must have answered."""
 
+CONFIRMING = 1.0
+"""Seconds between two questions whether the gateway is there, of an agent that serves names alone."""
+
 MAX_CREDIBLE_RETRY_AFTER = 24 * 3600.0
 """Seconds; what a gateway says beyond is a mistake of its, and is not heard.  Of what is heard, the keeper of the session heeds less."""
 
@@ -57,20 +63,33 @@ ENDED = (muxado.StreamError, anyio.EndOfStream, anyio.ClosedResourceError)
 """How the stream ends that the gateway does not take, or no more."""
 
 
+def sleepless_time() -> float:
+    """Seconds, by a clock that goes on while the machine sleeps; Python's own does not on Linux and macOS."""
+    clock = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
 class Registrant:
     """An agent that serves names, over one session after the other.
 
     :param registration: what it wants to serve.
     :param stop: set by whoever stops this side; and here, when it has lost all of its names.
     :param token: what it shows each time, in place of what is in ``registration``.
+    :param now: the time, in seconds.
     """
 
     def __init__(
-        self, registration: Registration, stop: anyio.Event, token: ShownToken | None = None
+        self,
+        registration: Registration,
+        stop: anyio.Event,
+        token: ShownToken | None = None,
+        now: Callable[[], float] = sleepless_time,
     ) -> None:
         self._registration = registration
         self._token = token
         self._stop = stop
+        self._now = now
+        self._had: float | None = None  # when it knew last that it has its names
         self.replaced: str | None = None
         """Why it serves nothing any more: another agent has its last names."""
 
@@ -90,6 +109,8 @@ class Registrant:
         registration = self._registration._replace(moves=True)
         if self._token is not None:
             registration = registration._replace(token=self._token.now())
+        if registration.exclusive and self._had is not None:
+            registration = registration._replace(had=max(0.0, self._now() - self._had))
         async with introduced(
             session, dialed, registration.line(), "registered", self._lose
         ) as stream:
@@ -97,8 +118,28 @@ class Registrant:
                 logger.info("serving as %s", ", ".join(registration.names))
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._leave, stream)
+                if registration.exclusive:
+                    self._had = self._now()
+                    tasks.start_soon(self._confirm, session)
                 yield
                 tasks.cancel_scope.cancel()
+
+    async def _confirm(self, session: muxado.Session) -> None:
+        """Keep in mind when this side had its names last: as the gateway answered, it would have heard of a loss.
+
+        What counts is when it was asked.  Answers may have lain here for hours, while this process, or its machine, slept.
+
+        Cancellation: safe.
+        """
+        try:
+            while True:
+                await anyio.sleep(CONFIRMING)
+                asked = self._now()
+                await session.ping(math.inf)
+                self._had = asked
+        except muxado.MuxadoError:
+            if not session.closed:  # it answers no pings, and what is not known is not said
+                self._had = None
 
     async def _leave(self, stream: muxado.Stream) -> None:
         await self._stop.wait()
@@ -136,7 +177,11 @@ async def introduced(
 
     Cancellation: the stream is reset.
     """
-    stream, lines = await say(session, said, expected)
+    try:
+        stream, lines = await say(session, said, expected)
+    except RegistrationError as exc:
+        _lose_taken(exc.answer, lose)
+        raise
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_obey, stream, lines, dialed, lose)
@@ -160,13 +205,18 @@ async def _obey(
     with suppress(*ENDED, muxado.SessionError, ValueError):
         while True:
             said = await lines.next()
-            taken = said.get("taken")
             if said.get("move") is True:
                 logger.info("%s asks to move", dialed.url)
                 why_not = await dialed.move()
                 await stream.send(line(moved=True) if why_not is None else line(stays=why_not))
-            elif isinstance(taken, list) and not dialed.told.is_set():
-                lose(taken, said)
+            elif not dialed.told.is_set():
+                _lose_taken(said, lose)
+
+
+def _lose_taken(said: dict[str, Any], lose: Callable[[list[Any], dict[str, Any]], None]) -> None:
+    taken = said.get("taken")
+    if isinstance(taken, list):
+        lose(taken, said)
 
 
 async def say(session: muxado.Session, said: bytes, expected: str) -> tuple[muxado.Stream, Lines]:
@@ -204,7 +254,7 @@ async def _ask(stream: muxado.Stream, said: bytes, expected: str) -> Lines:
         raise RegistrationError(f"it is no gateway that knows names: {exc}") from exc
     if expected not in answer:
         why = escaped(str(answer.get("refused", answer)))
-        raise RegistrationError(f"it refused: {why}", _seconds(answer.get("retry_after")))
+        raise RegistrationError(f"it refused: {why}", _seconds(answer.get("retry_after")), answer)
     return lines
 
 

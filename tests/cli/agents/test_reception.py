@@ -16,6 +16,7 @@ from muxado_py.cli.agents.agents import Agents
 from muxado_py.cli.agents.beyond import Alone
 from muxado_py.cli.agents.registration import LINE_TIMEOUT, MAX_LINE, Call, Hop, Lines, Registration
 from muxado_py.cli.agents.waiting_room import ADMISSION_TIMEOUT
+from muxado_py.cli.trust.permits import Bounds
 from muxado_py.frames import WIRES
 
 from ... import virtual_time
@@ -338,6 +339,65 @@ async def test_the_newest_of_those_who_want_it_alone_has_it() -> None:
         await anyio.sleep(1)
         assert serves(agents, "blog")
         assert kept[1]["registered"] == ["blog"]
+
+
+def back(*names: str, had: float) -> bytes:
+    """What an agent says that was away for so long."""
+    return Registration(names, exclusive=True, had=had).line()
+
+
+async def test_who_comes_back_to_a_name_that_a_newer_one_has_alone_is_told() -> None:
+    """Its connection was dead, so it did not hear of that; and there need be no room for it."""
+    agents = Agents(bounds=Bounds(sessions=2))
+    alone = Registration(("blog",), exclusive=True).line()
+    async with received(agents) as (older, _), received(agents) as (newer, _):
+        kept = [await say(older, alone)]
+        await anyio.sleep(10)
+        kept.append(await say(newer, alone))
+        await anyio.sleep(60)
+        async with received(agents) as (again, _):
+            assert (await say(again, back("blog", "shop", had=65.0)))[1] == {
+                "muxado": 1,
+                "refused": "the newer agent (unnamed) serves blog, alone",
+                "taken": ["blog"],
+                "by": "(unnamed)",
+            }
+        await anyio.sleep(1)
+        (owner,) = agents.destination("blog").agents
+        assert owner.control is not None
+        assert not serves(agents, "shop")
+
+
+@pytest.mark.parametrize("had", [0.0, 59.0])
+async def test_who_comes_back_takes_the_name_from_one_that_is_older(had: float) -> None:
+    """Or from its own session, whose end the gateway has not noticed."""
+    agents = Agents()
+    async with received(agents) as (older, _), received(agents) as (again, _):
+        control, _ = await say(older, Registration(("blog",), exclusive=True).line())
+        await anyio.sleep(60)
+        kept = await say(again, back("blog", had=had))
+        assert kept[1]["registered"] == ["blog"]
+        assert (await Lines(control).next())["taken"] == ["blog"]
+
+
+async def test_an_answer_that_was_lost_makes_nobody_newer_than_itself() -> None:
+    """How long a line is under way is different each time."""
+    agents = Agents()
+    async with received(agents) as (first, _), received(agents) as (second, _):
+        kept = [await say(first, back("blog", had=10.0))]
+        await anyio.sleep(1)
+        kept.append(await say(second, back("blog", had=11.9)))
+        assert [answer["registered"] for _, answer in kept] == [["blog"], ["blog"]]
+
+
+async def test_who_has_a_name_again_is_no_newer_for_it() -> None:
+    """It was away when nobody had the name; then the one comes back that came after it."""
+    agents = Agents()
+    async with received(agents) as (older, _), received(agents) as (newer, _):
+        control, _ = await say(older, back("blog", had=100.0))
+        kept = await say(newer, back("blog", had=50.0))
+        assert kept[1]["registered"] == ["blog"]
+        assert (await Lines(control).next())["taken"] == ["blog"]
 
 
 async def test_a_review_sends_away_who_may_not_stay_and_nobody_whose_names_another_has() -> None:

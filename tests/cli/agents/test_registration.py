@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from anyio import EndOfStream
@@ -48,6 +49,7 @@ def anyio_backend() -> str:
         Registration(),
         Registration(("blog", "ssh")),
         Registration(("a",), exclusive=True, token="secret \N{SNOWMAN}"),
+        Registration(("a",), exclusive=True, had=12.25),
     ],
 )
 async def test_what_is_said_is_what_is_understood(registration: Registration) -> None:
@@ -126,7 +128,7 @@ json_values = st.recursive(
 @given(
     st.fixed_dictionaries(
         {},
-        optional={"register": json_values, "exclusive": json_values, "token": json_values},
+        optional=dict.fromkeys(("register", "exclusive", "token", "had"), json_values),
     )
 )
 def test_any_json_is_a_registration_or_is_refused(said: dict[str, object]) -> None:
@@ -147,6 +149,10 @@ def test_any_json_is_a_registration_or_is_refused(said: dict[str, object]) -> No
         ({"register": ["Blog"]}, "not a name"),
         ({"register": [], "exclusive": 1}, "exclusive must be"),
         ({"register": [], "token": 7}, "token must be"),
+        *(
+            ({"register": [], "had": had}, "had must be")
+            for had in (True, "1", -1, math.nan, math.inf, 10**400)
+        ),
     ],
 )
 def test_what_is_no_registration_is_told_why(said: dict[str, object], why: str) -> None:

@@ -93,6 +93,20 @@ async def test_the_newest_has_it_and_whoever_had_it_before_is_told() -> None:
         assert await registry.owners() == {"blog": "two"}
 
 
+async def test_who_comes_back_to_another_gateway_is_no_newer_for_it() -> None:
+    registry = Gone()
+    async with gateways(2, registry) as (one, two):
+        one.owners.claim("blog")
+        await anyio.sleep(SOON)
+        two.lost.clear()
+        two.owners.claim("blog", age=100.0)
+        await anyio.sleep(SOON)
+        assert (one.lost, two.lost) == (set(), {"blog"})
+        two.owners.claim("blog", age=SOON / 2)
+        await anyio.sleep(SOON)
+        assert one.lost == {"blog"}
+
+
 async def test_what_two_claim_at_once_one_has() -> None:
     registry = Gone()
     async with gateways(2, registry) as (one, two):

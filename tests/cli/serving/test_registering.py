@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 BLOG = Registration(("blog",))
+ALONE = Registration(("blog",), exclusive=True)
 
 
 @pytest.fixture(params=virtual_time.BACKENDS)
@@ -266,3 +268,115 @@ async def test_who_loses_its_last_name_stops() -> None:
         control.send_nowait(line(taken=["blog"], by="newer"))
         await stop.wait()
     assert registrant.replaced == "the newer agent newer serves blog now, alone"
+
+
+async def until_served(agents: Agents, name: str) -> None:
+    while not agents.destination(name).agents:  # noqa: ASYNC110 - nothing tells of it
+        await anyio.sleep(0.1)
+
+
+async def test_who_was_cut_off_hears_when_it_comes_back_that_a_newer_one_has_its_name() -> None:
+    """It would take the name back else, though it has been out of the way for long."""
+    agents, stop = Agents(), anyio.Event()
+    older = Registrant(ALONE, stop, now=anyio.current_time)
+    async with connected() as (agent, gateway, tasks):
+        tasks.start_soon(agents.serve, gateway)
+        tasks.start_soon(attach, older, agent)
+        await until_served(agents, "blog")
+        await anyio.sleep(60)
+    await anyio.sleep(10)
+    async with connected() as (agent, gateway, tasks):
+        tasks.start_soon(agents.serve, gateway)
+        newer = Registrant(ALONE, anyio.Event(), now=anyio.current_time)
+        tasks.start_soon(attach, newer, agent)
+        await until_served(agents, "blog")
+        (owner,) = agents.destination("blog").agents
+        await anyio.sleep(3600)
+        async with connected() as (again, its_gateway, others):
+            others.start_soon(agents.serve, its_gateway)
+            failure = None
+            try:
+                with anyio.move_on_after(10):
+                    await attach(older, again)
+            except RegistrationError as exc:
+                failure = exc
+        assert "it refused: the newer agent (unnamed) serves blog, alone" in str(failure)
+        assert stop.is_set()
+        assert older.replaced == "the newer agent (unnamed) serves blog now, alone"
+        assert agents.destination("blog").agents == [owner]
+        assert newer.serves("blog")
+
+
+async def test_who_was_cut_off_goes_on_with_the_names_that_it_has_left() -> None:
+    registrant = Registrant(BLOG._replace(names=("blog", "shop")), anyio.Event())
+    said: list[dict[str, Any]] = []
+
+    async def answer(session: muxado.Session) -> None:
+        stream = await session.accept_stream()
+        said.append(await Lines(stream).next())
+        taken = "blog" in said[-1]["register"]
+        await stream.send(
+            line(refused="no", taken=["blog"], by="newer") if taken else line(registered=["shop"])
+        )
+        await session.wait()
+
+    async with connected() as (agent, gateway, tasks):
+        tasks.start_soon(answer, gateway)
+        failure = None
+        try:
+            with anyio.move_on_after(10):
+                await attach(registrant, agent)
+        except RegistrationError as exc:
+            failure = exc
+        assert failure is not None
+    async with connected() as (agent, gateway, tasks):
+        tasks.start_soon(answer, gateway)
+        tasks.start_soon(attach, registrant, agent)
+        await anyio.sleep(1)
+    assert [one["register"] for one in said] == [["blog", "shop"], ["shop"]]
+
+
+@pytest.mark.parametrize(
+    ("registration", "wire", "slept", "had"),
+    [
+        (ALONE, "muxado", 0.0, pytest.approx(10, abs=1.1)),
+        (ALONE, "muxado", 3600.0, pytest.approx(3610, abs=1.1)),
+        (ALONE, "smux2", 0.0, None),  # nobody answers pings there
+        (BLOG, "muxado", 0.0, None),
+    ],
+)
+async def test_who_comes_back_says_when_it_knew_last_that_it_is_alone(
+    registration: Registration,
+    wire: str,
+    slept: float,
+    had: object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the machine sleeps before an answer is read, that answer is old."""
+    said: list[dict[str, Any]] = []
+    clock = 0.0
+
+    async def take(session: muxado.Session) -> None:
+        stream = await session.accept_stream()
+        said.append(await Lines(stream).next())
+        await stream.send(line(registered=["blog"]))
+        await session.wait()
+
+    async def ping(session: muxado.Session, timeout: float | None = None) -> float:
+        nonlocal clock
+        round_trip = await answered(session, timeout)
+        if timeout == math.inf and anyio.current_time() > began + 60:
+            clock = slept
+        return round_trip
+
+    answered = muxado.Session.ping
+    monkeypatch.setattr(muxado.Session, "ping", ping)
+    registrant = Registrant(registration, anyio.Event(), now=lambda: anyio.current_time() + clock)
+    for lasts in (61.5, 1.0):
+        began = anyio.current_time()
+        async with connected(wire) as (agent, gateway, tasks):
+            tasks.start_soon(take, gateway)
+            tasks.start_soon(attach, registrant, agent)
+            await anyio.sleep(lasts)
+        await anyio.sleep(10)
+    assert [one.get("had") for one in said] == [None, had]
