@@ -5,40 +5,29 @@ Where data comes from and goes to.  The transport of :mod:`.httpx` makes an :cla
 the verdict of an attempt, and begins another.
 
 The rules.  An attempt after one that was refused goes to another session, or waits for a while.  What the other side is told (how long
-the request may take, which attempt it is) is told with the stream, in its metadata.
-
-The trap.  Only a muxado_py can be told, and a peer of another program may say nothing before it is asked: to be told is no
-reason to wait for its word.
+the request may take, which attempt it is) is told with the stream (:mod:`~muxado_py.service.telling`).
 """
 
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..errors import PeerTimeoutError, Retry, SessionError
-from ..service.call_frames import call_metadata
-from ..service.pool_calls import PoolCalls
+from ..errors import Retry
+from ..service.telling import open_told
 from ..session.session import Session
 from ..session.siblings import has_sibling
 from .verdicts import retry_verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..scheduler import Priority
     from ..service.calls import Opener
     from ..session.stream import Stream
 
 __all__ = ("CURRENT", "Exchange", "open_stream")
-
-WORD_WAIT = 1.0
-"""Seconds, and half of what a request has left, that a peer has for its first word: a muxado_py says it at once, and others perhaps
-none before they are asked."""
 
 
 class Exchange:
@@ -83,11 +72,6 @@ class Exchange:
             self.failed.append(self.stream)
         self.stream = None
         self.is_answered = False
-
-    def metadata(self) -> Mapping[str, bytes] | None:
-        """What the other side is told with the stream of the present attempt."""
-        left = None if self.deadline is None else self.deadline - anyio.current_time()
-        return call_metadata(None, left, len(self.failed) + 1)
 
     def verdict(self, error: BaseException | None = None) -> Retry:
         """May the request be sent again, as far as this attempt goes?"""
@@ -141,39 +125,11 @@ async def _open(
     if exchange.failed and not isinstance(opener, Session):
         options["avoid"] = exchange.failed
 
-    async def open_one(metadata: Mapping[str, bytes] | None) -> Stream:
-        left = None if timeout is None else max(0.0, until - anyio.current_time())
-        if metadata is None:
-            return await opener.open_stream(timeout=left, **options)
-        return await opener.open_stream(timeout=left, metadata=metadata, **options)
+    async def open_one() -> Stream:
+        seconds = None if timeout is None else max(0.0, until - anyio.current_time())
+        return await opener.open_stream(timeout=seconds, **options)
 
-    if exchange.metadata() is None:
-        return await open_one(None)
-    if isinstance(opener, Session):
-        await _hear(opener, exchange, until)
-    if not _can_be_told(opener):
-        stream = await open_one(None)
-        if not _can_be_told(opener):
-            return stream
-        stream.reset()  # a session has come meanwhile; as above
-    with suppress(NotImplementedError, PeerTimeoutError):  # a peer need not understand it
-        return await open_one(exchange.metadata())
-    return await open_one(None)
+    def left() -> float | None:
+        return None if exchange.deadline is None else exchange.deadline - anyio.current_time()
 
-
-def _can_be_told(opener: Opener) -> bool:
-    """Whether any peer has said what it is: who waits for that with what it would be told may wait for ever."""
-    if isinstance(opener, Session):
-        return bool(opener.is_muxado_py)
-    return opener.heard if isinstance(opener, PoolCalls) else True
-
-
-async def _hear(session: Session, exchange: Exchange, until: float) -> None:
-    """Wait a little for the first word of a session that has just begun; a pool has done so."""
-    if session.is_muxado_py is not None or exchange.deadline is None:
-        return  # on other wires it is False from the beginning
-    now = anyio.current_time()
-    patience = min(WORD_WAIT, (exchange.deadline - now) / 2, until - now)
-    if patience > 0:
-        with suppress(SessionError):  # whoever opens the stream is told
-            await session.wait_for_peer(patience)
+    return await open_told(open_one, opener, None, left, len(exchange.failed) + 1)

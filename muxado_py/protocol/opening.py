@@ -239,6 +239,15 @@ class Opening:
             return self._too_many() if near else None
         return self.why_never()
 
+    def tell(self, stream: StreamState, metadata: Mapping[str, bytes]) -> bool:
+        """Say ``metadata`` of a stream whose SYN is not cut yet; whether the peer understands it."""
+        if not (self._traits.recognizes and self._flow.is_muxado_py):
+            return False
+        if stream not in self._table.unopened:
+            return False
+        stream.metadata = pack(metadata)
+        return True
+
     def check_metadata(self) -> None:
         """:raises NotImplementedError: unless the peer is known to understand metadata."""
         if not self._traits.recognizes:

@@ -31,6 +31,7 @@ from .retriable_call import RetriableCall
 from .retry_means import RetryMeans
 from .retry_policy import policy_or_default
 from .stream_calls import stream_call
+from .telling import open_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -81,6 +82,7 @@ class Caller:
 
     def __init__(self, opener: Opener, retry: RetryPolicy | None = None) -> None:
         check_able("opener", opener, "a Session, or what opens streams as one", "open_stream")
+        self._opener = opener
         self._open = opener.open_stream
         # What an application made itself need not have it; and past what wraps a session that is not to be asked.
         at_once = getattr(type(opener), "open_stream_at_once", None)
@@ -203,7 +205,7 @@ class Caller:
         try:
             return self._open_at_once(priority, call_metadata(metadata, left, 1))
         except NotImplementedError:
-            return None
+            return None if metadata else self._open_at_once(priority, None)
 
     def stream_call(
         self,
@@ -230,8 +232,8 @@ class Caller:
         """
         self.means.budget.count_call()
 
-        async def open_one(left: float | None) -> Stream:
-            return await self.open_attempt(priority, metadata, left, 1, ())
+        async def open_one(deadline: float | None) -> Stream:
+            return await self.open_attempt(priority, metadata, deadline, 1, ())
 
         return stream_call(open_one, self.now, timeout, metadata, max_piece)
 
@@ -239,19 +241,19 @@ class Caller:
         self,
         priority: Priority | None,
         metadata: Mapping[str, bytes] | None,
-        left: float | None,
+        deadline: float | None,
         number: int,
         avoid: Collection[Stream],
     ) -> Stream:
         """A stream for one attempt, which says what is left of the time where that can be said."""
-        said = call_metadata(metadata, left, number)
-        try:
-            return await self.open_elsewhere(priority, said, avoid)
-        except NotImplementedError:
-            if metadata:
-                raise
-        # It was the call's own, which a peer need not understand.
-        return await self.open_elsewhere(priority, None, avoid)
+
+        async def open_one() -> Stream:
+            return await self.open_elsewhere(priority, metadata, avoid)
+
+        def left() -> float | None:
+            return None if deadline is None else deadline - self.now()
+
+        return await open_told(open_one, self._opener, metadata, left, number)
 
     async def open_elsewhere(
         self,

@@ -50,13 +50,13 @@ class AttemptSource(Protocol):
         self,
         priority: Priority | None,
         metadata: Mapping[str, bytes] | None,
-        left: float | None,
+        deadline: float | None,
         number: int,
         avoid: Collection[Stream],
     ) -> Stream:
         """A stream for the attempt of this number, if there is one of another session than those of ``avoid``.
 
-        :param left: seconds until the deadline, which the other side is told; None for no deadline.
+        :param deadline: by ``now``; what is left until then the other side is told.  None for no deadline.
         """
 
     def why_not(self) -> str:
@@ -202,12 +202,10 @@ class RetriableCall:
         return stream
 
     async def _open_one(self) -> Stream:
-        source, deadline = self._source, self._deadline
-        left = None if deadline is None else deadline - source.now()
         number = len(self._sent) + 1
         try:
-            return await source.open_attempt(
-                self._priority, self._metadata, left, number, self._sent
+            return await self._source.open_attempt(
+                self._priority, self._metadata, self._deadline, number, self._sent
             )
         except MuxadoError as exc:
             exc.retry = self._attempts.verdict

@@ -39,13 +39,14 @@ async def stream_call(
 ) -> AsyncIterator[StreamCall]:
     """See :meth:`.Caller.stream_call`.
 
-    :param open_stream: opens the stream, and says with it how many seconds are left.
+    :param open_stream: opens the stream, and says with it what is left until a deadline, by ``now``.
     """
     check_call(timeout, metadata)
     check_whole("max_piece", max_piece, 0, 2**40)
     verdict = Retry.NEVER_SENT
-    with CancelScope(deadline=math.inf if timeout is None else now() + timeout):
-        stream = await open_stream(timeout)
+    deadline = None if timeout is None else now() + timeout
+    with CancelScope(deadline=math.inf if deadline is None else deadline):
+        stream = await open_stream(deadline)
         try:
             await stream.send(STREAMED)
             yield StreamCall(stream, max_piece)

@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     from ..links.link import LinkFactory
     from ..scheduler import Priority
 
-__all__ = ("StreamOpener",)
+__all__ = ("StreamOpener", "tell")
+
+
+def tell(stream: Stream, metadata: Mapping[str, bytes]) -> bool:
+    """Say ``metadata`` of a stream that was opened a moment ago, in place of what it was opened with, if the peer understands that.
+
+    :param stream: nothing was awaited since it was opened: its SYN has not gone.
+    :returns: whether it does.
+    """
+    return stream._driver.connection.opening.tell(stream._state, metadata)
 
 
 class StreamOpener(TypedAttributeProvider):

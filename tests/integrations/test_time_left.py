@@ -295,7 +295,7 @@ async def test_a_peer_that_says_nothing_before_it_is_asked_is_asked_in_time(
     library: Any, through: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As Go and Rust programs may; their first frame answers the first request."""
-    monkeypatch.setattr("muxado_py.integrations.httpx_exchange.WORD_WAIT", 0.1)
+    monkeypatch.setattr("muxado_py.service.telling.WORD_WAIT", 0.1)
     deadlines = {"extensions": {"deadline": 20}, "timeout": 10}
     answered = 0
 
