@@ -185,8 +185,8 @@ def _connection_class(httpcore: Any) -> Any:
             return failure
 
         async def aclose(self) -> None:
-            if self._stream.id is None:
-                self._stream.reset()  # whoever closes it has given up, and nothing of it is to go out
+            if self._stream.id is None or self._stream.statistics().unsent:
+                self._stream.reset()  # whoever closes it has given up, and nothing more of it is to go out
             await self._through.aclose()
 
         async def start_tls(
