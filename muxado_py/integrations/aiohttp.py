@@ -25,7 +25,7 @@ from ..runtime.extras import require
 from ..scheduler import check_priority
 from .asyncio_transport import MuxTransport
 from .nowait import STREAM_ERRORS, as_os_error
-from .verdicts import error_behind, waited_in_vain
+from .verdicts import error_behind, mark, waited_in_vain
 
 if TYPE_CHECKING:
     import aiohttp
@@ -110,6 +110,12 @@ def _connector_class(library: Any) -> Any:
             return protocol
 
     class Handler(ResponseHandler):
+        def set_exception(self, exc: Any, *cause: Any) -> None:
+            transport = self.transport
+            if isinstance(exc, BaseException) and transport and not transport.is_closing():
+                mark(exc, Retry.UNKNOWN)  # the source of a body has failed, not the stream
+            super().set_exception(exc, *cause)
+
         def connection_lost(self, exc: BaseException | None) -> None:
             error = None if exc is None else error_behind(exc)
             if error is not None and error.retry is Retry.PROCESSED:

@@ -33,6 +33,7 @@ from ..service.retry_policy import RetryPolicy
 from .httpx_backend import backend_class
 from .httpx_exchange import CURRENT, Exchange
 from .httpx_retry import IDEMPOTENT, Resending
+from .verdicts import mark
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -193,24 +194,31 @@ def _transport_class(httpx_module: Any) -> Any:
                 if until is None:
                     return await self._send(request, exchange)
                 return await self._send_within(request, exchange, deadline, until)
+            except BaseException as exc:
+                if exc is exchange.source_failure:
+                    mark(exc, exchange.in_all if self._resending else exchange.verdict())
+                raise
             finally:
                 CURRENT.reset(token)
 
         async def _send(self, request: Any, exchange: Exchange) -> Any:
             send = functools.partial(super().handle_async_request, request)
-            if self._resending is None:
-                return await send()
-            source = request.stream.__aiter__()
-            body = self._resending.body(source)
-            stream, request.stream = request.stream, _Iterable(body.again)
+            stream, resending = request.stream, self._resending
+            if resending is None and isinstance(stream, httpx_module.ByteStream):
+                return await send()  # its source cannot fail
+            source = _Noted(stream, exchange)
             try:
-                return await self._resending.send(
+                if resending is None:
+                    request.stream = _Iterable(lambda: source)
+                    return await send()
+                body = resending.body(source)
+                request.stream = _Iterable(body.again)
+                return await resending.send(
                     send, exchange, body, idempotent=_is_idempotent(request)
                 )
             finally:
                 request.stream = stream
-                if hasattr(source, "aclose"):
-                    await source.aclose()
+                await source.aclose()
 
         async def _send_within(
             self, request: Any, exchange: Exchange, seconds: float, until: float
@@ -249,6 +257,34 @@ def _transport_class(httpx_module: Any) -> Any:
                 await self._close()
 
     return MuxTransport
+
+
+class _Noted:
+    """The body of a request, of which it is noted if it fails.
+
+    No generator, as :class:`_Bounded`.
+    """
+
+    def __init__(self, stream: Any, exchange: Exchange) -> None:
+        self._chunks = stream.__aiter__()
+        self._exchange = exchange
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk: bytes = await self._chunks.__anext__()
+        except StopAsyncIteration:
+            raise
+        except Exception as exc:
+            self._exchange.source_failure = exc
+            raise
+        return chunk
+
+    async def aclose(self) -> None:
+        if hasattr(self._chunks, "aclose"):
+            await self._chunks.aclose()
 
 
 class _Bounded:

@@ -46,6 +46,7 @@ class Exchange:
         "in_all",
         "is_answered",
         "priority",
+        "source_failure",
         "stream",
     )
 
@@ -63,6 +64,8 @@ class Exchange:
         """Those of the attempts before."""
         self.backoff = 0.0
         """Seconds to wait before a stream is opened on a session on which one of those was."""
+        self.source_failure: BaseException | None = None
+        """What the source of the body has raised."""
         self.in_all = Retry.NEVER_SENT
         """The worst verdict of all attempts, once no more are made."""
 
@@ -75,6 +78,8 @@ class Exchange:
 
     def verdict(self, error: BaseException | None = None) -> Retry:
         """May the request be sent again, as far as this attempt goes?"""
+        if error is self.source_failure:
+            error = None  # it is none of this attempt's
         if error is None or (verdict := retry_verdict(error)) is Retry.UNKNOWN:
             if self.stream is None:
                 # Where requests share a stream, the task of another writes what is there of all of them.

@@ -81,6 +81,8 @@ class Body:
             self.is_spent = True
             self.forget()
             raise
+        if type(chunk) is not bytes:  # its source may fill it again
+            chunk = bytes(chunk)
         self._keep(chunk)
         return chunk
 
@@ -182,7 +184,7 @@ class Resending:
                     delay = self._again_after(exc, exchange, body, attempts)
                     if delay is None:
                         verdict = attempts.verdict
-                        self._raise(exc, attempts)
+                        self._raise(exc, exchange, attempts)
                 except Exception as exc:
                     self._note(exc, exchange, attempts)
                     raise
@@ -215,10 +217,12 @@ class Resending:
         """No attempt follows; the verdict of ``exc`` is that of all there were."""
         attempts.note(exchange.verdict(exc))
         error = error_behind(exc)
-        if error is not None:
+        if error is not None and exc is not exchange.source_failure:
             error.retry = attempts.verdict
 
-    def _raise(self, exc: Exception, attempts: Attempts) -> None:
+    def _raise(self, exc: Exception, exchange: Exchange, attempts: Attempts) -> None:
+        if exc is exchange.source_failure:
+            raise exc
         error = error_behind(exc)
         if error is not None:
             error.retry = attempts.verdict

@@ -23,6 +23,7 @@ from ..errors import ErrorCode, Retry, StreamError
 from ..runtime.extras import require
 from ..scheduler import check_priority
 from .nowait import STREAM_ERRORS
+from .verdicts import mark
 
 if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter
@@ -111,11 +112,23 @@ def _pool_class(opener: Opener, priority: Priority | None) -> type:
                 raise urllib3.exceptions.NewConnectionError(self, str(exc)) from exc
             self.sock.settimeout(patience)
 
+        send_failure: OSError | None = None
+
+        def request(self, *args: Any, **options: Any) -> None:
+            try:
+                super().request(*args, **options)
+            except BaseException as exc:
+                # What gave the body, else; or there is no stream.
+                if exc is not self.send_failure and (why := _why(self.sock)) is not None:
+                    mark(exc, why.retry)
+                raise
+
         def send(self, data: Any) -> None:
             try:
                 super().send(data)
             except OSError as exc:
                 exc.__cause__ = exc.__cause__ or _why(self.sock)
+                self.send_failure = exc
                 raise
 
         def getresponse(self) -> Any:

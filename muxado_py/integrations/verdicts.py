@@ -2,13 +2,19 @@
 
 The rule.  An exception of a library is raised from ours, or has it as its argument; so the verdict is found by following
 causes, and never contexts.
+
+The trap.  What the source of a body raises may be an error of ours as well, of another call: it says nothing of the request that
+was under way.  So whoever sends the request marks it, and the mark goes before all verdicts.
 """
 
 from __future__ import annotations
 
 from ..errors import ErrorCode, MuxadoError, PoolTimeoutError, Retry, StreamLimitError
 
-__all__ = ("error_behind", "retry_verdict", "waited_in_vain")
+__all__ = ("error_behind", "mark", "retry_verdict", "waited_in_vain")
+
+MARK = "_muxado_verdict"
+"""The attribute of an exception that has the verdict of the request it ended."""
 
 
 def retry_verdict(error: BaseException) -> Retry:
@@ -19,10 +25,23 @@ def retry_verdict(error: BaseException) -> Retry:
     handled has that as its context, and the earlier one's "never sent" says nothing about the
     second attempt.
 
-    :returns: that error's verdict; ``Retry.UNKNOWN`` if there is none.
+    :returns: that error's verdict; ``Retry.UNKNOWN`` if there is none.  Where what gave the body of the request failed, that
+        of the request, whatever its error says of another call.
     """
-    found = error_behind(error)
-    return Retry.UNKNOWN if found is None else found.retry
+    link: BaseException | None = error
+    while link is not None:
+        verdict: Retry | None = getattr(link, MARK, None)
+        if verdict is not None:
+            return verdict
+        if isinstance(link, MuxadoError):
+            return link.retry
+        link = link.__cause__ or _wrapped(link)
+    return Retry.UNKNOWN
+
+
+def mark(error: BaseException, verdict: Retry) -> None:
+    """What gave the body of a request raised ``error``: the request ended with it, and has this verdict."""
+    setattr(error, MARK, verdict)
 
 
 def error_behind(error: BaseException) -> MuxadoError | None:

@@ -265,3 +265,28 @@ async def test_no_proxy_is_asked_and_its_password_goes_nowhere(
         tasks.cancel_scope.cancel()
     assert [one.partition(b"\r\n")[0] for one in heard] == [b"GET /path HTTP/1.1"] * 4
     assert not any(b"proxy" in one.lower() for one in heard)
+
+
+async def test_what_the_source_of_a_body_raises_says_nothing_of_the_request(
+    session_pair: SessionPair,
+) -> None:
+    """It may be the error of another call, as in a relay."""
+    begun = anyio.Event()
+
+    async def hear(stream: muxado.Stream) -> None:
+        await stream.receive()
+        begun.set()
+        await anyio.sleep_forever()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"half of an order"
+        await begun.wait()
+        raise muxado.StreamRefusedError("of another call", retry=Retry.REFUSED)
+
+    async with session_pair() as (session, accepted), anyio.create_task_group() as tasks:
+        tasks.start_soon(accepted.net_listener().serve, hear)
+        async with client_of(session) as client:
+            with pytest.raises(aiohttp.ClientError) as failed:
+                await client.post("/", data=body())
+        assert retry_verdict(failed.value) is Retry.UNKNOWN
+        tasks.cancel_scope.cancel()

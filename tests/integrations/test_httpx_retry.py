@@ -625,3 +625,109 @@ async def test_where_all_are_refused_most_requests_are_not_sent_and_are_told_so(
     assert verdicts[:10] == [Retry.REFUSED] * 10
     assert len(those.streams) == verdicts.count(Retry.REFUSED)
     assert verdicts.count(Retry.NEVER_SENT) > 50
+
+
+# A body whose source fails.
+
+
+@pytest.mark.parametrize("retry", [None, AT_ONCE])
+@pytest.mark.parametrize("other", [Retry.NEVER_SENT, Retry.REFUSED, Retry.PROCESSED])
+@pytest.mark.parametrize("sent", [True, False])
+async def test_what_the_source_of_a_body_raises_says_nothing_of_the_request(
+    library: Any, retry: RetryPolicy | None, other: Retry, sent: bool
+) -> None:
+    """It may be the error of another call, as in a relay; it stays what it was, too."""
+    failure = muxado.StreamRefusedError("of another call", retry=other)
+
+    async def body() -> AsyncIterator[bytes]:
+        if sent:
+            yield b"half of an order"
+            while not those.told:
+                await anyio.lowlevel.checkpoint()
+        raise failure
+
+    async with (
+        servers("answer") as those,
+        httpx_client(those, module=library, retry=retry) as client,
+    ):
+        with pytest.raises(muxado.StreamRefusedError) as failed:
+            await client.post("http://app/", content=body())
+        assert failed.value is failure
+        assert failure.retry is other
+        verdict = retry_verdict(failure)
+        if sent:
+            assert verdict is Retry.UNKNOWN
+        else:
+            assert verdict in (Retry.NEVER_SENT, Retry.UNKNOWN)  # its head may have gone
+        assert len(those.streams) <= 1
+
+
+async def test_a_source_that_raises_the_librarys_own_error_is_not_sent_again(library: Any) -> None:
+    failure = library.ConnectError("of another server")
+    failure.__cause__ = cause = muxado.StreamRefusedError("there", retry=Retry.REFUSED)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"half of an order"
+        while not those.told:
+            await anyio.lowlevel.checkpoint()
+        raise failure
+
+    async with (
+        servers("answer", "answer") as those,
+        httpx_client(those, module=library, retry=AT_ONCE) as client,
+    ):
+        with pytest.raises(library.ConnectError) as failed:
+            await client.post("http://app/", content=body())
+        assert retry_verdict(failed.value) is Retry.UNKNOWN
+        assert cause.retry is Retry.REFUSED
+        assert len(those.streams) == 1
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+async def test_a_source_may_fill_its_buffer_again(library: Any, kind: Any) -> None:
+    buffer = bytearray(4)
+
+    async def body() -> AsyncIterator[Any]:
+        for letter in b"abc":
+            buffer[:] = bytes([letter]) * 4
+            yield kind(buffer)
+
+    async with (
+        servers("give back", "answer") as those,
+        httpx_client(those, module=library, retry=AT_ONCE) as client,
+    ):
+        assert (await client.post("http://app/", content=body())).content == b"aaaabbbbcccc"
+        assert those.executed == [b"aaaabbbbcccc"]
+
+
+# One that was given up.
+
+
+class Endless:
+    """A body; no generator, of which trio says that nobody closed it."""
+
+    def __aiter__(self) -> Endless:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return bytes(50 * KIB)
+
+
+@pytest.mark.parametrize("retry", [None, AT_ONCE])
+async def test_a_request_that_is_given_up_leaves_no_stream_behind(
+    library: Any, retry: RetryPolicy | None
+) -> None:
+    """Its bytes are of no use to anybody, and would keep the stream, and its slot, until they have gone."""
+
+    near, far = memory_transports()
+    async with (
+        muxado.client(near) as session,
+        muxado.server(far) as accepted,
+        httpx_client(session, module=library, retry=retry) as client,
+    ):
+        for _ in range(3):
+            with pytest.raises(library.TimeoutException):
+                await client.post("http://app/", content=Endless(), timeout=0.1)
+            await accepted.accept_stream()  # nobody reads what it was sent
+        await session.ping()
+        assert session.open_streams == 0

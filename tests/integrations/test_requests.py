@@ -334,3 +334,28 @@ def test_a_socket_that_is_given_up_says_what_became_of_its_stream() -> None:
         assert also.recv_into(bytearray()) == 0  # which asks for nothing, and so hears of nothing
         assert also.give_up() is Retry.UNKNOWN
     assert used.give_up() is Retry.UNKNOWN
+
+
+def test_what_the_source_of_a_body_raises_says_nothing_of_the_request() -> None:
+    """It may be the error of another call, as in a relay."""
+    begun = threading.Event()
+
+    async def hear(stream: muxado.Stream) -> None:
+        await stream.receive()
+        begun.set()
+        await anyio.sleep_forever()
+
+    def body() -> Iterator[bytes]:
+        yield b"half of an order"
+        assert begun.wait(PATIENCE)
+        raise muxado.StreamRefusedError("of another call", retry=Retry.REFUSED)
+
+    with (
+        peer(hear) as listening,
+        blocking.connect_pool(listening.url) as pool,
+        requests.Session() as session,
+    ):
+        session.mount("http://", requests_adapter(pool))
+        with pytest.raises(requests.ConnectionError) as failed:
+            session.post("http://app/", data=body())
+        assert retry_verdict(failed.value) is Retry.UNKNOWN
