@@ -185,9 +185,10 @@ def _connection_class(httpcore: Any) -> Any:
             return failure
 
         async def aclose(self) -> None:
-            if self._stream.id is None or self._stream.statistics().unsent:
-                self._stream.reset()  # whoever closes it has given up, and nothing more of it is to go out
-            await self._through.aclose()
+            given_up = self._exchange is not None and not self._exchange.is_answered
+            if self._stream.id is None or (given_up and self._stream.statistics().unsent):
+                self._stream.reset()  # nothing more of the request is to go out
+            await self._through.aclose()  # what was sent since the answer goes out: the close of a websocket
 
         async def start_tls(
             self,
