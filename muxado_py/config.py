@@ -210,11 +210,12 @@ class Config:
     on Linux, with asyncio or uvloop), and where a queue shows; costs a little throughput.  See
     :mod:`muxado_py.links.inflight_cap`."""
 
-    stay_awake: float = 0.0001
+    stay_awake: float = 0.00025
     """Seconds, at most, that a session keeps the event loop from sleeping after something was sent or received,
     if things have been coming that soon; 0 for never.  Only where the process may use two processors, with
-    asyncio or uvloop.  A tenth of a millisecond is for peers on the same machine or in the same rack, where
-    a message there and back is much quicker by it.  See :mod:`muxado_py.links.busy_poll`."""
+    asyncio or uvloop.  A quarter of a millisecond is for peers on the same machine or in the same rack, where
+    a message there and back is much quicker by it, also where to wake a process takes 50 us.  See
+    :mod:`muxado_py.links.busy_poll`."""
 
     frame_log: str | _Path | TextIO | Callable[[dict[str, Any]], object] | None = None
     """Where to write down each frame that is sent and received, for debugging, as lines of JSON: a path, to
