@@ -214,7 +214,7 @@ class Config:
     """Seconds, at most, that a session keeps the event loop from sleeping after something was sent or received,
     if things have been coming that soon; 0 for never.  Only where the process may use two processors, with
     asyncio or uvloop.  A quarter of a millisecond is for peers on the same machine or in the same rack, where
-    a message there and back is much quicker by it, also where to wake a process takes 50 us.  See
+    a message there and back is much quicker by it, also where it takes long to wake a process.  See
     :mod:`muxado_py.links.busy_poll`."""
 
     frame_log: str | _Path | TextIO | Callable[[dict[str, Any]], object] | None = None

@@ -188,7 +188,8 @@ def _connection_class(httpcore: Any) -> Any:
             given_up = self._exchange is not None and not self._exchange.is_answered
             if self._stream.id is None or (given_up and self._stream.statistics().unsent):
                 self._stream.reset()  # nothing more of the request is to go out
-            await self._through.aclose()  # what was sent since the answer goes out: the close of a websocket
+            # What was sent since the answer goes out: the close of a websocket.
+            await self._through.aclose()
 
         async def start_tls(
             self,
