@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +17,9 @@ __all__ = ("NOTHING", "PATIENT", "Phase", "Plan", "Sides", "try_out")
 
 LOOK = 0.25
 """Seconds between two looks at the memory."""
+
+FORGETTING = 10.0
+"""Seconds after which callers have forgotten that they were refused, and hold nothing back (``service/throttle.py``)."""
 
 PATIENT = 30.0
 """Seconds that a call has while the best is looked for: none is refused or cut off by it."""
@@ -162,6 +166,7 @@ def try_out(plan: Plan) -> tuple[Phase, Phase, Phase]:
         first = best()
         rate = plan.factor * first.useful(PATIENT) / plan.clients
         flood = cast.do("flood", plan.seconds, rate=rate, timeout=plan.timeout)
+        time.sleep(FORGETTING)
         last = best()
         # What the server had not heard the end of yet, it began with later.
         late = last.begun - last.answered
